@@ -1,0 +1,26 @@
+"""Packaging: what tfcpn needs and on which Pythons it runs."""
+
+from setuptools import setup
+
+setup(
+    name="tfcpn",
+    version="0.1.0",
+    description="Cascaded Pyramid Network for human pose: a faithful TensorFlow 2 port of tf-cpn",
+    license="Apache-2.0",
+    packages=["tfcpn"],
+    python_requires=">=3.9,<3.12",
+    install_requires=[
+        "absl-py>=1.4,<3",
+        "matplotlib>=3.7,<4",
+        "numpy>=1.23,<2",
+        # The headless wheel is the same cv2 without X11 libraries; 4.12 wants numpy 2.
+        "opencv-python-headless>=4.8,<4.12",
+        "pillow>=9.4",
+        "pycocotools>=2.0.7,<3",
+        # tensorflow-addons 0.23 reaches into Keras 2, and 2.15 is the last TensorFlow it works with.
+        "tensorflow>=2.15,<2.16",
+        "tensorflow-addons>=0.23,<0.24",
+        "tqdm>=4.65,<5",
+    ],
+    extras_require={"dev": ["pytest>=7.4", "ruff>=0.4,<1"]},
+)

@@ -1,0 +1,1 @@
+"""tfcpn: the Cascaded Pyramid Network (COCO keypoints 2017) in TensorFlow 2."""

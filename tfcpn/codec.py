@@ -1,0 +1,135 @@
+"""Joints <-> heatmaps: label maps for training, peaks of predicted maps for results."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from tfcpn.skeleton import MIRROR
+
+# OpenCV blurs with these tables, not with the formula, where it is asked for sigma 0 and a small kernel.
+_OPENCV_TABLES = {
+    1: (1.0,),
+    3: (0.25, 0.5, 0.25),
+    5: (0.0625, 0.25, 0.375, 0.25, 0.0625),
+    7: (0.03125, 0.109375, 0.21875, 0.28125, 0.21875, 0.109375, 0.03125),
+    9: tuple(n / 256 for n in (4, 13, 30, 51, 60, 51, 30, 13, 4)),
+}
+DECODE_KERNEL = 21
+
+
+def gaussian_kernel(size: int) -> np.ndarray:
+    """OpenCV's getGaussianKernel(size, sigma=0): (size,) float64 with sum 1. size: odd, in heatmap pixels.
+
+    The table for 9 came with a later OpenCV than tf-cpn was published with; with the formula, a label map of
+    that width differs by up to 1.8% of its peak.
+    """
+    if size in _OPENCV_TABLES:
+        return np.array(_OPENCV_TABLES[size])
+    sigma = 0.3 * ((size - 1) * 0.5 - 1) + 0.8
+    x = np.arange(size) - (size - 1) / 2
+    k = np.exp(-(x**2) / (2 * sigma**2))
+    return k / k.sum()
+
+
+def blur_matrix(length: int, size: int, border: str) -> np.ndarray:
+    """(length, length) matrix that blurs a column: `blurred = matrix @ column`.
+
+    border: "reflect" mirrors about the edge pixel (OpenCV's reflect-101), "zero" pads with zeros.
+    """
+    matrix = np.zeros((length, length))
+    for offset, weight in zip(range(-(size // 2), size // 2 + 1), gaussian_kernel(size)):
+        for row in range(length):
+            source = row + offset
+            if border == "reflect":
+                while not 0 <= source < length:  # more than once where the kernel is wider than the map
+                    source = -source if source < 0 else 2 * (length - 1) - source
+            if 0 <= source < length:
+                matrix[row, source] += weight
+    return matrix
+
+
+def flip_back(heatmaps) -> tf.Tensor:
+    """Heatmaps (N, h, w, K) of mirrored crops -> those of the crops: mirrored, left and right joints swapped."""
+    return tf.gather(tf.reverse(heatmaps, axis=[2]), MIRROR, axis=3)
+
+
+class HeatmapCodec:
+    """Label maps at four widths, and the way back from predicted maps.
+
+    input_size, heatmap_size: (height, width). kernels: Gaussian sizes of the label maps in heatmap pixels, in the
+    order of the network's global outputs; the last is the refine output's. scale: a label's peak.
+    """
+
+    def __init__(self, input_size, heatmap_size, kernels, scale: float):
+        self.input_size = tuple(input_size)
+        self.heatmap_size = tuple(heatmap_size)
+        self.kernels = tuple(kernels)
+        self.scale = float(scale)
+        height, width = self.heatmap_size
+        # Blurring a single 1 is separable, so a label map is the outer product of two columns of these.
+        self._label_columns = []
+        for size in self.kernels:
+            columns = []
+            for length in (height, width):
+                matrix = blur_matrix(length, size, "reflect")
+                columns.append((matrix / matrix.max(axis=0)).T.astype(np.float32))
+            self._label_columns.append(columns)
+        self._blur_y = blur_matrix(height, DECODE_KERNEL, "zero").astype(np.float32)
+        self._blur_x = blur_matrix(width, DECODE_KERNEL, "zero").astype(np.float32)
+
+    def encode(self, joints) -> list:
+        """Joints (N, K, 2) as (x, y) in crop pixels -> one (N, h, w, K) float32 map for each kernel.
+
+        A joint with a negative coordinate gets an all-zero map; others are clamped into the crop. The peak is
+        `scale` at the pixel that holds the joint (truncated, not rounded), whether or not the joint is visible.
+        """
+        height, width = self.input_size
+        x, y = joints[..., 0], joints[..., 1]
+        labelled = tf.cast((x >= 0) & (y >= 0), tf.float32)[..., None]
+        x = tf.clip_by_value(x, 0, width - 1)
+        y = tf.clip_by_value(y, 0, height - 1)
+        column = tf.cast(x * (self.heatmap_size[1] / width), tf.int32)
+        row = tf.cast(y * (self.heatmap_size[0] / height), tf.int32)
+        maps = []
+        for by_row, by_column in self._label_columns:
+            vertical = tf.gather(by_row, row) * (labelled * self.scale)
+            horizontal = tf.gather(by_column, column)
+            maps.append(tf.einsum("nkh,nkw->nhwk", vertical, horizontal))
+        return maps
+
+    def decode(self, heatmaps) -> tuple[tf.Tensor, tf.Tensor]:
+        """Heatmaps (N, h, w, K) -> joints (N, K, 2) as (x, y) in crop pixels and scores (N, K), float32.
+
+        tf-cpn's arithmetic: arg-max of the blurred map, moved a quarter of a pixel towards the second arg-max;
+        the score is the unblurred map there, over the scale, plus one half. Never NaN for finite maps.
+        """
+        height, width = self.heatmap_size
+        maps = tf.transpose(tf.cast(heatmaps, tf.float32), (0, 3, 1, 2))
+        peak = tf.reduce_max(maps, axis=(2, 3), keepdims=True)
+        # A map whose maximum is negative turns over in this division, as it does in tf-cpn.
+        blurred = tf.math.divide_no_nan(maps, peak)
+        blurred = tf.matmul(tf.matmul(self._blur_y, blurred), self._blur_x, transpose_b=True)
+        flat = tf.reshape(blurred, (-1, maps.shape[1], height * width))
+        first = tf.argmax(flat, axis=2, output_type=tf.int32)
+        # The first peak is set to zero before the second search. tf-cpn divides 0 by 0 where the maximum is 0, and
+        # its second search then ends on the next pixel; a value below all others has the same effect.
+        replacement = tf.where(peak[..., 0] == 0, -np.inf, 0.0)
+        is_first = tf.range(height * width)[None, None] == first[..., None]
+        second = tf.argmax(tf.where(is_first, replacement, flat), axis=2, output_type=tf.int32)
+
+        y1, x1 = first // width, first % width
+        step_x = tf.cast(second % width - x1, tf.float32)
+        step_y = tf.cast(second // width - y1, tf.float32)
+        length = tf.sqrt(step_x**2 + step_y**2)
+        x = tf.cast(x1, tf.float32) + tf.math.divide_no_nan(0.25 * step_x, length)
+        y = tf.cast(y1, tf.float32) + tf.math.divide_no_nan(0.25 * step_y, length)
+        x = tf.clip_by_value(x, 0, width - 1)
+        y = tf.clip_by_value(y, 0, height - 1)
+
+        # tf.round rounds halves to even, as numpy's round does.
+        nearest = tf.cast(tf.round(y), tf.int32) * width + tf.cast(tf.round(x), tf.int32)
+        values = tf.gather(tf.reshape(maps, (-1, maps.shape[1], height * width)), nearest, axis=2, batch_dims=2)
+        stride_x, stride_y = self.input_size[1] / width, self.input_size[0] / height
+        joints = tf.stack([x * stride_x + stride_x / 2, y * stride_y + stride_y / 2], axis=-1)
+        return joints, values / self.scale + 0.5

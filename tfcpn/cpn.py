@@ -1,0 +1,92 @@
+"""The Cascaded Pyramid Network: GlobalNet over ResNet features, RefineNet over GlobalNet (arXiv 1711.07319)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfcpn.resnet import ConvLayers, resnet_features
+
+PYRAMID_DEPTH = 256
+REFINE_INNER = 128
+STRIDE = 4  # input pixels per heatmap pixel
+
+
+class CpnOutputs(NamedTuple):
+    """What the network returns.
+
+    global_maps: four (N, H/4, W/4, K) float32 tensors, from the finest pyramid level to the coarsest.
+    refine: (N, H/4, W/4, K) float32, the prediction.
+    """
+
+    global_maps: tuple
+    refine: tf.Tensor
+
+
+class Upsample(tf.keras.layers.Layer):
+    """Bilinear upsampling to a fixed size as TensorFlow 1 did it: no half-pixel centres, no aligned corners.
+
+    Output pixel i reads the input at i * in / out; TensorFlow 2's resize reads (i + .5) * in / out - .5.
+    """
+
+    def __init__(self, size: tuple[int, int], **kwargs):
+        super().__init__(**kwargs)
+        self.size = tuple(size)
+
+    def call(self, x):
+        return tf.cast(tf.compat.v1.image.resize_bilinear(x, self.size), self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
+def build_cpn(input_size: tuple[int, int], backbone: str, num_joints: int, seed: int = 0) -> tf.keras.Model:
+    """The network as a Keras functional model from (N, H, W, 3) images to `CpnOutputs`.
+
+    input_size: (H, W), multiples of 32. The output layers and all that follows them stay in float32 under a
+    mixed precision policy.
+    """
+    layers = ConvLayers(seed)
+    out_size = (input_size[0] // STRIDE, input_size[1] // STRIDE)
+    images = tf.keras.Input((*input_size, 3), name="image")
+    features = resnet_features(images, backbone, layers)
+
+    # GlobalNet, from C5 down to C2.
+    pyramid, global_maps, above = {}, {}, None
+    for level in (5, 4, 3, 2):
+        c = features[level - 2]
+        lateral = layers.conv_bn(c, PYRAMID_DEPTH, 1, f"lateral/res{level}", init="glorot", relu=True)
+        if above is not None:
+            up = Upsample(tuple(lateral.shape[1:3]), name=f"upsampling/res{level}")(above)
+            up = layers.conv(up, PYRAMID_DEPTH, 1, f"merge/res{level}", init="glorot", bias=True)
+            lateral = tf.keras.layers.Add(name=f"add/res{level}")([lateral, up])
+        pyramid[level] = above = lateral
+        x = layers.conv_bn(lateral, PYRAMID_DEPTH, 1, f"tmp/res{level}", init="glorot", relu=True)
+        x = layers.conv_bn(x, num_joints, 3, f"pyramid/res{level}", init="glorot", relu=False, dtype="float32")
+        global_maps[level] = Upsample(out_size, name=f"global/res{level}", dtype="float32")(x)
+
+    # RefineNet: the coarser a level, the more bottlenecks it passes.
+    refined = []
+    for depth, level in enumerate((2, 3, 4, 5)):
+        x = pyramid[level]
+        for i in range(depth):
+            x = layers.bottleneck(x, PYRAMID_DEPTH, REFINE_INNER, f"res{level}/refine_conv{i}")
+        refined.append(Upsample(out_size, name=f"refine/res{level}")(x))
+    x = tf.keras.layers.Concatenate(name="refine/concat")(refined)
+    x = layers.bottleneck(x, PYRAMID_DEPTH, REFINE_INNER, "final_bottleneck")
+    refine = layers.conv_bn(x, num_joints, 3, "refine_out", init="glorot", relu=False, dtype="float32")
+
+    return tf.keras.Model(images, CpnOutputs(tuple(global_maps[n] for n in (2, 3, 4, 5)), refine), name="cpn")
+
+
+def variables_by_name(model: tf.keras.Model) -> dict[str, tf.Variable]:
+    """The model's variables under the names they have in tf-cpn's checkpoints, in the order of the graph."""
+    return {
+        v.name.split(":")[0].replace("/kernel", "/weights").replace("/bias", "/biases"): v for v in model.weights
+    }
+
+
+def conv_kernels(model: tf.keras.Model) -> list[tf.Variable]:
+    """Every convolution's kernel: what weight decay acts on (no biases, no batch norm)."""
+    return [v for name, v in variables_by_name(model).items() if name.endswith("/weights")]
