@@ -56,7 +56,7 @@ def test_three_training_steps_equal_the_original(model, golden):
     load_recipe(model)
     images = recipe.images(256, 192)
     labels, visibility = recipe.labels(64, 48)
-    optimizer = make_optimizer(5e-4, "float32")
+    optimizer = make_optimizer(5e-4, "float32", model.trainable_variables)
     names = {v.ref(): name for name, v in variables_by_name(model).items()}
     losses = []
     for step in range(3):

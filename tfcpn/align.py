@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-MODES = ("person", "square")
+MODES = ["person", "square"]
 # A crop is this much wider and higher than the person's box.
 WIDEN_X, WIDEN_Y = 1.2, 1.3
 # Where a joint that is not labelled is put: so far outside that every later step sees a negative coordinate.
@@ -55,7 +55,8 @@ def crop_rectangle(box, image_size, input_size: tuple[int, int], margin: float =
     half_x = extent / 2 / ruling * width
     half_y = extent / 2 / ruling * height
     corners = tf.stack(
-        [centre[..., 0] - half_x, centre[..., 1] - half_y, centre[..., 0] + half_x, centre[..., 1] + half_y], axis=-1
+        [centre[..., 0] - half_x, centre[..., 1] - half_y, centre[..., 0] + half_x, centre[..., 1] + half_y],
+        axis=-1,
     )
     return tf.cast(corners, tf.int32) - pad[..., None]
 

@@ -35,7 +35,7 @@ class Upsample(tf.keras.layers.Layer):
         self.size = tuple(size)
 
     def call(self, x):
-        return tf.cast(tf.compat.v1.image.resize_bilinear(x, self.size), self.compute_dtype)
+        return tf.cast(tf.raw_ops.ResizeBilinear(images=x, size=self.size), self.compute_dtype)
 
     def get_config(self):
         return {**super().get_config(), "size": self.size}
@@ -82,9 +82,7 @@ def build_cpn(input_size: tuple[int, int], backbone: str, num_joints: int, seed:
 
 def variables_by_name(model: tf.keras.Model) -> dict[str, tf.Variable]:
     """The model's variables under the names they have in tf-cpn's checkpoints, in the order of the graph."""
-    return {
-        v.name.split(":")[0].replace("/kernel", "/weights").replace("/bias", "/biases"): v for v in model.weights
-    }
+    return {v.name.split(":")[0].replace("/kernel", "/weights").replace("/bias", "/biases"): v for v in model.weights}
 
 
 def conv_kernels(model: tf.keras.Model) -> list[tf.Variable]:

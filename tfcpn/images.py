@@ -77,10 +77,10 @@ def decode_window(encoded, orientation, window, image_width) -> tf.Tensor:
 def decode_rectangle(encoded, orientation, rectangle, image_size) -> tf.Tensor:
     """The pixels of a rectangle that may leave the image, whose outside has the mean colour.
 
-    rectangle: (4,) int32 min x, min y, max x, max y, the maxima exclusive. image_size: (2,) int32 height, width
+    rectangle: (4,) int32 min x, min y, max x, max y, the maxima exclusive. image_size: (2,) height, width
     as shown. Returns (max y - min y, max x - min x, 3) uint8 BGR.
     """
-    height, width = image_size[0], image_size[1]
+    height, width = tf.unstack(tf.cast(image_size, tf.int32))
     x0, x1 = tf.clip_by_value(rectangle[0], 0, width), tf.clip_by_value(rectangle[2], 0, width)
     y0, y1 = tf.clip_by_value(rectangle[1], 0, height), tf.clip_by_value(rectangle[3], 0, height)
     size = tf.stack([rectangle[3] - rectangle[1], rectangle[2] - rectangle[0], 3])

@@ -28,7 +28,7 @@ class ConvLayers:
         self.seed = seed
 
     def initializer(self, kind: str, name: str) -> tf.keras.initializers.Initializer:
-        """"he" (fan-in, factor 2, truncated normal) or "glorot" (uniform), seeded by the layer's name.
+        """ "he" (fan-in, factor 2, truncated normal) or "glorot" (uniform), seeded by the layer's name.
 
         By name, so a layer's first weights do not depend on the order in which layers are built.
         """
@@ -37,7 +37,18 @@ class ConvLayers:
             return tf.keras.initializers.HeNormal(seed)
         return tf.keras.initializers.GlorotUniform(seed)
 
-    def conv(self, x, filters: int, kernel: int, name: str, *, stride: int = 1, init: str, bias: bool = False, dtype=None):
+    def conv(
+        self,
+        x,
+        filters: int,
+        kernel: int,
+        name: str,
+        *,
+        stride: int = 1,
+        init: str,
+        bias: bool = False,
+        dtype=None,
+    ):
         """A convolution without normalisation. (N, H, W, C) -> (N, ceil(H / stride), ceil(W / stride), filters)."""
         padding = "same"
         if stride > 1 and kernel > 1:

@@ -29,8 +29,9 @@ LEFT_RIGHT_PAIRS = tuple(
     if name.startswith("left_")
 )
 
+_OTHER_SIDE = {a: b for left, right in LEFT_RIGHT_PAIRS for a, b in ((left, right), (right, left))}
 # MIRROR[j] is the joint that j becomes in a mirror image: left and right trade places.
-MIRROR = tuple(dict([*LEFT_RIGHT_PAIRS, *((r, l) for l, r in LEFT_RIGHT_PAIRS)]).get(j, j) for j in range(NUM_JOINTS))
+MIRROR = tuple(_OTHER_SIDE.get(joint, joint) for joint in range(NUM_JOINTS))
 
 _LIMB_NAMES = (
     ("nose", "left_eye"),

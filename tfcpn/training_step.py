@@ -20,8 +20,8 @@ class Losses(NamedTuple):
     total: tf.Tensor
 
 
-def make_optimizer(learning_rate: float, mixed_precision: str):
-    """tf-cpn's Adam. With float16, losses are scaled dynamically so that small gradients survive.
+def make_optimizer(learning_rate: float, mixed_precision: str, variables):
+    """tf-cpn's Adam for these variables. With float16, losses are scaled dynamically so that small gradients survive.
 
     The legacy class is the one that runs TensorFlow 1's fused Adam kernel: one pass over a variable instead of
     a dozen, and epsilon outside the bias correction, as in the original.
@@ -29,6 +29,8 @@ def make_optimizer(learning_rate: float, mixed_precision: str):
     optimizer = tf.keras.optimizers.legacy.Adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
     if mixed_precision == "float16":
         optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+    # Make its slots now: a snapshot is restored into them, and what it lacks shows at once.
+    optimizer._create_all_weights(variables)
     return optimizer
 
 
@@ -63,7 +65,7 @@ class TrainingStep:
 
     def _replica_step(self, crops, joints, step):
         replicas = self.strategy.num_replicas_in_sync
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
         draws = augment.draw((self.seed, step * replicas + replica), tf.shape(crops)[0], self.ranges)
         images, joints, visibility = augment.four_views(crops, joints, draws)
         losses, gradients = losses_and_gradients(

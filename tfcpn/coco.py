@@ -1,0 +1,227 @@
+"""COCO's JSON files -> images, people and boxes; joints -> a results file -> the AP table."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfcpn.errors import InputError
+from tfcpn.skeleton import JOINTS, NUM_JOINTS
+
+PERSON = 1
+METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+
+
+@dataclass(frozen=True)
+class CocoImage:
+    id: int
+    file_name: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Person:
+    """One annotated person. box: x, y, w, h in pixels. keypoints: (K, 3) x, y, visibility (0, 1, 2)."""
+
+    id: int
+    image_id: int
+    box: tuple[float, float, float, float]
+    keypoints: np.ndarray
+    num_keypoints: int
+    area: float
+    crowd: bool
+
+    @property
+    def trainable(self) -> bool:
+        """Whether tf-cpn would train on this person: no crowd, and at least one joint is labelled."""
+        return not self.crowd and self.num_keypoints > 0 and bool((self.keypoints[:, 2] > 0).any())
+
+
+@dataclass(frozen=True)
+class Box:
+    """A person to estimate the pose of. box: x, y, w, h in pixels."""
+
+    image_id: int
+    box: tuple[float, float, float, float]
+    score: float
+
+
+def _read_json(path: Path):
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if not text.strip():
+        raise InputError(f"{path}: the file is empty")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); was it downloaded completely?") from error
+
+
+def _numbers(values, count: int | None = None) -> bool:
+    return (
+        isinstance(values, list)
+        and (count is None or len(values) == count)
+        and all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    )
+
+
+def _parse_image(record: dict) -> CocoImage:
+    for field in ("id", "width", "height"):
+        if not isinstance(record.get(field), int) or (field != "id" and record[field] <= 0):
+            raise ValueError(f"{field} is {record.get(field)!r}, want a positive whole number")
+    if not isinstance(record.get("file_name"), str) or not record["file_name"]:
+        raise ValueError("file_name is missing")
+    return CocoImage(record["id"], record["file_name"], record["height"], record["width"])
+
+
+def _parse_person(record: dict, images: dict[int, CocoImage]) -> Person:
+    if not isinstance(record.get("id"), int):
+        raise ValueError(f"id is {record.get('id')!r}, want a whole number")
+    if record.get("image_id") not in images:
+        raise ValueError(f"image_id {record.get('image_id')!r} is not among the file's images")
+    if not _numbers(record.get("bbox"), 4) or min(record["bbox"][2:]) < 0:
+        raise ValueError(f"bbox is {record.get('bbox')!r}, want [x, y, width, height]")
+    if not _numbers(record.get("keypoints")):
+        raise ValueError("keypoints is missing or holds something that is not a number")
+    if len(record["keypoints"]) != 3 * NUM_JOINTS:
+        raise ValueError(f"keypoints has {len(record['keypoints'])} values, want {NUM_JOINTS} joints x 3")
+    keypoints = np.array(record["keypoints"], np.float32).reshape(NUM_JOINTS, 3)
+    if not np.isin(keypoints[:, 2], (0, 1, 2)).all():
+        raise ValueError("keypoints has a visibility other than 0, 1, 2")
+    area, crowd = record.get("area"), record.get("iscrowd", 0)
+    if not _numbers([area]) or area < 0:
+        raise ValueError(f"area is {area!r}, want a number of pixels")
+    if crowd not in (0, 1):
+        raise ValueError(f"iscrowd is {crowd!r}, want 0 or 1")
+    labelled = int((keypoints[:, 2] > 0).sum())
+    count = record.get("num_keypoints", labelled)
+    if not isinstance(count, int) or count != labelled:
+        raise ValueError(f"num_keypoints is {count!r}, but {labelled} joints are labelled")
+    if labelled and not crowd and min(record["bbox"][2:]) <= 0:
+        raise ValueError(f"bbox is {record['bbox']}: a labelled person needs a box with an area")
+    box = tuple(float(v) for v in record["bbox"])
+    return Person(record["id"], record["image_id"], box, keypoints, count, float(area), bool(crowd))
+
+
+def read_annotations(path) -> tuple[dict[int, CocoImage], list[Person]]:
+    """Images by id, and people in the file's order, of a COCO keypoint annotation file.
+
+    Every field that the program uses is checked. Raises InputError that names the file, record and field.
+    """
+    data = _read_json(path)
+    for key in ("images", "annotations"):
+        if not isinstance(data, dict) or not isinstance(data.get(key), list):
+            raise InputError(f"{path}: has no list {key!r}; want a COCO person_keypoints file")
+    images: dict[int, CocoImage] = {}
+    people = []
+    for kind, parse, records in (
+        ("image", _parse_image, data["images"]),
+        ("annotation", lambda r: _parse_person(r, images), data["annotations"]),
+    ):
+        for number, record in enumerate(records):
+            if isinstance(record, dict) and kind == "annotation" and record.get("category_id", PERSON) != PERSON:
+                continue
+            try:
+                if not isinstance(record, dict):
+                    raise ValueError("is not an object")
+                parsed = parse(record)
+            except ValueError as error:
+                name = f"id {record['id']}" if isinstance(record, dict) and "id" in record else f"number {number}"
+                raise InputError(f"{path}: {kind} {name}: {error}") from error
+            if kind == "annotation":
+                people.append(parsed)
+            elif parsed.id in images:
+                raise InputError(f"{path}: image id {parsed.id} appears twice")
+            else:
+                images[parsed.id] = parsed
+    if not any(p.trainable for p in people):
+        raise InputError(f"{path}: no person in it has a labelled joint")
+    return images, people
+
+
+def annotated_boxes(people: list[Person]) -> list[Box]:
+    """The boxes of everyone who has a labelled joint and is not a crowd, with score 1."""
+    return [Box(p.image_id, p.box, 1.0) for p in people if p.trainable]
+
+
+def read_detections(path, images: dict[int, CocoImage]) -> list[Box]:
+    """The people (category 1) among a detector's results in COCO's format. Raises InputError."""
+    records = _read_json(path)
+    if not isinstance(records, list):
+        raise InputError(f"{path}: want a list of detections in COCO's results format")
+    boxes = []
+    for number, record in enumerate(records):
+        problem = None
+        if not isinstance(record, dict):
+            problem = "is not an object"
+        elif record.get("category_id", PERSON) != PERSON:
+            continue
+        elif record.get("image_id") not in images:
+            problem = f"image_id {record.get('image_id')!r} is not among the annotated images"
+        elif not _numbers(record.get("bbox"), 4) or min(record["bbox"][2:]) <= 0:
+            problem = f"bbox is {record.get('bbox')!r}, want [x, y, width, height]"
+        elif not _numbers([record.get("score")]):
+            problem = f"score is {record.get('score')!r}, want a number"
+        if problem:
+            raise InputError(f"{path}: detection number {number}: {problem}")
+        boxes.append(Box(record["image_id"], tuple(map(float, record["bbox"])), float(record["score"])))
+    if not boxes:
+        raise InputError(f"{path}: holds no detection of a person")
+    return boxes
+
+
+def result(box: Box, joints: np.ndarray, scores: np.ndarray) -> dict:
+    """One entry of a results file, rounded as tf-cpn rounds. joints: (K, 2) in the image. scores: (K,)."""
+    keypoints = np.concatenate([np.round(joints, 3), np.ones((len(joints), 1))], axis=1)
+    return {
+        "image_id": box.image_id,
+        "category_id": PERSON,
+        "keypoints": keypoints.ravel().tolist(),
+        "score": round(float(box.score * np.mean(scores)), 4),
+    }
+
+
+def evaluate(annotations: str, results: list[dict]) -> dict[str, float]:
+    """The ten numbers of COCO's keypoint evaluation, of all images of the annotation file."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(annotations)
+        # loadRes writes into what it is given, and reads info, which the smallest files lack.
+        truth.dataset.setdefault("info", {})
+        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(results)), "keypoints")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return dict(zip(METRICS, (float(v) for v in evaluation.stats)))
+
+
+def table(rows: list[tuple[str, dict[str, float]]]) -> str:
+    """Rows of (label, metrics) as a Markdown table in the experiment log's form."""
+    names = METRICS[:5]
+    width = max([len("epoch"), *(len(label) for label, _ in rows)])
+    lines = [f"| {'epoch':<{width}} | " + " | ".join(f"{n:>5}" for n in names) + " |"]
+    lines.append(f"|{'-' * (width + 2)}|" + "|".join("-" * 7 for _ in names) + "|")
+    for label, metrics in rows:
+        cells = (
+            f"{metrics[n]:5.3f}".replace("0.", " .", 1) if 0 <= metrics[n] < 1 else f"{metrics[n]:5.3f}"
+            for n in names
+        )
+        lines.append(f"| {label:<{width}} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def categories() -> list[dict]:
+    """The `categories` list of a COCO keypoint annotation file."""
+    return [{"id": PERSON, "name": "person", "supercategory": "person", "keypoints": list(JOINTS)}]

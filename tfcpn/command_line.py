@@ -1,0 +1,48 @@
+"""What every command of the project does alike: grouped help, and a user's mistake told in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from absl import flags, logging
+
+from tfcpn.errors import InputError
+
+FLAGS = flags.FLAGS
+
+
+def _help(program: str, summary: str, groups: dict[str, list[str]]) -> str:
+    lines = [summary, "", f"usage: {program} [--flag=value ...] [--flagfile=FILE ...]"]
+    for group, names in groups.items():
+        lines += ["", f"{group}:"]
+        for name in names:
+            flag = FLAGS[name]
+            choices = getattr(flag.parser, "enum_values", None)
+            title = f"  --{'[no]' if flag.boolean else ''}{name}"
+            if choices:
+                title += f"={'|'.join(choices)}"
+            lines += [title, f"      {flag.help} [{flag.default}]"]
+    return "\n".join(lines)
+
+
+def run(main: Callable[[], None], program: str, summary: str, groups: dict[str, list[str]]) -> None:
+    """Parse the flags and call `main`; exit with status 1 and one line for an InputError, 130 when interrupted.
+
+    groups: what --help shows, names of flags by heading.
+    """
+    if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
+        print(_help(program, summary, groups))
+        return
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().setFormatter(None)
+    try:
+        rest = FLAGS(sys.argv)[1:]
+        if rest:
+            raise InputError(f"unexpected argument {rest[0]!r}; see {program} --help")
+        main()
+    except (flags.Error, InputError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the last part that was finished", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,179 @@
+"""Every flag, and the frozen Config that the flags become. Only this file and the mains touch FLAGS."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+
+from absl import flags
+
+from tfcpn.align import MODES
+from tfcpn.cpn import STRIDE
+from tfcpn.errors import InputError
+from tfcpn.resnet import UNITS
+
+FLAGS = flags.FLAGS
+
+RUN, NETWORK, DATA = "Run", "Network and labels", "Data and augmentation"
+TRAINING, MACHINE, EVALUATION = "Training", "Machine", "Evaluation"
+
+
+def _flag(group: str, default, help: str, *, choices=None, least=None, most=None, free=False):
+    """A field of Config that is also a flag of the same name.
+
+    free: a run may be continued with another value, since it does not change what is learnt.
+    """
+    metadata = {"group": group, "help": help, "choices": choices, "least": least, "most": most, "free": free}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of a run. Sizes are (height, width) in pixels."""
+
+    experiment: str = _flag(RUN, "", "Name of the run; empty: made from what it changes of the baseline.", free=True)
+    model_dir: str = _flag(RUN, "", "Folder of the run; empty: runs/<experiment>.", free=True)
+    seed: int = _flag(RUN, 0, "Decides first weights, order of the data and augmentation.", least=0)
+
+    backbone: str = _flag(NETWORK, "resnet50", "Feature extractor.", choices=list(UNITS))
+    input_size: tuple[int, int] = _flag(NETWORK, (256, 192), "HEIGHTxWIDTH of a crop, multiples of 32.")
+    heatmap_scale: float = _flag(NETWORK, 255.0, "Peak of a label heatmap; 255 is tf-cpn's.", least=1e-6)
+    label_kernels: tuple[int, ...] = _flag(
+        NETWORK,
+        (15, 11, 9, 7),
+        "Gaussians of the labels, in heatmap pixels; the last is the refine output's.",
+    )
+    align: str = _flag(NETWORK, "person", "Region cut for a person: the box, or a square about it.", choices=MODES)
+
+    train_records: str = _flag(DATA, "data/coco/records", "Folder made by tools/make_records.py.", free=True)
+    val_images: str = _flag(DATA, "data/coco/val2017", "Folder of the validation images.", free=True)
+    val_annotations: str = _flag(
+        DATA,
+        "data/coco/annotations/person_keypoints_val2017.json",
+        "COCO annotations of those images.",
+        free=True,
+    )
+    shuffle_buffer: int = _flag(DATA, 2048, "People mixed at a time, besides the shards (0.17 MB each).", least=1)
+    rescale_min: float = _flag(
+        DATA, 0.7, "Least zoom of a training view; from 1.25 on it is the whole crop.", least=0.1
+    )
+    rescale_max: float = _flag(DATA, 1.35, "Greatest zoom of a training view.", least=0.1)
+    rotation: float = _flag(
+        DATA, 45.0, "The turned views turn by up to this, in degrees either way.", least=0, most=180
+    )
+
+    batch_size: int = _flag(TRAINING, 32, "Crops per replica and step, four of them views of one person.", least=4)
+    epoch_size: int = _flag(TRAINING, 60000, "Crops per epoch.", least=4)
+    epochs: int = _flag(TRAINING, 400, "Train up to this epoch.", least=1, free=True)
+    learning_rate: float = _flag(TRAINING, 5e-4, "Adam's rate in the first epochs.", least=0)
+    lr_halving: int = _flag(TRAINING, 60, "The rate halves after every so many epochs.", least=1)
+    weight_decay: float = _flag(TRAINING, 1e-5, "Factor of the L2 loss over the convolution kernels.", least=0)
+    init_weights: str = _flag(
+        TRAINING,
+        "auto",
+        "TensorFlow 1 checkpoint that starts the backbone; none: random weights; auto: slim's checkpoint in "
+        "data/imagenet if it is there, else random weights and a warning.",
+    )
+    keep_snapshots: int = _flag(
+        TRAINING,
+        0,
+        "Keep the newest so many snapshots and every 50th; 0: all (0.3 GB each).",
+        least=0,
+        free=True,
+    )
+    eval_every: int = _flag(TRAINING, 10, "Validate after every so many epochs; 0: never.", least=0, free=True)
+
+    mixed_precision: str = _flag(
+        MACHINE,
+        "float32",
+        "Arithmetic of the layers; auto: the fastest that this machine has in hardware.",
+        choices=["float32", "bfloat16", "float16", "auto"],
+    )
+    strategy: str = _flag(MACHINE, "one", "One device, or all GPUs of the machine.", choices=["one", "mirrored"])
+    deterministic: bool = _flag(MACHINE, False, "The same bits on every run; slower on a GPU.", free=True)
+
+    epoch: str = _flag(EVALUATION, "latest", "Snapshots: a number, several with commas, or latest.", free=True)
+    boxes: str = _flag(EVALUATION, "gt", "gt: annotated boxes; else a detector's COCO results file.", free=True)
+    flip_test: bool = _flag(EVALUATION, True, "Average each prediction with that of the mirror image.", free=True)
+    eval_batch_size: int = _flag(EVALUATION, 32, "Crops per forward pass.", least=1, free=True)
+
+    @property
+    def heatmap_size(self) -> tuple[int, int]:
+        return (self.input_size[0] // STRIDE, self.input_size[1] // STRIDE)
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """The rate of epoch 1, 2, ...: halved after every `lr_halving` epochs."""
+        return self.learning_rate * 0.5 ** ((epoch - 1) // self.lr_halving)
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+GROUPS: dict[str, list[str]] = {}
+
+
+def _define_flags() -> None:
+    for name, field in FIELDS.items():
+        m, default = field.metadata, field.default
+        GROUPS.setdefault(m["group"], []).append(name)
+        limits = {"lower_bound": m["least"], "upper_bound": m["most"]}
+        if m["choices"]:
+            flags.DEFINE_enum(name, default, m["choices"], m["help"])
+        elif field.type == "bool":
+            flags.DEFINE_bool(name, default, m["help"])
+        elif field.type == "int":
+            flags.DEFINE_integer(name, default, m["help"], **limits)
+        elif field.type == "float":
+            flags.DEFINE_float(name, default, m["help"], **limits)
+        elif name == "input_size":
+            flags.DEFINE_string(name, "{}x{}".format(*default), m["help"])
+        elif name == "label_kernels":
+            flags.DEFINE_string(name, ",".join(map(str, default)), m["help"])
+        else:
+            flags.DEFINE_string(name, default, m["help"])
+
+
+_define_flags()
+
+
+def _parse_input_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    size = tuple(int(n) for n in match.groups()) if match else (0, 0)
+    if not all(n > 0 and n % 32 == 0 for n in size):
+        raise InputError(f"--input_size={text}: want HEIGHTxWIDTH in multiples of 32, such as 256x192")
+    return size
+
+
+def _parse_kernels(text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",")]
+    if len(words) != 4 or not all(word.isdigit() and int(word) % 2 for word in words):
+        raise InputError(f"--label_kernels={text}: want four odd sizes, such as 15,11,9,7")
+    return tuple(int(word) for word in words)
+
+
+def _default_experiment(values: dict) -> str:
+    """The baseline's network and size, and what else makes the run a different experiment."""
+    name = "{}_{}x{}".format(values["backbone"], *values["input_size"])
+    if values["heatmap_scale"] != FIELDS["heatmap_scale"].default:
+        name += f"_scale{values['heatmap_scale']:g}"
+    if values["align"] != FIELDS["align"].default:
+        name += f"_{values['align']}"
+    return name
+
+
+def from_flags() -> Config:
+    """The Config of the parsed flags. Raises InputError for a value that no run can have."""
+    values = {name: FLAGS[name].value for name in FIELDS}
+    values["input_size"] = _parse_input_size(values["input_size"])
+    values["label_kernels"] = _parse_kernels(values["label_kernels"])
+    if values["batch_size"] % 4:
+        raise InputError(f"--batch_size={values['batch_size']}: must be a multiple of 4, the views of one person")
+    if values["rescale_max"] < values["rescale_min"]:
+        raise InputError("--rescale_max is below --rescale_min")
+    values["experiment"] = values["experiment"] or _default_experiment(values)
+    values["model_dir"] = values["model_dir"] or os.path.join("runs", values["experiment"])
+    return Config(**values)
+
+
+def given_flags() -> set[str]:
+    """Names of the flags that the command line or a flagfile sets."""
+    return {name for name in FIELDS if FLAGS[name].present}

@@ -1,0 +1,45 @@
+"""What this machine computes with: precision policy, distribution strategy, determinism."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfcpn.errors import InputError
+
+
+def resolve_precision(name: str) -> str:
+    """ "auto" -> the fastest precision that the machine computes natively; other names stay as they are."""
+    if name != "auto":
+        return name
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+    cpu = Path("/proc/cpuinfo")
+    words = cpu.read_text().split() if cpu.exists() else []
+    return "bfloat16" if "avx512_bf16" in words or "amx_bf16" in words else "float32"
+
+
+def set_precision(name: str) -> None:
+    """Set the Keras policy under which the layers that are built next compute; their variables stay float32."""
+    tf.keras.mixed_precision.set_global_policy("float32" if name == "float32" else f"mixed_{name}")
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """ "one": the default device. "mirrored": all GPUs of this machine. Raises InputError without a GPU."""
+    if name == "one":
+        return tf.distribute.get_strategy()
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) < 2:
+        raise InputError(f"--strategy={name}: this machine has only the device {devices[0].name}")
+    return tf.distribute.MirroredStrategy([d.name for d in devices])
+
+
+def set_up(deterministic: bool) -> None:
+    """Let GPU memory grow with need, and make every operation repeatable if asked."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()

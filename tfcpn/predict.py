@@ -1,0 +1,33 @@
+"""Crops -> joints: the network with its flip test and decoder, compiled as one function."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfcpn.augment import normalize
+from tfcpn.codec import HeatmapCodec, flip_back
+
+
+class Predictor:
+    """Joints of crops. `codec` must be the one whose labels the model was trained on."""
+
+    def __init__(self, model: tf.keras.Model, codec: HeatmapCodec, flip_test: bool = True):
+        self.model, self.codec, self.flip_test = model, codec, flip_test
+        size = (None, *codec.input_size, 3)
+        self.predict = tf.function(self._predict, input_signature=[tf.TensorSpec(size, tf.uint8)])
+
+    def heatmaps(self, crops) -> tf.Tensor:
+        """crops: (N, H, W, 3) uint8 BGR -> (N, h, w, K) float32, averaged with the mirror image's if asked."""
+        images = normalize(crops)
+        if not self.flip_test:
+            return self.model(images, training=False).refine
+        both = self.model(tf.concat([images, tf.reverse(images, axis=[2])], axis=0), training=False).refine
+        straight, mirrored = tf.split(both, 2, axis=0)
+        return (straight + flip_back(mirrored)) / 2
+
+    def _predict(self, crops):
+        return self.codec.decode(self.heatmaps(crops))
+
+    def __call__(self, crops) -> tuple[tf.Tensor, tf.Tensor]:
+        """crops: (N, H, W, 3) uint8 BGR -> joints (N, K, 2), x, y in crop pixels, and scores (N, K)."""
+        return self.predict(crops)

@@ -1,0 +1,55 @@
+"""What a run writes down while it trains: a CSV row and TensorBoard scalars."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfcpn.coco import METRICS
+from tfcpn.files import write_atomically
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "global",
+    "refine",
+    "decay",
+    "total",
+    "learning_rate",
+    "crops_per_second",
+    "seconds",
+    *METRICS,
+)
+
+
+class RunLog:
+    """`metrics.csv` with one row an epoch, and events for TensorBoard, in a model_dir."""
+
+    def __init__(self, model_dir, resumed_epoch: int):
+        """Rows of epochs after `resumed_epoch`, whose snapshot was lost, are dropped: they will come again."""
+        self.path = Path(model_dir) / "metrics.csv"
+        self.rows: list[dict] = []
+        if self.path.exists():
+            with self.path.open() as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= resumed_epoch]
+        self.writer = tf.summary.create_file_writer(str(Path(model_dir) / "events"))
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        with self.writer.as_default(step):
+            for name, value in values.items():
+                tf.summary.scalar(f"train/{name}", value)
+
+    def epoch(self, row: dict, validation: dict[str, float]) -> None:
+        self.rows.append({**row, **validation})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, text.getvalue())
+        with self.writer.as_default(row["step"]):
+            for name, value in validation.items():
+                tf.summary.scalar(f"val/{name}", value)
+        self.writer.flush()

@@ -1,0 +1,176 @@
+"""python -m tfcpn.train --heatmap_scale=255: train a CPN, go on where an earlier run of it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+
+import tensorflow as tf
+from absl import logging
+
+from tfcpn import checkpoint, coco, command_line, config, device, records, run_config
+from tfcpn.augment import VIEWS, Ranges
+from tfcpn.checkpoint import Snapshots
+from tfcpn.config import FIELDS, Config
+from tfcpn.cpn import build_cpn
+from tfcpn.errors import InputError
+from tfcpn.eval import Evaluation, make_codec
+from tfcpn.input_pipeline import people_in_order, training_batches
+from tfcpn.predict import Predictor
+from tfcpn.progress import progress
+from tfcpn.resnet import SCOPES
+from tfcpn.run_log import RunLog
+from tfcpn.skeleton import NUM_JOINTS
+from tfcpn.training_step import Losses, TrainingStep, make_optimizer
+
+LOG_EVERY = 20  # steps between looks at the losses, each of which waits for the device
+
+
+def choose_init_weights(cfg: Config) -> str:
+    """Path of the checkpoint that starts the backbone, or "none". Raises InputError if it is not there."""
+    path = cfg.init_weights
+    if path == "auto":
+        path = f"data/imagenet/{SCOPES[cfg.backbone]}.ckpt"
+        if not checkpoint.exists(path):
+            logging.warning(
+                "%s not found: the backbone starts from RANDOM weights, which costs AP; the README tells where "
+                "slim's ImageNet weights are",
+                path,
+            )
+            return "none"
+    elif path != "none" and not checkpoint.exists(path):
+        raise InputError(f"--init_weights={path} not found; none starts from random weights")
+    return path
+
+
+def make_evaluation(cfg: Config) -> Evaluation | None:
+    """The validation during training; None if it is off, or if nobody named a set and the usual one is not there."""
+    usual = FIELDS["val_annotations"].default
+    if cfg.eval_every and cfg.val_annotations == usual and not Path(usual).exists():
+        logging.warning("%s not found: training without validation", usual)
+        return None
+    return Evaluation(cfg) if cfg.eval_every else None
+
+
+def train_epoch(step_function, batches, epoch: int, steps: int, cfg: Config, replicas: int, log: RunLog) -> dict:
+    """Train one epoch; returns its row for the log. Raises InputError for a loss that is not a number."""
+    first = (epoch - 1) * steps
+    rate = cfg.learning_rate_at(epoch)
+    totals, fetched = tf.zeros(len(Losses._fields)), 0
+    sums = tf.zeros_like(totals)
+    began = time.time()
+    with progress(steps * cfg.batch_size * replicas, f"epoch {epoch}/{cfg.epochs}", "crop") as bar:
+        for i in range(steps):
+            try:
+                crops, joints = next(batches)
+            except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+                raise InputError(
+                    f"{cfg.train_records}: a record is damaged ({error.message}); make it again"
+                ) from error
+            totals += step_function(crops, joints, tf.constant(first + i, tf.int64))
+            if (i + 1) % LOG_EVERY and i + 1 < steps:
+                continue
+            count = i + 1 - fetched
+            means = [float(v) / count for v in totals]
+            if not all(math.isfinite(v) for v in means):
+                raise InputError(
+                    f"a loss is not a number near step {first + i + 1} (epoch {epoch}): {means}; the last good "
+                    "snapshot is that of the epoch before; lower --learning_rate, or use --mixed_precision=float32"
+                )
+            values = dict(zip(("global", "refine", "decay", "total"), means))
+            bar.set_postfix({**{k: f"{v:.4g}" for k, v in values.items()}, "lr": f"{rate:.2g}"}, refresh=False)
+            bar.update(count * cfg.batch_size * replicas)
+            elapsed = time.time() - began
+            speed = (i + 1) * cfg.batch_size * replicas / elapsed
+            log.step(first + i + 1, {**values, "learning_rate": rate, "crops_per_second": speed})
+            sums, totals, fetched = sums + totals, tf.zeros_like(totals), i + 1
+    means = [round(float(v) / steps, 6) for v in sums]
+    return {
+        "epoch": epoch,
+        "step": first + steps,
+        **dict(zip(("global", "refine", "decay", "total"), means)),
+        "learning_rate": rate,
+        "crops_per_second": round(speed, 2),
+        "seconds": round(time.time() - began, 1),
+    }
+
+
+def main() -> None:
+    cfg = run_config.for_training(config.from_flags())
+    index = records.read_index(cfg.train_records)
+    cfg = dataclasses.replace(
+        cfg,
+        init_weights=choose_init_weights(cfg),
+        mixed_precision=device.resolve_precision(cfg.mixed_precision),
+    )
+    device.set_up(cfg.deterministic)
+    evaluation = make_evaluation(cfg)
+    train(cfg, index, evaluation)
+
+
+def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> None:
+    """Train up to epoch cfg.epochs, from the newest snapshot in cfg.model_dir if there is one."""
+    strategy = device.make_strategy(cfg.strategy)
+    replicas = strategy.num_replicas_in_sync
+    snapshots = Snapshots(cfg.model_dir)
+    done = (snapshots.epochs() or [0])[-1]
+    device.set_precision(cfg.mixed_precision)
+    with strategy.scope():
+        model = build_cpn(cfg.input_size, cfg.backbone, NUM_JOINTS, cfg.seed)
+        optimizer = make_optimizer(cfg.learning_rate, cfg.mixed_precision, model.trainable_variables)
+    if done:
+        snapshots.restore(done, model, optimizer)
+    elif cfg.init_weights != "none":
+        matched, missing = checkpoint.init_backbone(model, cfg.init_weights)
+        logging.info(
+            "%s: %d variables restored, %d of the backbone not in it",
+            cfg.init_weights,
+            len(matched),
+            len(missing),
+        )
+    run_config.save(cfg)
+    codec = make_codec(cfg)
+    step_function = TrainingStep(
+        model,
+        optimizer,
+        codec,
+        strategy,
+        ranges=Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation),
+        weight_decay=cfg.weight_decay,
+        seed=cfg.seed,
+    )
+    predictor = Predictor(model, codec, cfg.flip_test)
+
+    steps = max(1, cfg.epoch_size // (cfg.batch_size * replicas))
+    people_seen = done * steps * replicas * cfg.batch_size // VIEWS
+    logging.info(
+        "%s: %d people, %d steps an epoch, %s, %d replica(s), from epoch %d",
+        *(cfg.train_records, index.trainable, steps, cfg.mixed_precision, replicas, done + 1),
+    )
+
+    def pipeline(context):
+        people = people_in_order(cfg.train_records, index, cfg.seed, people_seen, cfg.shuffle_buffer)
+        return training_batches(people, cfg.align, cfg.input_size, cfg.batch_size // VIEWS, context)
+
+    batches = iter(strategy.distribute_datasets_from_function(pipeline))
+    log = RunLog(cfg.model_dir, done)
+    for epoch in range(done + 1, cfg.epochs + 1):
+        optimizer.learning_rate = cfg.learning_rate_at(epoch)
+        row = train_epoch(step_function, batches, epoch, steps, cfg, replicas, log)
+        snapshots.save(epoch, model, optimizer)
+        snapshots.prune(cfg.keep_snapshots)
+        validation = {}
+        if evaluation and (epoch % cfg.eval_every == 0 or epoch == cfg.epochs):
+            validation = evaluation.evaluate(predictor, epoch)
+            print(coco.table([(str(epoch), validation)]), flush=True)
+        log.epoch(row, validation)
+    print(
+        f"{cfg.model_dir}: trained up to epoch {max(done, cfg.epochs)}; "
+        f"python -m tfcpn.eval --model_dir={cfg.model_dir} --epoch=latest evaluates it"
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main, "python -m tfcpn.train", "Train a Cascaded Pyramid Network on COCO people.", config.GROUPS)
