@@ -21,7 +21,6 @@ from tfcpn.predict import Predictor
 from tfcpn.progress import progress
 from tfcpn.skeleton import NUM_JOINTS
 
-
 REPORTED = (
     "backbone",
     "input_size",

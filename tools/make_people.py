@@ -1,0 +1,199 @@
+"""Draw a synthetic COCO keypoint dataset: articulated people with 17 joints, the same on every machine."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from absl import flags
+from synthetic.body import pose_body
+from synthetic.draw import (
+    CARRIERS,
+    PART,
+    PARTS,
+    SUPERSAMPLE,
+    Canvas,
+    background,
+    draw_clothes,
+    draw_person,
+    obstacle,
+)
+
+from tfcpn import command_line
+from tfcpn.coco import categories
+from tfcpn.errors import InputError
+from tfcpn.files import write_atomically
+from tfcpn.progress import progress
+from tfcpn.skeleton import JOINTS
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("output", None, "Folder for train/, val/ and annotations/.")
+flags.DEFINE_integer("train", 1200, "Images to train on.", lower_bound=1)
+flags.DEFINE_integer("val", 150, "Images to validate on.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Another seed draws other people.", lower_bound=0)
+flags.DEFINE_float("fallen", 0.06, "Share of people who lie, lean far over or fall.", lower_bound=0, upper_bound=1)
+flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
+GROUPS = {"What": ["output", "train", "val", "seed", "fallen"], "How": ["workers"]}
+
+VERSION = 1
+SPLITS = ("train", "val")
+CROWD_EVERY = 60  # every so many images, one has a crowd region
+LEAST_JOINTS = 4  # with fewer in sight, a person's joints are not labelled, as on COCO's smallest people
+HIDDEN_BY_HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+
+
+def _visibility(name: str, point, points, canvas: Canvas, person: int) -> int:
+    """COCO's visibility: 0 outside or behind the own head (nobody labels those), 1 covered, 2 seen."""
+    height, width = canvas.owner.shape
+    x, y = int(point[0]), int(point[1])
+    if not (0 <= x < width and 0 <= y < height):
+        return 0
+    if name in HIDDEN_BY_HEAD and point[2] < points["head"][2] - 0.02 * np.ptp([p[1] for p in points.values()]):
+        return 0
+    parts = [person * PARTS + PART[part] for part in CARRIERS[name]]
+    return 2 if np.isin(canvas.owner[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3], parts).any() else 1
+
+
+def _annotate(canvas: Canvas, points: dict, person: int) -> dict | None:
+    """The annotation of one drawn person in final pixels; None if nothing of it can be seen."""
+    mask = (canvas.owner >= person * PARTS) & (canvas.owner < (person + 1) * PARTS)
+    height, width = (n // SUPERSAMPLE for n in mask.shape)
+    mask = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
+    if mask.sum() < 40:
+        return None
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    ys, xs = np.nonzero(mask)
+    keypoints = []
+    for name in JOINTS:
+        v = _visibility(name, points[name], points, canvas, person)
+        x, y = points[name][:2] / SUPERSAMPLE
+        keypoints += [round(float(x)), round(float(y)), v] if v else [0, 0, 0]
+    if np.count_nonzero(keypoints[2::3]) < LEAST_JOINTS:
+        keypoints = [0] * len(keypoints)
+    return {
+        "bbox": [int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1],
+        "area": int(mask.sum()),
+        "segmentation": [c.ravel().tolist() for c in contours if len(c) >= 3],
+        "keypoints": keypoints,
+        "num_keypoints": int(np.count_nonzero(keypoints[2::3])),
+        "iscrowd": 0,
+    }
+
+
+def _run_lengths(mask: np.ndarray) -> dict:
+    """COCO's uncompressed RLE of a mask: runs down the columns, zeros first."""
+    flat = np.concatenate([[0], mask.T.ravel(), [1 - mask.T.ravel()[-1]]])
+    edges = np.flatnonzero(np.diff(flat))
+    runs = np.diff(np.concatenate([[0], edges]))
+    return {"counts": [int(n) for n in runs], "size": list(mask.shape)}
+
+
+def _draw_crowd(rng, canvas: Canvas, first_person: int, light) -> dict:
+    """A dense row of small people, annotated as COCO does it: one region, no joints."""
+    height, width = canvas.owner.shape
+    before = canvas.owner.copy()
+    for i in range(12):
+        x = width * (0.1 + 0.8 * i / 11) + rng.normal(0, 6)
+        scale = height * rng.uniform(0.16, 0.2)
+        draw_person(canvas, pose_body(rng, 0), (x, height * 0.14), scale, draw_clothes(rng), first_person + i, light)
+    size = (width // SUPERSAMPLE, height // SUPERSAMPLE)
+    mask = cv2.resize((canvas.owner != before).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
+    ys, xs = np.nonzero(mask)
+    return {
+        "bbox": [int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1],
+        "area": int(mask.sum()),
+        "segmentation": _run_lengths(mask),
+        "keypoints": [0] * (3 * len(JOINTS)),
+        "num_keypoints": 0,
+        "iscrowd": 1,
+    }
+
+
+def draw_scene(seed: int, split: str, number: int, fallen: float) -> tuple[np.ndarray, list[dict]]:
+    """Image `number` of a split, (H, W, 3) uint8 BGR, and the annotations of its people."""
+    rng = np.random.default_rng([seed, SPLITS.index(split), number])
+    height, width = (int(rng.integers(lo, hi)) for lo, hi in ((260, 380), (260, 440)))
+    canvas = Canvas(background(rng, height * SUPERSAMPLE, width * SUPERSAMPLE))
+    light = rng.normal(0, 1, 2)
+    light /= np.linalg.norm(light) + 1e-6
+    crowd = _draw_crowd(rng, canvas, 10, light) if number % CROWD_EVERY == 0 else None
+
+    count = int(rng.choice([1, 2, 3], p=[0.5, 0.32, 0.18]))
+    tallest = {1: 0.9, 2: 0.78, 3: 0.68}[count]
+    drawn = []
+    for person in range(count):
+        body = pose_body(rng, fallen)
+        xy = np.stack([p[:2] for p in body.points.values()]) * [1, -1]
+        low, high = xy.min(axis=0) - 0.05, xy.max(axis=0) + 0.05
+        scale = height * SUPERSAMPLE * rng.uniform(0.5, tallest)
+        scale = min(
+            scale, 0.95 * width * SUPERSAMPLE / (high - low)[0], 0.97 * height * SUPERSAMPLE / (high - low)[1]
+        )
+        room = np.array([width, height]) * SUPERSAMPLE - scale * (high - low)
+        place = rng.random(2)
+        # People stand side by side, so that they overlap now and then but not as a rule.
+        place[0] = (person + place[0]) / count
+        origin = place * room - scale * low
+        if rng.random() < 0.12:
+            origin[rng.integers(0, 2)] += rng.choice([-1, 1]) * scale * rng.uniform(0.15, 0.4)
+        points = draw_person(canvas, body, origin, scale, draw_clothes(rng), person, light)
+        drawn.append((points, scale))
+    if rng.random() < 0.25:
+        points, scale = drawn[rng.integers(0, count)]
+        x, y = points[rng.choice(["left_knee", "right_hip", "left_elbow", "right_wrist"])][:2]
+        obstacle(rng, canvas, x, y, scale * rng.uniform(0.12, 0.32))
+
+    annotations = [_annotate(canvas, points, person) for person, (points, _) in enumerate(drawn)]
+    pixels = cv2.resize(canvas.pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    pixels = (pixels - 128) * rng.uniform(0.7, 1.15) + 128 + rng.uniform(-35, 35)
+    pixels += rng.normal(0, rng.uniform(1, 7), pixels.shape)
+    return np.clip(pixels, 0, 255).astype(np.uint8), [a for a in [*annotations, crowd] if a]
+
+
+def _write_image(number: int, folder: Path, split: str, seed: int, fallen: float) -> tuple[dict, list[dict]]:
+    pixels, annotations = draw_scene(seed, split, number, fallen)
+    name = f"{number + 1:012d}.jpg"
+    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    write_atomically(folder / name, encoded.tobytes())
+    return {"id": number + 1, "file_name": name, "height": pixels.shape[0], "width": pixels.shape[1]}, annotations
+
+
+def main() -> None:
+    if not FLAGS.output:
+        raise InputError("--output is missing; see python tools/make_people.py --help")
+    output = Path(FLAGS.output)
+    cv2.setNumThreads(1)
+    pool = ProcessPoolExecutor(FLAGS.workers, multiprocessing.get_context("spawn"))
+    with pool:
+        for split in SPLITS:
+            count = FLAGS[split].value
+            settings = {"seed": FLAGS.seed, "images": count, "fallen": FLAGS.fallen, "version": VERSION}
+            path = output / "annotations" / f"person_keypoints_{split}.json"
+            if path.exists() and json.loads(path.read_text()).get("info", {}).get("settings") == settings:
+                print(f"{path}: already there, nothing to do")
+                continue
+            work = partial(_write_image, folder=output / split, split=split, seed=FLAGS.seed, fallen=FLAGS.fallen)
+            images, annotations = [], []
+            with progress(count, f"drawing {split}", "image") as bar:
+                for image, people in pool.map(work, range(count), chunksize=8):
+                    images.append(image)
+                    for person in people:
+                        ids = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": 1}
+                        annotations.append({**ids, **person})
+                    bar.update()
+            info = {"description": "synthetic people drawn by tfcpn", "settings": settings}
+            data = {"info": info, "images": images, "annotations": annotations, "categories": categories()}
+            write_atomically(path, json.dumps(data))
+            joints = sum(a["num_keypoints"] for a in annotations)
+            print(f"{path}: {len(images)} images, {len(annotations)} people, {joints} labelled joints")
+
+
+if __name__ == "__main__":
+    command_line.run(main, "python tools/make_people.py", __doc__, GROUPS)

@@ -1,0 +1,125 @@
+"""A body: proportions, a pose, and the places of its 17 joints in camera space.
+
+Body axes: X to the person's left, Y up, Z forward. Camera axes: x to the right, y up, z towards the viewer, so that
+a person who faces the viewer shows the left side on the right. Lengths are in body heights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+LEFT, RIGHT = 1.0, -1.0
+
+
+def _turn(axis: str, degrees: float) -> np.ndarray:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    if axis == "x":
+        return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    if axis == "y":
+        return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+
+
+@dataclass
+class Body:
+    """A posed body. points: name -> (3,) camera coordinates. face: unit vector out of the face."""
+
+    points: dict[str, np.ndarray]
+    face: np.ndarray
+    forward: np.ndarray
+    head_radius: float
+    girth: float = 1.0
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def _vary(rng: np.random.Generator, value: float, share: float = 0.12) -> float:
+    return value * rng.uniform(1 - share, 1 + share)
+
+
+def _limb(start, rotation, flexion, upper: float, lower: float):
+    """Two segments that hang down (-Y) where nothing turns them; returns the joint between and the end."""
+    middle = start + rotation @ np.array([0, -upper, 0])
+    end = middle + rotation @ flexion @ np.array([0, -lower, 0])
+    return middle, end
+
+
+def _arm_angles(rng: np.random.Generator, kind: str):
+    """(forward, sideways, elbow) in degrees: hanging, walking, raised or anywhere."""
+    style = rng.choice(["down", "swing", "wide", "up", "front"], p=[0.3, 0.2, 0.2, 0.15, 0.15])
+    if kind == "sit":
+        style = rng.choice(["down", "swing", "front"])
+    forward = {"down": 0, "swing": rng.uniform(-40, 50), "wide": 0, "up": rng.uniform(-20, 30), "front": 65}[style]
+    sideways = {"down": 10, "swing": 10, "wide": 70, "up": 145, "front": 15}[style]
+    elbow = {"down": 12, "swing": 35, "wide": 40, "up": 40, "front": 50}[style]
+    return forward + rng.normal(0, 12), sideways + rng.normal(0, 12), abs(elbow + rng.normal(0, 30))
+
+
+def _leg_angles(rng: np.random.Generator, kind: str):
+    """(forward, sideways, knee) in degrees for both legs, left first."""
+    if kind == "sit":
+        return [(rng.normal(80, 10), rng.normal(10, 6), rng.normal(80, 15)) for _ in range(2)]
+    if kind == "squat":
+        return [(rng.normal(70, 15), rng.normal(20, 8), rng.normal(100, 15)) for _ in range(2)]
+    if kind == "walk":
+        stride = rng.uniform(12, 45) * rng.choice([-1, 1])
+        bend = [abs(rng.normal(10, 10)), abs(rng.normal(35, 18))]
+        if stride < 0:
+            bend.reverse()
+        return [(stride, rng.normal(4, 4), bend[0]), (-stride, rng.normal(4, 4), bend[1])]
+    if kind == "jump":
+        return [(rng.uniform(-30, 60), rng.uniform(0, 40), rng.uniform(0, 90)) for _ in range(2)]
+    return [(rng.normal(0, 6), abs(rng.normal(8, 6)), abs(rng.normal(4, 5))) for _ in range(2)]
+
+
+def pose_body(rng: np.random.Generator, fallen: float) -> Body:
+    """Draw proportions and a pose. fallen: share of people who lie, lean far over or fall."""
+    kind = rng.choice(["stand", "walk", "jump", "sit", "squat"], p=[0.32, 0.33, 0.15, 0.12, 0.08])
+    # Most people face the viewer more or less; some show their side or back.
+    yaw = rng.normal(0, 28) if rng.random() < 0.68 else rng.uniform(-180, 180)
+    roll = rng.uniform(30, 180) * rng.choice([-1, 1]) if rng.random() < fallen else rng.normal(0, 7)
+    lean = _turn("x", {"sit": -5, "squat": 25, "jump": 8}.get(kind, 0) + rng.normal(4, 8))
+    spine = _turn("z", rng.normal(0, 6)) @ lean
+
+    hip, shoulder = _vary(rng, 0.075), _vary(rng, 0.115)
+    torso, neck, head = _vary(rng, 0.285), _vary(rng, 0.055), _vary(rng, 0.066)
+    thigh, shank = _vary(rng, 0.245), _vary(rng, 0.235)
+    upper_arm, forearm = _vary(rng, 0.165), _vary(rng, 0.15)
+
+    points = {}
+    twist = _turn("y", rng.normal(0, 10))
+    chest = spine @ np.array([0, torso, 0])
+    for side, name in ((LEFT, "left"), (RIGHT, "right")):
+        points[f"{name}_hip"] = np.array([side * hip, 0, 0])
+        points[f"{name}_shoulder"] = chest + spine @ twist @ np.array([side * shoulder, 0, 0])
+        forward, sideways, elbow = _arm_angles(rng, kind)
+        rotation = spine @ twist @ _turn("z", side * sideways) @ _turn("x", -forward)
+        inward = _turn("y", side * rng.uniform(-70, 20)) @ _turn("x", -min(elbow, 145))
+        points[f"{name}_elbow"], points[f"{name}_wrist"] = _limb(
+            points[f"{name}_shoulder"], rotation, inward, upper_arm, forearm
+        )
+    for (forward, sideways, knee), (side, name) in zip(_leg_angles(rng, kind), ((LEFT, "left"), (RIGHT, "right"))):
+        rotation = _turn("z", side * sideways) @ _turn("x", -forward)
+        points[f"{name}_knee"], points[f"{name}_ankle"] = _limb(
+            points[f"{name}_hip"], rotation, _turn("x", min(max(knee, 0), 140)), thigh, shank
+        )
+        points[f"{name}_toe"] = points[f"{name}_ankle"] + rotation @ np.array([side * 0.015, -0.03, 0.075])
+
+    look = spine @ _turn("y", rng.normal(0, 22)) @ _turn("x", rng.normal(0, 10))
+    centre = chest + spine @ np.array([0, neck + head, 0.01])
+    points["neck"] = chest
+    points["head"] = centre
+    on_head = {"nose": (0, -0.1, 1.08), "left_eye": (0.4, 0.2, 0.88), "right_eye": (-0.4, 0.2, 0.88)}
+    on_head |= {"left_ear": (1.0, 0.05, 0.0), "right_ear": (-1.0, 0.05, 0.0), "mouth": (0, -0.48, 0.86)}
+    for name, place in on_head.items():
+        points[name] = centre + look @ (head * np.array(place))
+
+    to_camera = _turn("z", roll) @ _turn("x", rng.normal(4, 5)) @ _turn("y", yaw)
+    return Body(
+        {name: to_camera @ p for name, p in points.items()},
+        face=to_camera @ look @ np.array([0.0, 0, 1]),
+        forward=to_camera @ spine @ np.array([0.0, 0, 1]),
+        head_radius=head,
+        girth=_vary(rng, 1.0, 0.25),
+    )
