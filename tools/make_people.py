@@ -120,7 +120,7 @@ def draw_scene(seed: int, split: str, number: int, fallen: float) -> tuple[np.nd
     """Image `number` of a split, (H, W, 3) uint8 BGR, and the annotations of its people."""
     rng = np.random.default_rng([seed, SPLITS.index(split), number])
     height, width = (int(rng.integers(lo, hi)) for lo, hi in ((260, 380), (260, 440)))
-    canvas = Canvas(background(rng, height * SUPERSAMPLE, width * SUPERSAMPLE))
+    canvas = Canvas(background(rng, height, width))
     light = rng.normal(0, 1, 2)
     light /= np.linalg.norm(light) + 1e-6
     crowd = _draw_crowd(rng, canvas, 10, light) if number % CROWD_EVERY == 0 else None

@@ -234,11 +234,12 @@ def textured(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) uint8: a textured scene with a ground and clutter."""
+    """(H, W, 3) uint8 for a picture of height x width, supersampled: a textured scene, a ground and clutter."""
     image = textured(rng, height, width)
     horizon = int(height * rng.uniform(0.4, 0.9))
-    image[horizon:] = textured(rng, height, width)[horizon:]
-    image = image.astype(np.uint8)
+    image[horizon:] = textured(rng, height - horizon, width)
+    height, width = height * SUPERSAMPLE, width * SUPERSAMPLE
+    image = cv2.resize(image.astype(np.uint8), (width, height))
     for _ in range(rng.integers(2, 14)):
         colour = tuple(float(c) for c in rng.uniform(20, 235, 3))
         x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
@@ -256,11 +257,11 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def obstacle(rng: np.random.Generator, canvas: Canvas, x: float, y: float, size: float) -> None:
     """Something textured in the way, about (x, y)."""
-    height, width = canvas.owner.shape
-    mask = np.zeros((height, width), np.uint8)
+    mask = np.zeros(canvas.owner.shape, np.uint8)
     w, h = size * rng.uniform(0.5, 1.3), size * rng.uniform(0.4, 1.0)
     box = cv2.boxPoints(((x, y), (w, h), float(rng.uniform(-30, 30))))
     cv2.fillConvexPoly(mask, box.astype(np.int32), 1)
     inside = mask.astype(bool)
-    canvas.pixels[inside] = textured(rng, height, width)[inside].astype(np.uint8)
+    texture = textured(rng, *(n // SUPERSAMPLE for n in mask.shape)).astype(np.uint8)
+    canvas.pixels[inside] = cv2.resize(texture, mask.shape[::-1])[inside]
     canvas.owner[inside] = OBSTACLE

@@ -1,0 +1,41 @@
+# make demo: draws people, trains a CPN on them and shows what it learnt.   make test: lint, tests, a tiny run.
+# Both set up their own environment in .venv first.
+
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3; do \
+	if $$p -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null; \
+	then echo $$p; break; fi; done)
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+DEMO := data/demo
+
+.PHONY: setup demo test lint clean
+
+setup: $(READY)
+
+$(READY): setup.py pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: needs Python 3.9, 3.10 or 3.11; give one with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --upgrade "pip>=23" "setuptools>=64" wheel
+	$(VENV)/bin/pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: $(READY)
+	$(RUN) tools/make_people.py --output=$(DEMO)
+	$(RUN) tools/make_records.py --annotations=$(DEMO)/annotations/person_keypoints_train.json \
+		--images=$(DEMO)/train --output=$(DEMO)/records --shards=16
+	$(RUN) -m tfcpn.train --flagfile=flags/demo.cfg
+	$(RUN) -m tfcpn.eval --flagfile=flags/demo.cfg --epoch=latest
+	$(RUN) tools/draw_poses.py --annotations=$(DEMO)/annotations/person_keypoints_val.json --images=$(DEMO)/val \
+		--results=$$(ls -d runs/demo/eval/epoch_* | tail -n 1)/results.json --output=runs/demo/poses.png
+	@echo "Look at runs/demo/poses.png"
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+test: lint
+	$(RUN) -m pytest
+
+clean:
+	rm -rf $(VENV) $(DEMO) runs/demo
