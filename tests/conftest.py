@@ -37,7 +37,11 @@ def people(tmp_path_factory):
     folder = tmp_path_factory.mktemp("people")
     run_command("tools/make_people.py", f"--output={folder}", "--train=24", "--val=8", "--workers=2")
     annotations = {s: folder / "annotations" / f"person_keypoints_{s}.json" for s in ("train", "val")}
-    words = [f"--annotations={annotations['train']}", f"--images={folder / 'train'}", f"--output={folder / 'records'}"]
+    words = [
+        f"--annotations={annotations['train']}",
+        f"--images={folder / 'train'}",
+        f"--output={folder / 'records'}",
+    ]
     run_command("tools/make_records.py", *words, "--shards=4", "--workers=2")
     return SimpleNamespace(
         folder=folder,

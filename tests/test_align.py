@@ -46,7 +46,9 @@ def test_joints_come_back_from_the_crop(image_size):
     joints = np.random.default_rng(1).uniform(0, 1, (len(boxes), 17, 3)) * [image_size[1], image_size[0], 0]
     joints[..., 2] = 2
     crop = align.joints_to_crop(joints, rectangles, (256, 192))
-    np.testing.assert_allclose(align.joints_to_image(crop[..., :2], rectangles, (256, 192)), joints[..., :2], atol=1e-3)
+    np.testing.assert_allclose(
+        align.joints_to_image(crop[..., :2], rectangles, (256, 192)), joints[..., :2], atol=1e-3
+    )
 
 
 def test_a_joint_without_label_is_far_outside():
@@ -58,7 +60,9 @@ def test_a_joint_without_label_is_far_outside():
 
 
 def test_a_square_box_has_the_longer_side_and_the_same_centre():
-    np.testing.assert_allclose(align.square_box([[10.0, 20, 30, 50], [0, 0, 40, 20]]), [[0, 20, 50, 50], [0, -10, 40, 40]])
+    np.testing.assert_allclose(
+        align.square_box([[10.0, 20, 30, 50], [0, 0, 40, 20]]), [[0, 20, 50, 50], [0, -10, 40, 40]]
+    )
 
 
 def test_a_square_region_of_a_square_input_is_square():

@@ -58,7 +58,11 @@ def crop_rectangle(box, image_size, input_size: tuple[int, int], margin: float =
         [centre[..., 0] - half_x, centre[..., 1] - half_y, centre[..., 0] + half_x, centre[..., 1] + half_y],
         axis=-1,
     )
-    return tf.cast(corners, tf.int32) - pad[..., None]
+    corners = tf.cast(corners, tf.int32)
+    # tf-cpn stops at a box so small that its corners coincide; here it gets one pixel.
+    low = corners[..., :2]
+    high = tf.maximum(corners[..., 2:], low + 1)
+    return tf.concat([low, high], axis=-1) - pad[..., None]
 
 
 def joints_to_crop(joints, rectangle, input_size: tuple[int, int]) -> tf.Tensor:

@@ -207,6 +207,11 @@ def evaluate(annotations: str, results: list[dict]) -> dict[str, float]:
     return dict(zip(METRICS, (float(v) for v in evaluation.stats)))
 
 
+def _cell(value: float) -> str:
+    """.702 as the log writes it; COCO's -1 means that there is nobody of that size."""
+    return "n/a" if value < 0 else f"{value:.3f}".replace("0.", ".", 1) if value < 0.9995 else "1.000"
+
+
 def table(rows: list[tuple[str, dict[str, float]]]) -> str:
     """Rows of (label, metrics) as a Markdown table in the experiment log's form."""
     names = METRICS[:5]
@@ -214,11 +219,7 @@ def table(rows: list[tuple[str, dict[str, float]]]) -> str:
     lines = [f"| {'epoch':<{width}} | " + " | ".join(f"{n:>5}" for n in names) + " |"]
     lines.append(f"|{'-' * (width + 2)}|" + "|".join("-" * 7 for _ in names) + "|")
     for label, metrics in rows:
-        cells = (
-            f"{metrics[n]:5.3f}".replace("0.", " .", 1) if 0 <= metrics[n] < 1 else f"{metrics[n]:5.3f}"
-            for n in names
-        )
-        lines.append(f"| {label:<{width}} | " + " | ".join(cells) + " |")
+        lines.append(f"| {label:<{width}} | " + " | ".join(f"{_cell(metrics[n]):>5}" for n in names) + " |")
     return "\n".join(lines)
 
 

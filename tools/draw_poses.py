@@ -41,7 +41,9 @@ def main() -> None:
         if results is None:
             draw_annotated(pixels, [p for p in people if p.image_id == image_id])
         else:
-            draw_results(pixels, [r for r in results if r["image_id"] == image_id and r["score"] >= FLAGS.least_score])
+            draw_results(
+                pixels, [r for r in results if r["image_id"] == image_id and r["score"] >= FLAGS.least_score]
+            )
         cells.append(pixels)
     _, encoded = cv2.imencode(Path(FLAGS.output).suffix or ".png", sheet(cells, FLAGS.columns, (300, 340)))
     write_atomically(Path(FLAGS.output), encoded.tobytes())

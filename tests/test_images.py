@@ -1,0 +1,86 @@
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcpn import images
+from tfcpn.errors import InputError
+
+MEAN = np.array([103, 116, 123])
+
+
+def photo(height=150, width=210, seed=0):
+    """A smooth colour picture, (height, width, 3) uint8 BGR."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3)).astype(np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def write(path, pixels, orientation=None, **options):
+    picture = Image.fromarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels)
+    if orientation:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        options["exif"] = exif
+    picture.save(path, **options)
+    return path.read_bytes()
+
+
+def padded(image, pad=400):
+    outside = np.broadcast_to(MEAN, (image.shape[0] + 2 * pad, image.shape[1] + 2 * pad, 3)).astype(np.uint8).copy()
+    outside[pad:-pad, pad:-pad] = image
+    return outside
+
+
+RECTANGLES = [(0, 0, 210, 150), (31, 17, 98, 140), (16, 16, 48, 48), (-40, -30, 60, 90), (150, 100, 280, 230)]
+RECTANGLES += [(-300, -300, 350, 390), (208, 148, 211, 151), (220, 10, 260, 50), (5, 5, 6, 6)]
+
+
+@pytest.mark.parametrize("rectangle", RECTANGLES)
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_rectangle_has_the_pixels_that_opencv_reads(tmp_path, rectangle, subsampling):
+    encoded = write(tmp_path / "a.jpg", photo(), quality=90, subsampling=subsampling)
+    whole = cv2.imread(str(tmp_path / "a.jpg"))
+    x0, y0, x1, y1 = (n + 400 for n in rectangle)
+    ours = images.decode_rectangle(encoded, 1, rectangle, (150, 210)).numpy()
+    np.testing.assert_array_equal(ours, padded(whole)[y0:y1, x0:x1])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_as_opencv_applies_it(tmp_path, orientation):
+    encoded = write(tmp_path / "a.jpg", photo(), orientation, quality=95)
+    whole = cv2.imread(str(tmp_path / "a.jpg"))
+    height, width, read = images.read_header(encoded, "a.jpg")
+    assert (height, width, read) == (*whole.shape[:2], orientation)
+    ours = images.decode_rectangle(encoded, orientation, (-5, 20, 120, 100), (height, width)).numpy()
+    np.testing.assert_array_equal(ours, padded(whole)[420:500, 395:520])
+
+
+@pytest.mark.parametrize("kind", ["grey.jpg", "colour.png", "grey.png", "alpha.png"])
+def test_grey_images_and_png_are_read_as_opencv_reads_them(tmp_path, kind):
+    pixels = photo()
+    if kind.startswith("grey"):
+        pixels = pixels[..., 0]
+    if kind.startswith("alpha"):
+        Image.fromarray(np.dstack([pixels[..., ::-1], np.full(pixels.shape[:2], 200, np.uint8)])).save(
+            tmp_path / kind
+        )
+        encoded = (tmp_path / kind).read_bytes()
+    else:
+        encoded = write(tmp_path / kind, pixels)
+    whole = cv2.imread(str(tmp_path / kind))
+    ours = images.decode_rectangle(encoded, 1, (10, 10, 90, 80), (150, 210)).numpy()
+    np.testing.assert_array_equal(ours, whole[10:80, 10:90])
+
+
+def test_resizing_is_opencvs_within_a_grey_level():
+    for shape in ((64, 48), (300, 211), (31, 500)):
+        pixels = photo(*shape)
+        ours = images.resize(pixels, (256, 192)).numpy().astype(int)
+        difference = np.abs(ours - cv2.resize(pixels, (192, 256)))
+        assert difference.max() <= 1 and difference.mean() < 0.15
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"GIF89a" + bytes(40)])
+def test_what_is_not_jpeg_or_png_is_refused_by_name(content):
+    with pytest.raises(InputError, match="x.jpg: not a JPEG or PNG"):
+        images.read_header(content, "x.jpg")
