@@ -11,8 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tensorflow as tf
 
 ROOT = Path(__file__).parent.parent
+
+# Before anything uses the device: two of them, so that code for several replicas runs here too.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
 
 
 def run_command(*words, cwd=ROOT, check=True) -> SimpleNamespace:

@@ -72,8 +72,8 @@ class Config:
     init_weights: str = _flag(
         TRAINING,
         "auto",
-        "TensorFlow 1 checkpoint that starts the backbone; none: random weights; auto: slim's checkpoint in "
-        "data/imagenet if it is there, else random weights and a warning.",
+        "TensorFlow 1 checkpoint that starts the backbone; keras: ImageNet weights of tf.keras.applications; none: "
+        "random weights; auto: slim's checkpoint in data/imagenet if it is there, else random and a warning.",
     )
     keep_snapshots: int = _flag(
         TRAINING,

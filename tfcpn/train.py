@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 from absl import logging
 
-from tfcpn import checkpoint, coco, command_line, config, device, records, run_config
+from tfcpn import checkpoint, coco, command_line, config, device, keras_weights, records, run_config
 from tfcpn.augment import VIEWS, Ranges
 from tfcpn.checkpoint import Snapshots
 from tfcpn.config import FIELDS, Config
@@ -29,7 +29,7 @@ LOG_EVERY = 20  # steps between looks at the losses, each of which waits for the
 
 
 def choose_init_weights(cfg: Config) -> str:
-    """Path of the checkpoint that starts the backbone, or "none". Raises InputError if it is not there."""
+    """Path of the checkpoint that starts the backbone, "keras" or "none". Raises InputError if it is not there."""
     path = cfg.init_weights
     if path == "auto":
         path = f"data/imagenet/{SCOPES[cfg.backbone]}.ckpt"
@@ -40,9 +40,21 @@ def choose_init_weights(cfg: Config) -> str:
                 path,
             )
             return "none"
-    elif path != "none" and not checkpoint.exists(path):
+    elif path not in ("none", "keras") and not checkpoint.exists(path):
         raise InputError(f"--init_weights={path} not found; none starts from random weights")
     return path
+
+
+def start_backbone(model, cfg: Config) -> None:
+    """Give the backbone its first weights, as --init_weights says."""
+    if cfg.init_weights == "keras":
+        done = keras_weights.init_from_keras(model, cfg.backbone, keras_weights.imagenet_model(cfg.backbone))
+        logging.info("tf.keras.applications: %d variables set", len(done))
+    elif cfg.init_weights != "none":
+        matched, missing = checkpoint.init_backbone(model, cfg.init_weights)
+        logging.info(
+            "%s: %d variables restored, %d of the backbone not in it", cfg.init_weights, len(matched), len(missing)
+        )
 
 
 def make_evaluation(cfg: Config) -> Evaluation | None:
@@ -122,14 +134,8 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
         optimizer = make_optimizer(cfg.learning_rate, cfg.mixed_precision, model.trainable_variables)
     if done:
         snapshots.restore(done, model, optimizer)
-    elif cfg.init_weights != "none":
-        matched, missing = checkpoint.init_backbone(model, cfg.init_weights)
-        logging.info(
-            "%s: %d variables restored, %d of the backbone not in it",
-            cfg.init_weights,
-            len(matched),
-            len(missing),
-        )
+    else:
+        start_backbone(model, cfg)
     run_config.save(cfg)
     codec = make_codec(cfg)
     step_function = TrainingStep(

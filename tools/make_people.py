@@ -34,10 +34,10 @@ from tfcpn.skeleton import JOINTS
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", None, "Folder for train/, val/ and annotations/.")
-flags.DEFINE_integer("train", 1200, "Images to train on.", lower_bound=1)
+flags.DEFINE_integer("train", 1600, "Images to train on.", lower_bound=1)
 flags.DEFINE_integer("val", 150, "Images to validate on.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Another seed draws other people.", lower_bound=0)
-flags.DEFINE_float("fallen", 0.06, "Share of people who lie, lean far over or fall.", lower_bound=0, upper_bound=1)
+flags.DEFINE_float("fallen", 0.05, "Share of people who lie, lean far over or fall.", lower_bound=0, upper_bound=1)
 flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
 GROUPS = {"What": ["output", "train", "val", "seed", "fallen"], "How": ["workers"]}
 

@@ -75,15 +75,15 @@ def _leg_angles(rng: np.random.Generator, kind: str):
 
 def pose_body(rng: np.random.Generator, fallen: float) -> Body:
     """Draw proportions and a pose. fallen: share of people who lie, lean far over or fall."""
-    kind = rng.choice(["stand", "walk", "jump", "sit", "squat"], p=[0.32, 0.33, 0.15, 0.12, 0.08])
+    kind = rng.choice(["stand", "walk", "jump", "sit", "squat"], p=[0.4, 0.36, 0.12, 0.07, 0.05])
     # Most people face the viewer more or less; some show their side or back.
-    yaw = rng.normal(0, 28) if rng.random() < 0.68 else rng.uniform(-180, 180)
+    yaw = rng.normal(0, 22) if rng.random() < 0.82 else rng.uniform(-180, 180)
     roll = rng.uniform(30, 180) * rng.choice([-1, 1]) if rng.random() < fallen else rng.normal(0, 7)
     lean = _turn("x", {"sit": -5, "squat": 25, "jump": 8}.get(kind, 0) + rng.normal(4, 8))
     spine = _turn("z", rng.normal(0, 6)) @ lean
 
-    hip, shoulder = _vary(rng, 0.075), _vary(rng, 0.115)
-    torso, neck, head = _vary(rng, 0.285), _vary(rng, 0.055), _vary(rng, 0.066)
+    hip, shoulder = _vary(rng, 0.08), _vary(rng, 0.122)
+    torso, neck, head = _vary(rng, 0.285), _vary(rng, 0.055), _vary(rng, 0.074)
     thigh, shank = _vary(rng, 0.245), _vary(rng, 0.235)
     upper_arm, forearm = _vary(rng, 0.165), _vary(rng, 0.15)
 

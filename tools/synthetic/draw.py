@@ -104,7 +104,7 @@ def _capsule(canvas, a, b, radius_a, radius_b, colour, owner, light) -> None:
 
 def _torso(canvas, p, scale, girth, clothes, front: bool, owner, light) -> None:
     corners = [p[f"{s}_{j}"][:2] for s in SIDES for j in ("shoulder", "hip")]
-    radii = [scale * girth * r for _ in SIDES for r in (0.046, 0.052)]
+    radii = [scale * girth * r for _ in SIDES for r in (0.052, 0.064)]
     hull = np.concatenate([_circle(c, r) for c, r in zip(corners, radii)])
     canvas.polygon(hull, clothes.shirt * 0.55, owner)
     canvas.polygon(np.concatenate([_circle(c, r * 0.85) for c, r in zip(corners, radii)]), clothes.shirt, None)
@@ -134,7 +134,7 @@ def _torso(canvas, p, scale, girth, clothes, front: bool, owner, light) -> None:
             band(-0.06, 0.06, 0.28, 1.0, clothes.shirt * 0.4)
     belt = clothes.trousers * 0.7
     hips = [p[f"{s}_hip"][:2] for s in SIDES]
-    canvas.polygon(np.concatenate([_circle(h, scale * girth * 0.05) for h in hips]), belt, None)
+    canvas.polygon(np.concatenate([_circle(h, scale * girth * 0.06) for h in hips]), belt, None)
 
 
 def _head(canvas, p, body: Body, scale, clothes, person: int) -> None:
@@ -185,11 +185,11 @@ def draw_person(canvas: Canvas, body: Body, origin, scale: float, clothes: Cloth
         sleeve = clothes.shirt if clothes.long_sleeves else clothes.skin
         leg = clothes.trousers if clothes.long_trousers else clothes.skin
         for part, a, b, ra, rb, colour in (
-            ("upper_arm", "shoulder", "elbow", 0.036, 0.028, clothes.shirt),
-            ("forearm", "elbow", "wrist", 0.028, 0.02, sleeve),
-            ("thigh", "hip", "knee", 0.055, 0.038, clothes.trousers),
-            ("shank", "knee", "ankle", 0.038, 0.026, leg),
-            ("foot", "ankle", "toe", 0.027, 0.022, clothes.shoes),
+            ("upper_arm", "shoulder", "elbow", 0.046, 0.036, clothes.shirt),
+            ("forearm", "elbow", "wrist", 0.035, 0.026, sleeve),
+            ("thigh", "hip", "knee", 0.068, 0.048, clothes.trousers),
+            ("shank", "knee", "ankle", 0.047, 0.033, leg),
+            ("foot", "ankle", "toe", 0.034, 0.027, clothes.shoes),
         ):
             start, end = p[f"{side}_{a}"], p[f"{side}_{b}"]
             owner = person * PARTS + PART[f"{side}_{part}"]
@@ -198,7 +198,7 @@ def draw_person(canvas: Canvas, body: Body, origin, scale: float, clothes: Cloth
             jobs.append((0.35 * start[2] + 0.65 * end[2], _capsule, args))
         hand = p[f"{side}_wrist"] + 0.14 * (p[f"{side}_wrist"] - p[f"{side}_elbow"])
         owner = person * PARTS + PART[f"{side}_hand"]
-        args = (canvas, p[f"{side}_wrist"], hand, 0.02 * width, 0.023 * width, clothes.skin, owner, light)
+        args = (canvas, p[f"{side}_wrist"], hand, 0.026 * width, 0.029 * width, clothes.skin, owner, light)
         jobs.append((hand[2] + 0.1, _capsule, args))
     shoulders = (p["left_shoulder"] + p["right_shoulder"]) / 2
     depth = (shoulders[2] + (p["left_hip"] + p["right_hip"])[2] / 2) / 2
@@ -206,7 +206,7 @@ def draw_person(canvas: Canvas, body: Body, origin, scale: float, clothes: Cloth
     torso = person * PARTS + PART["torso"]
     jobs.append((depth, _torso, (canvas, p, scale, body.girth, clothes, front, torso, light)))
     neck = person * PARTS + PART["neck"]
-    args = (canvas, shoulders, p["head"], 0.03 * width, 0.03 * width, clothes.skin, neck, light)
+    args = (canvas, shoulders, p["head"], 0.036 * width, 0.036 * width, clothes.skin, neck, light)
     jobs.append((depth + 0.001 * scale * np.sign(face.forward[2]), _capsule, args))
     jobs.append((p["head"][2] + 0.02 * scale, _head, (canvas, p, face, scale, clothes, person)))
     for _, function, args in sorted(jobs, key=lambda job: job[0]):
@@ -223,13 +223,13 @@ def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.
 def textured(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A (H, W, 3) float32 texture in [0, 255]: smooth colour, grain and perhaps stripes."""
     base = (rng.uniform(40, 210) + rng.uniform(-45, 45, 3)).astype(np.float32)
-    image = base + 90 * (_noise(rng, height, width, 3) - 0.5) + 60 * (_noise(rng, height, width, 12) - 0.5)
-    image += rng.uniform(10, 60) * (_noise(rng, height, width, 48) - 0.5)
+    image = base + 70 * (_noise(rng, height, width, 3) - 0.5) + 45 * (_noise(rng, height, width, 12) - 0.5)
+    image += rng.uniform(5, 35) * (_noise(rng, height, width, 48) - 0.5)
     if rng.random() < 0.3:
         y, x = np.mgrid[:height, :width].astype(np.float32)
         angle, period = rng.uniform(0, np.pi), rng.uniform(14, 60)
         wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period))
-        image += (rng.uniform(8, 30) * wave)[..., None].astype(np.float32)
+        image += (rng.uniform(6, 20) * wave)[..., None].astype(np.float32)
     return np.clip(image, 0, 255)
 
 
@@ -240,7 +240,7 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     image[horizon:] = textured(rng, height - horizon, width)
     height, width = height * SUPERSAMPLE, width * SUPERSAMPLE
     image = cv2.resize(image.astype(np.uint8), (width, height))
-    for _ in range(rng.integers(2, 14)):
+    for _ in range(rng.integers(2, 9)):
         colour = tuple(float(c) for c in rng.uniform(20, 235, 3))
         x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
         size = int(rng.integers(8, max(10, width // 4)))

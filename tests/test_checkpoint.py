@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import recipe
+import tensorflow as tf
+
+from tfcpn.checkpoint import Snapshots, exists, init_backbone
+from tfcpn.cpn import build_cpn, variables_by_name
+from tfcpn.errors import InputError
+from tfcpn.training_step import make_optimizer
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_cpn((64, 64), "resnet50", 17)
+
+
+def randomize(model, optimizer=None):
+    for v in [*model.weights, *(optimizer.variables() if optimizer else [])]:
+        v.assign(tf.cast(tf.random.uniform(v.shape, maxval=9), v.dtype))
+
+
+def values(model, optimizer=None):
+    return [v.numpy() for v in [*model.weights, *(optimizer.variables() if optimizer else [])]]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_weights_and_optimiser_come_back(model, tmp_path, precision):
+    optimizer = make_optimizer(1e-3, precision, model.trainable_variables)
+    randomize(model, optimizer)
+    saved = values(model, optimizer)
+    assert len(saved) > 446 + 2 * 270
+    Snapshots(tmp_path).save(3, model, optimizer)
+    randomize(model, optimizer)
+    Snapshots(tmp_path).restore(3, model, optimizer)
+    for a, b in zip(saved, values(model, optimizer)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weights_alone_can_be_read_for_evaluation(model, tmp_path):
+    optimizer = make_optimizer(1e-3, "float32", model.trainable_variables)
+    randomize(model)
+    saved = values(model)
+    Snapshots(tmp_path).save(1, model, optimizer)
+    randomize(model)
+    Snapshots(tmp_path).restore(1, model)
+    for a, b in zip(saved, values(model)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_snapshot_carries_the_originals_names(model, tmp_path):
+    Snapshots(tmp_path).save(1, model)
+    names = [name for name, _ in tf.train.list_variables(str(tmp_path / "snapshots/snapshot_0001/variables"))]
+    assert any("resnet_v1_50.Sblock1.Sunit_1.Sbottleneck_v1.Sconv1.Sweights" in name for name in names)
+
+
+def test_a_damaged_snapshot_is_named(model, tmp_path):
+    snapshots = Snapshots(tmp_path)
+    snapshots.save(4, model)
+    data = next(snapshots.path(4).glob("*.data*"))
+    data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(InputError, match="snapshot_0004: is damaged"):
+        snapshots.restore(4, model)
+
+
+def test_epochs_are_found_and_asked_for(tmp_path):
+    snapshots = Snapshots(tmp_path)
+    with pytest.raises(InputError, match="no snapshot to evaluate"):
+        snapshots.parse("latest")
+    for epoch in (1, 2, 3, 7, 12000):
+        snapshots.path(epoch).mkdir(parents=True)
+    (tmp_path / "snapshots" / ".snapshot_0008.tmp").mkdir()
+    assert snapshots.epochs() == [1, 2, 3, 7, 12000]
+    assert snapshots.parse("latest") == [12000] and snapshots.parse("2, 7") == [2, 7]
+    with pytest.raises(InputError, match=r"snapshot_0004 does not exist; there are epochs 1-3, 7, 12000"):
+        snapshots.parse("4")
+    with pytest.raises(InputError, match="--epoch=x"):
+        snapshots.parse("x")
+
+
+def test_pruning_keeps_the_newest_and_every_fiftieth(tmp_path):
+    snapshots = Snapshots(tmp_path)
+    for epoch in (49, 50, 51, 52, 53):
+        snapshots.path(epoch).mkdir(parents=True)
+    snapshots.prune(0)
+    assert snapshots.epochs() == [49, 50, 51, 52, 53]
+    snapshots.prune(2)
+    assert snapshots.epochs() == [50, 52, 53]
+
+
+def write_tf1(path, variables, version):
+    """A checkpoint as TensorFlow 1 wrote it. version: 1 is one file, 2 is an index and data."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        for name, value in variables.items():
+            tf.compat.v1.get_variable(name, initializer=value)
+        session.run(tf.compat.v1.global_variables_initializer())
+        kind = tf.compat.v1.train.SaverDef.V1 if version == 1 else tf.compat.v1.train.SaverDef.V2
+        tf.compat.v1.train.Saver(write_version=kind).save(session, str(path), write_meta_graph=False)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_slims_checkpoint_starts_the_backbone_and_nothing_else(model, tmp_path, version):
+    randomize(model)
+    ours = variables_by_name(model)
+    before = {name: v.numpy() for name, v in ours.items()}
+    slim = {n: recipe.weight(n, v.shape) for n, v in ours.items() if n.startswith("resnet_v1_50")}
+    absent = "resnet_v1_50/block4/unit_3/bottleneck_v1/conv3/weights"
+    del slim[absent]
+    extra = {"resnet_v1_50/logits/weights": np.zeros((1, 1, 2048, 1000), np.float32), "global_step": np.int64(5)}
+    path = tmp_path / "resnet_v1_50.ckpt"
+    write_tf1(path, {**slim, **extra}, version)
+    assert exists(path)
+    matched, missing = init_backbone(model, path)
+    assert set(matched) == set(slim) and missing == [absent]
+    for name, variable in ours.items():
+        np.testing.assert_array_equal(variable, slim.get(name, before[name]))
+
+
+def test_a_checkpoint_of_something_else_is_refused(model, tmp_path):
+    write_tf1(tmp_path / "other", {"w": np.zeros(3, np.float32)}, 2)
+    with pytest.raises(InputError, match="none of its 1 variables belongs to this network"):
+        init_backbone(model, tmp_path / "other")
+    (tmp_path / "text").write_text("x")
+    with pytest.raises(InputError, match="cannot be read as a TensorFlow checkpoint"):
+        init_backbone(model, tmp_path / "text")
