@@ -152,8 +152,8 @@ def draw_scene(seed: int, split: str, number: int, fallen: float) -> tuple[np.nd
 
     annotations = [_annotate(canvas, points, person) for person, (points, _) in enumerate(drawn)]
     pixels = cv2.resize(canvas.pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-    pixels = (pixels - 128) * rng.uniform(0.7, 1.15) + 128 + rng.uniform(-35, 35)
-    pixels += rng.normal(0, rng.uniform(1, 7), pixels.shape)
+    pixels = (pixels - 128) * rng.uniform(0.75, 1.1) + 128 + rng.uniform(-25, 25)
+    pixels += rng.normal(0, rng.uniform(1, 5), pixels.shape)
     return np.clip(pixels, 0, 255).astype(np.uint8), [a for a in [*annotations, crowd] if a]
 
 

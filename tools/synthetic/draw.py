@@ -67,22 +67,24 @@ class Clothes:
     trim: np.ndarray
 
 
-def draw_clothes(rng: np.random.Generator) -> Clothes:
-    def colour():
-        hsv = np.array([[[rng.integers(0, 180), rng.integers(30, 230), rng.integers(50, 245)]]], np.uint8)
-        return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].astype(float)
+def _hsv(hue: float, saturation: float, value: float) -> np.ndarray:
+    """BGR of OpenCV's HSV: hue in [0, 180), the rest in [0, 255]."""
+    return cv2.cvtColor(np.array([[[hue % 180, saturation, value]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].astype(float)
 
+
+def draw_clothes(rng: np.random.Generator) -> Clothes:
+    """What people wear: shirts bright and of any colour, trousers dark, shoes darker still."""
     skin = np.array([70, 100, 150]) + rng.uniform(0, 1) * np.array([95, 95, 90]) + rng.normal(0, 6, 3)
     return Clothes(
         skin=skin,
         hair=np.array([20, 25, 30]) + rng.uniform(0, 1) ** 2 * np.array([70, 120, 160]),
-        shirt=colour(),
-        trousers=colour(),
-        shoes=colour() * 0.6,
+        shirt=_hsv(rng.uniform(0, 180), rng.uniform(110, 230), rng.uniform(170, 250)),
+        trousers=_hsv(rng.normal(112, 25), rng.uniform(30, 170), rng.uniform(50, 140)),
+        shoes=_hsv(rng.uniform(0, 180), rng.uniform(0, 120), rng.uniform(15, 60)),
         long_sleeves=rng.random() < 0.45,
         long_trousers=rng.random() < 0.6,
         pattern=rng.choice(["plain", "stripes", "print"], p=[0.5, 0.3, 0.2]),
-        trim=colour(),
+        trim=_hsv(rng.uniform(0, 180), rng.uniform(0, 230), rng.uniform(60, 250)),
     )
 
 
@@ -216,14 +218,14 @@ def draw_person(canvas: Canvas, body: Body, origin, scale: float, clothes: Cloth
 
 def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
     """(H, W, 3) smooth noise in about [0, 1], more of it in brightness than in colour."""
-    coarse = 0.65 * rng.random((cells + 1, cells + 1, 1)) + 0.35 * rng.random((cells + 1, cells + 1, 3))
+    coarse = 0.75 * rng.random((cells + 1, cells + 1, 1)) + 0.25 * rng.random((cells + 1, cells + 1, 3))
     return cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def textured(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A (H, W, 3) float32 texture in [0, 255]: smooth colour, grain and perhaps stripes."""
-    base = (rng.uniform(40, 210) + rng.uniform(-45, 45, 3)).astype(np.float32)
-    image = base + 70 * (_noise(rng, height, width, 3) - 0.5) + 45 * (_noise(rng, height, width, 12) - 0.5)
+    base = (rng.uniform(70, 190) + rng.uniform(-22, 22, 3)).astype(np.float32)
+    image = base + 55 * (_noise(rng, height, width, 3) - 0.5) + 35 * (_noise(rng, height, width, 12) - 0.5)
     image += rng.uniform(5, 35) * (_noise(rng, height, width, 48) - 0.5)
     if rng.random() < 0.3:
         y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -240,8 +242,8 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     image[horizon:] = textured(rng, height - horizon, width)
     height, width = height * SUPERSAMPLE, width * SUPERSAMPLE
     image = cv2.resize(image.astype(np.uint8), (width, height))
-    for _ in range(rng.integers(2, 9)):
-        colour = tuple(float(c) for c in rng.uniform(20, 235, 3))
+    for _ in range(rng.integers(1, 7)):
+        colour = tuple(_hsv(rng.uniform(0, 180), rng.uniform(0, 110), rng.uniform(50, 220)))
         x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
         size = int(rng.integers(8, max(10, width // 4)))
         shape = rng.integers(0, 3)
