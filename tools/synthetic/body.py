@@ -75,9 +75,9 @@ def _leg_angles(rng: np.random.Generator, kind: str):
 
 def pose_body(rng: np.random.Generator, fallen: float) -> Body:
     """Draw proportions and a pose. fallen: share of people who lie, lean far over or fall."""
-    kind = rng.choice(["stand", "walk", "jump", "sit", "squat"], p=[0.4, 0.36, 0.12, 0.07, 0.05])
+    kind = rng.choice(["stand", "walk", "jump", "sit", "squat"], p=[0.44, 0.36, 0.1, 0.06, 0.04])
     # Most people face the viewer more or less; some show their side or back.
-    yaw = rng.normal(0, 22) if rng.random() < 0.82 else rng.uniform(-180, 180)
+    yaw = rng.normal(0, 20) if rng.random() < 0.86 else rng.uniform(-180, 180)
     roll = rng.uniform(30, 180) * rng.choice([-1, 1]) if rng.random() < fallen else rng.normal(0, 7)
     lean = _turn("x", {"sit": -5, "squat": 25, "jump": 8}.get(kind, 0) + rng.normal(4, 8))
     spine = _turn("z", rng.normal(0, 6)) @ lean

@@ -1,4 +1,4 @@
-"""Draw bodies, backgrounds and things in the way, and keep track of what covers what.
+"""Draw bodies, and keep track of what covers what.
 
 A Canvas holds the picture and, of the same size, who owns each pixel: `person * PARTS + part`, so that a joint's
 visibility is read off the drawing itself. Everything is drawn at SUPERSAMPLE times the final size.
@@ -15,7 +15,7 @@ from synthetic.body import Body
 
 SUPERSAMPLE = 2
 PARTS = 32
-BACKGROUND, OBSTACLE = -1, -2
+BACKGROUND, OBSTACLE = -1, -2  # owners that are nobody
 SIDES = ("left", "right")
 
 # Parts, and for each joint the parts on which it may be seen.
@@ -67,7 +67,7 @@ class Clothes:
     trim: np.ndarray
 
 
-def _hsv(hue: float, saturation: float, value: float) -> np.ndarray:
+def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
     """BGR of OpenCV's HSV: hue in [0, 180), the rest in [0, 255]."""
     return cv2.cvtColor(np.array([[[hue % 180, saturation, value]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].astype(float)
 
@@ -78,13 +78,13 @@ def draw_clothes(rng: np.random.Generator) -> Clothes:
     return Clothes(
         skin=skin,
         hair=np.array([20, 25, 30]) + rng.uniform(0, 1) ** 2 * np.array([70, 120, 160]),
-        shirt=_hsv(rng.uniform(0, 180), rng.uniform(110, 230), rng.uniform(170, 250)),
-        trousers=_hsv(rng.normal(112, 25), rng.uniform(30, 170), rng.uniform(50, 140)),
-        shoes=_hsv(rng.uniform(0, 180), rng.uniform(0, 120), rng.uniform(15, 60)),
+        shirt=hsv(rng.uniform(0, 180), rng.uniform(110, 230), rng.uniform(170, 250)),
+        trousers=hsv(rng.normal(112, 25), rng.uniform(30, 170), rng.uniform(50, 140)),
+        shoes=hsv(rng.uniform(0, 180), rng.uniform(0, 120), rng.uniform(15, 60)),
         long_sleeves=rng.random() < 0.45,
         long_trousers=rng.random() < 0.6,
         pattern=rng.choice(["plain", "stripes", "print"], p=[0.5, 0.3, 0.2]),
-        trim=_hsv(rng.uniform(0, 180), rng.uniform(0, 230), rng.uniform(60, 250)),
+        trim=hsv(rng.uniform(0, 180), rng.uniform(0, 230), rng.uniform(60, 250)),
     )
 
 
@@ -214,56 +214,3 @@ def draw_person(canvas: Canvas, body: Body, origin, scale: float, clothes: Cloth
     for _, function, args in sorted(jobs, key=lambda job: job[0]):
         function(*args)
     return p
-
-
-def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
-    """(H, W, 3) smooth noise in about [0, 1], more of it in brightness than in colour."""
-    coarse = 0.75 * rng.random((cells + 1, cells + 1, 1)) + 0.25 * rng.random((cells + 1, cells + 1, 3))
-    return cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def textured(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A (H, W, 3) float32 texture in [0, 255]: smooth colour, grain and perhaps stripes."""
-    base = (rng.uniform(70, 190) + rng.uniform(-22, 22, 3)).astype(np.float32)
-    image = base + 55 * (_noise(rng, height, width, 3) - 0.5) + 35 * (_noise(rng, height, width, 12) - 0.5)
-    image += rng.uniform(5, 35) * (_noise(rng, height, width, 48) - 0.5)
-    if rng.random() < 0.3:
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        angle, period = rng.uniform(0, np.pi), rng.uniform(14, 60)
-        wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period))
-        image += (rng.uniform(6, 20) * wave)[..., None].astype(np.float32)
-    return np.clip(image, 0, 255)
-
-
-def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) uint8 for a picture of height x width, supersampled: a textured scene, a ground and clutter."""
-    image = textured(rng, height, width)
-    horizon = int(height * rng.uniform(0.4, 0.9))
-    image[horizon:] = textured(rng, height - horizon, width)
-    height, width = height * SUPERSAMPLE, width * SUPERSAMPLE
-    image = cv2.resize(image.astype(np.uint8), (width, height))
-    for _ in range(rng.integers(1, 7)):
-        colour = tuple(_hsv(rng.uniform(0, 180), rng.uniform(0, 110), rng.uniform(50, 220)))
-        x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
-        size = int(rng.integers(8, max(10, width // 4)))
-        shape = rng.integers(0, 3)
-        if shape == 0:
-            cv2.rectangle(image, (x, y), (x + size, y + int(size * rng.uniform(0.3, 2))), colour, -1)
-        elif shape == 1:
-            cv2.ellipse(image, (x, y), (size // 2, size // 3), float(rng.uniform(0, 180)), 0, 360, colour, -1)
-        else:
-            end = (x + int(rng.normal(0, size)), y + int(rng.normal(0, size)))
-            cv2.line(image, (x, y), end, colour, int(rng.integers(2, 14)), cv2.LINE_AA)
-    return image
-
-
-def obstacle(rng: np.random.Generator, canvas: Canvas, x: float, y: float, size: float) -> None:
-    """Something textured in the way, about (x, y)."""
-    mask = np.zeros(canvas.owner.shape, np.uint8)
-    w, h = size * rng.uniform(0.5, 1.3), size * rng.uniform(0.4, 1.0)
-    box = cv2.boxPoints(((x, y), (w, h), float(rng.uniform(-30, 30))))
-    cv2.fillConvexPoly(mask, box.astype(np.int32), 1)
-    inside = mask.astype(bool)
-    texture = textured(rng, *(n // SUPERSAMPLE for n in mask.shape)).astype(np.uint8)
-    canvas.pixels[inside] = cv2.resize(texture, mask.shape[::-1])[inside]
-    canvas.owner[inside] = OBSTACLE
