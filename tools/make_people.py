@@ -12,10 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from absl import flags
+
 from synthetic.body import pose_body
 from synthetic.draw import CARRIERS, PART, PARTS, SUPERSAMPLE, Canvas, draw_clothes, draw_person
 from synthetic.scenery import background, obstacle
-
 from tfcpn import command_line
 from tfcpn.coco import categories
 from tfcpn.errors import InputError
