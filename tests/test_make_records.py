@@ -37,7 +37,7 @@ def test_records_do_not_depend_on_the_number_of_workers(people, command, tmp_pat
         assert (tmp_path / "one" / shard.name).read_bytes() == shard.read_bytes()
 
 
-def test_bad_images_fail_the_run_unless_skipped(people_copy, command, tmp_path):
+def test_bad_images_fail_the_run_unless_skipped(people, people_copy, command, tmp_path):
     files = sorted(people_copy.train.glob("*.jpg"))
     files[0].unlink()
     files[1].write_bytes(files[1].read_bytes()[:2000])
@@ -51,6 +51,12 @@ def test_bad_images_fail_the_run_unless_skipped(people_copy, command, tmp_path):
     skipped = command(*words(people_copy, output), "--skip_bad")
     assert "2 bad ones left out" in skipped.out
     assert sum(s.images for s in records.read_index(output).shards) == 22
+    # The bad ones are not forgotten: without --skip_bad they fail again, and once mended they come in.
+    assert command(*words(people_copy, output), check=False).status == 1
+    for file in files[:2]:
+        file.write_bytes((people.train / file.name).read_bytes())
+    command(*words(people_copy, output))
+    assert sum(s.images for s in records.read_index(output).shards) == 24
 
 
 def test_another_input_does_not_overwrite_records(people_copy, command, edit_json):

@@ -23,3 +23,8 @@ def test_every_tool_is_listed_and_every_link_leads_somewhere():
 def test_every_flagfile_of_tf_cpn_has_its_row():
     for path in (ROOT / "flags").glob("resnet*.cfg"):
         assert f"flags/{path.name}" in README
+
+
+def test_no_placeholder_is_left():
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        assert not re.findall(r"@[A-Z0-9]+@", path.read_text()), path

@@ -11,7 +11,7 @@ from tfcpn.cpn import build_cpn, conv_kernels, variables_by_name
 from tfcpn.training_step import TrainingStep, losses_and_gradients, make_optimizer
 
 SIZE = (64, 64)
-DECAY = 1e-5
+DECAY = 0.3  # so large that a decay counted twice, or not at all, would show in every kernel
 
 
 def load_recipe(model):

@@ -23,6 +23,7 @@ def original(backbone="50", size="256x192"):
         **slots,
         "beta1_power": np.float32(0.9),
         "beta2_power": np.float32(0.9),
+        "Variable": np.float32(5e-4),
         "global_step": np.int64(7),
     }
 
@@ -54,6 +55,7 @@ def test_an_original_checkpoint_becomes_a_snapshot_and_goes_back(
         np.testing.assert_array_equal(variable, variables[name])
 
     command(*tool, f"--tf1_checkpoint={back}", "--to_tf1")
+    assert back.with_name("snapshot_350.ckpt.meta").exists(), "tf-cpn looks for it"
     reader = tf.compat.v1.train.NewCheckpointReader(str(back))
     assert set(reader.get_variable_to_shape_map()) == set(variables)
     for name, value in variables.items():
@@ -94,7 +96,14 @@ def test_a_file_that_is_no_tf_cpn_checkpoint_is_refused(command, tmp_path):
 
 def test_names_of_the_optimiser_are_ignored_and_no_others():
     matches = tf1_checkpoint._OPTIMISER.fullmatch
-    for name in ("a/weights/Adam", "a/weights/Adam_1", "beta1_power", "tower_0/beta2_power_1", "global_step"):
+    for name in (
+        "a/weights/Adam",
+        "a/weights/Adam_1",
+        "beta1_power",
+        "tower_0/beta2_power_1",
+        "global_step",
+        "Variable",
+    ):
         assert matches(name), name
     for name in ("merge/res3/biases", "resnet_v1_50/conv1/weights", "Adamant/weights"):
         assert not matches(name), name

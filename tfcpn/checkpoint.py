@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -53,7 +54,7 @@ class Snapshots:
         return chosen
 
     def save(self, epoch: int, model, optimizer=None) -> None:
-        temporary = self.folder / f".{self.path(epoch).name}.tmp"
+        temporary = self.folder / f".{self.path(epoch).name}.{os.getpid()}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         _checkpoint(model, optimizer).write(str(temporary / "variables"))
@@ -64,6 +65,12 @@ class Snapshots:
         """Read the weights and, if given, the optimiser's state. Raises InputError for a damaged snapshot."""
         prefix = self.path(epoch) / "variables"
         try:
+            names = [name for name, _ in tf.train.list_variables(str(prefix))]
+            if optimizer is not None and not any(name.startswith("optimizer/") for name in names):
+                raise InputError(
+                    f"{self.path(epoch)} has no optimiser state, as after a conversion, so training cannot go on "
+                    "from it; start a run of its own with --init_weights=CHECKPOINT"
+                )
             status = _checkpoint(model, optimizer).read(str(prefix))
             status.expect_partial() if optimizer is None else status.assert_consumed()
             status.assert_existing_objects_matched()

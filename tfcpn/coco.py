@@ -87,7 +87,7 @@ def _parse_image(record: dict) -> CocoImage:
 def _parse_person(record: dict, images: dict[int, CocoImage]) -> Person:
     if not isinstance(record.get("id"), int):
         raise ValueError(f"id is {record.get('id')!r}, want a whole number")
-    if record.get("image_id") not in images:
+    if not isinstance(record.get("image_id"), int) or record["image_id"] not in images:
         raise ValueError(f"image_id {record.get('image_id')!r} is not among the file's images")
     if not _numbers(record.get("bbox"), 4) or min(record["bbox"][2:]) < 0:
         raise ValueError(f"bbox is {record.get('bbox')!r}, want [x, y, width, height]")
@@ -155,7 +155,10 @@ def annotated_boxes(people: list[Person]) -> list[Box]:
 
 
 def read_detections(path, images: dict[int, CocoImage]) -> list[Box]:
-    """The people (category 1) among a detector's results in COCO's format. Raises InputError."""
+    """The people (category 1) that a detector found on these images, from results in COCO's format.
+
+    As in tf-cpn, detections on other images are passed over. Raises InputError for a bad record, or if none is left.
+    """
     records = _read_json(path)
     if not isinstance(records, list):
         raise InputError(f"{path}: want a list of detections in COCO's results format")
@@ -166,8 +169,10 @@ def read_detections(path, images: dict[int, CocoImage]) -> list[Box]:
             problem = "is not an object"
         elif record.get("category_id", PERSON) != PERSON:
             continue
-        elif record.get("image_id") not in images:
-            problem = f"image_id {record.get('image_id')!r} is not among the annotated images"
+        elif not isinstance(record.get("image_id"), int):
+            problem = f"image_id is {record.get('image_id')!r}, want a whole number"
+        elif record["image_id"] not in images:
+            continue
         elif not _numbers(record.get("bbox"), 4) or min(record["bbox"][2:]) <= 0:
             problem = f"bbox is {record.get('bbox')!r}, want [x, y, width, height]"
         elif not _numbers([record.get("score")]):
@@ -176,7 +181,7 @@ def read_detections(path, images: dict[int, CocoImage]) -> list[Box]:
             raise InputError(f"{path}: detection number {number}: {problem}")
         boxes.append(Box(record["image_id"], tuple(map(float, record["bbox"])), float(record["score"])))
     if not boxes:
-        raise InputError(f"{path}: holds no detection of a person")
+        raise InputError(f"{path}: holds no detection of a person on the annotated images")
     return boxes
 
 
@@ -191,15 +196,26 @@ def result(box: Box, joints: np.ndarray, scores: np.ndarray) -> dict:
     }
 
 
+def _completed(data: dict) -> dict:
+    """An annotation file's content with the fields that pycocotools insists on and `read_annotations` does not."""
+    data = {"info": {}, "categories": categories(), **data}
+    for record in data["annotations"]:
+        record.setdefault("category_id", PERSON)
+        record.setdefault("iscrowd", 0)
+        record.setdefault("num_keypoints", sum(v > 0 for v in record["keypoints"][2::3]))
+    return data
+
+
 def evaluate(annotations: str, results: list[dict]) -> dict[str, float]:
     """The ten numbers of COCO's keypoint evaluation, of all images of the annotation file."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(annotations)
-        # loadRes writes into what it is given, and reads info, which the smallest files lack.
-        truth.dataset.setdefault("info", {})
+        truth = COCO()
+        truth.dataset = _completed(_read_json(annotations))
+        truth.createIndex()
+        # loadRes writes into what it is given.
         evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(results)), "keypoints")
         evaluation.evaluate()
         evaluation.accumulate()

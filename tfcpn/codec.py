@@ -16,6 +16,7 @@ _OPENCV_TABLES = {
     9: tuple(n / 256 for n in (4, 13, 30, 51, 60, 51, 30, 13, 4)),
 }
 DECODE_KERNEL = 21
+DECODE_BORDER = 10
 
 
 def gaussian_kernel(size: int) -> np.ndarray:
@@ -32,21 +33,25 @@ def gaussian_kernel(size: int) -> np.ndarray:
     return k / k.sum()
 
 
-def blur_matrix(length: int, size: int, border: str) -> np.ndarray:
+def blur_matrix(length: int, size: int) -> np.ndarray:
     """(length, length) matrix that blurs a column: `blurred = matrix @ column`.
 
-    border: "reflect" mirrors about the edge pixel (OpenCV's reflect-101), "zero" pads with zeros.
+    At its ends the column is mirrored about the edge pixel (OpenCV's reflect-101).
     """
     matrix = np.zeros((length, length))
     for offset, weight in zip(range(-(size // 2), size // 2 + 1), gaussian_kernel(size)):
         for row in range(length):
             source = row + offset
-            if border == "reflect":
-                while not 0 <= source < length:  # more than once where the kernel is wider than the map
-                    source = -source if source < 0 else 2 * (length - 1) - source
-            if 0 <= source < length:
-                matrix[row, source] += weight
+            while not 0 <= source < length:  # more than once where the kernel is wider than the map
+                source = -source if source < 0 else 2 * (length - 1) - source
+            matrix[row, source] += weight
     return matrix
+
+
+def _padded_blur(length: int) -> np.ndarray:
+    """(length + 20, length): pad a column with zeros on both sides, then blur it."""
+    matrix = blur_matrix(length + 2 * DECODE_BORDER, DECODE_KERNEL)
+    return matrix[:, DECODE_BORDER:-DECODE_BORDER].astype(np.float32)
 
 
 def flip_back(heatmaps) -> tf.Tensor:
@@ -72,11 +77,10 @@ class HeatmapCodec:
         for size in self.kernels:
             columns = []
             for length in (height, width):
-                matrix = blur_matrix(length, size, "reflect")
+                matrix = blur_matrix(length, size)
                 columns.append((matrix / matrix.max(axis=0)).T.astype(np.float32))
             self._label_columns.append(columns)
-        self._blur_y = blur_matrix(height, DECODE_KERNEL, "zero").astype(np.float32)
-        self._blur_x = blur_matrix(width, DECODE_KERNEL, "zero").astype(np.float32)
+        self._blur_y, self._blur_x = _padded_blur(height), _padded_blur(width)
 
     def encode(self, joints) -> list:
         """Joints (N, K, 2) as (x, y) in crop pixels -> one (N, h, w, K) float32 map for each kernel.
@@ -110,20 +114,19 @@ class HeatmapCodec:
         # A map whose maximum is negative turns over in this division, as it does in tf-cpn.
         blurred = tf.math.divide_no_nan(maps, peak)
         blurred = tf.matmul(tf.matmul(self._blur_y, blurred), self._blur_x, transpose_b=True)
-        flat = tf.reshape(blurred, (-1, maps.shape[1], height * width))
+        # Both searches go over the padded map: the second best pixel of a peak on the border may lie outside.
+        pitch = width + 2 * DECODE_BORDER
+        flat = tf.reshape(blurred, (-1, maps.shape[1], (height + 2 * DECODE_BORDER) * pitch))
         first = tf.argmax(flat, axis=2, output_type=tf.int32)
-        # The first peak is set to zero before the second search. tf-cpn divides 0 by 0 where the maximum is 0, and
-        # its second search then ends on the next pixel; a value below all others has the same effect.
-        replacement = tf.where(peak[..., 0] == 0, -np.inf, 0.0)
-        is_first = tf.range(height * width)[None, None] == first[..., None]
-        second = tf.argmax(tf.where(is_first, replacement, flat), axis=2, output_type=tf.int32)
+        is_first = tf.range(flat.shape[2])[None, None] == first[..., None]
+        second = tf.argmax(tf.where(is_first, 0.0, flat), axis=2, output_type=tf.int32)
 
-        y1, x1 = first // width, first % width
-        step_x = tf.cast(second % width - x1, tf.float32)
-        step_y = tf.cast(second // width - y1, tf.float32)
+        y1, x1 = first // pitch, first % pitch
+        step_x = tf.cast(second % pitch - x1, tf.float32)
+        step_y = tf.cast(second // pitch - y1, tf.float32)
         length = tf.sqrt(step_x**2 + step_y**2)
-        x = tf.cast(x1, tf.float32) + tf.math.divide_no_nan(0.25 * step_x, length)
-        y = tf.cast(y1, tf.float32) + tf.math.divide_no_nan(0.25 * step_y, length)
+        x = tf.cast(x1 - DECODE_BORDER, tf.float32) + tf.math.divide_no_nan(0.25 * step_x, length)
+        y = tf.cast(y1 - DECODE_BORDER, tf.float32) + tf.math.divide_no_nan(0.25 * step_y, length)
         x = tf.clip_by_value(x, 0, width - 1)
         y = tf.clip_by_value(y, 0, height - 1)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 
+import tensorflow as tf
 from absl import flags, logging
 
 from tfcpn.errors import InputError
@@ -26,6 +28,10 @@ def _help(program: str, summary: str, groups: dict[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
+def _fail(message: str) -> None:
+    sys.exit(f"error: {' '.join(message.split())}")
+
+
 def run(main: Callable[[], None], program: str, summary: str, groups: dict[str, list[str]]) -> None:
     """Parse the flags and call `main`; exit with status 1 and one line for an InputError, 130 when interrupted.
 
@@ -42,7 +48,13 @@ def run(main: Callable[[], None], program: str, summary: str, groups: dict[str, 
             raise InputError(f"unexpected argument {rest[0]!r}; see {program} --help")
         main()
     except (flags.Error, InputError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or program}: {error.strerror or error}")
+    except tf.errors.OpError as error:
+        _fail(error.message.split("\n")[0])
+    except BrokenExecutor:
+        _fail("a worker process died, perhaps for want of memory; the same command goes on, --workers=1 needs least")
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from the last part that was finished", file=sys.stderr)
+        print("\ninterrupted; what was finished is kept, the same command does the rest", file=sys.stderr)
         sys.exit(130)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from tfcpn.images import read_header
 from tfcpn.input_pipeline import evaluation_batches
 from tfcpn.predict import Predictor
 from tfcpn.progress import progress
+from tfcpn.records import check_image
 from tfcpn.skeleton import NUM_JOINTS
 
 REPORTED = (
@@ -67,6 +69,12 @@ class Evaluation:
             raise InputError(f"{path}: is {width}x{height} pixels, but annotated as {image.width}x{image.height}")
         return orientation
 
+    def _name_bad_image(self) -> None:
+        """Raise InputError for the first image that cannot be decoded: inside a pipeline it has no name."""
+        for image_id in self.orientations:
+            image = self.images[image_id]
+            check_image(image, (Path(self.cfg.val_images) / image.file_name).read_bytes())
+
     def predict(self, predictor: Predictor, label: str) -> list[dict]:
         """The results file's entries, one for each box."""
         cfg = self.cfg
@@ -89,6 +97,7 @@ class Evaluation:
                         results.append(coco.result(self.boxes[number], person, score))
                     bar.update(len(joints))
             except tf.errors.InvalidArgumentError as error:
+                self._name_bad_image()
                 raise InputError(f"an image in {cfg.val_images} cannot be decoded: {error.message}") from error
         return results
 
@@ -115,9 +124,10 @@ def main() -> None:
     cfg = run_config.for_evaluation(config.from_flags(), config.given_flags())
     snapshots = Snapshots(cfg.model_dir)
     epochs = snapshots.parse(cfg.epoch)
-    evaluation = Evaluation(cfg)
+    cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
     device.set_up(cfg.deterministic)
-    device.set_precision(device.resolve_precision(cfg.mixed_precision))
+    evaluation = Evaluation(cfg)
+    device.set_precision(cfg.mixed_precision)
     model = build_cpn(cfg.input_size, cfg.backbone, NUM_JOINTS)
     predictor = Predictor(model, make_codec(cfg), cfg.flip_test)
     rows = []

@@ -11,7 +11,7 @@ from tfcpn.augment import MEAN_BGR
 from tfcpn.errors import InputError
 
 _EXIF_ORIENTATION = 0x0112
-FORMATS = ("JPEG", "PNG")
+FORMATS = ("JPEG", "MPO", "PNG")  # MPO: a JPEG with more pictures behind it, as phones write
 
 
 def read_header(encoded: bytes, name: str) -> tuple[int, int, int]:
@@ -23,9 +23,9 @@ def read_header(encoded: bytes, name: str) -> tuple[int, int, int]:
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             width, height = image.size
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if image.format == "JPEG" else 1
+            orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if image.format != "PNG" else 1
             known = image.format in FORMATS
-    except (UnidentifiedImageError, OSError, ValueError):
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError):
         known = False
     if not known:
         raise InputError(f"{name}: not a JPEG or PNG image")

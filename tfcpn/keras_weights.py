@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfcpn.augment import MEAN_BGR
 from tfcpn.cpn import variables_by_name
+from tfcpn.errors import InputError
 from tfcpn.resnet import SCOPES, UNITS
 
 # What tf.keras.applications.resnet.preprocess_input subtracts, BGR.
@@ -19,9 +20,12 @@ _PARTS = {"shortcut": 0, "conv1": 1, "conv2": 2, "conv3": 3}
 
 
 def imagenet_model(backbone: str) -> tf.keras.Model:
-    """Keras's ResNet with ImageNet weights, which Keras downloads once and keeps."""
+    """Keras's ResNet with ImageNet weights, which Keras downloads once and keeps. Raises InputError if it cannot."""
     make = {"resnet50": tf.keras.applications.ResNet50, "resnet101": tf.keras.applications.ResNet101}[backbone]
-    return make(include_top=False, weights="imagenet", input_shape=(224, 224, 3))
+    try:
+        return make(include_top=False, weights="imagenet", input_shape=(224, 224, 3))
+    except Exception as error:  # Keras raises a bare Exception when it cannot download
+        raise InputError(f"--init_weights=keras: {error}; is there a way to the internet?") from error
 
 
 def _layers(backbone: str) -> dict[str, str]:

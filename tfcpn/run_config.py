@@ -11,10 +11,13 @@ from tfcpn.errors import InputError
 from tfcpn.files import write_atomically
 
 FILE = "config.json"
+TRAINED_ON = "trained_on"
 
 
-def save(cfg: Config) -> None:
-    write_atomically(Path(cfg.model_dir) / FILE, json.dumps(dataclasses.asdict(cfg), indent=2) + "\n")
+def save(cfg: Config, trained_on: dict | None = None) -> None:
+    """Write config.json. trained_on: what besides the flags decides the weights (records, replicas)."""
+    values = {**dataclasses.asdict(cfg), TRAINED_ON: trained_on}
+    write_atomically(Path(cfg.model_dir) / FILE, json.dumps(values, indent=2) + "\n")
 
 
 def load(model_dir) -> Config:
@@ -24,6 +27,7 @@ def load(model_dir) -> Config:
         raise InputError(f"{path} not found: no run lives in {model_dir}; train one, or give its --model_dir")
     try:
         values = json.loads(path.read_text())
+        values.pop(TRAINED_ON, None)
         return Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not the config.json of a run ({error})") from error
@@ -61,6 +65,15 @@ def for_training(cfg: Config) -> Config:
             "another --model_dir or --experiment"
         )
     return cfg
+
+
+def check_trained_on(model_dir, trained_on: dict) -> None:
+    """See that a run goes on with the people and replicas it began with, on which order and steps depend."""
+    path = Path(model_dir) / FILE
+    old = json.loads(path.read_text()).get(TRAINED_ON) if path.exists() else None
+    for name, value in trained_on.items():
+        if old is not None and old.get(name) != value:
+            raise InputError(f"{model_dir} was trained on other {name} ({old.get(name)}, now {value})")
 
 
 def for_evaluation(cfg: Config, given: set[str]) -> Config:

@@ -42,14 +42,28 @@ class RunLog:
             for name, value in values.items():
                 tf.summary.scalar(f"train/{name}", value)
 
-    def epoch(self, row: dict, validation: dict[str, float]) -> None:
-        self.rows.append({**row, **validation})
+    def epoch(self, row: dict) -> None:
+        """Add the row of an epoch. Before its snapshot is saved, so that no snapshot is without its row."""
+        self.rows.append(row)
+        self._write()
+
+    def validated(self, epoch: int) -> bool:
+        return any(int(row["epoch"]) == epoch and row.get("AP") not in (None, "") for row in self.rows)
+
+    def validation(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Add COCO's numbers to the row of an epoch."""
+        for row in self.rows:
+            if int(row["epoch"]) == epoch:
+                row.update(metrics)
+                with self.writer.as_default(int(row["step"])):
+                    for name, value in metrics.items():
+                        tf.summary.scalar(f"val/{name}", value)
+        self._write()
+
+    def _write(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(self.rows)
         write_atomically(self.path, text.getvalue())
-        with self.writer.as_default(row["step"]):
-            for name, value in validation.items():
-                tf.summary.scalar(f"val/{name}", value)
         self.writer.flush()

@@ -12,8 +12,8 @@ from tfcpn.cpn import variables_by_name
 from tfcpn.errors import InputError
 from tfcpn.resnet import SCOPES
 
-# What the original saves besides the network: Adam's slots and counters.
-_OPTIMISER = re.compile(r".*/Adam(_\d+)?|.*(beta[12]_power|global_step)(_\d+)?|learning_rate|lr")
+# What the original saves besides the network: Adam's slots and counters, and an unnamed variable for the rate.
+_OPTIMISER = re.compile(r".*/Adam(_\d+)?|.*(beta[12]_power|global_step)(_\d+)?|Variable(_\d+)?|learning_rate|lr")
 
 
 def open_checkpoint(path):
@@ -50,10 +50,18 @@ def read(model, reader) -> None:
 
 
 def write(model, path) -> None:
-    """Write the model's variables as a TensorFlow 1 checkpoint that tf-cpn's Saver restores."""
+    """Write the model's variables as a TensorFlow 1 checkpoint that tf-cpn's Saver restores.
+
+    With its meta graph: tf-cpn takes a checkpoint without a .meta file for no checkpoint at all.
+    """
     values = {name: np.asarray(v) for name, v in variables_by_name(model).items()}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        variables = [tf.compat.v1.get_variable(name, initializer=value) for name, value in values.items()]
-        session.run(tf.compat.v1.variables_initializer(variables))
-        tf.compat.v1.train.Saver(variables).save(session, str(path), write_meta_graph=False, write_state=False)
+        variables = [
+            tf.compat.v1.get_variable(name, value.shape, initializer=tf.compat.v1.zeros_initializer())
+            for name, value in values.items()
+        ]
+        saver = tf.compat.v1.train.Saver(variables)
+        for variable, value in zip(variables, values.values()):
+            variable.load(value, session)
+        saver.save(session, str(path), write_state=False)

@@ -52,9 +52,9 @@ def start_backbone(model, cfg: Config) -> None:
         logging.info("tf.keras.applications: %d variables set", len(done))
     elif cfg.init_weights != "none":
         matched, missing = checkpoint.init_backbone(model, cfg.init_weights)
-        logging.info(
-            "%s: %d variables restored, %d of the backbone not in it", cfg.init_weights, len(matched), len(missing)
-        )
+        logging.info("%s: %d variables restored", cfg.init_weights, len(matched))
+        if missing:
+            logging.warning("%d of the backbone are not in it: %s", len(missing), ", ".join(missing))
 
 
 def make_evaluation(cfg: Config) -> Evaluation | None:
@@ -77,7 +77,7 @@ def train_epoch(step_function, batches, epoch: int, steps: int, cfg: Config, rep
         for i in range(steps):
             try:
                 crops, joints = next(batches)
-            except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+            except tf.errors.OpError as error:
                 raise InputError(
                     f"{cfg.train_records}: a record is damaged ({error.message}); make it again"
                 ) from error
@@ -112,11 +112,9 @@ def train_epoch(step_function, batches, epoch: int, steps: int, cfg: Config, rep
 def main() -> None:
     cfg = run_config.for_training(config.from_flags())
     index = records.read_index(cfg.train_records)
-    cfg = dataclasses.replace(
-        cfg,
-        init_weights=choose_init_weights(cfg),
-        mixed_precision=device.resolve_precision(cfg.mixed_precision),
-    )
+    if not Snapshots(cfg.model_dir).epochs():
+        cfg = dataclasses.replace(cfg, init_weights=choose_init_weights(cfg))
+    cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
     device.set_up(cfg.deterministic)
     evaluation = make_evaluation(cfg)
     train(cfg, index, evaluation)
@@ -126,6 +124,8 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
     """Train up to epoch cfg.epochs, from the newest snapshot in cfg.model_dir if there is one."""
     strategy = device.make_strategy(cfg.strategy)
     replicas = strategy.num_replicas_in_sync
+    trained_on = {"records": index.source, "replicas": replicas}
+    run_config.check_trained_on(cfg.model_dir, trained_on)
     snapshots = Snapshots(cfg.model_dir)
     done = (snapshots.epochs() or [0])[-1]
     device.set_precision(cfg.mixed_precision)
@@ -136,7 +136,7 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
         snapshots.restore(done, model, optimizer)
     else:
         start_backbone(model, cfg)
-    run_config.save(cfg)
+    run_config.save(cfg, trained_on)
     codec = make_codec(cfg)
     step_function = TrainingStep(
         model,
@@ -162,16 +162,22 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
 
     batches = iter(strategy.distribute_datasets_from_function(pipeline))
     log = RunLog(cfg.model_dir, done)
+
+    def validate(epoch: int) -> None:
+        due = evaluation and (epoch % cfg.eval_every == 0 or epoch == cfg.epochs)
+        if due and not log.validated(epoch):
+            metrics = evaluation.evaluate(predictor, epoch)
+            print(coco.table([(str(epoch), metrics)]), flush=True)
+            log.validation(epoch, metrics)
+
+    if done:
+        validate(done)  # if the run was stopped before it could
     for epoch in range(done + 1, cfg.epochs + 1):
         optimizer.learning_rate = cfg.learning_rate_at(epoch)
-        row = train_epoch(step_function, batches, epoch, steps, cfg, replicas, log)
+        log.epoch(train_epoch(step_function, batches, epoch, steps, cfg, replicas, log))
         snapshots.save(epoch, model, optimizer)
         snapshots.prune(cfg.keep_snapshots)
-        validation = {}
-        if evaluation and (epoch % cfg.eval_every == 0 or epoch == cfg.epochs):
-            validation = evaluation.evaluate(predictor, epoch)
-            print(coco.table([(str(epoch), validation)]), flush=True)
-        log.epoch(row, validation)
+        validate(epoch)
     print(
         f"{cfg.model_dir}: trained up to epoch {max(done, cfg.epochs)}; "
         f"python -m tfcpn.eval --model_dir={cfg.model_dir} --epoch=latest evaluates it"

@@ -26,6 +26,8 @@ GROUPS = {"What": ["annotations", "images", "results"], "Picture": ["output", "c
 
 
 def main() -> None:
+    if Path(FLAGS.output).suffix not in (".png", ".jpg"):
+        raise InputError(f"--output={FLAGS.output}: want a name that ends in .png or .jpg")
     for name in ("annotations", "images"):
         if not FLAGS[name].value:
             raise InputError(f"--{name} is missing; see python tools/draw_poses.py --help")
@@ -33,7 +35,9 @@ def main() -> None:
     chosen = list(dict.fromkeys(p.image_id for p in people if p.trainable))[: FLAGS.count]
     try:
         results = json.loads(Path(FLAGS.results).read_text()) if FLAGS.results else None
-    except (OSError, ValueError) as error:
+        if results and not all({"image_id", "score", "keypoints"} <= set(r) for r in results):
+            raise ValueError("an entry lacks image_id, score or keypoints")
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{FLAGS.results}: not a results file ({error})") from error
     cells = []
     for image_id in chosen:
@@ -45,7 +49,7 @@ def main() -> None:
                 pixels, [r for r in results if r["image_id"] == image_id and r["score"] >= FLAGS.least_score]
             )
         cells.append(pixels)
-    _, encoded = cv2.imencode(Path(FLAGS.output).suffix or ".png", sheet(cells, FLAGS.columns, (300, 340)))
+    _, encoded = cv2.imencode(Path(FLAGS.output).suffix, sheet(cells, FLAGS.columns, (300, 340)))
     write_atomically(Path(FLAGS.output), encoded.tobytes())
     print(f"written: {FLAGS.output}, {len(cells)} images")
 

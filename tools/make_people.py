@@ -28,7 +28,7 @@ flags.DEFINE_string("output", None, "Folder for train/, val/ and annotations/.")
 flags.DEFINE_integer("train", 1800, "Images to train on.", lower_bound=1)
 flags.DEFINE_integer("val", 160, "Images to validate on.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Another seed draws other people.", lower_bound=0)
-flags.DEFINE_float("fallen", 0.05, "Share of people who lie, lean far over or fall.", lower_bound=0, upper_bound=1)
+flags.DEFINE_float("fallen", 0.04, "Share of people who lie, lean far over or fall.", lower_bound=0, upper_bound=1)
 flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
 GROUPS = {"What": ["output", "train", "val", "seed", "fallen"], "How": ["workers"]}
 
@@ -116,14 +116,14 @@ def draw_scene(seed: int, split: str, number: int, fallen: float) -> tuple[np.nd
     light /= np.linalg.norm(light) + 1e-6
     crowd = _draw_crowd(rng, canvas, 10, light) if number % CROWD_EVERY == 0 else None
 
-    count = int(rng.choice([1, 2, 3], p=[0.68, 0.22, 0.1]))
-    tallest = {1: 0.9, 2: 0.78, 3: 0.68}[count]
+    count = int(rng.choice([1, 2, 3], p=[0.72, 0.2, 0.08]))
+    tallest = {1: 0.9, 2: 0.7, 3: 0.6}[count]
     drawn = []
     for person in range(count):
         body = pose_body(rng, fallen)
         xy = np.stack([p[:2] for p in body.points.values()]) * [1, -1]
         low, high = xy.min(axis=0) - 0.05, xy.max(axis=0) + 0.05
-        scale = height * SUPERSAMPLE * rng.uniform(0.5, tallest)
+        scale = height * SUPERSAMPLE * rng.uniform(0.46, tallest)
         scale = min(
             scale, 0.95 * width * SUPERSAMPLE / (high - low)[0], 0.97 * height * SUPERSAMPLE / (high - low)[1]
         )
@@ -144,7 +144,7 @@ def draw_scene(seed: int, split: str, number: int, fallen: float) -> tuple[np.nd
     annotations = [_annotate(canvas, points, person) for person, (points, _) in enumerate(drawn)]
     pixels = cv2.resize(canvas.pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     pixels = (pixels - 128) * rng.uniform(0.75, 1.1) + 128 + rng.uniform(-25, 25)
-    pixels += rng.normal(0, rng.uniform(1, 5), pixels.shape)
+    pixels += rng.normal(0, rng.uniform(1, 4), pixels.shape)
     return np.clip(pixels, 0, 255).astype(np.uint8), [a for a in [*annotations, crowd] if a]
 
 

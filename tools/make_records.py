@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import tensorflow as tf
 from absl import flags
 
 from tfcpn import command_line, records
@@ -28,12 +29,15 @@ flags.DEFINE_bool("skip_bad", False, "Leave out images that are missing, unreada
 GROUPS = {"Input and output": ["annotations", "images", "output", "shards"], "How": ["workers", "skip_bad"]}
 
 BAD_LIST = "bad_images.txt"
+SOURCE = "source.json"  # fingerprint of the input, written first
 _done = None  # counts images over all workers, in a worker process
 
 
 def _start_worker(counter) -> None:
     global _done
     _done = counter
+    # Workers decode on the CPU; without this each would take a share of the GPU's memory.
+    tf.config.set_visible_devices([], "GPU")
 
 
 def _count() -> None:
@@ -54,17 +58,26 @@ def _shard_items(images: dict[int, CocoImage], people: list[Person], shards: int
     return [items[n::shards] for n in range(min(shards, len(items)))]
 
 
-def _claim(output: Path, source: dict) -> records.Index | None:
+def _claim(output: Path, source: dict, skip_bad: bool) -> records.Index | None:
     """The finished index of the same input, else None. Raises InputError if the folder holds another input's."""
-    plan = output / "source.json"
+    plan = output / SOURCE
     finished = output / records.INDEX
-    if plan.exists() and json.loads(plan.read_text()) != source:
-        raise InputError(f"{output} holds records of other annotations or another --shards; give another --output")
+    try:
+        other = plan.exists() and json.loads(plan.read_text()) != source
+    except ValueError:
+        other = True
+    if other:
+        raise InputError(
+            f"{output} holds records of other annotations or another --shards; give another --output or delete it"
+        )
     if finished.exists():
         try:
-            return records.read_index(output)
+            index = records.read_index(output)
+            if skip_bad or not any(shard.bad for shard in index.shards):
+                return index
         except InputError:
-            finished.unlink()  # a shard is missing or cut short: make it again
+            pass  # a shard is missing or cut short: it is made again
+        finished.unlink()
     for leftover in output.glob(".*.tmp"):
         leftover.unlink()
     return None
@@ -99,7 +112,7 @@ def main() -> None:
         raise InputError(f"--images={image_dir}: no such folder")
     digest = hashlib.sha256(Path(FLAGS.annotations).read_bytes()).hexdigest()
     source = {"annotations_sha256": digest, "shards": FLAGS.shards, "version": records.VERSION}
-    index = _claim(output, source)
+    index = _claim(output, source, FLAGS.skip_bad)
     if index is not None:
         left_out = sum(len(s.bad) for s in index.shards)
         print(
@@ -111,8 +124,11 @@ def main() -> None:
     shards = _shard_items(images, people, FLAGS.shards)
     paths = [output / f"people-{n:05d}-of-{len(shards):05d}.tfrecord" for n in range(len(shards))]
     finished = {path: records.finished_shard(path) for path in paths}
+    if not FLAGS.skip_bad:
+        # What an earlier --skip_bad left out may have been mended, and must be told about if not.
+        finished = {path: shard if shard is None or not shard.bad else None for path, shard in finished.items()}
     todo = {path: items for path, items in zip(paths, shards) if finished[path] is None}
-    write_atomically(output / "source.json", json.dumps(source))
+    write_atomically(output / SOURCE, json.dumps(source))
     if len(todo) < len(paths):
         print(f"{output}: going on, {len(paths) - len(todo)} of {len(paths)} shards are there")
     written = _write(todo, image_dir, FLAGS.workers, FLAGS.skip_bad) if todo else []

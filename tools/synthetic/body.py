@@ -47,13 +47,13 @@ def _limb(start, rotation, flexion, upper: float, lower: float):
 
 def _arm_angles(rng: np.random.Generator, kind: str):
     """(forward, sideways, elbow) in degrees: hanging, walking, raised or anywhere."""
-    style = rng.choice(["down", "swing", "wide", "up", "front"], p=[0.3, 0.2, 0.2, 0.15, 0.15])
+    style = rng.choice(["down", "swing", "wide", "up", "front"], p=[0.3, 0.17, 0.33, 0.12, 0.08])
     if kind == "sit":
         style = rng.choice(["down", "swing", "front"])
     forward = {"down": 0, "swing": rng.uniform(-40, 50), "wide": 0, "up": rng.uniform(-20, 30), "front": 65}[style]
     sideways = {"down": 10, "swing": 10, "wide": 70, "up": 145, "front": 15}[style]
     elbow = {"down": 12, "swing": 35, "wide": 40, "up": 40, "front": 50}[style]
-    return forward + rng.normal(0, 12), sideways + rng.normal(0, 12), abs(elbow + rng.normal(0, 30))
+    return forward + rng.normal(0, 12), sideways + rng.normal(0, 12), abs(elbow + rng.normal(0, 22))
 
 
 def _leg_angles(rng: np.random.Generator, kind: str):
@@ -75,9 +75,9 @@ def _leg_angles(rng: np.random.Generator, kind: str):
 
 def pose_body(rng: np.random.Generator, fallen: float) -> Body:
     """Draw proportions and a pose. fallen: share of people who lie, lean far over or fall."""
-    kind = rng.choice(["stand", "walk", "jump", "sit", "squat"], p=[0.44, 0.36, 0.1, 0.06, 0.04])
+    kind = rng.choice(["stand", "walk", "jump", "sit", "squat"], p=[0.52, 0.36, 0.06, 0.03, 0.03])
     # Most people face the viewer more or less; some show their side or back.
-    yaw = rng.normal(0, 20) if rng.random() < 0.86 else rng.uniform(-180, 180)
+    yaw = rng.normal(0, 15) if rng.random() < 0.93 else rng.uniform(-180, 180)
     roll = rng.uniform(30, 180) * rng.choice([-1, 1]) if rng.random() < fallen else rng.normal(0, 7)
     lean = _turn("x", {"sit": -5, "squat": 25, "jump": 8}.get(kind, 0) + rng.normal(4, 8))
     spine = _turn("z", rng.normal(0, 6)) @ lean
@@ -88,7 +88,7 @@ def pose_body(rng: np.random.Generator, fallen: float) -> Body:
     upper_arm, forearm = _vary(rng, 0.165), _vary(rng, 0.15)
 
     points = {}
-    twist = _turn("y", rng.normal(0, 10))
+    twist = _turn("y", rng.normal(0, 7))
     chest = spine @ np.array([0, torso, 0])
     for side, name in ((LEFT, "left"), (RIGHT, "right")):
         points[f"{name}_hip"] = np.array([side * hip, 0, 0])
@@ -106,7 +106,7 @@ def pose_body(rng: np.random.Generator, fallen: float) -> Body:
         )
         points[f"{name}_toe"] = points[f"{name}_ankle"] + rotation @ np.array([side * 0.015, -0.03, 0.075])
 
-    look = spine @ _turn("y", rng.normal(0, 22)) @ _turn("x", rng.normal(0, 10))
+    look = spine @ _turn("y", rng.normal(0, 15)) @ _turn("x", rng.normal(0, 8))
     centre = chest + spine @ np.array([0, neck + head, 0.01])
     points["neck"] = chest
     points["head"] = centre
@@ -121,5 +121,5 @@ def pose_body(rng: np.random.Generator, fallen: float) -> Body:
         face=to_camera @ look @ np.array([0.0, 0, 1]),
         forward=to_camera @ spine @ np.array([0.0, 0, 1]),
         head_radius=head,
-        girth=_vary(rng, 1.0, 0.25),
+        girth=_vary(rng, 1.12, 0.2),
     )

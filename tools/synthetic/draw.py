@@ -99,7 +99,7 @@ def _capsule(canvas, a, b, radius_a, radius_b, colour, owner, light) -> None:
     inner = 0.86
     canvas.polygon(np.concatenate([_circle(a, radius_a * inner), _circle(b, radius_b * inner)]), colour, None)
     shift = light * 0.3
-    lit = np.clip(colour * 1.12 + 14, 0, 255)
+    lit = np.clip(colour * 1.06 + 8, 0, 255)
     ends = [_circle(p[:2] + shift * r, r * 0.45) for p, r in ((a, radius_a), (b, radius_b))]
     canvas.polygon(np.concatenate(ends), lit, None)
 
@@ -124,7 +124,7 @@ def _torso(canvas, p, scale, girth, clothes, front: bool, owner, light) -> None:
             band(-0.95, 0.95, v, v + 0.09, clothes.trim)
     canvas.polygon(
         np.concatenate([_circle(c + light * r * 0.3, r * 0.4) for c, r in zip(corners[:2], radii[:2])]),
-        np.clip(clothes.shirt * 1.12 + 14, 0, 255),
+        np.clip(clothes.shirt * 1.06 + 8, 0, 255),
         None,
     )
     # The front has a neckline, buttons or a print; the back has none: that, face and feet tell left from right.
@@ -184,14 +184,15 @@ def draw_person(canvas: Canvas, body: Body, origin, scale: float, clothes: Cloth
 
     jobs = []  # (depth, function)
     for side in SIDES:
-        sleeve = clothes.shirt if clothes.long_sleeves else clothes.skin
-        leg = clothes.trousers if clothes.long_trousers else clothes.skin
+        # Cloth below elbow and knee is shaded, so that the fold shows at the size of a crop.
+        sleeve = clothes.shirt * 0.68 if clothes.long_sleeves else clothes.skin
+        leg = np.clip(clothes.trousers * 1.7, 0, 255) if clothes.long_trousers else clothes.skin
         for part, a, b, ra, rb, colour in (
             ("upper_arm", "shoulder", "elbow", 0.046, 0.036, clothes.shirt),
             ("forearm", "elbow", "wrist", 0.035, 0.026, sleeve),
             ("thigh", "hip", "knee", 0.068, 0.048, clothes.trousers),
             ("shank", "knee", "ankle", 0.047, 0.033, leg),
-            ("foot", "ankle", "toe", 0.034, 0.027, clothes.shoes),
+            ("foot", "ankle", "toe", 0.038, 0.03, clothes.shoes),
         ):
             start, end = p[f"{side}_{a}"], p[f"{side}_{b}"]
             owner = person * PARTS + PART[f"{side}_{part}"]

@@ -17,13 +17,13 @@ def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.
 def textured(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A (H, W, 3) float32 texture in [0, 255]: smooth colour, grain and perhaps stripes."""
     base = (rng.uniform(70, 190) + rng.uniform(-22, 22, 3)).astype(np.float32)
-    image = base + 55 * (_noise(rng, height, width, 3) - 0.5) + 35 * (_noise(rng, height, width, 12) - 0.5)
-    image += rng.uniform(5, 35) * (_noise(rng, height, width, 48) - 0.5)
-    if rng.random() < 0.3:
+    image = base + 80 * (_noise(rng, height, width, 3) - 0.5) + 18 * (_noise(rng, height, width, 12) - 0.5)
+    image += rng.uniform(2, 14) * (_noise(rng, height, width, 48) - 0.5)
+    if rng.random() < 0.2:
         y, x = np.mgrid[:height, :width].astype(np.float32)
         angle, period = rng.uniform(0, np.pi), rng.uniform(14, 60)
         wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period))
-        image += (rng.uniform(6, 20) * wave)[..., None].astype(np.float32)
+        image += (rng.uniform(3, 10) * wave)[..., None].astype(np.float32)
     return np.clip(image, 0, 255)
 
 
@@ -34,7 +34,7 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     image[horizon:] = textured(rng, height - horizon, width)
     height, width = height * SUPERSAMPLE, width * SUPERSAMPLE
     image = cv2.resize(image.astype(np.uint8), (width, height))
-    for _ in range(rng.integers(1, 7)):
+    for _ in range(rng.integers(0, 5)):
         colour = tuple(hsv(rng.uniform(0, 180), rng.uniform(0, 110), rng.uniform(50, 220)))
         x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
         size = int(rng.integers(8, max(10, width // 4)))
