@@ -13,7 +13,7 @@ ROWS = {
     "resnet101_256x192": {**BASE, "backbone": "resnet101"},
     "resnet50_384x288": {**BASE, **LARGE},
     "resnet101_384x288": {**BASE, **LARGE, "backbone": "resnet101"},
-    "demo": {"experiment": "demo", "input_size": (128, 96), "heatmap_scale": 255, "batch_size": 16},
+    "demo": {"experiment": "demo", "input_size": (128, 96), "heatmap_scale": 255, "rotation": 45, "rescale_min": 0.7},
     "smoke": {"experiment": "smoke", "input_size": (64, 64), "epochs": 2, "train_records": "data/demo/records"},
 }
 RECIPE = {"heatmap_scale": 255, "align": "person", "epoch_size": 60000, "epochs": 400, "learning_rate": 5e-4}

@@ -16,7 +16,7 @@ SIZE = (256, 192)
 
 
 class StoredMaps:
-    """Stands where the network stands: returns stored heatmaps, those of the crops and then of their mirror images."""
+    """Stands for the network: returns stored heatmaps, those of the crops and then of their mirror images."""
 
     def __init__(self, straight, mirrored):
         self.maps = tf.constant(np.concatenate([straight, mirrored]))

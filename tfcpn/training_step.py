@@ -68,15 +68,20 @@ class TrainingStep:
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
         draws = augment.draw((self.seed, step * replicas + replica), tf.shape(crops)[0], self.ranges)
         images, joints, visibility = augment.four_views(crops, joints, draws)
+        return self.learn(images, self.codec.encode(joints), visibility)
+
+    def learn(self, images, labels, visibility) -> tf.Tensor:
+        """One replica's update from its views and labels; its losses as a (4,) tensor. Call within `strategy.run`."""
         losses, gradients = losses_and_gradients(
             self.model,
             images,
-            self.codec.encode(joints),
+            labels,
             visibility,
             self.weight_decay,
-            replicas,
+            self.strategy.num_replicas_in_sync,
             self.loss_scaler,
         )
+        # In a replica this sums the gradients over all of them.
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables))
         return tf.stack(losses)
 

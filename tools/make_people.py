@@ -28,7 +28,7 @@ flags.DEFINE_string("output", None, "Folder for train/, val/ and annotations/.")
 flags.DEFINE_integer("train", 1800, "Images to train on.", lower_bound=1)
 flags.DEFINE_integer("val", 160, "Images to validate on.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Another seed draws other people.", lower_bound=0)
-flags.DEFINE_float("fallen", 0.04, "Share of people who lie, lean far over or fall.", lower_bound=0, upper_bound=1)
+flags.DEFINE_float("fallen", 0.03, "Share of people who lie, lean far over or fall.", lower_bound=0, upper_bound=1)
 flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
 GROUPS = {"What": ["output", "train", "val", "seed", "fallen"], "How": ["workers"]}
 
@@ -116,7 +116,7 @@ def draw_scene(seed: int, split: str, number: int, fallen: float) -> tuple[np.nd
     light /= np.linalg.norm(light) + 1e-6
     crowd = _draw_crowd(rng, canvas, 10, light) if number % CROWD_EVERY == 0 else None
 
-    count = int(rng.choice([1, 2, 3], p=[0.72, 0.2, 0.08]))
+    count = int(rng.choice([1, 2, 3], p=[0.74, 0.19, 0.07]))
     tallest = {1: 0.9, 2: 0.7, 3: 0.6}[count]
     drawn = []
     for person in range(count):
@@ -132,11 +132,11 @@ def draw_scene(seed: int, split: str, number: int, fallen: float) -> tuple[np.nd
         # People stand side by side, so that they overlap now and then but not as a rule.
         place[0] = (person + place[0]) / count
         origin = place * room - scale * low
-        if rng.random() < 0.09:
+        if rng.random() < 0.07:
             origin[rng.integers(0, 2)] += rng.choice([-1, 1]) * scale * rng.uniform(0.15, 0.4)
         points = draw_person(canvas, body, origin, scale, draw_clothes(rng), person, light)
         drawn.append((points, scale))
-    if rng.random() < 0.18:
+    if rng.random() < 0.14:
         points, scale = drawn[rng.integers(0, count)]
         x, y = points[rng.choice(["left_knee", "right_hip", "left_elbow", "right_wrist"])][:2]
         obstacle(rng, canvas, x, y, scale * rng.uniform(0.12, 0.32))

@@ -47,7 +47,7 @@ def _limb(start, rotation, flexion, upper: float, lower: float):
 
 def _arm_angles(rng: np.random.Generator, kind: str):
     """(forward, sideways, elbow) in degrees: hanging, walking, raised or anywhere."""
-    style = rng.choice(["down", "swing", "wide", "up", "front"], p=[0.3, 0.17, 0.33, 0.12, 0.08])
+    style = rng.choice(["down", "swing", "wide", "up", "front"], p=[0.4, 0.2, 0.22, 0.1, 0.08])
     if kind == "sit":
         style = rng.choice(["down", "swing", "front"])
     forward = {"down": 0, "swing": rng.uniform(-40, 50), "wide": 0, "up": rng.uniform(-20, 30), "front": 65}[style]
@@ -77,7 +77,7 @@ def pose_body(rng: np.random.Generator, fallen: float) -> Body:
     """Draw proportions and a pose. fallen: share of people who lie, lean far over or fall."""
     kind = rng.choice(["stand", "walk", "jump", "sit", "squat"], p=[0.52, 0.36, 0.06, 0.03, 0.03])
     # Most people face the viewer more or less; some show their side or back.
-    yaw = rng.normal(0, 15) if rng.random() < 0.93 else rng.uniform(-180, 180)
+    yaw = rng.normal(0, 15) if rng.random() < 0.95 else rng.uniform(-180, 180)
     roll = rng.uniform(30, 180) * rng.choice([-1, 1]) if rng.random() < fallen else rng.normal(0, 7)
     lean = _turn("x", {"sit": -5, "squat": 25, "jump": 8}.get(kind, 0) + rng.normal(4, 8))
     spine = _turn("z", rng.normal(0, 6)) @ lean
