@@ -46,6 +46,20 @@ def test_upsampling_is_tensorflow_1s_resize(size, out):
     np.testing.assert_allclose(Upsample(out)(x), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 0), ("bfloat16", 0.02), ("float16", 0.003)])
+@pytest.mark.parametrize(
+    "size, out", [((8, 6), (64, 48)), ((8, 6), (16, 12)), ((2, 2), (16, 16)), ((16, 12), (16, 12))]
+)
+def test_upsampling_is_tensorflow_1s_resize_in_every_precision(size, out, dtype, tolerance):
+    x = tf.cast(tf.random.stateless_uniform((2, *size, 5), (1, 2)), dtype)
+    expected = tf.compat.v1.image.resize_bilinear(
+        tf.cast(x, tf.float32), out, align_corners=False, half_pixel_centers=False
+    )
+    ours = Upsample(out, dtype=dtype)(x)
+    assert ours.dtype == dtype
+    np.testing.assert_allclose(tf.cast(ours, tf.float32), expected, atol=tolerance)
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_keeps_variables_and_outputs_in_float32(precision):
     device.set_precision(precision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfcpn.resnet import ConvLayers, resnet_features
@@ -24,10 +25,20 @@ class CpnOutputs(NamedTuple):
     refine: tf.Tensor
 
 
+def _upsampling_matrix(size: int, length: int) -> np.ndarray:
+    """(size, length) matrix of TensorFlow 1's bilinear upsampling of a line of `length` pixels."""
+    source = np.minimum(np.arange(size) * (length / size), length - 1)
+    return np.maximum(0, 1 - np.abs(source[:, None] - np.arange(length)))
+
+
 class Upsample(tf.keras.layers.Layer):
     """Bilinear upsampling to a fixed size as TensorFlow 1 did it: no half-pixel centres, no aligned corners.
 
     Output pixel i reads the input at i * in / out; TensorFlow 2's resize reads (i + .5) * in / out - .5.
+
+    In float32 this is the original's own operation, to the last bit of its gradient. In half precision it is two
+    matrix products, whose weights are exact there: the operation would compute in float32 and, on a CPU, run its
+    gradient on one core (8% of a step).
     """
 
     def __init__(self, size: tuple[int, int], **kwargs):
@@ -35,7 +46,12 @@ class Upsample(tf.keras.layers.Layer):
         self.size = tuple(size)
 
     def call(self, x):
-        return tf.cast(tf.raw_ops.ResizeBilinear(images=x, size=self.size), self.compute_dtype)
+        if x.dtype == tf.float32:
+            return tf.raw_ops.ResizeBilinear(images=x, size=self.size)
+        (height, width), (h, w, c) = self.size, x.shape[1:]
+        x = tf.matmul(tf.constant(_upsampling_matrix(height, h), x.dtype), tf.reshape(x, (-1, h, w * c)))
+        x = tf.matmul(tf.constant(_upsampling_matrix(width, w), x.dtype), tf.reshape(x, (-1, w, c)))
+        return tf.reshape(x, (-1, height, width, c))
 
     def get_config(self):
         return {**super().get_config(), "size": self.size}
