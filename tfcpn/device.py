@@ -37,6 +37,11 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([d.name for d in devices])
 
 
+def use_no_gpu() -> None:
+    """Keep this process off the GPUs, of whose memory it would take a share, though it only decodes images."""
+    tf.config.set_visible_devices([], "GPU")
+
+
 def set_up(deterministic: bool) -> None:
     """Let GPU memory grow with need, and make every operation repeatable if asked."""
     for gpu in tf.config.list_physical_devices("GPU"):

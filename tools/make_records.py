@@ -10,10 +10,9 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import tensorflow as tf
 from absl import flags
 
-from tfcpn import command_line, records
+from tfcpn import command_line, device, records
 from tfcpn.coco import CocoImage, Person, read_annotations
 from tfcpn.errors import InputError
 from tfcpn.files import write_atomically
@@ -36,8 +35,7 @@ _done = None  # counts images over all workers, in a worker process
 def _start_worker(counter) -> None:
     global _done
     _done = counter
-    # Workers decode on the CPU; without this each would take a share of the GPU's memory.
-    tf.config.set_visible_devices([], "GPU")
+    device.use_no_gpu()
 
 
 def _count() -> None:
