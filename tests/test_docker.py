@@ -2,14 +2,22 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
 
 
 @pytest.mark.parametrize("required, status", [("1", 1), ("0", 0)])
-def test_the_entry_fails_loudly_without_the_gpu_that_is_asked_for(required, status, tmp_path):
-    environment = {**os.environ, "REQUIRE_GPU": required, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": str(ROOT)}
+def test_the_entry_fails_loudly_without_the_gpu_that_is_asked_for(required, status):
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "REQUIRE_GPU": required,
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "PYTHONPATH": str(ROOT),
+    }
     words = ["tools/docker_entry.sh", "echo", "started"]
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == status

@@ -74,7 +74,7 @@ class Snapshots:
             status = _checkpoint(model, optimizer).read(str(prefix))
             status.expect_partial() if optimizer is None else status.assert_consumed()
             status.assert_existing_objects_matched()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
             first_line = str(error).strip().splitlines()[0]
             raise InputError(
                 f"{self.path(epoch)}: is damaged or of another network ({first_line}); delete it to go on from the "
