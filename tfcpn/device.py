@@ -48,3 +48,9 @@ def set_up(deterministic: bool) -> None:
         tf.config.experimental.set_memory_growth(gpu, True)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+        # That is not enough. The graph optimiser rewrites sums in an order that hangs on memory addresses: of ten
+        # processes two had gradients with other last bits, without it none. One thread an operation on a CPU, for
+        # kernels that sum over threads.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        if not tf.config.list_physical_devices("GPU"):
+            tf.config.threading.set_intra_op_parallelism_threads(1)
