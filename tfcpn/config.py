@@ -91,7 +91,9 @@ class Config:
         choices=["float32", "bfloat16", "float16", "auto"],
     )
     strategy: str = _flag(MACHINE, "one", "One device, or all GPUs of the machine.", choices=["one", "mirrored"])
-    deterministic: bool = _flag(MACHINE, False, "The same bits on every run; slower, on a CPU by the number of cores.", free=True)
+    deterministic: bool = _flag(
+        MACHINE, False, "The same bits on every run; slower, on a CPU by the number of cores.", free=True
+    )
 
     epoch: str = _flag(EVALUATION, "latest", "Snapshots: a number, several with commas, or latest.", free=True)
     boxes: str = _flag(EVALUATION, "gt", "gt: annotated boxes; else a detector's COCO results file.", free=True)
