@@ -39,6 +39,12 @@ class Config:
     backbone: str = _flag(NETWORK, "resnet50", "Feature extractor.", choices=list(UNITS))
     input_size: tuple[int, int] = _flag(NETWORK, (256, 192), "HEIGHTxWIDTH of a crop, multiples of 32.")
     heatmap_scale: float = _flag(NETWORK, 255.0, "Peak of a label heatmap; 255 is tf-cpn's.", least=1e-6)
+    data_loss_weight: float = _flag(
+        NETWORK, 1.0, "Factor of the global and the refine loss, beside the weight decay's 1.", least=1e-9
+    )
+    output_gain: float = _flag(
+        NETWORK, 1.0, "First gain of the batch norms that the network ends in; 1 is tf-cpn's.", least=0
+    )
     label_kernels: tuple[int, ...] = _flag(
         NETWORK,
         (15, 11, 9, 7),

@@ -57,13 +57,14 @@ class Upsample(tf.keras.layers.Layer):
         return {**super().get_config(), "size": self.size}
 
 
-def build_cpn(input_size: tuple[int, int], backbone: str, num_joints: int, seed: int = 0) -> tf.keras.Model:
+def build_cpn(input_size: tuple[int, int], backbone: str, num_joints: int, seed: int = 0, output_gain: float = 1.0):
     """The network as a Keras functional model from (N, H, W, 3) images to `CpnOutputs`.
 
-    input_size: (H, W), multiples of 32. The output layers and all that follows them stay in float32 under a
+    input_size: (H, W), multiples of 32. output_gain: what the gain of the five output batch norms starts at. The output layers and all that follows them stay in float32 under a
     mixed precision policy.
     """
     layers = ConvLayers(seed)
+    output = {"init": "glorot", "relu": False, "dtype": "float32", "gain": output_gain}
     out_size = (input_size[0] // STRIDE, input_size[1] // STRIDE)
     images = tf.keras.Input((*input_size, 3), name="image")
     features = resnet_features(images, backbone, layers)
@@ -79,7 +80,7 @@ def build_cpn(input_size: tuple[int, int], backbone: str, num_joints: int, seed:
             lateral = tf.keras.layers.Add(name=f"add/res{level}")([lateral, up])
         pyramid[level] = above = lateral
         x = layers.conv_bn(lateral, PYRAMID_DEPTH, 1, f"tmp/res{level}", init="glorot", relu=True)
-        x = layers.conv_bn(x, num_joints, 3, f"pyramid/res{level}", init="glorot", relu=False, dtype="float32")
+        x = layers.conv_bn(x, num_joints, 3, f"pyramid/res{level}", **output)
         global_maps[level] = Upsample(out_size, name=f"global/res{level}", dtype="float32")(x)
 
     # RefineNet: the coarser a level, the more bottlenecks it passes.
@@ -91,7 +92,7 @@ def build_cpn(input_size: tuple[int, int], backbone: str, num_joints: int, seed:
         refined.append(Upsample(out_size, name=f"refine/res{level}")(x))
     x = tf.keras.layers.Concatenate(name="refine/concat")(refined)
     x = layers.bottleneck(x, PYRAMID_DEPTH, REFINE_INNER, "final_bottleneck")
-    refine = layers.conv_bn(x, num_joints, 3, "refine_out", init="glorot", relu=False, dtype="float32")
+    refine = layers.conv_bn(x, num_joints, 3, "refine_out", **output)
 
     return tf.keras.Model(images, CpnOutputs(tuple(global_maps[n] for n in (2, 3, 4, 5)), refine), name="cpn")
 

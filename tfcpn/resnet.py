@@ -67,11 +67,27 @@ class ConvLayers:
             dtype=dtype,
         )(x)
 
-    def conv_bn(self, x, filters: int, kernel: int, name: str, *, stride: int = 1, init: str, relu: bool, dtype=None):
-        """Convolution, batch norm and, if asked, ReLU."""
+    def conv_bn(
+        self,
+        x,
+        filters: int,
+        kernel: int,
+        name: str,
+        *,
+        stride: int = 1,
+        init: str,
+        relu: bool,
+        gain: float = 1.0,
+        dtype=None,
+    ):
+        """Convolution, batch norm whose gain starts at `gain` and, if asked, ReLU."""
         x = self.conv(x, filters, kernel, name, stride=stride, init=init, dtype=dtype)
         x = tf.keras.layers.BatchNormalization(
-            momentum=BATCH_NORM_DECAY, epsilon=BATCH_NORM_EPSILON, name=f"{name}/BatchNorm", dtype=dtype
+            momentum=BATCH_NORM_DECAY,
+            epsilon=BATCH_NORM_EPSILON,
+            gamma_initializer=tf.keras.initializers.Constant(gain),
+            name=f"{name}/BatchNorm",
+            dtype=dtype,
         )(x)
         return tf.keras.layers.ReLU(name=f"{name}/relu", dtype=dtype)(x) if relu else x
 

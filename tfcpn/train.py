@@ -130,7 +130,7 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
     done = (snapshots.epochs() or [0])[-1]
     device.set_precision(cfg.mixed_precision)
     with strategy.scope():
-        model = build_cpn(cfg.input_size, cfg.backbone, NUM_JOINTS, cfg.seed)
+        model = build_cpn(cfg.input_size, cfg.backbone, NUM_JOINTS, cfg.seed, cfg.output_gain)
         optimizer = make_optimizer(cfg.learning_rate, cfg.mixed_precision, model.trainable_variables)
     if done:
         snapshots.restore(done, model, optimizer)
@@ -146,6 +146,7 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
         ranges=Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation),
         weight_decay=cfg.weight_decay,
         seed=cfg.seed,
+        data_loss_weight=cfg.data_loss_weight,
     )
     predictor = Predictor(model, codec, cfg.flip_test)
 

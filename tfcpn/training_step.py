@@ -34,17 +34,26 @@ def make_optimizer(learning_rate: float, mixed_precision: str, variables):
     return optimizer
 
 
-def losses_and_gradients(model, images, labels, visibility, weight_decay: float, replicas: int = 1, scale_loss=None):
+def losses_and_gradients(
+    model,
+    images,
+    labels,
+    visibility,
+    weight_decay: float,
+    replicas: int = 1,
+    scale_loss=None,
+    data_loss_weight: float = 1.0,
+):
     """Losses of one replica's batch and the gradient of each trainable variable.
 
     images: (N, H, W, 3) float32. labels: four (N, h, w, K). visibility: (N, K).
     Gradients are meant to be summed over `replicas`, as in tf-cpn, so each carries its share of the decay.
-    scale_loss: a LossScaleOptimizer, under float16.
+    scale_loss: a LossScaleOptimizer, under float16. data_loss_weight: factor of the global and the refine loss.
     """
     with tf.GradientTape() as tape:
         outputs = model(images, training=True)
-        g = global_loss(outputs.global_maps, labels, visibility)
-        r = refine_loss(outputs.refine, labels[-1], visibility)
+        g = data_loss_weight * global_loss(outputs.global_maps, labels, visibility)
+        r = data_loss_weight * refine_loss(outputs.refine, labels[-1], visibility)
         decay = weight_decay_loss(conv_kernels(model), weight_decay)
         objective = g + r + decay / replicas
         if scale_loss is not None:
@@ -58,9 +67,21 @@ def losses_and_gradients(model, images, labels, visibility, weight_decay: float,
 class TrainingStep:
     """The step as a compiled function of (crops, joints, step number), run on every replica of a strategy."""
 
-    def __init__(self, model, optimizer, codec, strategy, *, ranges: augment.Ranges, weight_decay: float, seed: int):
+    def __init__(
+        self,
+        model,
+        optimizer,
+        codec,
+        strategy,
+        *,
+        ranges: augment.Ranges,
+        weight_decay: float,
+        seed: int,
+        data_loss_weight: float = 1.0,
+    ):
         self.model, self.optimizer, self.codec, self.strategy = model, optimizer, codec, strategy
         self.ranges, self.weight_decay, self.seed = ranges, weight_decay, seed
+        self.data_loss_weight = data_loss_weight
         self.loss_scaler = optimizer if hasattr(optimizer, "get_scaled_loss") else None
 
     def _replica_step(self, crops, joints, step):
@@ -80,6 +101,7 @@ class TrainingStep:
             self.weight_decay,
             self.strategy.num_replicas_in_sync,
             self.loss_scaler,
+            self.data_loss_weight,
         )
         # In a replica this sums the gradients over all of them.
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables))
