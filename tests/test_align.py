@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import reference
-import tensorflow as tf
 
 from tfcpn import align
 
@@ -45,15 +44,15 @@ def test_joints_come_back_from_the_crop(image_size):
     rectangles = align.crop_rectangle(boxes, [image_size] * len(boxes), (256, 192))
     joints = np.random.default_rng(1).uniform(0, 1, (len(boxes), 17, 3)) * [image_size[1], image_size[0], 0]
     joints[..., 2] = 2
-    crop = align.joints_to_crop(joints, rectangles, (256, 192))
-    np.testing.assert_allclose(
-        align.joints_to_image(crop[..., :2], rectangles, (256, 192)), joints[..., :2], atol=1e-3
-    )
+    regions = align.rectangle_region(rectangles)
+    crop = align.joints_to_crop(joints, regions, (256, 192))
+    np.testing.assert_allclose(align.joints_to_image(crop[..., :2], regions, (256, 192)), joints[..., :2], atol=1e-3)
+    np.testing.assert_array_equal(align.region_rectangle(regions), rectangles)
 
 
 def test_a_joint_without_label_is_far_outside():
     joints = np.array([[10, 20, 2], [10, 20, 1], [10, 20, 0]], np.float32)
-    crop = align.joints_to_crop(joints, tf.constant([0, 0, 30, 40]), (256, 192)).numpy()
+    crop = align.joints_to_crop(joints, align.rectangle_region([0, 0, 30, 40]), (256, 192)).numpy()
     np.testing.assert_allclose(crop[:2, :2], [[64, 128]] * 2, rtol=1e-6)
     assert (crop[2, :2] < -1e5).all()
     np.testing.assert_array_equal(crop[:, 2], [2, 1, 0])

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfcpn.addons import gaussian_filter2d
 from tfcpn.codec import HeatmapCodec, blur_matrix, flip_back, gaussian_kernel
-from tfcpn.skeleton import MIRROR
+from tfcpn.skeleton import mirror
 
 SIZES = [
     ((256, 192), (15, 11, 9, 7)),
@@ -116,7 +116,7 @@ def test_joints_survive_encoding_and_decoding_to_the_grid(input_size, kernels):
 
 def test_flip_back_undoes_the_mirror():
     maps = np.random.default_rng(4).random((2, 16, 12, 17)).astype(np.float32)
-    mirrored = maps[:, :, ::-1][..., list(MIRROR)]
+    mirrored = maps[:, :, ::-1][..., mirror(17)]
     np.testing.assert_array_equal(flip_back(mirrored), maps)
 
 

@@ -7,7 +7,7 @@ import pytest
 import recipe
 import tensorflow as tf
 
-from tfcpn import align, augment, images
+from tfcpn import align, augment, input_pipeline
 from tfcpn.codec import HeatmapCodec, flip_back
 
 SIZE = (256, 192)
@@ -19,9 +19,11 @@ FILES = {image["id"]: image for image in PEOPLE["images"]}
 def cut(annotation, margin):
     image = FILES[annotation["image_id"]]
     size = (image["height"], image["width"])
-    rectangle = align.crop_rectangle(annotation["bbox"], size, SIZE, margin)
-    encoded = (recipe.GOLDEN / "people/images" / image["file_name"]).read_bytes()
-    return images.resize(images.decode_rectangle(encoded, 1, rectangle, size), SIZE), rectangle
+    person = {"image_size": size, "orientation": 1}
+    person["encoded"] = (recipe.GOLDEN / "people/images" / image["file_name"]).read_bytes()
+    points = np.zeros((2, 2)), False
+    region = align.person_region(annotation["bbox"], *points, size, align.Alignment(), SIZE, margin)
+    return input_pipeline.cut(person, region, "person", SIZE), region
 
 
 @pytest.fixture
@@ -31,8 +33,8 @@ def codec():
 
 @pytest.mark.parametrize("i", range(6))
 def test_a_test_crop_has_the_originals_corners_and_pixels(i):
-    crop, rectangle = cut(PEOPLE["annotations"][i], 1.0)
-    assert rectangle.numpy().tolist() == GOLDEN["test/box_xyxy"][i].tolist()
+    crop, region = cut(PEOPLE["annotations"][i], 1.0)
+    assert align.region_rectangle(region).numpy().tolist() == GOLDEN["test/box_xyxy"][i].tolist()
     difference = np.abs(crop.numpy().astype(int) - GOLDEN["test/crop_bgr"][i])
     assert difference.max() <= 1
     assert difference.mean() < 0.15
@@ -40,8 +42,8 @@ def test_a_test_crop_has_the_originals_corners_and_pixels(i):
 
 def four_views_of(i):
     annotation = PEOPLE["annotations"][i]
-    crop, rectangle = cut(annotation, augment.TRAINING_MARGIN)
-    joints = align.joints_to_crop(np.reshape(annotation["keypoints"], (17, 3)), rectangle, SIZE)
+    crop, region = cut(annotation, augment.TRAINING_MARGIN)
+    joints = align.joints_to_crop(np.reshape(annotation["keypoints"], (17, 3)), region, SIZE)
     rescale, a, coin_a, b, coin_b = GOLDEN["train/draws"][i]
     angles = [-a if coin_a else a, -b if coin_b else b]
     draws = augment.Draws(tf.constant([rescale], tf.float32), tf.constant([angles], tf.float32))
@@ -78,7 +80,7 @@ def test_decoding_equals_the_results_file_of_the_original(codec):
         joints, scores = codec.decode(heatmaps)
         image = FILES[detection["image_id"]]
         rectangle = align.crop_rectangle(detection["bbox"], (image["height"], image["width"]), SIZE)
-        joints = align.joints_to_image(joints, rectangle[None], SIZE)[0]
+        joints = align.joints_to_image(joints, align.rectangle_region(rectangle)[None], SIZE)[0]
         expected = results[detection["image_id"]]
         np.testing.assert_allclose(joints, np.reshape(expected["keypoints"], (17, 3))[:, :2], atol=0.01)
         assert detection["score"] * float(tf.reduce_mean(scores)) == pytest.approx(expected["score"], abs=1e-4)

@@ -6,7 +6,8 @@ import pytest
 import reference
 import tensorflow as tf
 
-from tfcpn import coco, images, records
+from tfcpn import align, coco, images, records
+from tfcpn.align import Alignment
 from tfcpn.input_pipeline import evaluation_batches, people_in_order, training_batches
 
 
@@ -48,7 +49,7 @@ def test_a_batch_holds_the_references_crops_and_joints(people):
     index = records.read_index(people.records)
     order = ids(people, 8)
     crops, joints = next(
-        iter(training_batches(people_in_order(people.records, index, 0, 0, 8), "person", (128, 96), 8))
+        iter(training_batches(people_in_order(people.records, index, 0, 0, 8), Alignment(), (128, 96), 8))
     )
     assert crops.dtype == tf.uint8 and crops.shape == (8, 128, 96, 3) and joints.shape == (8, 17, 3)
 
@@ -70,7 +71,7 @@ def test_several_machines_share_out_each_global_batch(people):
 
     def batches(context):
         stream = people_in_order(people.records, index, 0, 0, 8)
-        dataset = training_batches(stream, "person", (64, 64), 2, context)
+        dataset = training_batches(stream, Alignment(), (64, 64), 2, context)
         return [joints.numpy() for _, joints in dataset.take(3)]
 
     machines = [batches(tf.distribute.InputContext(2, i, 2)) for i in range(2)]
@@ -79,7 +80,7 @@ def test_several_machines_share_out_each_global_batch(people):
         joints.numpy()
         for _, joints in training_batches(
             people_in_order(people.records, index, 0, 0, 8),
-            "person",
+            Alignment(),
             (64, 64),
             2,
             tf.distribute.InputContext(1, 0, 2),
@@ -89,22 +90,18 @@ def test_several_machines_share_out_each_global_batch(people):
 
 
 def test_evaluation_batches_are_the_references_test_crops(people):
-
     annotated_images, annotated = coco.read_annotations(people.val_annotations)
-    boxes = coco.annotated_boxes(annotated)
-    orientations = dict.fromkeys(annotated_images, 1)
-    seen = []
-    for numbers, crops, rectangles in evaluation_batches(
-        boxes, annotated_images, orientations, people.val, "person", (128, 96), 3
-    ):
-        for number, crop, rectangle in zip(numbers.numpy(), crops.numpy(), rectangles.numpy()):
-            box = boxes[number]
-            image = cv2.imread(str(people.val / annotated_images[box.image_id].file_name))
-            expected, corners = reference.crop(image, box.box, (128, 96), False)
-            np.testing.assert_array_equal(rectangle, corners)
-            assert np.abs(crop.astype(int) - expected).max() <= 1
-            seen.append(number)
-    assert seen == list(range(len(boxes)))
+    shown = [p for p in annotated if p.trainable]
+    of_box = [annotated_images[p.image_id] for p in shown]
+    rectangles = align.crop_rectangle([p.box for p in shown], [(i.height, i.width) for i in of_box], (128, 96))
+    where = dict.fromkeys(annotated_images, 1), people.val, "person", (128, 96), 3
+    crops = np.concatenate(list(evaluation_batches(of_box, align.rectangle_region(rectangles), *where)))
+    assert len(crops) == len(shown)
+    for person, image, crop, rectangle in zip(shown, of_box, crops, rectangles.numpy()):
+        pixels = cv2.imread(str(people.val / image.file_name))
+        expected, corners = reference.crop(pixels, person.box, (128, 96), False)
+        np.testing.assert_array_equal(rectangle, corners)
+        assert np.abs(crop.astype(int) - expected).max() <= 1
 
 
 def test_an_image_with_exif_orientation_is_cropped_as_shown(tmp_path):
@@ -112,11 +109,8 @@ def test_an_image_with_exif_orientation_is_cropped_as_shown(tmp_path):
 
     encoded = test_images.write(tmp_path / "a.jpg", test_images.photo(), 6, quality=95)
     height, width, orientation = images.read_header(encoded, "a.jpg")
-    image = coco.CocoImage(1, "a.jpg", height, width)
-    boxes = [coco.Box(1, (20, 30, 60, 90), 1.0)]
-    _, crops, _ = next(
-        iter(evaluation_batches(boxes, {1: image}, {1: orientation}, tmp_path, "person", (128, 96), 1))
-    )
-
-    expected, _ = reference.crop(cv2.imread(str(tmp_path / "a.jpg")), boxes[0].box, (128, 96), False)
+    image, box = coco.CocoImage(1, "a.jpg", height, width), (20, 30, 60, 90)
+    region = align.rectangle_region(align.crop_rectangle([box], [(height, width)], (128, 96)))
+    (crops,) = evaluation_batches([image], region, {1: orientation}, tmp_path, "person", (128, 96), 1)
+    expected, _ = reference.crop(cv2.imread(str(tmp_path / "a.jpg")), box, (128, 96), False)
     assert np.abs(crops[0].numpy().astype(int) - expected).max() <= 1

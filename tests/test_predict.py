@@ -46,7 +46,8 @@ def test_a_batch_of_golden_heatmaps_becomes_the_originals_results_file(golden, c
     joints, scores = predictor(tf.zeros((6, *SIZE, 3), tf.uint8))
     detections = listed["detections"]
     boxes, image_sizes = [d["bbox"] for d in detections], [sizes[d["image_id"]] for d in detections]
-    joints = align.joints_to_image(joints, align.crop_rectangle(boxes, image_sizes, SIZE), SIZE).numpy()
+    regions = align.rectangle_region(align.crop_rectangle(boxes, image_sizes, SIZE))
+    joints = align.joints_to_image(joints, regions, SIZE).numpy()
     expected = {r["image_id"]: r for r in listed["results"]}
     for detection, person, score in zip(detections, joints, scores.numpy()):
         box = coco.Box(detection["image_id"], tuple(detection["bbox"]), detection["score"])

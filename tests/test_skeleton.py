@@ -1,4 +1,6 @@
-from tfcpn.skeleton import JOINTS, LEFT_RIGHT_PAIRS, LIMBS, MIRROR, NUM_JOINTS
+from tfcpn.skeleton import JOINTS, LEFT_RIGHT_PAIRS, LIMBS, NUM_JOINTS, mirror
+
+MIRROR = mirror(NUM_JOINTS)
 
 
 def test_pairs_are_those_of_coco():

@@ -87,7 +87,7 @@ def test_evaluation_writes_results_and_prints_a_row_an_epoch(resumed, people, co
     rows = [line for line in done.out.splitlines() if line.startswith("| ")]
     assert [row.split("|")[1].strip() for row in rows] == ["epoch", "1", "2"]
     _, annotated = coco.read_annotations(people.val_annotations)
-    boxes = coco.annotated_boxes(annotated)
+    boxes = [p for p in annotated if p.trainable]
     results = json.loads((resumed / "eval/epoch_0001/results.json").read_text())
     assert sorted(r["image_id"] for r in results) == sorted(b.image_id for b in boxes)
     assert all(r["category_id"] == 1 and len(r["keypoints"]) == 51 for r in results)
@@ -100,7 +100,7 @@ def test_evaluation_writes_results_and_prints_a_row_an_epoch(resumed, people, co
 
 def test_evaluation_with_a_detectors_boxes(resumed, people, command, tmp_path):
     _, annotated = coco.read_annotations(people.val_annotations)
-    boxes = [b for p in coco.annotated_boxes(annotated) for b in (p, p)]
+    boxes = [p for p in annotated if p.trainable for _ in range(2)]
     detections = [
         {
             "image_id": b.image_id,
@@ -114,7 +114,7 @@ def test_evaluation_with_a_detectors_boxes(resumed, people, command, tmp_path):
     path.write_text(json.dumps(detections))
     done = command("-m", "tfcpn.eval", f"--model_dir={resumed}", "--epoch=latest", f"--boxes={path}", "--noflip_test")
     assert f"{len(boxes)} boxes" in done.out and "no flip test" in done.out
-    results = json.loads((resumed / "eval/epoch_0002/results.json").read_text())
+    results = json.loads((resumed / "eval/epoch_0002_detections_noflip/results.json").read_text())
     assert len(results) == len(boxes)
 
 

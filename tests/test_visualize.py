@@ -36,7 +36,7 @@ def test_the_picture_of_a_dataset_is_written(people, command, tmp_path, with_res
     words = [f"--annotations={people.val_annotations}", f"--images={people.val}", f"--output={tmp_path / 'a.png'}"]
     if with_results:
         _, annotated = coco.read_annotations(people.val_annotations)
-        boxes = coco.annotated_boxes(annotated)
+        boxes = [coco.Box(p.image_id, p.box, 1.0) for p in annotated if p.trainable]
         results = [coco.result(b, np.full((17, 2), 30.0), np.ones(17)) for b in boxes]
         (tmp_path / "results.json").write_text(json.dumps(results))
         words.append(f"--results={tmp_path / 'results.json'}")

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.addons import transform
-from tfcpn.skeleton import MIRROR
+from tfcpn.skeleton import mirror
 
 # Mean colour of ImageNet in BGR, as tf-cpn subtracts it.
 MEAN_BGR = (102.9801, 115.9465, 122.7717)
@@ -90,10 +90,10 @@ def _rescale(images, joints, visibility, rescale):
 
 def _mirror(images, joints, visibility):
     """View 1: the mirror image; left and right trade places."""
-    x = joints[..., 0]
+    x, other_side = joints[..., 0], mirror(joints.shape[1])
     x = tf.where(x >= 0, images.shape[2] - 1 - x, x)
-    joints = tf.gather(tf.stack([x, joints[..., 1]], axis=-1), MIRROR, axis=1)
-    return tf.reverse(images, axis=[2]), joints, tf.gather(visibility, MIRROR, axis=1)
+    joints = tf.gather(tf.stack([x, joints[..., 1]], axis=-1), other_side, axis=1)
+    return tf.reverse(images, axis=[2]), joints, tf.gather(visibility, other_side, axis=1)
 
 
 def _rotate(images, joints, visibility, angle):

@@ -29,7 +29,10 @@ class CocoImage:
 
 @dataclass(frozen=True)
 class Person:
-    """One annotated person. box: x, y, w, h in pixels. keypoints: (K, 3) x, y, visibility (0, 1, 2)."""
+    """One annotated person. box: x, y, w, h in pixels. keypoints: (K, 3) x, y, visibility (0, 1, 2).
+
+    reach: from the mid-hip to the farthest point of the segmentation, in pixels; 0 if either is not annotated.
+    """
 
     id: int
     image_id: int
@@ -38,6 +41,7 @@ class Person:
     num_keypoints: int
     area: float
     crowd: bool
+    reach: float = 0.0
 
     @property
     def trainable(self) -> bool:
@@ -47,11 +51,15 @@ class Person:
 
 @dataclass(frozen=True)
 class Box:
-    """A person to estimate the pose of. box: x, y, w, h in pixels."""
+    """A person to estimate the pose of. box: x, y, w, h in pixels.
+
+    points: the alignment points (x, y of mid-hip, x, y on the body's circle), if they are known.
+    """
 
     image_id: int
     box: tuple[float, float, float, float]
     score: float
+    points: tuple[float, float, float, float] | None = None
 
 
 def _read_json(path: Path):
@@ -110,7 +118,21 @@ def _parse_person(record: dict, images: dict[int, CocoImage]) -> Person:
     if labelled and not crowd and min(record["bbox"][2:]) <= 0:
         raise ValueError(f"bbox is {record['bbox']}: a labelled person needs a box with an area")
     box = tuple(float(v) for v in record["bbox"])
-    return Person(record["id"], record["image_id"], box, keypoints, count, float(area), bool(crowd))
+    reach = _reach(record.get("segmentation"), keypoints)
+    return Person(record["id"], record["image_id"], box, keypoints, count, float(area), bool(crowd), reach)
+
+
+def _reach(segmentation, keypoints: np.ndarray) -> float:
+    """`Person.reach`. A crowd's run lengths tell nothing of a person; both hips must be labelled."""
+    if segmentation is None or isinstance(segmentation, dict):
+        return 0.0
+    if not isinstance(segmentation, list) or not all(_numbers(p) and len(p) % 2 == 0 for p in segmentation):
+        raise ValueError("segmentation is no list of polygons, each a list of x, y, x, y, ...")
+    hips = keypoints[[JOINTS.index("left_hip"), JOINTS.index("right_hip")]]
+    if not segmentation or not (hips[:, 2] > 0).all():
+        return 0.0
+    outline = np.concatenate([np.reshape(p, (-1, 2)) for p in segmentation])
+    return float(np.linalg.norm(outline - hips[:, :2].mean(axis=0), axis=1).max(initial=0))
 
 
 def read_annotations(path) -> tuple[dict[int, CocoImage], list[Person]]:
@@ -149,14 +171,10 @@ def read_annotations(path) -> tuple[dict[int, CocoImage], list[Person]]:
     return images, people
 
 
-def annotated_boxes(people: list[Person]) -> list[Box]:
-    """The boxes of everyone who has a labelled joint and is not a crowd, with score 1."""
-    return [Box(p.image_id, p.box, 1.0) for p in people if p.trainable]
-
-
 def read_detections(path, images: dict[int, CocoImage]) -> list[Box]:
     """The people (category 1) that a detector found on these images, from results in COCO's format.
 
+    A record may have the field `align_points`, x and y of the two alignment points.
     As in tf-cpn, detections on other images are passed over. Raises InputError for a bad record, or if none is left.
     """
     records = _read_json(path)
@@ -177,16 +195,23 @@ def read_detections(path, images: dict[int, CocoImage]) -> list[Box]:
             problem = f"bbox is {record.get('bbox')!r}, want [x, y, width, height]"
         elif not _numbers([record.get("score")]):
             problem = f"score is {record.get('score')!r}, want a number"
+        elif not _numbers(record.get("align_points", [0, 0, 0, 0]), 4):
+            problem = f"align_points is {record['align_points']!r}, want [x, y, x, y]"
         if problem:
             raise InputError(f"{path}: detection number {number}: {problem}")
-        boxes.append(Box(record["image_id"], tuple(map(float, record["bbox"])), float(record["score"])))
+        points = tuple(map(float, record["align_points"])) if "align_points" in record else None
+        boxes.append(Box(record["image_id"], tuple(map(float, record["bbox"])), float(record["score"]), points))
     if not boxes:
         raise InputError(f"{path}: holds no detection of a person on the annotated images")
     return boxes
 
 
 def result(box: Box, joints: np.ndarray, scores: np.ndarray) -> dict:
-    """One entry of a results file, rounded as tf-cpn rounds. joints: (K, 2) in the image. scores: (K,)."""
+    """One entry of a results file, rounded as tf-cpn rounds. joints: (K, 2) in the image. scores: (K,).
+
+    Alignment points behind COCO's joints are left out, of the score too.
+    """
+    joints, scores = joints[:NUM_JOINTS], scores[:NUM_JOINTS]
     keypoints = np.concatenate([np.round(joints, 3), np.ones((len(joints), 1))], axis=1)
     return {
         "image_id": box.image_id,
@@ -206,14 +231,25 @@ def _completed(data: dict) -> dict:
     return data
 
 
-def evaluate(annotations: str, results: list[dict]) -> dict[str, float]:
-    """The ten numbers of COCO's keypoint evaluation, of all images of the annotation file."""
+def _uncounted(record: dict) -> dict:
+    """The annotation of a person who shall not count: as COCO marks one, without labelled joints."""
+    return {**record, "keypoints": [0] * len(record["keypoints"]), "num_keypoints": 0}
+
+
+def evaluate(annotations: str, results: list[dict], counted: set[int] | None = None) -> dict[str, float]:
+    """The ten numbers of COCO's keypoint evaluation, of all images of the annotation file.
+
+    counted: ids of the annotations that count; None: all. A result on one of the others is neither right nor wrong.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = _completed(_read_json(annotations))
+        data = _completed(_read_json(annotations))
+        if counted is not None:
+            data["annotations"] = [a if a["id"] in counted else _uncounted(a) for a in data["annotations"]]
+        truth.dataset = data
         truth.createIndex()
         # loadRes writes into what it is given.
         evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(results)), "keypoints")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfcpn.skeleton import MIRROR
+from tfcpn.skeleton import mirror
 
 # OpenCV blurs with these tables, not with the formula, where it is asked for sigma 0 and a small kernel.
 _OPENCV_TABLES = {
@@ -56,7 +56,7 @@ def _padded_blur(length: int) -> np.ndarray:
 
 def flip_back(heatmaps) -> tf.Tensor:
     """Heatmaps (N, h, w, K) of mirrored crops -> those of the crops: mirrored, left and right joints swapped."""
-    return tf.gather(tf.reverse(heatmaps, axis=[2]), MIRROR, axis=3)
+    return tf.gather(tf.reverse(heatmaps, axis=[2]), mirror(heatmaps.shape[3]), axis=3)
 
 
 class HeatmapCodec:

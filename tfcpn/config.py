@@ -8,14 +8,16 @@ import re
 
 from absl import flags
 
-from tfcpn.align import MODES
+from tfcpn.align import MODES, RADII, Alignment, alignment_joints
 from tfcpn.cpn import STRIDE
 from tfcpn.errors import InputError
+from tfcpn.filters import Filter
 from tfcpn.resnet import UNITS
+from tfcpn.skeleton import JOINTS, num_joints
 
 FLAGS = flags.FLAGS
 
-RUN, NETWORK, DATA = "Run", "Network and labels", "Data and augmentation"
+RUN, NETWORK, ALIGNMENT, DATA = "Run", "Network and labels", "Alignment", "Data and augmentation"
 TRAINING, MACHINE, EVALUATION = "Training", "Machine", "Evaluation"
 
 
@@ -50,7 +52,33 @@ class Config:
         (15, 11, 9, 7),
         "Gaussians of the labels, in heatmap pixels; the last is the refine output's.",
     )
-    align: str = _flag(NETWORK, "person", "Region cut for a person: the box, or a square about it.", choices=MODES)
+
+    align: str = _flag(
+        ALIGNMENT,
+        "person",
+        "Region cut for a person: the box, a square about it, or BlazePose's square about the mid-hip.",
+        choices=MODES,
+    )
+    align_rotate: bool = _flag(ALIGNMENT, True, "Turn BlazePose's region until the body is upright.")
+    align_margin: float = _flag(
+        ALIGNMENT, 1.25, "Side of BlazePose's region over the diameter of the body's circle.", least=0.1
+    )
+    align_radius: str = _flag(
+        ALIGNMENT,
+        "body",
+        "The body's circle reaches to the farthest joint or outline point; to 1.15 times the farthest joint; or "
+        "to 1.3 times the nose, the log's rule.",
+        choices=RADII,
+    )
+    align_missing: str = _flag(
+        ALIGNMENT,
+        "square",
+        "People whose joints do not tell BlazePose's region: left out, or cut by the square box.",
+        choices=["drop", "square"],
+    )
+    predict_align_points: bool = _flag(
+        ALIGNMENT, False, "Predict mid-hip and the point above it on the circle as joints 18 and 19."
+    )
 
     train_records: str = _flag(DATA, "data/coco/records", "Folder made by tools/make_records.py.", free=True)
     val_images: str = _flag(DATA, "data/coco/val2017", "Folder of the validation images.", free=True)
@@ -59,6 +87,16 @@ class Config:
         "data/coco/annotations/person_keypoints_val2017.json",
         "COCO annotations of those images.",
         free=True,
+    )
+    filter_min_joints: int = _flag(DATA, 1, "Train on people with at least so many labelled joints.", least=1)
+    filter_require: tuple[str, ...] = _flag(
+        DATA, (), "Train on people who have these joints labelled, such as nose,left_hip,right_hip."
+    )
+    filter_max_people: int = _flag(
+        DATA, 0, "Train on images with at most so many labelled people; 0: any number.", least=0
+    )
+    filter_min_area: float = _flag(
+        DATA, 0.0, "Train on people of at least this area in square pixels; COCO's medium starts at 1024.", least=0
     )
     shuffle_buffer: int = _flag(DATA, 2048, "People mixed at a time, besides the shards (0.17 MB each).", least=1)
     rescale_min: float = _flag(
@@ -103,12 +141,52 @@ class Config:
 
     epoch: str = _flag(EVALUATION, "latest", "Snapshots: a number, several with commas, or latest.", free=True)
     boxes: str = _flag(EVALUATION, "gt", "gt: annotated boxes; else a detector's COCO results file.", free=True)
+    align_source: str = _flag(
+        EVALUATION,
+        "gt",
+        "Where BlazePose's alignment points come from: the annotation (an upper bound), the detector's file, or a "
+        "first pass of the network over the square box.",
+        choices=["gt", "detections", "two_pass"],
+        free=True,
+    )
+    first_pass_turns: int = _flag(
+        EVALUATION,
+        1,
+        "With two_pass: quarter turns of the square box that are tried; the one the network is surest of counts.",
+        least=1,
+        most=4,
+        free=True,
+    )
+    eval_people: str = _flag(
+        EVALUATION,
+        "all",
+        "People that count: all, or those who have the joints of the alignment points.",
+        choices=["all", "alignable"],
+        free=True,
+    )
     flip_test: bool = _flag(EVALUATION, True, "Average each prediction with that of the mirror image.", free=True)
     eval_batch_size: int = _flag(EVALUATION, 32, "Crops per forward pass.", least=1, free=True)
 
     @property
     def heatmap_size(self) -> tuple[int, int]:
         return (self.input_size[0] // STRIDE, self.input_size[1] // STRIDE)
+
+    @property
+    def alignment(self) -> Alignment:
+        return Alignment(self.align, self.align_rotate, self.align_margin, self.align_radius, self.align_missing)
+
+    @property
+    def training_filter(self) -> Filter:
+        """Who is trained on: the filters, and with --align_missing=drop who can be aligned."""
+        required = {JOINTS.index(name) for name in self.filter_require}
+        if self.align == "blazepose" and self.align_missing == "drop":
+            required |= set(alignment_joints(self.align_radius))
+        rules = self.filter_min_joints, tuple(sorted(required)), self.filter_max_people, self.filter_min_area
+        return Filter(*rules)
+
+    @property
+    def num_joints(self) -> int:
+        return num_joints(self.predict_align_points)
 
     def learning_rate_at(self, epoch: int) -> float:
         """The rate of epoch 1, 2, ...: halved after every `lr_halving` epochs."""
@@ -134,7 +212,7 @@ def _define_flags() -> None:
             flags.DEFINE_float(name, default, m["help"], **limits)
         elif name == "input_size":
             flags.DEFINE_string(name, "{}x{}".format(*default), m["help"])
-        elif name == "label_kernels":
+        elif field.type.startswith("tuple"):
             flags.DEFINE_string(name, ",".join(map(str, default)), m["help"])
         else:
             flags.DEFINE_string(name, default, m["help"])
@@ -158,6 +236,15 @@ def _parse_kernels(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
+def parse_joints(text: str, flag: str) -> tuple[str, ...]:
+    """Names of joints, separated by commas; "" names none. Raises InputError for one that there is not."""
+    names = tuple(word.strip() for word in text.split(",") if word.strip())
+    for name in names:
+        if name not in JOINTS:
+            raise InputError(f"--{flag}={text}: there is no joint {name!r}; there are {', '.join(JOINTS)}")
+    return names
+
+
 def _default_experiment(values: dict) -> str:
     """The baseline's network and size, and what else makes the run a different experiment."""
     name = "{}_{}x{}".format(values["backbone"], *values["input_size"])
@@ -165,6 +252,10 @@ def _default_experiment(values: dict) -> str:
         name += f"_scale{values['heatmap_scale']:g}"
     if values["align"] != FIELDS["align"].default:
         name += f"_{values['align']}"
+    if values["align"] == "blazepose" and not values["align_rotate"]:
+        name += "_norotate"
+    if values["predict_align_points"]:
+        name += "_points"
     return name
 
 
@@ -173,6 +264,9 @@ def from_flags() -> Config:
     values = {name: FLAGS[name].value for name in FIELDS}
     values["input_size"] = _parse_input_size(values["input_size"])
     values["label_kernels"] = _parse_kernels(values["label_kernels"])
+    values["filter_require"] = parse_joints(values["filter_require"], "filter_require")
+    if values["align"] == "blazepose" and values["input_size"][0] != values["input_size"][1]:
+        raise InputError("--align=blazepose: its region is a square, want such as --input_size=256x256")
     if values["batch_size"] % 4:
         raise InputError(f"--batch_size={values['batch_size']}: must be a multiple of 4, the views of one person")
     if values["rescale_max"] < values["rescale_min"]:

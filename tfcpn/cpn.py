@@ -60,8 +60,8 @@ class Upsample(tf.keras.layers.Layer):
 def build_cpn(input_size: tuple[int, int], backbone: str, num_joints: int, seed: int = 0, output_gain: float = 1.0):
     """The network as a Keras functional model from (N, H, W, 3) images to `CpnOutputs`.
 
-    input_size: (H, W), multiples of 32. output_gain: what the gain of the five output batch norms starts at. The output layers and all that follows them stay in float32 under a
-    mixed precision policy.
+    input_size: (H, W), multiples of 32. output_gain: what the gain of the five output batch norms starts at. The
+    output layers and all that follows them stay in float32 under a mixed precision policy.
     """
     layers = ConvLayers(seed)
     output = {"init": "glorot", "relu": False, "dtype": "float32", "gain": output_gain}

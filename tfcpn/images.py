@@ -7,6 +7,8 @@ import io
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
+from tfcpn.addons import transform
+from tfcpn.align import crop_to_image
 from tfcpn.augment import MEAN_BGR
 from tfcpn.errors import InputError
 
@@ -95,6 +97,40 @@ def decode_rectangle(encoded, orientation, rectangle, image_size) -> tf.Tensor:
         return tf.pad(pixels - mean, tf.concat([padding, [[0, 0]]], axis=0)) + mean
 
     return tf.cond((x1 > x0) & (y1 > y0), inside, lambda: tf.broadcast_to(mean, size))
+
+
+def decode_region(encoded, orientation, region, image_size, input_size: tuple[int, int]) -> tf.Tensor:
+    """The pixels of a turned region, outside of which the image has the mean colour: (*input_size, 3) uint8 BGR.
+
+    region: (5,) as in `align`. Bilinear, with pixel centres at halves, as `resize` has them; only the window of the
+    image that the region touches is decoded.
+    """
+    height, width = tf.unstack(tf.cast(image_size, tf.int32))
+    to_image = crop_to_image(region, input_size)
+    frame = tf.constant([[0, 0, 1], [input_size[1], 0, 1], [0, input_size[0], 1], [*input_size[::-1], 1]], tf.float64)
+    corners = tf.matmul(frame, to_image, transpose_b=True)
+    limit = tf.cast(tf.stack([width, height]), tf.float64)
+    low = tf.cast(tf.clip_by_value(tf.floor(tf.reduce_min(corners, axis=0)) - 1, 0, limit), tf.int32)
+    high = tf.cast(tf.clip_by_value(tf.math.ceil(tf.reduce_max(corners, axis=0)) + 1, 0, limit), tf.int32)
+    (x0, y0), (x1, y1) = tf.unstack(low), tf.unstack(high)
+
+    def inside():
+        window = decode_window(encoded, orientation, tf.stack([y0, x0, y1 - y0, x1 - x0]), width)
+        # Crop pixel (i, j) has its centre at (i + .5, j + .5), and so has the window's.
+        linear = to_image[:, :2]
+        shift = tf.linalg.matvec(linear, tf.constant([0.5, 0.5], tf.float64)) + to_image[:, 2]
+        shift = tf.cast(shift - tf.cast(low, tf.float64) - 0.5, tf.float32)
+        linear = tf.cast(linear, tf.float32)
+        flat = tf.concat([linear[0], shift[:1], linear[1], shift[1:], tf.zeros(2)], axis=0)
+        mean = tf.constant(MEAN_BGR)
+        difference = tf.cast(window, tf.float32) - mean
+        warped = transform(difference[None], flat[None], "bilinear", output_shape=input_size, fill_mode="constant")
+        return tf.cast(tf.floor(warped[0] + mean + 0.5), tf.uint8)
+
+    mean = tf.cast(tf.round(tf.constant(MEAN_BGR)), tf.uint8)
+    empty = (x1 <= x0) | (y1 <= y0)
+    pixels = tf.cond(empty, lambda: tf.broadcast_to(mean, (*input_size, 3)), inside)
+    return tf.ensure_shape(pixels, (*input_size, 3))
 
 
 def resize(pixels, size: tuple[int, int]) -> tf.Tensor:

@@ -11,30 +11,36 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn import align, records
+from tfcpn.align import Alignment
 from tfcpn.augment import TRAINING_MARGIN
-from tfcpn.coco import Box, CocoImage
-from tfcpn.images import decode_rectangle, resize
+from tfcpn.coco import CocoImage
+from tfcpn.errors import InputError
+from tfcpn.filters import EVERYBODY, Filter, keep
+from tfcpn.images import decode_rectangle, decode_region, resize
 
 SHARDS_AT_ONCE = 16
 _MANY_PASSES = 2**40
 
 
-def cut(person: dict, align_mode: str, input_size: tuple[int, int], margin: float):
-    """The crop (H, W, 3) uint8 and its rectangle (4,) int32 of one person.
+def cut(person: dict, region, align_mode: str, input_size: tuple[int, int]) -> tf.Tensor:
+    """The crop (H, W, 3) uint8 of one person's region.
 
-    person: `encoded` image file, its `orientation`, its `image_size` (height, width) and the `box` (4,).
+    person: `encoded` image file, its `orientation` and its `image_size` (height, width). region: (5,), in the modes
+    "person" and "square" a rectangle of whole pixels.
     """
-    box = align.square_box(person["box"]) if align_mode == "square" else person["box"]
-    rectangle = align.crop_rectangle(box, person["image_size"], input_size, margin)
+    if align_mode == "blazepose":
+        return decode_region(person["encoded"], person["orientation"], region, person["image_size"], input_size)
+    rectangle = align.region_rectangle(region)
     pixels = decode_rectangle(person["encoded"], person["orientation"], rectangle, person["image_size"])
-    return resize(pixels, input_size), rectangle
+    return resize(pixels, input_size)
 
 
-def _people_of(serialized) -> tf.data.Dataset:
-    """The trainable people of one record, each with a reference to the still encoded image."""
+def _people_of(serialized, rules: Filter) -> tf.data.Dataset:
+    """The people of one record to train on, each with a reference to the still encoded image."""
     r = records.parse(serialized)
-    labelled = tf.reduce_any(r["people/keypoints"][..., 2] > 0, axis=1)
-    rows = tf.where(labelled & (r["people/crowd"] == 0))[:, 0]
+    trainable = tf.reduce_any(r["people/keypoints"][..., 2] > 0, axis=1) & (r["people/crowd"] == 0)
+    in_image = tf.reduce_sum(tf.cast(trainable, tf.int32))
+    rows = tf.where(trainable & keep(r["people/keypoints"], r["people/area"], in_image, rules))[:, 0]
     return tf.data.Dataset.from_tensor_slices(rows).map(
         lambda row: {
             "encoded": r["image/encoded"],
@@ -42,24 +48,51 @@ def _people_of(serialized) -> tf.data.Dataset:
             "image_size": r["image/size"],
             "box": r["people/box"][row],
             "keypoints": r["people/keypoints"][row],
+            "reach": r["people/reach"][row],
             "id": r["people/id"][row],
         }
     )
 
 
-def people_in_order(folder, index: records.Index, seed: int, first: int, shuffle_buffer: int) -> tf.data.Dataset:
+def count_people(folder, index: records.Index, rules: Filter) -> int:
+    """People in the records that pass the rules. Raises InputError if there are none.
+
+    With rules, the records are read once for it (on COCO's 19 GB a minute or two).
+    """
+    if rules == EVERYBODY:
+        return index.trainable
+    files = [str(Path(folder) / shard.file) for shard in index.shards if shard.trainable]
+    people = tf.data.TFRecordDataset(files, buffer_size=1 << 20).flat_map(lambda r: _people_of(r, rules))
+    count = int(people.reduce(tf.constant(0, tf.int64), lambda n, _: n + 1))
+    if not count:
+        raise InputError(
+            f"{folder}: none of its {index.trainable} people passes the filters and --align_missing=drop"
+        )
+    return count
+
+
+def people_in_order(
+    folder,
+    index: records.Index,
+    seed: int,
+    first: int,
+    shuffle_buffer: int,
+    rules: Filter = EVERYBODY,
+    people: int | None = None,
+) -> tf.data.Dataset:
     """An endless stream of people: pass after pass over all of them, each pass in an order of its own.
 
     The order is a function of the seed alone, so `first`, the number of people that an interrupted run has
     already seen, continues it exactly. Within a pass everyone comes once; the order mixes the shards (their order
-    is drawn, 16 are read in turn) and then the people (within `shuffle_buffer`).
+    is drawn, 16 are read in turn) and then the people (within `shuffle_buffer`). rules: who takes part; people: how
+    many these are, if `count_people` was asked already.
     """
     files = [str(Path(folder) / shard.file) for shard in index.shards if shard.trainable]
-    done, offset = divmod(first, index.trainable)
+    done, offset = divmod(first, people or count_people(folder, index, rules))
 
     def one_pass(number):
         order = tf.random.experimental.stateless_shuffle(files, seed=tf.stack([tf.cast(seed, tf.int64), number]))
-        people = (
+        stream = (
             tf.data.Dataset.from_tensor_slices(order)
             .interleave(
                 lambda file: tf.data.TFRecordDataset(file, buffer_size=1 << 20),
@@ -67,21 +100,24 @@ def people_in_order(folder, index: records.Index, seed: int, first: int, shuffle
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
-            .flat_map(_people_of)
+            .flat_map(lambda record: _people_of(record, rules))
         )
-        return people.shuffle(shuffle_buffer, seed=number * 1_000_003 + seed, reshuffle_each_iteration=False)
+        return stream.shuffle(shuffle_buffer, seed=number * 1_000_003 + seed, reshuffle_each_iteration=False)
 
     return tf.data.Dataset.range(done, _MANY_PASSES).flat_map(one_pass).skip(offset)
 
 
 def training_batches(
     people: tf.data.Dataset,
-    align_mode: str,
+    alignment: Alignment,
     input_size: tuple[int, int],
     people_per_replica: int,
     context: tf.distribute.InputContext | None = None,
+    predict_align_points: bool = False,
 ) -> tf.data.Dataset:
     """Batches for one replica after another: crops (P, H, W, 3) uint8 and joints (P, K, 3) float32.
+
+    predict_align_points: the two alignment points follow as joints 18 and 19, visible where they are known.
 
     context: which of several input pipelines (machines) this is. Together they deal out each global batch in
     order, so that several machines see what one machine with as many replicas would.
@@ -95,8 +131,15 @@ def training_batches(
         )
 
     def crop_and_joints(person):
-        crop, rectangle = cut(person, align_mode, input_size, TRAINING_MARGIN)
-        return crop, align.joints_to_crop(person["keypoints"], rectangle, input_size)
+        joints = person["keypoints"]
+        points = align.alignment_points(joints, person["reach"], alignment.radius)
+        found = align.alignable(joints, alignment.radius)
+        place = (person["box"], points, found, person["image_size"])
+        region = align.person_region(*place, alignment, input_size, TRAINING_MARGIN)
+        if predict_align_points:
+            visibility = tf.fill((2, 1), 2 * tf.cast(found, tf.float32))
+            joints = tf.concat([joints, tf.concat([tf.cast(points, tf.float32), visibility], axis=1)], axis=0)
+        return cut(person, region, alignment.mode, input_size), align.joints_to_crop(joints, region, input_size)
 
     options = tf.data.Options()
     options.autotune.enabled = True
@@ -109,28 +152,29 @@ def training_batches(
 
 
 def evaluation_batches(
-    boxes: list[Box],
-    images: dict[int, CocoImage],
+    of_box: list[CocoImage],
+    regions: np.ndarray,
     orientations: dict[int, int],
     image_dir,
     align_mode: str,
     input_size: tuple[int, int],
     batch_size: int,
 ) -> tf.data.Dataset:
-    """Batches of (number of the box, crop, rectangle) in the order of the boxes, across images."""
-    of_box = [images[b.image_id] for b in boxes]
+    """Batches of crops (N, H, W, 3) uint8 in the order of the regions (B, 5), across images.
+
+    of_box: the image of each region. orientations: EXIF orientation by image id.
+    """
     people = tf.data.Dataset.from_tensor_slices(
         {
-            "number": np.arange(len(boxes)),
             "path": [str(Path(image_dir) / image.file_name) for image in of_box],
-            "orientation": np.array([orientations[b.image_id] for b in boxes], np.int64),
+            "orientation": np.array([orientations[image.id] for image in of_box], np.int64),
             "image_size": np.array([(image.height, image.width) for image in of_box], np.int64),
-            "box": np.array([b.box for b in boxes], np.float32),
+            "region": np.asarray(regions, np.float64),
         }
     )
 
     def crop(person):
         person["encoded"] = tf.io.read_file(person["path"])
-        return person["number"], *cut(person, align_mode, input_size, 1.0)
+        return cut(person, person["region"], align_mode, input_size)
 
     return people.map(crop, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)

@@ -19,7 +19,7 @@ from tfcpn.files import write_atomically
 from tfcpn.images import read_header
 from tfcpn.skeleton import NUM_JOINTS
 
-VERSION = 1
+VERSION = 2  # 2: with people/reach
 INDEX = "index.json"
 
 _FEATURES = {
@@ -31,6 +31,7 @@ _FEATURES = {
     "people/id": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
     "people/box": tf.io.FixedLenSequenceFeature([4], tf.float32, allow_missing=True),
     "people/keypoints": tf.io.FixedLenSequenceFeature([NUM_JOINTS, 3], tf.float32, allow_missing=True),
+    "people/reach": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
     "people/area": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
     "people/crowd": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
 }
@@ -82,6 +83,7 @@ def encode(image: CocoImage, people: list[Person], encoded: bytes, orientation: 
         "people/id": ints([p.id for p in people]),
         "people/box": floats([p.box for p in people]),
         "people/keypoints": floats([p.keypoints for p in people]),
+        "people/reach": floats([p.reach for p in people]),
         "people/area": floats([p.area for p in people]),
         "people/crowd": ints([int(p.crowd) for p in people]),
     }

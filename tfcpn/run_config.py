@@ -6,7 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from tfcpn.config import FIELDS, Config
+from tfcpn.config import EVALUATION, FIELDS, GROUPS, Config
 from tfcpn.errors import InputError
 from tfcpn.files import write_atomically
 
@@ -82,10 +82,11 @@ def for_evaluation(cfg: Config, given: set[str]) -> Config:
     given: names of the flags that were set. One that contradicts the run's architecture or labels is refused.
     """
     old = load(cfg.model_dir)
-    machine = {"mixed_precision", "strategy"}
+    # These may differ: they change nothing of what the network is.
+    machine = {"mixed_precision", "strategy", "align_missing"}
     conflicts = differences(cfg, old, given - machine)
     if conflicts:
         raise InputError(f"{cfg.model_dir} was trained with other settings ({'; '.join(conflicts)})")
-    own = {"model_dir", "epoch", "boxes", "flip_test", "deterministic", "eval_batch_size"}
+    own = {"model_dir", "deterministic", *GROUPS[EVALUATION]}
     own |= {"val_images", "val_annotations", *machine} & given
     return dataclasses.replace(old, **{name: getattr(cfg, name) for name in own})

@@ -1,4 +1,7 @@
-"""The 17 joints of COCO: names, left/right pairs, limbs. The only file that knows there are 17."""
+"""The 17 joints of COCO: names, left/right pairs, limbs; two alignment points that may be predicted as joints too.
+
+The only file that knows how many there are.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,14 @@ JOINTS = (
     "right_ankle",
 )
 NUM_JOINTS = len(JOINTS)
+# The mid-hip, and the point above it on the circle around the body: joints 18 and 19 where they are predicted.
+ALIGN_POINTS = ("mid_hip", "body_circle")
+
+
+def num_joints(predict_align_points: bool) -> int:
+    """Joints that a network predicts."""
+    return NUM_JOINTS + (len(ALIGN_POINTS) if predict_align_points else 0)
+
 
 LEFT_RIGHT_PAIRS = tuple(
     (left, JOINTS.index(name.replace("left_", "right_")))
@@ -30,8 +41,12 @@ LEFT_RIGHT_PAIRS = tuple(
 )
 
 _OTHER_SIDE = {a: b for left, right in LEFT_RIGHT_PAIRS for a, b in ((left, right), (right, left))}
-# MIRROR[j] is the joint that j becomes in a mirror image: left and right trade places.
-MIRROR = tuple(_OTHER_SIDE.get(joint, joint) for joint in range(NUM_JOINTS))
+
+
+def mirror(count: int) -> list[int]:
+    """The joint that each of the first `count` becomes in a mirror image: left and right trade places."""
+    return [_OTHER_SIDE.get(joint, joint) for joint in range(count)]
+
 
 _LIMB_NAMES = (
     ("nose", "left_eye"),

@@ -16,13 +16,12 @@ from tfcpn.checkpoint import Snapshots
 from tfcpn.config import FIELDS, Config
 from tfcpn.cpn import build_cpn
 from tfcpn.errors import InputError
-from tfcpn.eval import Evaluation, make_codec
-from tfcpn.input_pipeline import people_in_order, training_batches
+from tfcpn.evaluation import Evaluation, make_codec
+from tfcpn.input_pipeline import count_people, people_in_order, training_batches
 from tfcpn.predict import Predictor
 from tfcpn.progress import progress
 from tfcpn.resnet import SCOPES
 from tfcpn.run_log import RunLog
-from tfcpn.skeleton import NUM_JOINTS
 from tfcpn.training_step import Losses, TrainingStep, make_optimizer
 
 LOG_EVERY = 20  # steps between looks at the losses, each of which waits for the device
@@ -130,7 +129,7 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
     done = (snapshots.epochs() or [0])[-1]
     device.set_precision(cfg.mixed_precision)
     with strategy.scope():
-        model = build_cpn(cfg.input_size, cfg.backbone, NUM_JOINTS, cfg.seed, cfg.output_gain)
+        model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints, cfg.seed, cfg.output_gain)
         optimizer = make_optimizer(cfg.learning_rate, cfg.mixed_precision, model.trainable_variables)
     if done:
         snapshots.restore(done, model, optimizer)
@@ -150,16 +149,20 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
     )
     predictor = Predictor(model, codec, cfg.flip_test)
 
+    rules = cfg.training_filter
+    trained_people = count_people(cfg.train_records, index, rules)
     steps = max(1, cfg.epoch_size // (cfg.batch_size * replicas))
     people_seen = done * steps * replicas * cfg.batch_size // VIEWS
     logging.info(
         "%s: %d people, %d steps an epoch, %s, %d replica(s), from epoch %d",
-        *(cfg.train_records, index.trainable, steps, cfg.mixed_precision, replicas, done + 1),
+        *(cfg.train_records, trained_people, steps, cfg.mixed_precision, replicas, done + 1),
     )
 
     def pipeline(context):
-        people = people_in_order(cfg.train_records, index, cfg.seed, people_seen, cfg.shuffle_buffer)
-        return training_batches(people, cfg.align, cfg.input_size, cfg.batch_size // VIEWS, context)
+        order = cfg.seed, people_seen, cfg.shuffle_buffer, rules, trained_people
+        people = people_in_order(cfg.train_records, index, *order)
+        share = cfg.batch_size // VIEWS
+        return training_batches(people, cfg.alignment, cfg.input_size, share, context, cfg.predict_align_points)
 
     batches = iter(strategy.distribute_datasets_from_function(pipeline))
     log = RunLog(cfg.model_dir, done)

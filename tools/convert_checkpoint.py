@@ -11,7 +11,6 @@ from tfcpn import command_line, config, run_config, tf1_checkpoint
 from tfcpn.checkpoint import Snapshots, exists
 from tfcpn.cpn import build_cpn
 from tfcpn.errors import InputError
-from tfcpn.skeleton import NUM_JOINTS
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -38,7 +37,7 @@ def _from_tf1(path: str, epoch: int) -> None:
         changed = run_config.differences(cfg, run_config.load(cfg.model_dir), ["backbone", *given])
         if changed:
             raise InputError(f"{cfg.model_dir} holds a run with other settings ({'; '.join(changed)})")
-    model = build_cpn(cfg.input_size, cfg.backbone, NUM_JOINTS)
+    model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
     problems = tf1_checkpoint.compare(model, reader)
     if problems:
         print("\n".join(problems))
@@ -57,7 +56,7 @@ def _to_tf1(path: str, epoch: int) -> None:
     cfg = run_config.load(FLAGS.model_dir)
     snapshots = Snapshots(FLAGS.model_dir)
     snapshots.parse(str(epoch))
-    model = build_cpn(cfg.input_size, cfg.backbone, NUM_JOINTS)
+    model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
     snapshots.restore(epoch, model)
     tf1_checkpoint.write(model, path)
     print(f"{path}: all {len(model.weights)} variables of {snapshots.path(epoch)}")

@@ -9,7 +9,7 @@ import numpy as np
 from absl import flags
 
 from tfcpn import augment, command_line, config, records
-from tfcpn.eval import make_codec
+from tfcpn.evaluation import make_codec
 from tfcpn.files import write_atomically
 from tfcpn.input_pipeline import people_in_order, training_batches
 from tfcpn.visualize import draw_pose, sheet
@@ -37,8 +37,10 @@ def _cell(
 def main() -> None:
     cfg = config.from_flags()
     index = records.read_index(cfg.train_records)
-    people = people_in_order(cfg.train_records, index, cfg.seed, 0, cfg.shuffle_buffer)
-    batches = training_batches(people, cfg.align, cfg.input_size, FLAGS.people)
+    order = cfg.seed, 0, cfg.shuffle_buffer, cfg.training_filter
+    people = people_in_order(cfg.train_records, index, *order)
+    points = cfg.predict_align_points
+    batches = training_batches(people, cfg.alignment, cfg.input_size, FLAGS.people, predict_align_points=points)
     crops, joints = next(iter(batches))
     ranges = augment.Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation)
     draws = augment.draw((cfg.seed, 0), len(crops), ranges)
