@@ -9,14 +9,14 @@ import numpy as np
 
 from tfcpn.coco import CocoImage, Person
 from tfcpn.errors import InputError
-from tfcpn.skeleton import JOINTS, LIMBS
+from tfcpn.skeleton import ALIGN_POINTS, JOINTS, LIMBS, NUM_JOINTS
 
 # BGR. The person's left is warm, the right is cold, what is neither is green.
 LEFT, RIGHT, MIDDLE = (40, 120, 255), (255, 160, 30), (90, 220, 90)
 
 
 def _colour(*joints: int):
-    names = [JOINTS[j] for j in joints]
+    names = [(JOINTS + ALIGN_POINTS)[j] for j in joints]
     if all(n.startswith("left") for n in names):
         return LEFT
     return RIGHT if all(n.startswith("right") for n in names) else MIDDLE
@@ -25,10 +25,12 @@ def _colour(*joints: int):
 def draw_pose(image: np.ndarray, joints: np.ndarray, drawn: np.ndarray, thickness: int = 2) -> None:
     """Draw a skeleton into an image (H, W, 3) uint8 BGR, in place.
 
-    joints: (K, 2) x, y in pixels. drawn: (K,) bool; a limb is drawn where both its ends are.
+    joints: (K, 2) x, y in pixels. drawn: (K,) bool; a limb is drawn where both its ends are, and so is the radius of
+    the body's circle where the alignment points are given as joints 18 and 19.
     """
     points = [tuple(int(round(float(v) * 16)) for v in joint) for joint in joints]
-    for a, b in LIMBS:
+    radius = [(NUM_JOINTS, NUM_JOINTS + 1)] if len(joints) > NUM_JOINTS else []
+    for a, b in [*LIMBS, *radius]:
         if drawn[a] and drawn[b]:
             cv2.line(image, points[a], points[b], _colour(a, b), thickness, cv2.LINE_AA, 4)
     for joint, point in enumerate(points):
