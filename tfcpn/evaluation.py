@@ -40,6 +40,9 @@ REPORTED = (
     "val_annotations",
 )
 
+# In a first pass, joints whose peak is below this share of the person's median peak do not count for the circle.
+LEAST_PEAK = 0.25
+
 
 def make_codec(cfg: Config) -> HeatmapCodec:
     return HeatmapCodec(cfg.input_size, cfg.heatmap_size, cfg.label_kernels, cfg.heatmap_scale)
@@ -170,21 +173,23 @@ class Evaluation:
 
     def _aligned_regions(self, predictor: Predictor, label: str) -> np.ndarray:
         """The regions that the network finds by itself: its joints in the square box tell where the body is."""
-        best = None
+        everybody = np.arange(len(self.boxes))
+        passes = []
         for turn in range(self.cfg.first_pass_turns):
             regions = self.regions + np.array([0, 0, 0, 0, turn * np.pi / 2])
-            joints, scores = self._pass(predictor, regions, f"{label}, first pass")
-            sure = scores[:, :NUM_JOINTS].mean(axis=1)
-            if best is None:
-                best, surest = joints, sure
-            best = np.where((sure > surest)[:, None, None], joints, best)
-            surest = np.maximum(sure, surest)
+            passes.append(self._pass(predictor, regions, f"{label}, first pass"))
+        joints, scores = (np.stack(tensors) for tensors in zip(*passes))
+        surest = scores[..., :NUM_JOINTS].mean(axis=2).argmax(axis=0)
+        joints, scores = joints[surest, everybody], scores[surest, everybody]
         if self.cfg.predict_align_points:
-            points = best[:, NUM_JOINTS:]
+            points = joints[:, NUM_JOINTS:]
         else:
-            keypoints = np.concatenate([best, np.full_like(best[..., :1], 2)], axis=-1)
-            points = align.alignment_points(keypoints, np.zeros(len(best)), self.cfg.align_radius)
-        return self._regions(points, np.ones(len(best), bool))
+            # A joint that is not in the picture comes out anywhere, and must not widen the circle around the body.
+            peak = scores - 0.5
+            seen = peak >= LEAST_PEAK * np.median(peak, axis=1, keepdims=True)
+            keypoints = np.concatenate([joints, seen[..., None]], axis=-1)
+            points = align.alignment_points(keypoints, np.zeros(len(joints)), self.cfg.align_radius)
+        return self._regions(points, np.ones(len(joints), bool))
 
     def predict(self, predictor: Predictor, label: str) -> list[dict]:
         """The results file's entries, one for each box."""

@@ -1,0 +1,279 @@
+"""From regions to AP, with the network's place taken by something whose answer is known."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcpn import align, coco
+from tfcpn.config import Config
+from tfcpn.cpn import CpnOutputs
+from tfcpn.errors import InputError
+from tfcpn.evaluation import Evaluation, make_codec
+from tfcpn.predict import Predictor
+from tfcpn.skeleton import JOINTS, mirror
+
+BLAZEPOSE = {"align": "blazepose", "input_size": (128, 128)}
+
+
+def config_of(people, **changes):
+    changes = {"input_size": (128, 96), "label_kernels": (13, 9, 7, 5), **changes}
+    return Config(
+        val_images=str(people.val), val_annotations=str(people.val_annotations), eval_batch_size=5, **changes
+    )
+
+
+class WatchedEvaluation(Evaluation):
+    """Remembers the regions that are cut, pass by pass."""
+
+    def batches(self, regions):
+        self.cut = regions
+        return super().batches(regions)
+
+
+class PerfectJoints:
+    """Stands where the network's joints come out: those of the annotation, in the crop. Labels them all if asked."""
+
+    def __init__(self, evaluation):
+        self.evaluation, self.seen = evaluation, 0
+        _, annotated = coco.read_annotations(evaluation.cfg.val_annotations)
+        by_box = {(p.image_id, p.box): p for p in annotated}
+        people = [by_box[b.image_id, b.box] for b in evaluation.boxes]
+        self.joints = np.stack([p.keypoints for p in people])
+        if evaluation.cfg.predict_align_points:
+            points = align.alignment_points(self.joints, np.array([p.reach for p in people]), "body").numpy()
+            points = np.concatenate([points, np.full((len(points), 2, 1), 2)], axis=2)
+            self.joints = np.concatenate([self.joints, points], axis=1)
+
+    def crop_joints(self, count):
+        rows = slice(self.seen % len(self.joints), self.seen % len(self.joints) + count)
+        self.seen += count
+        size = self.evaluation.cfg.input_size
+        return align.joints_to_crop(self.joints[rows], self.evaluation.cut[rows], size)
+
+    def __call__(self, crops):
+        joints = self.crop_joints(len(crops))
+        return joints[..., :2], tf.ones(joints.shape[:2])
+
+
+class PerfectMaps(PerfectJoints):
+    """Stands for the network itself: the label maps of the crops, then those of their mirror images."""
+
+    def __init__(self, evaluation):
+        super().__init__(evaluation)
+        self.codec = make_codec(evaluation.cfg)
+        predictor = Predictor(self.model, self.codec, evaluation.cfg.flip_test)
+        self.predictor = predictor._predict
+
+    def model(self, images, training):
+        joints = self.crop_joints(len(images) // 2)
+        xy = joints[..., :2]
+        x = tf.where(xy[..., 0] >= 0, self.codec.input_size[1] - 1 - xy[..., 0], xy[..., 0])
+        mirrored = tf.gather(tf.stack([x, xy[..., 1]], axis=-1), mirror(joints.shape[1]), axis=1)
+        return CpnOutputs((), self.codec.encode(tf.concat([xy, mirrored], axis=0))[-1])
+
+    def __call__(self, crops):
+        return self.predictor(crops)
+
+
+def detections_with_points(people, path):
+    """What a detector that knows alignment points would write."""
+    _, annotated = coco.read_annotations(people.val_annotations)
+    records = []
+    for p in annotated:
+        if p.trainable and align.alignable(p.keypoints, "body"):
+            points = align.alignment_points(p.keypoints, p.reach, "body").numpy()
+            record = {"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 1.0}
+            records.append({**record, "align_points": points.ravel().tolist()})
+    path.write_text(json.dumps(records))
+    return str(path)
+
+
+@pytest.fixture
+def people(people_copy, edit_json):
+    """The drawn people, of whom two lack a joint that BlazePose's alignment needs."""
+
+    def unlabel(data):
+        labelled = [a for a in data["annotations"] if a["num_keypoints"]]
+        for record, joint in ((labelled[0], "left_shoulder"), (labelled[3], "right_hip")):
+            first = 3 * JOINTS.index(joint)
+            record["keypoints"][first : first + 3] = [0, 0, 0]
+            record["num_keypoints"] = sum(v > 0 for v in record["keypoints"][2::3])
+
+    edit_json(people_copy.val_annotations, unlabel)
+    return people_copy
+
+
+CASES = {
+    "person": {},
+    "square": {"align": "square", "input_size": (128, 128)},
+    "blazepose, people without points by the square": BLAZEPOSE,
+    "blazepose, people without points left out": {**BLAZEPOSE, "align_missing": "drop", "eval_people": "alignable"},
+    "blazepose without rotation": {**BLAZEPOSE, "align_rotate": False},
+    "the log's rule": {**BLAZEPOSE, "align_radius": "nose", "align_missing": "drop", "eval_people": "alignable"},
+    "two passes": {**BLAZEPOSE, "align_source": "two_pass"},
+    "two passes, four turns": {**BLAZEPOSE, "align_source": "two_pass", "first_pass_turns": 4},
+    "two passes of 19 joints": {**BLAZEPOSE, "align_source": "two_pass", "predict_align_points": True},
+    "a detector's points": {**BLAZEPOSE, "align_source": "detections", "eval_people": "alignable"},
+}
+
+
+@pytest.fixture
+def evaluation_of(people, tmp_path):
+    def make(case):
+        changes = dict(CASES[case])
+        if changes.get("align_source") == "detections":
+            changes["boxes"] = detections_with_points(people, tmp_path / "detections.json")
+        return WatchedEvaluation(config_of(people, **changes))
+
+    return make
+
+
+def ap(evaluation, predictor):
+    results = evaluation.predict(predictor, "test")
+    return coco.evaluate(evaluation.cfg.val_annotations, results, evaluation.counted)["AP"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_perfect_joints_score_one(evaluation_of, case):
+    evaluation = evaluation_of(case)
+    images = [b.image_id for b in evaluation.boxes]
+    assert len(set(images)) < len(images)  # an image with several people
+    assert ap(evaluation, PerfectJoints(evaluation)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_perfect_label_maps_lose_only_what_the_grid_takes(evaluation_of, case):
+    """Heatmap pixels of 4 crop pixels, truncation and the unshifted flip test: .9 and more at this size."""
+    evaluation = evaluation_of(case)
+    assert 0.85 < ap(evaluation, PerfectMaps(evaluation)) < 1
+
+
+def test_who_cannot_be_aligned_is_dropped_or_cut_square(people):
+    _, annotated = coco.read_annotations(people.val_annotations)
+    shown = [p for p in annotated if p.trainable]
+    alignable = [p for p in shown if align.alignable(p.keypoints, "body")]
+    assert 0 < len(alignable) < len(shown)
+    kept = WatchedEvaluation(config_of(people, **BLAZEPOSE))
+    dropped = WatchedEvaluation(config_of(people, **BLAZEPOSE, align_missing="drop"))
+    assert (len(kept.boxes), len(dropped.boxes)) == (len(shown), len(alignable))
+    # Everybody still counts, so whoever is left out is missed.
+    assert ap(dropped, PerfectJoints(dropped)) < 0.999 < ap(kept, PerfectJoints(kept))
+    counted = WatchedEvaluation(config_of(people, **BLAZEPOSE, eval_people="alignable"))
+    assert (len(counted.boxes), len(counted.counted), counted.people) == (len(alignable), len(alignable), len(shown))
+    assert f"{len(alignable)} of {len(shown)} labelled people count" in counted.describe()
+
+
+def test_a_result_on_someone_who_does_not_count_is_no_error(people):
+    """With a detector, everybody is predicted; those who do not count must not become false positives."""
+    _, annotated = coco.read_annotations(people.val_annotations)
+    shown = [p for p in annotated if p.trainable]
+    counted = {p.id for p in shown if align.alignable(p.keypoints, "body")}
+    results = []
+    for p in shown:
+        middle = np.add(p.box[:2], np.array(p.box[2:]) / 2)
+        joints = np.where(p.keypoints[:, 2:] > 0, p.keypoints[:, :2], middle)
+        results.append(coco.result(coco.Box(p.image_id, p.box, 1.0), joints, np.ones(17)))
+    assert coco.evaluate(str(people.val_annotations), results, counted)["AP"] == pytest.approx(1)
+
+
+def turn_dataset(people, folder, turns):
+    """The validation set with its annotations, turned by quarter turns anticlockwise; PNG, to lose nothing."""
+    data = json.loads(people.val_annotations.read_text())
+    sizes = {}
+    for image in data["images"]:
+        pixels = np.rot90(cv2.imread(str(people.val / image["file_name"])), turns)
+        sizes[image["id"]] = image["width"], image["height"]
+        image["file_name"] = image["file_name"].replace(".jpg", ".png")
+        image["height"], image["width"] = pixels.shape[:2]
+        cv2.imwrite(str(folder / image["file_name"]), pixels)
+
+    def turn(xy, size):
+        xy, (width, height) = np.array(xy, float), size
+        for _ in range(turns):
+            xy = np.stack([xy[:, 1], width - xy[:, 0]], axis=1)
+            width, height = height, width
+        return xy
+
+    for record in data["annotations"]:
+        size = sizes[record["image_id"]]
+        keypoints = np.reshape(record["keypoints"], (-1, 3)).astype(float)
+        labelled = keypoints[:, 2] > 0
+        keypoints[labelled, :2] = turn(keypoints[labelled, :2], size)
+        record["keypoints"] = keypoints.ravel().tolist()
+        x, y, w, h = record["bbox"]
+        corners = turn([(x, y), (x + w, y + h)], size)
+        record["bbox"] = [*corners.min(axis=0), *np.ptp(corners, axis=0)]
+        if isinstance(record["segmentation"], list):
+            record["segmentation"] = [
+                turn(np.reshape(s, (-1, 2)), size).ravel().tolist() for s in record["segmentation"]
+            ]
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+class MeanPose:
+    """A poor but honest predictor: the mean pose of aligned people, moved a little by what the crop shows."""
+
+    def __init__(self, evaluation):
+        oracle = PerfectJoints(evaluation)
+        joints = align.joints_to_crop(oracle.joints, evaluation.regions, evaluation.cfg.input_size).numpy()
+        labelled = joints[..., 2:] > 0
+        self.pose = (joints[..., :2] * labelled).sum(axis=0) / labelled.sum(axis=0)
+
+    def __call__(self, crops):
+        brightness = tf.reduce_mean(tf.cast(crops, tf.float64), axis=(1, 2))[:, :2] / 50
+        return self.pose[None] + brightness[:, None], tf.ones((len(crops), len(self.pose)))
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_turning_the_images_leaves_the_ap_of_a_rotated_alignment_and_ruins_that_of_the_box(people, tmp_path, turns):
+    straight = Evaluation(config_of(people, **BLAZEPOSE, eval_people="alignable"))
+    predictor = MeanPose(straight)
+    annotations = turn_dataset(people, tmp_path, turns)
+    moved = config_of(people, **BLAZEPOSE, eval_people="alignable").__dict__
+    moved = Config(**{**moved, "val_images": str(tmp_path), "val_annotations": str(annotations)})
+    turned = Evaluation(moved)
+    score = ap(straight, predictor)
+    assert score > 0.1
+    assert ap(turned, predictor) == pytest.approx(score, abs=1e-3)
+    upright = Evaluation(Config(**{**moved.__dict__, "align_rotate": False}))
+    assert ap(upright, predictor) < score / 3
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"align_source": "two_pass"}, "--align=person needs no alignment points"),
+        ({**BLAZEPOSE, "boxes": "d.json"}, "--align_source=gt wants --boxes=gt"),
+        ({**BLAZEPOSE, "align_source": "detections"}, "wants a detector's file in --boxes"),
+    ],
+)
+def test_a_source_that_cannot_be_is_refused(people, changes, message):
+    with pytest.raises(InputError, match=message):
+        Evaluation(config_of(people, **changes))
+
+
+def test_a_detectors_file_without_alignment_points_is_named(people, tmp_path):
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5}]))
+    with pytest.raises(InputError, match="d.json: no detection has align_points"):
+        Evaluation(config_of(people, **BLAZEPOSE, boxes=str(path), align_source="detections"))
+    path.write_text(json.dumps([{**json.loads(path.read_text())[0], "align_points": [1, 2, 3]}]))
+    with pytest.raises(InputError, match=r"detection number 0: align_points is \[1, 2, 3\]"):
+        Evaluation(config_of(people, **BLAZEPOSE, boxes=str(path), align_source="detections"))
+
+
+def test_each_way_of_evaluating_has_a_folder_of_its_own(people, tmp_path):
+    folders = set()
+    for changes in ({}, {"flip_test": False}, {"eval_people": "alignable"}, {"align_source": "two_pass"}):
+        cfg = config_of(people, **BLAZEPOSE, model_dir=str(tmp_path), **changes)
+        evaluation = WatchedEvaluation(cfg)
+        evaluation.evaluate(PerfectJoints(evaluation), 3)
+        folders = {p.name for p in (tmp_path / "eval").iterdir()}
+    assert folders == {"epoch_0003", "epoch_0003_noflip", "epoch_0003_alignable", "epoch_0003_two_pass"}
+    metrics = json.loads((tmp_path / "eval/epoch_0003_alignable/metrics.json").read_text())
+    assert metrics["people_counted"] < metrics["people"] and metrics["settings"]["eval_people"] == "alignable"
