@@ -231,7 +231,7 @@ def _completed(data: dict) -> dict:
     return data
 
 
-def _uncounted(record: dict) -> dict:
+def without_joints(record: dict) -> dict:
     """The annotation of a person who shall not count: as COCO marks one, without labelled joints."""
     return {**record, "keypoints": [0] * len(record["keypoints"]), "num_keypoints": 0}
 
@@ -248,7 +248,7 @@ def evaluate(annotations: str, results: list[dict], counted: set[int] | None = N
         truth = COCO()
         data = _completed(_read_json(annotations))
         if counted is not None:
-            data["annotations"] = [a if a["id"] in counted else _uncounted(a) for a in data["annotations"]]
+            data["annotations"] = [a if a["id"] in counted else without_joints(a) for a in data["annotations"]]
         truth.dataset = data
         truth.createIndex()
         # loadRes writes into what it is given.
@@ -259,7 +259,7 @@ def evaluate(annotations: str, results: list[dict], counted: set[int] | None = N
     return dict(zip(METRICS, (float(v) for v in evaluation.stats)))
 
 
-def _cell(value: float) -> str:
+def cell(value: float) -> str:
     """.702 as the log writes it; COCO's -1 means that there is nobody of that size."""
     return "n/a" if value < 0 else f"{value:.3f}".replace("0.", ".", 1) if value < 0.9995 else "1.000"
 
@@ -271,7 +271,7 @@ def table(rows: list[tuple[str, dict[str, float]]]) -> str:
     lines = [f"| {'epoch':<{width}} | " + " | ".join(f"{n:>5}" for n in names) + " |"]
     lines.append(f"|{'-' * (width + 2)}|" + "|".join("-" * 7 for _ in names) + "|")
     for label, metrics in rows:
-        lines.append(f"| {label:<{width}} | " + " | ".join(f"{_cell(metrics[n]):>5}" for n in names) + " |")
+        lines.append(f"| {label:<{width}} | " + " | ".join(f"{cell(metrics[n]):>5}" for n in names) + " |")
     return "\n".join(lines)
 
 

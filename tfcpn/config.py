@@ -17,6 +17,7 @@ from tfcpn.skeleton import JOINTS, num_joints
 
 FLAGS = flags.FLAGS
 
+TF_CPN_SCALE = 255.0
 RUN, NETWORK, ALIGNMENT, DATA = "Run", "Network and labels", "Alignment", "Data and augmentation"
 TRAINING, MACHINE, EVALUATION = "Training", "Machine", "Evaluation"
 
@@ -40,9 +41,15 @@ class Config:
 
     backbone: str = _flag(NETWORK, "resnet50", "Feature extractor.", choices=list(UNITS))
     input_size: tuple[int, int] = _flag(NETWORK, (256, 192), "HEIGHTxWIDTH of a crop, multiples of 32.")
-    heatmap_scale: float = _flag(NETWORK, 255.0, "Peak of a label heatmap; 255 is tf-cpn's.", least=1e-6)
+    heatmap_scale: float = _flag(NETWORK, TF_CPN_SCALE, "Peak of a label heatmap; 255 is tf-cpn's.", least=1e-6)
+    scale_free: bool = _flag(
+        NETWORK,
+        False,
+        "At any heatmap scale, begin as at 255: data losses times (255/scale)^2, output batch norms' gain times "
+        "scale/255.",
+    )
     data_loss_weight: float = _flag(
-        NETWORK, 1.0, "Factor of the global and the refine loss, beside the weight decay's 1.", least=1e-9
+        NETWORK, 1.0, "Factor of the global and the refine loss; weight decay keeps its own.", least=1e-9
     )
     output_gain: float = _flag(
         NETWORK, 1.0, "First gain of the batch norms that the network ends in; 1 is tf-cpn's.", least=0
@@ -188,6 +195,14 @@ class Config:
     def num_joints(self) -> int:
         return num_joints(self.predict_align_points)
 
+    def effective_output_gain(self) -> float:
+        """What the gain of the output batch norms starts at."""
+        return self.output_gain * (self.heatmap_scale / TF_CPN_SCALE if self.scale_free else 1)
+
+    def effective_data_loss_weight(self) -> float:
+        """The factor of the data losses. Squared errors go with the square of the labels' scale."""
+        return self.data_loss_weight * ((TF_CPN_SCALE / self.heatmap_scale) ** 2 if self.scale_free else 1)
+
     def learning_rate_at(self, epoch: int) -> float:
         """The rate of epoch 1, 2, ...: halved after every `lr_halving` epochs."""
         return self.learning_rate * 0.5 ** ((epoch - 1) // self.lr_halving)
@@ -249,7 +264,7 @@ def _default_experiment(values: dict) -> str:
     """The baseline's network and size, and what else makes the run a different experiment."""
     name = "{}_{}x{}".format(values["backbone"], *values["input_size"])
     if values["heatmap_scale"] != FIELDS["heatmap_scale"].default:
-        name += f"_scale{values['heatmap_scale']:g}"
+        name += f"_scale{values['heatmap_scale']:g}" + ("_free" if values["scale_free"] else "")
     if values["align"] != FIELDS["align"].default:
         name += f"_{values['align']}"
     if values["align"] == "blazepose" and not values["align_rotate"]:

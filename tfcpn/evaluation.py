@@ -25,6 +25,7 @@ REPORTED = (
     "backbone",
     "input_size",
     "heatmap_scale",
+    "scale_free",
     "align",
     "align_rotate",
     "align_margin",

@@ -129,7 +129,7 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
     done = (snapshots.epochs() or [0])[-1]
     device.set_precision(cfg.mixed_precision)
     with strategy.scope():
-        model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints, cfg.seed, cfg.output_gain)
+        model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints, cfg.seed, cfg.effective_output_gain())
         optimizer = make_optimizer(cfg.learning_rate, cfg.mixed_precision, model.trainable_variables)
     if done:
         snapshots.restore(done, model, optimizer)
@@ -145,7 +145,7 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
         ranges=Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation),
         weight_decay=cfg.weight_decay,
         seed=cfg.seed,
-        data_loss_weight=cfg.data_loss_weight,
+        data_loss_weight=cfg.effective_data_loss_weight(),
     )
     predictor = Predictor(model, codec, cfg.flip_test)
 

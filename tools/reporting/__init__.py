@@ -1,0 +1,1 @@
+"""What tools/report.py puts beside the runs."""
