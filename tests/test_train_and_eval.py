@@ -140,6 +140,18 @@ def test_a_mistake_in_evaluating_is_told_in_one_line(resumed, command, words, me
     assert line.startswith("error: ") and message in line
 
 
+def test_blazepose_is_trained_and_evaluated_by_its_own_first_pass(people, command, tmp_path):
+    words = [*flags(people, tmp_path / "run"), "--align=blazepose", "--align_missing=drop", "--predict_align_points"]
+    command("-m", "tfcpn.train", *words, "--epochs=1", "--filter_min_joints=6", "--eval_every=1")
+    words = [f"--model_dir={tmp_path / 'run'}", "--align_source=two_pass", "--first_pass_turns=2"]
+    done = command("-m", "tfcpn.eval", *words, "--eval_people=alignable")
+    assert "labelled people count" in done.out and "alignment points from a first pass" in done.out
+    (result,) = (tmp_path / "run/eval").glob("epoch_0001_two_pass2_alignable/results.json")
+    assert all(len(r["keypoints"]) == 51 for r in json.loads(result.read_text()))
+    command("tools/report.py", f"--runs={tmp_path / 'run'}", f"--output={tmp_path / 'report'}")
+    assert "two-pass x2, 19 joints" in (tmp_path / "report/report.md").read_text()
+
+
 def cut_a_shard(people):
     shard = sorted(people.records.glob("*.tfrecord"))[0]
     shard.write_bytes(shard.read_bytes()[:-50])
