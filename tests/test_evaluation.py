@@ -28,9 +28,9 @@ def config_of(people, **changes):
 class WatchedEvaluation(Evaluation):
     """Remembers the regions that are cut, pass by pass."""
 
-    def batches(self, regions):
+    def batches(self, regions, context=None):
         self.cut = regions
-        return super().batches(regions)
+        return super().batches(regions, context)
 
 
 class PerfectJoints:
@@ -48,10 +48,10 @@ class PerfectJoints:
             self.joints = np.concatenate([self.joints, points], axis=1)
 
     def crop_joints(self, count):
-        rows = slice(self.seen % len(self.joints), self.seen % len(self.joints) + count)
-        self.seen += count
-        size = self.evaluation.cfg.input_size
-        return align.joints_to_crop(self.joints[rows], self.evaluation.cut[rows], size)
+        """Joints of the next `count` crops. A pass ends with the last box again, to fill its batch."""
+        rows = np.minimum(self.seen + np.arange(count), len(self.joints) - 1)
+        self.seen = (self.seen + count) % (-(-len(self.joints) // count) * count)
+        return align.joints_to_crop(self.joints[rows], self.evaluation.cut[rows], self.evaluation.cfg.input_size)
 
     def __call__(self, crops):
         joints = self.crop_joints(len(crops))

@@ -53,11 +53,18 @@ class Snapshots:
                 chosen.append(int(word))
         return chosen
 
-    def save(self, epoch: int, model, optimizer=None) -> None:
+    def save(self, epoch: int, model, optimizer=None, chief: bool = True) -> None:
+        """Write a snapshot. Of several processes all must call it, since reading a variable may need the others.
+
+        chief: whether this is the process whose file stays.
+        """
         temporary = self.folder / f".{self.path(epoch).name}.{os.getpid()}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         _checkpoint(model, optimizer).write(str(temporary / "variables"))
+        if not chief:
+            shutil.rmtree(temporary)
+            return
         shutil.rmtree(self.path(epoch), ignore_errors=True)
         temporary.rename(self.path(epoch))
 

@@ -141,7 +141,12 @@ class Config:
         "Arithmetic of the layers; auto: the fastest that this machine has in hardware.",
         choices=["float32", "bfloat16", "float16", "auto"],
     )
-    strategy: str = _flag(MACHINE, "one", "One device, or all GPUs of the machine.", choices=["one", "mirrored"])
+    strategy: str = _flag(
+        MACHINE,
+        "one",
+        "One device, all GPUs of the machine, or those of all machines in TF_CONFIG.",
+        choices=["one", "mirrored", "multi_worker"],
+    )
     deterministic: bool = _flag(
         MACHINE, False, "The same bits on every run; slower, on a CPU by the number of cores.", free=True
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import tensorflow as tf
@@ -27,14 +29,47 @@ def set_precision(name: str) -> None:
     tf.keras.mixed_precision.set_global_policy("float32" if name == "float32" else f"mixed_{name}")
 
 
+def _check_cluster() -> None:
+    """See that TF_CONFIG describes a cluster and this process's place in it. Raises InputError."""
+    wanted = (
+        '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}, with an '
+        "index of its own for each process"
+    )
+    try:
+        cluster = json.loads(os.environ.get("TF_CONFIG", ""))
+        workers, task = cluster["cluster"]["worker"], cluster["task"]
+        fits = (
+            task["type"] == "worker"
+            and 0 <= int(task["index"]) < len(workers)
+            and set(cluster["cluster"]) == {"worker"}
+        )
+    except (ValueError, KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise InputError(f"--strategy=multi_worker: the environment variable TF_CONFIG must be such as {wanted}")
+
+
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """ "one": the default device. "mirrored": all GPUs of this machine. Raises InputError without a GPU."""
+    """The strategy of --strategy. To be called before TensorFlow computes anything.
+
+    "one": the default device. "mirrored": all GPUs of this machine. "multi_worker": all GPUs (else the CPU) of all
+    the processes that TF_CONFIG names. Raises InputError for devices or a TF_CONFIG that do not fit.
+    """
     if name == "one":
         return tf.distribute.get_strategy()
+    if name == "multi_worker":
+        _check_cluster()
+        return tf.distribute.MultiWorkerMirroredStrategy()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) < 2:
         raise InputError(f"--strategy={name}: this machine has only the device {devices[0].name}")
     return tf.distribute.MirroredStrategy([d.name for d in devices])
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes: the first worker, or the only process."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.task_type or resolver.task_id == 0
 
 
 def use_no_gpu() -> None:

@@ -18,14 +18,18 @@ def main() -> None:
     epochs = snapshots.parse(cfg.epoch)
     cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
     device.set_up(cfg.deterministic)
-    evaluation = Evaluation(cfg)
+    strategy = device.make_strategy(cfg.strategy)
+    evaluation = Evaluation(cfg, strategy)
     device.set_precision(cfg.mixed_precision)
-    model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
-    predictor = Predictor(model, make_codec(cfg), cfg.flip_test)
+    with strategy.scope():
+        model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
+    predictor = Predictor(model, make_codec(cfg), cfg.flip_test, strategy)
     rows = []
     for epoch in epochs:
         snapshots.restore(epoch, model)
         rows.append((str(epoch), evaluation.evaluate(predictor, epoch)))
+    if not device.is_chief(strategy):
+        return
     print(evaluation.describe())
     print(coco.table(rows))
     print(f"written: {Path(cfg.model_dir) / 'eval'}/epoch_*/results.json and metrics.json")

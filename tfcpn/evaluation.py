@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfcpn import align, coco
 from tfcpn.codec import HeatmapCodec
 from tfcpn.config import Config
+from tfcpn.device import is_chief
 from tfcpn.errors import InputError
 from tfcpn.files import write_atomically
 from tfcpn.images import read_header
@@ -70,8 +71,9 @@ class Evaluation:
     count. people: how many people are labelled.
     """
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: Config, strategy: tf.distribute.Strategy | None = None):
         self.cfg = cfg
+        self.strategy = strategy or tf.distribute.get_strategy()
         check_source(cfg)
         self.images, people = coco.read_annotations(cfg.val_annotations)
         people = [p for p in people if p.trainable]
@@ -149,28 +151,36 @@ class Evaluation:
             image = self.images[image_id]
             check_image(image, (Path(self.cfg.val_images) / image.file_name).read_bytes())
 
-    def batches(self, regions: np.ndarray) -> tf.data.Dataset:
-        """Batches of the crops of these regions, one for each box, in their order."""
-        cfg = self.cfg
-        of_box = [self.images[b.image_id] for b in self.boxes]
-        where = cfg.val_images, cfg.align, cfg.input_size, cfg.eval_batch_size
-        return evaluation_batches(of_box, regions, self.orientations, *where)
+    def batches(self, regions: np.ndarray, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+        """Batches of the crops of these regions, one for each box, in their order.
+
+        The last box comes again until all replicas have batches of one size.
+        """
+        cfg, replicas = self.cfg, self.strategy.num_replicas_in_sync
+        batch_size = min(cfg.eval_batch_size, -(-len(regions) // replicas))
+        fill = -len(regions) % (batch_size * replicas)
+        regions = np.concatenate([regions, np.repeat(regions[-1:], fill, axis=0)])
+        of_box = [self.images[b.image_id] for b in self.boxes + self.boxes[-1:] * fill]
+        where = cfg.val_images, cfg.align, cfg.input_size, batch_size
+        return evaluation_batches(of_box, regions, self.orientations, *where, context)
 
     def _pass(self, predictor: Predictor, regions: np.ndarray, label: str) -> tuple[np.ndarray, np.ndarray]:
         """Joints (B, K, 2) in their images and scores (B, K) of the people in these regions."""
         joints, scores = [], []
+        batches = self.strategy.distribute_datasets_from_function(lambda context: self.batches(regions, context))
         with progress(len(self.boxes), label, "person") as bar:
             try:
-                for crops in self.batches(regions):
-                    batch_joints, batch_scores = predictor(crops)
-                    joints.append(batch_joints.numpy())
-                    scores.append(batch_scores.numpy())
-                    bar.update(len(crops))
+                for crops in batches:
+                    # In the order of the replicas, which is that of the boxes.
+                    found = [self.strategy.gather(value, axis=0).numpy() for value in predictor(crops)]
+                    joints.append(found[0])
+                    scores.append(found[1])
+                    bar.update(min(len(found[0]), len(self.boxes) - bar.n))
             except tf.errors.InvalidArgumentError as error:
                 self._name_bad_image()
                 raise InputError(f"an image in {self.cfg.val_images} cannot be decoded: {error.message}") from error
-        joints = align.joints_to_image(np.concatenate(joints), regions, self.cfg.input_size)
-        return joints.numpy(), np.concatenate(scores)
+        joints, scores = (np.concatenate(parts)[: len(self.boxes)] for parts in (joints, scores))
+        return align.joints_to_image(joints, regions, self.cfg.input_size).numpy(), scores
 
     def _aligned_regions(self, predictor: Predictor, label: str) -> np.ndarray:
         """The regions that the network finds by itself: its joints in the square box tell where the body is."""
@@ -215,8 +225,9 @@ class Evaluation:
             "images": len(self.images),
             "settings": {name: getattr(self.cfg, name) for name in REPORTED},
         }
-        write_atomically(folder / "results.json", json.dumps(results))
-        write_atomically(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
+        if is_chief(self.strategy):
+            write_atomically(folder / "results.json", json.dumps(results))
+            write_atomically(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
         return metrics
 
     def _variant(self) -> str:

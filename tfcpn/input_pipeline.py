@@ -107,6 +107,16 @@ def people_in_order(
     return tf.data.Dataset.range(done, _MANY_PASSES).flat_map(one_pass).skip(offset)
 
 
+def _share(people: tf.data.Dataset, share: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
+    """The people of one of several input pipelines, which are dealt `share` at a time to each in turn."""
+    if context.num_input_pipelines == 1:
+        return people
+    mine = people.enumerate().filter(
+        lambda i, _: i // share % context.num_input_pipelines == context.input_pipeline_id
+    )
+    return mine.map(lambda _, person: person)
+
+
 def training_batches(
     people: tf.data.Dataset,
     alignment: Alignment,
@@ -122,13 +132,9 @@ def training_batches(
     context: which of several input pipelines (machines) this is. Together they deal out each global batch in
     order, so that several machines see what one machine with as many replicas would.
     """
-    if context is not None and context.num_input_pipelines > 1:
+    if context is not None:
         share = people_per_replica * context.num_replicas_in_sync // context.num_input_pipelines
-        people = (
-            people.enumerate()
-            .filter(lambda i, _: i // share % context.num_input_pipelines == context.input_pipeline_id)
-            .map(lambda _, person: person)
-        )
+        people = _share(people, share, context)
 
     def crop_and_joints(person):
         joints = person["keypoints"]
@@ -159,10 +165,12 @@ def evaluation_batches(
     align_mode: str,
     input_size: tuple[int, int],
     batch_size: int,
+    context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Batches of crops (N, H, W, 3) uint8 in the order of the regions (B, 5), across images.
 
-    of_box: the image of each region. orientations: EXIF orientation by image id.
+    of_box: the image of each region. orientations: EXIF orientation by image id. context: which of several input
+    pipelines (machines) this is; they share out the batches, in order, by their replicas.
     """
     people = tf.data.Dataset.from_tensor_slices(
         {
@@ -177,4 +185,6 @@ def evaluation_batches(
         person["encoded"] = tf.io.read_file(person["path"])
         return cut(person, person["region"], align_mode, input_size)
 
+    if context is not None:
+        people = _share(people, batch_size * context.num_replicas_in_sync // context.num_input_pipelines, context)
     return people.map(crop, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)

@@ -9,12 +9,18 @@ from tfcpn.codec import HeatmapCodec, flip_back
 
 
 class Predictor:
-    """Joints of crops. `codec` must be the one whose labels the model was trained on."""
+    """Joints of crops. `codec` must be the one whose labels the model was trained on.
 
-    def __init__(self, model: tf.keras.Model, codec: HeatmapCodec, flip_test: bool = True):
+    strategy: the one that the model was built under; with several replicas crops and joints are per replica.
+    """
+
+    def __init__(self, model: tf.keras.Model, codec: HeatmapCodec, flip_test: bool = True, strategy=None):
         self.model, self.codec, self.flip_test = model, codec, flip_test
-        size = (None, *codec.input_size, 3)
-        self.predict = tf.function(self._predict, input_signature=[tf.TensorSpec(size, tf.uint8)])
+        if strategy is None or strategy.num_replicas_in_sync == 1:
+            size = (None, *codec.input_size, 3)
+            self.predict = tf.function(self._predict, input_signature=[tf.TensorSpec(size, tf.uint8)])
+        else:
+            self.predict = tf.function(lambda crops: strategy.run(self._predict, args=(crops,)))
 
     def heatmaps(self, crops) -> tf.Tensor:
         """crops: (N, H, W, 3) uint8 BGR -> (N, h, w, K) float32, averaged with the mirror image's if asked."""

@@ -28,14 +28,19 @@ COLUMNS = (
 class RunLog:
     """`metrics.csv` with one row an epoch, and events for TensorBoard, in a model_dir."""
 
-    def __init__(self, model_dir, resumed_epoch: int):
-        """Rows of epochs after `resumed_epoch`, whose snapshot was lost, are dropped: they will come again."""
+    def __init__(self, model_dir, resumed_epoch: int, chief: bool = True):
+        """Rows of epochs after `resumed_epoch`, whose snapshot was lost, are dropped: they will come again.
+
+        chief: of several processes, whether this is the one that writes.
+        """
+        self.chief = chief
         self.path = Path(model_dir) / "metrics.csv"
         self.rows: list[dict] = []
         if self.path.exists():
             with self.path.open() as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= resumed_epoch]
-        self.writer = tf.summary.create_file_writer(str(Path(model_dir) / "events"))
+        events = str(Path(model_dir) / "events")
+        self.writer = tf.summary.create_file_writer(events) if chief else tf.summary.create_noop_writer()
 
     def step(self, step: int, values: dict[str, float]) -> None:
         with self.writer.as_default(step):
@@ -61,6 +66,8 @@ class RunLog:
         self._write()
 
     def _write(self) -> None:
+        if not self.chief:
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, restval="")
         writer.writeheader()

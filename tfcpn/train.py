@@ -56,13 +56,13 @@ def start_backbone(model, cfg: Config) -> None:
             logging.warning("%d of the backbone are not in it: %s", len(missing), ", ".join(missing))
 
 
-def make_evaluation(cfg: Config) -> Evaluation | None:
+def make_evaluation(cfg: Config, strategy: tf.distribute.Strategy) -> Evaluation | None:
     """The validation during training; None if it is off, or if nobody named a set and the usual one is not there."""
     usual = FIELDS["val_annotations"].default
     if cfg.eval_every and cfg.val_annotations == usual and not Path(usual).exists():
         logging.warning("%s not found: training without validation", usual)
         return None
-    return Evaluation(cfg) if cfg.eval_every else None
+    return Evaluation(cfg, strategy) if cfg.eval_every else None
 
 
 def train_epoch(step_function, batches, epoch: int, steps: int, cfg: Config, replicas: int, log: RunLog) -> dict:
@@ -115,13 +115,13 @@ def main() -> None:
         cfg = dataclasses.replace(cfg, init_weights=choose_init_weights(cfg))
     cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
     device.set_up(cfg.deterministic)
-    evaluation = make_evaluation(cfg)
-    train(cfg, index, evaluation)
-
-
-def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> None:
-    """Train up to epoch cfg.epochs, from the newest snapshot in cfg.model_dir if there is one."""
     strategy = device.make_strategy(cfg.strategy)
+    train(cfg, index, strategy, make_evaluation(cfg, strategy))
+
+
+def train(cfg: Config, index: records.Index, strategy: tf.distribute.Strategy, evaluation: Evaluation | None) -> None:
+    """Train up to epoch cfg.epochs, from the newest snapshot in cfg.model_dir if there is one."""
+    chief = device.is_chief(strategy)
     replicas = strategy.num_replicas_in_sync
     trained_on = {"records": index.source, "replicas": replicas}
     run_config.check_trained_on(cfg.model_dir, trained_on)
@@ -135,7 +135,8 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
         snapshots.restore(done, model, optimizer)
     else:
         start_backbone(model, cfg)
-    run_config.save(cfg, trained_on)
+    if chief:
+        run_config.save(cfg, trained_on)
     codec = make_codec(cfg)
     step_function = TrainingStep(
         model,
@@ -147,7 +148,7 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
         seed=cfg.seed,
         data_loss_weight=cfg.effective_data_loss_weight(),
     )
-    predictor = Predictor(model, codec, cfg.flip_test)
+    predictor = Predictor(model, codec, cfg.flip_test, strategy)
 
     rules = cfg.training_filter
     trained_people = count_people(cfg.train_records, index, rules)
@@ -165,13 +166,14 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
         return training_batches(people, cfg.alignment, cfg.input_size, share, context, cfg.predict_align_points)
 
     batches = iter(strategy.distribute_datasets_from_function(pipeline))
-    log = RunLog(cfg.model_dir, done)
+    log = RunLog(cfg.model_dir, done, chief)
 
     def validate(epoch: int) -> None:
         due = evaluation and (epoch % cfg.eval_every == 0 or epoch == cfg.epochs)
         if due and not log.validated(epoch):
             metrics = evaluation.evaluate(predictor, epoch)
-            print(coco.table([(str(epoch), metrics)]), flush=True)
+            if chief:
+                print(coco.table([(str(epoch), metrics)]), flush=True)
             log.validation(epoch, metrics)
 
     if done:
@@ -179,13 +181,15 @@ def train(cfg: Config, index: records.Index, evaluation: Evaluation | None) -> N
     for epoch in range(done + 1, cfg.epochs + 1):
         optimizer.learning_rate = cfg.learning_rate_at(epoch)
         log.epoch(train_epoch(step_function, batches, epoch, steps, cfg, replicas, log))
-        snapshots.save(epoch, model, optimizer)
-        snapshots.prune(cfg.keep_snapshots)
+        snapshots.save(epoch, model, optimizer, chief)
+        if chief:
+            snapshots.prune(cfg.keep_snapshots)
         validate(epoch)
-    print(
-        f"{cfg.model_dir}: trained up to epoch {max(done, cfg.epochs)}; "
-        f"python -m tfcpn.eval --model_dir={cfg.model_dir} --epoch=latest evaluates it"
-    )
+    if chief:
+        print(
+            f"{cfg.model_dir}: trained up to epoch {max(done, cfg.epochs)}; "
+            f"python -m tfcpn.eval --model_dir={cfg.model_dir} --epoch=latest evaluates it"
+        )
 
 
 if __name__ == "__main__":

@@ -69,7 +69,9 @@ def make_people(group: str) -> None:
     folder = f"data/{folder}"
     call("tools/make_people.py", f"--output={folder}", *words)
     annotations = f"--annotations={folder}/annotations/person_keypoints_train.json"
-    call("tools/make_records.py", annotations, f"--images={folder}/train", f"--output={folder}/records", "--shards=16")
+    call(
+        "tools/make_records.py", annotations, f"--images={folder}/train", f"--output={folder}/records", "--shards=16"
+    )
 
 
 def run(group: str, name: str, words: list[str]) -> None:
