@@ -147,6 +147,13 @@ class Config:
         "One device, all GPUs of the machine, or those of all machines in TF_CONFIG.",
         choices=["one", "mirrored", "multi_worker"],
     )
+    data_service: str = _flag(
+        MACHINE,
+        "",
+        "host:port of a tf.data service (tools/data_service.py) whose workers read, decode and crop; empty: this "
+        "process does.",
+        free=True,
+    )
     deterministic: bool = _flag(
         MACHINE, False, "The same bits on every run; slower, on a CPU by the number of cores.", free=True
     )
@@ -289,6 +296,10 @@ def from_flags() -> Config:
         raise InputError("--align=blazepose: its region is a square, want such as --input_size=256x256")
     if values["batch_size"] % 4:
         raise InputError(f"--batch_size={values['batch_size']}: must be a multiple of 4, the views of one person")
+    if values["data_service"] and not re.fullmatch(r"[^:/\s]+:\d+", values["data_service"]):
+        raise InputError(f"--data_service={values['data_service']}: want host:port, such as localhost:5050")
+    if values["data_service"] and values["deterministic"]:
+        raise InputError("--data_service gives people in the order in which its workers finish: not --deterministic")
     if values["rescale_max"] < values["rescale_min"]:
         raise InputError("--rescale_max is below --rescale_min")
     values["experiment"] = values["experiment"] or _default_experiment(values)

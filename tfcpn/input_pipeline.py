@@ -71,6 +71,24 @@ def count_people(folder, index: records.Index, rules: Filter) -> int:
     return count
 
 
+def one_pass(folder, index: records.Index, seed: int, number, shuffle_buffer: int, rules: Filter) -> tf.data.Dataset:
+    """Everyone once, in the order of pass `number` (a Python integer or an int64 tensor)."""
+    files = [str(Path(folder) / shard.file) for shard in index.shards if shard.trainable]
+    number = tf.cast(number, tf.int64)
+    order = tf.random.experimental.stateless_shuffle(files, seed=tf.stack([tf.cast(seed, tf.int64), number]))
+    people = (
+        tf.data.Dataset.from_tensor_slices(order)
+        .interleave(
+            lambda file: tf.data.TFRecordDataset(file, buffer_size=1 << 20),
+            cycle_length=SHARDS_AT_ONCE,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        .flat_map(lambda record: _people_of(record, rules))
+    )
+    return people.shuffle(shuffle_buffer, seed=number * 1_000_003 + seed, reshuffle_each_iteration=False)
+
+
 def people_in_order(
     folder,
     index: records.Index,
@@ -87,24 +105,9 @@ def people_in_order(
     is drawn, 16 are read in turn) and then the people (within `shuffle_buffer`). rules: who takes part; people: how
     many these are, if `count_people` was asked already.
     """
-    files = [str(Path(folder) / shard.file) for shard in index.shards if shard.trainable]
     done, offset = divmod(first, people or count_people(folder, index, rules))
-
-    def one_pass(number):
-        order = tf.random.experimental.stateless_shuffle(files, seed=tf.stack([tf.cast(seed, tf.int64), number]))
-        stream = (
-            tf.data.Dataset.from_tensor_slices(order)
-            .interleave(
-                lambda file: tf.data.TFRecordDataset(file, buffer_size=1 << 20),
-                cycle_length=SHARDS_AT_ONCE,
-                num_parallel_calls=tf.data.AUTOTUNE,
-                deterministic=True,
-            )
-            .flat_map(lambda record: _people_of(record, rules))
-        )
-        return stream.shuffle(shuffle_buffer, seed=number * 1_000_003 + seed, reshuffle_each_iteration=False)
-
-    return tf.data.Dataset.range(done, _MANY_PASSES).flat_map(one_pass).skip(offset)
+    passes = tf.data.Dataset.range(done, _MANY_PASSES)
+    return passes.flat_map(lambda n: one_pass(folder, index, seed, n, shuffle_buffer, rules)).skip(offset)
 
 
 def _share(people: tf.data.Dataset, share: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -117,26 +120,13 @@ def _share(people: tf.data.Dataset, share: int, context: tf.distribute.InputCont
     return mine.map(lambda _, person: person)
 
 
-def training_batches(
-    people: tf.data.Dataset,
-    alignment: Alignment,
-    input_size: tuple[int, int],
-    people_per_replica: int,
-    context: tf.distribute.InputContext | None = None,
-    predict_align_points: bool = False,
-) -> tf.data.Dataset:
-    """Batches for one replica after another: crops (P, H, W, 3) uint8 and joints (P, K, 3) float32.
+def crop_and_joints(alignment: Alignment, input_size: tuple[int, int], predict_align_points: bool):
+    """The function from a person of the records to what crosses to the device: crop (H, W, 3) uint8, joints (K, 3).
 
     predict_align_points: the two alignment points follow as joints 18 and 19, visible where they are known.
-
-    context: which of several input pipelines (machines) this is. Together they deal out each global batch in
-    order, so that several machines see what one machine with as many replicas would.
     """
-    if context is not None:
-        share = people_per_replica * context.num_replicas_in_sync // context.num_input_pipelines
-        people = _share(people, share, context)
 
-    def crop_and_joints(person):
+    def apply(person):
         joints = person["keypoints"]
         points = align.alignment_points(joints, person["reach"], alignment.radius)
         found = align.alignable(joints, alignment.radius)
@@ -147,14 +137,28 @@ def training_batches(
             joints = tf.concat([joints, tf.concat([tf.cast(points, tf.float32), visibility], axis=1)], axis=0)
         return cut(person, region, alignment.mode, input_size), align.joints_to_crop(joints, region, input_size)
 
-    options = tf.data.Options()
-    options.autotune.enabled = True
-    return (
-        people.map(crop_and_joints, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(people_per_replica, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
-        .with_options(options)
-    )
+    return apply
+
+
+def training_batches(
+    people: tf.data.Dataset,
+    alignment: Alignment,
+    input_size: tuple[int, int],
+    people_per_replica: int,
+    context: tf.distribute.InputContext | None = None,
+    predict_align_points: bool = False,
+) -> tf.data.Dataset:
+    """Batches for one replica after another: crops (P, H, W, 3) uint8 and joints (P, K, 3) float32.
+
+    context: which of several input pipelines (machines) this is. Together they deal out each global batch in
+    order, so that several machines see what one machine with as many replicas would.
+    """
+    if context is not None:
+        share = people_per_replica * context.num_replicas_in_sync // context.num_input_pipelines
+        people = _share(people, share, context)
+    work = crop_and_joints(alignment, input_size, predict_align_points)
+    crops = people.map(work, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return crops.batch(people_per_replica, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(

@@ -15,9 +15,10 @@ from tfcpn.augment import VIEWS, Ranges
 from tfcpn.checkpoint import Snapshots
 from tfcpn.config import FIELDS, Config
 from tfcpn.cpn import build_cpn
+from tfcpn.data_service import served
 from tfcpn.errors import InputError
 from tfcpn.evaluation import Evaluation, make_codec
-from tfcpn.input_pipeline import count_people, people_in_order, training_batches
+from tfcpn.input_pipeline import count_people, crop_and_joints, people_in_order, training_batches
 from tfcpn.predict import Predictor
 from tfcpn.progress import progress
 from tfcpn.resnet import SCOPES
@@ -76,6 +77,8 @@ def train_epoch(step_function, batches, epoch: int, steps: int, cfg: Config, rep
         for i in range(steps):
             try:
                 crops, joints = next(batches)
+            except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, StopIteration) as error:
+                raise InputError(f"--data_service={cfg.data_service}: no more people come ({error})") from error
             except tf.errors.OpError as error:
                 raise InputError(
                     f"{cfg.train_records}: a record is damaged ({error.message}); make it again"
@@ -159,7 +162,14 @@ def train(cfg: Config, index: records.Index, strategy: tf.distribute.Strategy, e
         *(cfg.train_records, trained_people, steps, cfg.mixed_precision, replicas, done + 1),
     )
 
+    work = crop_and_joints(cfg.alignment, cfg.input_size, cfg.predict_align_points)
+    needed = (cfg.epochs - done) * steps * replicas * cfg.batch_size // VIEWS
+
     def pipeline(context):
+        if cfg.data_service:
+            source = cfg.train_records, index, cfg.seed, cfg.shuffle_buffer, rules, trained_people
+            people = served(cfg.data_service, cfg.model_dir, source, work, people_seen, needed)
+            return people.batch(cfg.batch_size // VIEWS, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
         order = cfg.seed, people_seen, cfg.shuffle_buffer, rules, trained_people
         people = people_in_order(cfg.train_records, index, *order)
         share = cfg.batch_size // VIEWS
