@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-import reference
 
+from benchmarking import reference
 from tfcpn import align
 
 IMAGE_SIZES = [(240, 320), (427, 640), (640, 427), (100, 100)]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 
+from benchmarking import reference
 from tfcpn import augment
 from tfcpn.augment import Draws, Ranges
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import reference
 from conftest import ROOT
 
+from benchmarking import reference
 from tfcpn import align, coco
 from tfcpn.images import read_header
 from tfcpn.input_pipeline import evaluation_batches

@@ -1,9 +1,9 @@
 import cv2
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 
+from benchmarking import reference
 from tfcpn.addons import gaussian_filter2d
 from tfcpn.codec import HeatmapCodec, blur_matrix, flip_back, gaussian_kernel
 from tfcpn.skeleton import mirror

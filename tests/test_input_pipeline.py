@@ -3,9 +3,9 @@ import json
 import cv2
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 
+from benchmarking import reference
 from tfcpn import align, coco, images, records
 from tfcpn.align import Alignment
 from tfcpn.input_pipeline import evaluation_batches, people_in_order, training_batches

@@ -69,7 +69,6 @@ def test_every_row_of_the_log_is_found_by_its_flagfile(monkeypatch):
     """A run of a flagfile gets the numbers that the README and the file itself promise."""
     from test_flagfiles import parse_file
 
-    monkeypatch.syspath_prepend("tools")
     from reporting.published import published
 
     expected = {

@@ -14,8 +14,9 @@ from tfcpn.errors import InputError
 FLAGS = flags.FLAGS
 
 
-def _help(program: str, summary: str, groups: dict[str, list[str]]) -> str:
-    lines = [summary, "", f"usage: {program} [--flag=value ...] [--flagfile=FILE ...]"]
+def _help(program: str, summary: str, groups: dict[str, list[str]], choices: tuple[str, ...]) -> str:
+    what = f" {'|'.join(choices)}" if choices else ""
+    lines = [summary, "", f"usage: {program}{what} [--flag=value ...] [--flagfile=FILE ...]"]
     for group, names in groups.items():
         lines += ["", f"{group}:"]
         for name in names:
@@ -32,21 +33,26 @@ def _fail(message: str) -> None:
     sys.exit(f"error: {' '.join(message.split())}")
 
 
-def run(main: Callable[[], None], program: str, summary: str, groups: dict[str, list[str]]) -> None:
+def run(
+    main: Callable[..., None], program: str, summary: str, groups: dict[str, list[str]], choices: tuple[str, ...] = ()
+) -> None:
     """Parse the flags and call `main`; exit with status 1 and one line for an InputError, 130 when interrupted.
 
-    groups: what --help shows, names of flags by heading.
+    groups: what --help shows, names of flags by heading. choices: words of which the command wants one; `main` is
+    called with it.
     """
     if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
-        print(_help(program, summary, groups))
+        print(_help(program, summary, groups, choices))
         return
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(None)
     try:
         rest = FLAGS(sys.argv)[1:]
-        if rest:
+        if choices and (len(rest) != 1 or rest[0] not in choices):
+            raise InputError(f"want one of {', '.join(choices)}; see {program} --help")
+        if rest and not choices:
             raise InputError(f"unexpected argument {rest[0]!r}; see {program} --help")
-        main()
+        main(*rest)
     except (flags.Error, InputError) as error:
         _fail(str(error))
     except OSError as error:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from absl import flags
 
-from tfcpn import command_line, device, records
+from tfcpn import command_line, records
 from tfcpn.coco import CocoImage, Person, read_annotations
 from tfcpn.errors import InputError
 from tfcpn.files import write_atomically
-from tfcpn.progress import progress
+from tfcpn.record_workers import write_shards
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("annotations", None, "COCO person_keypoints JSON file.")
@@ -29,22 +26,6 @@ GROUPS = {"Input and output": ["annotations", "images", "output", "shards"], "Ho
 
 BAD_LIST = "bad_images.txt"
 SOURCE = "source.json"  # fingerprint of the input, written first
-_done = None  # counts images over all workers, in a worker process
-
-
-def _start_worker(counter) -> None:
-    global _done
-    _done = counter
-    device.use_no_gpu()
-
-
-def _count() -> None:
-    with _done.get_lock():
-        _done.value += 1
-
-
-def _work(path: Path, items, image_dir: Path, skip_bad: bool) -> records.Shard:
-    return records.write_shard(path, items, image_dir, skip_bad, _count)
 
 
 def _shard_items(images: dict[int, CocoImage], people: list[Person], shards: int) -> list[list]:
@@ -81,25 +62,6 @@ def _claim(output: Path, source: dict, skip_bad: bool) -> records.Index | None:
     return None
 
 
-def _write(todo: dict[Path, list], image_dir: Path, workers: int, skip_bad: bool) -> list[records.Shard]:
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
-    total = sum(map(len, todo.values()))
-    pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (counter,))
-    with pool, progress(total, "records", "image") as bar:
-        jobs = [pool.submit(_work, path, items, image_dir, skip_bad) for path, items in todo.items()]
-        try:
-            while not all(job.done() for job in jobs):
-                bar.update(counter.value - bar.n)
-                time.sleep(0.1)
-            bar.update(counter.value - bar.n)
-            return [job.result() for job in jobs]
-        except BaseException:
-            for job in jobs:
-                job.cancel()
-            raise
-
-
 def main() -> None:
     for name in ("annotations", "images", "output"):
         if not FLAGS[name].value:
@@ -129,7 +91,7 @@ def main() -> None:
     write_atomically(output / SOURCE, json.dumps(source))
     if len(todo) < len(paths):
         print(f"{output}: going on, {len(paths) - len(todo)} of {len(paths)} shards are there")
-    written = _write(todo, image_dir, FLAGS.workers, FLAGS.skip_bad) if todo else []
+    written = write_shards(todo, image_dir, FLAGS.workers, FLAGS.skip_bad) if todo else []
 
     all_shards = [s for s in finished.values() if s is not None] + written
     all_shards.sort(key=lambda s: s.file)

@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 
 from absl import flags
-from reporting.published import LOG_METRICS, published
 
+from reporting.published import LOG_METRICS, published
 from tfcpn import command_line
 from tfcpn.coco import cell
 from tfcpn.errors import InputError

@@ -1,0 +1,211 @@
+"""What the host does: training input, evaluation without the network, and making records."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from benchmarking import reference
+from benchmarking.measure import cpu_seconds, in_turn, peak_memory_mb
+from tfcpn import coco, records
+from tfcpn.config import Config
+from tfcpn.cpn import CpnOutputs
+from tfcpn.evaluation import Evaluation, make_codec
+from tfcpn.input_pipeline import people_in_order, training_batches
+from tfcpn.predict import Predictor
+from tfcpn.record_workers import write_shards
+
+
+class People(NamedTuple):
+    """Annotated people with their encoded images."""
+
+    images: dict[int, coco.CocoImage]
+    people: list[coco.Person]
+    encoded: dict[int, bytes]
+
+
+def read_people(annotations: str, image_dir: str) -> People:
+    images, people = coco.read_annotations(annotations)
+    people = [p for p in people if p.trainable]
+    encoded = {p.image_id: (Path(image_dir) / images[p.image_id].file_name).read_bytes() for p in people}
+    return People(images, people, encoded)
+
+
+def _reference_input(data: People, cfg: Config, count: int) -> None:
+    """The original's way: decode, crop, four views and sixteen label maps a person, in numpy and OpenCV."""
+    rng = np.random.default_rng(0)
+    for person in (data.people * (1 + count // len(data.people)))[:count]:
+        image = cv2.imdecode(np.frombuffer(data.encoded[person.image_id], np.uint8), cv2.IMREAD_COLOR)
+        pixels, corners = reference.crop(image, person.box, cfg.input_size, True)
+        scale = np.array(cfg.input_size[::-1]) / (corners[2:] - corners[:2])
+        joints = np.where(person.keypoints[:, 2:] > 0, (person.keypoints[:, :2] - corners[:2]) * scale, -1e6)
+        angles = rng.uniform(-cfg.rotation, cfg.rotation, 2)
+        rescale = rng.uniform(cfg.rescale_min, cfg.rescale_max)
+        _, joints, _ = reference.four_views(pixels, joints, person.keypoints[:, 2], rescale, angles)
+        for view in joints:
+            for kernel in cfg.label_kernels:
+                for x, y in view:
+                    reference.label_map(x, y, cfg.input_size, cfg.heatmap_size, kernel, cfg.heatmap_scale)
+
+
+def _our_batches(cfg: Config, people_in_batch: int):
+    index = records.read_index(cfg.train_records)
+    people = people_in_order(cfg.train_records, index, 0, 0, cfg.shuffle_buffer)
+    return iter(training_batches(people, cfg.alignment, cfg.input_size, people_in_batch))
+
+
+def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[dict]:
+    """Rows of the table: seconds of one core that a training crop costs, and memory over `epoch` people."""
+    cv2.setNumThreads(1)
+    batches = _our_batches(cfg, 8)
+    for _ in range(4):
+        next(batches)  # the shuffle buffer is full now
+
+    def ours():
+        for _ in range(16):
+            next(batches)
+
+    times = in_turn({"original's way": lambda: _reference_input(data, cfg, 32), "tfcpn": ours}, rounds, cpu_seconds)
+    of_core = {
+        "original's way": [t / 32 / 4 for t in times["original's way"]],
+        "tfcpn": [t / 128 / 4 for t in times["tfcpn"]],
+    }
+    # Prefetched batches blur a single round: all rounds together.
+    mean = {name: sum(values) / len(values) for name, values in of_core.items()}
+    began, memory = time.perf_counter(), []
+    for i in range(epoch // 8):
+        next(batches)
+        if i % max(1, epoch // 80) == 0:
+            memory.append(_memory_mb())
+    elapsed = time.perf_counter() - began
+    rows = []
+    for name, seconds in mean.items():
+        row = {"input": name, "ms of a core a crop": 1000 * seconds, "crops/s and core": 1 / seconds}
+        row["times the original's"] = mean["original's way"] / seconds
+        own = name == "tfcpn"
+        row["crops/s, all cores"] = 4 * (epoch // 8 * 8) / elapsed if own else ""
+        half = len(memory) // 2
+        row["MB, first and second half"] = (
+            f"{max(memory[:half]):.0f}, {max(memory[half:]):.0f}" if own and half else ""
+        )
+        rows.append(row)
+    return rows
+
+
+def _memory_mb() -> float:
+    """The memory that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
+    return pages * 4096 / 2**20 or peak_memory_mb()
+
+
+class _NoNetwork:
+    """Stands for the network and costs nothing: the same maps for everybody."""
+
+    def __init__(self, cfg: Config):
+        self.maps = tf.random.stateless_uniform((1, *cfg.heatmap_size, cfg.num_joints), (1, 2))
+
+    def __call__(self, images, training):
+        return CpnOutputs((), tf.repeat(self.maps, tf.shape(images)[0], axis=0))
+
+
+def _reference_eval(data: People, cfg: Config, maps: np.ndarray, count: int) -> list[dict]:
+    """The original's way without the network: decode, crop, mirror, average, decode the maps, person by person."""
+    results = []
+    for person in (data.people * (1 + count // len(data.people)))[:count]:
+        image = cv2.imdecode(np.frombuffer(data.encoded[person.image_id], np.uint8), cv2.IMREAD_COLOR)
+        pixels, corners = reference.crop(image, person.box, cfg.input_size, False)
+        crop = (pixels.astype(np.float32) - reference.MEAN) / 255
+        np.stack([crop, crop[:, ::-1]])
+        mirrored = maps[:, ::-1].copy()
+        for left, right in reference.PAIRS:
+            mirrored[..., [left, right]] = mirrored[..., [right, left]]
+        joints, scores = reference.decode((maps + mirrored) / 2, cfg.heatmap_scale)
+        joints = joints / cfg.input_size[::-1] * (corners[2:] - corners[:2]) + corners[:2]
+        results.append(coco.result(coco.Box(person.image_id, person.box, 1.0), joints, scores))
+    return results
+
+
+def benchmark_eval(cfg: Config, data: People, rounds: int) -> list[dict]:
+    """Rows of the table: what of an evaluation is not the network, and COCO's summary of 10,000 people."""
+    cv2.setNumThreads(1)
+    evaluation, network = Evaluation(cfg), _NoNetwork(cfg)
+    # The same boxes several times, so that starting a pass does not weigh.
+    copies = max(1, 512 // len(evaluation.boxes))
+    evaluation.boxes = evaluation.boxes * copies
+    evaluation.regions = np.tile(evaluation.regions, (copies, 1))
+    predictor = Predictor(network, make_codec(cfg), True)
+    maps = network.maps[0].numpy()
+    count = min(64, len(evaluation.boxes))
+    functions = {
+        "original's way": lambda: _reference_eval(data, cfg, maps, count),
+        "tfcpn": lambda: evaluation.predict(predictor, "without network"),
+    }
+    times = in_turn(functions, rounds, cpu_seconds)
+    each = {"original's way": count, "tfcpn": len(evaluation.boxes)}
+    mean = {name: sum(values) / len(values) / each[name] for name, values in times.items()}
+    rows = []
+    for name, seconds in mean.items():
+        row = {"evaluation": f"{name}, without network", "ms of a core a person": 1000 * seconds}
+        rows.append({**row, "times the original's": mean["original's way"] / seconds})
+    seconds = _summary_seconds(10_000)
+    rows.append(
+        {
+            "evaluation": "COCO summary, 10,000 people",
+            "ms of a core a person": seconds / 10,
+            "times the original's": "",
+        }
+    )
+    return rows
+
+
+def _summary_seconds(count: int) -> float:
+    """Seconds of pycocotools' evaluation of made-up people, three in an image."""
+    rng = np.random.default_rng(0)
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 480, "width": 640} for i in range(1, count // 3 + 2)]
+    annotations, results = [], []
+    for number in range(count):
+        keypoints = np.concatenate([rng.uniform(0, 400, (17, 2)), np.full((17, 1), 2)], axis=1)
+        record = {"id": number + 1, "image_id": number // 3 + 1, "category_id": 1, "iscrowd": 0, "area": 9000.0}
+        annotations.append(
+            {**record, "bbox": [0, 0, 400, 400], "keypoints": keypoints.ravel().tolist(), "num_keypoints": 17}
+        )
+        box = coco.Box(record["image_id"], (0, 0, 400, 400), float(rng.random()))
+        results.append(coco.result(box, keypoints[:, :2] + rng.normal(0, 5, (17, 2)), np.ones(17)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "annotations.json"
+        path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": coco.categories()}))
+        began = time.perf_counter()
+        coco.evaluate(str(path), results)
+        return time.perf_counter() - began
+
+
+def benchmark_records(data: People, image_dir: str, copies: int) -> list[dict]:
+    """Rows of the table: images a second that one and two workers pack, from the first image to the last."""
+    by_image: dict[int, list[coco.Person]] = {}
+    for person in data.people:
+        by_image.setdefault(person.image_id, []).append(person)
+    items = [(data.images[i], people) for i, people in by_image.items()] * copies
+    rows = []
+    for workers in (1, 2):
+        seen: list[tuple[float, int]] = []
+
+        def look(done: int, seen=seen) -> None:
+            seen.append((time.perf_counter(), done))
+
+        with tempfile.TemporaryDirectory() as folder:
+            shards = {Path(folder) / f"{n}.tfrecord": items[n::8] for n in range(8)}
+            write_shards(shards, Path(image_dir), workers, False, look)
+        # Without the start of the processes, which is seconds whatever their number.
+        (began, before), (ended, after) = next(s for s in seen if s[1] > 0), seen[-1]
+        speed = (after - before) / (ended - began)
+        row = {"records": f"{workers} worker(s)", "images/s": speed}
+        row["times one worker"] = speed / (rows[0]["images/s"] if rows else speed)
+        rows.append({**row, "minutes for 120,000 images": 120_000 / speed / 60})
+    return rows

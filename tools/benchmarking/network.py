@@ -1,0 +1,143 @@
+"""What a step and a forward pass cost: beside a plain Keras step, by precision, and beside the machine's limit."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarking.measure import in_turn, milliseconds, ratio
+from tfcpn import augment, device
+from tfcpn.config import Config
+from tfcpn.cpn import build_cpn
+from tfcpn.evaluation import make_codec
+from tfcpn.losses import global_loss, refine_loss
+from tfcpn.predict import Predictor
+from tfcpn.training_step import TrainingStep, make_optimizer
+
+
+def forward_flops(model: tf.keras.Model) -> int:
+    """Floating-point operations of one image's convolutions: two for each multiplication and addition."""
+    flops = 0
+    for layer in model.layers:
+        if isinstance(layer, tf.keras.layers.Conv2D):
+            height, width, filters = layer.output_shape[1:]
+            flops += 2 * height * width * filters * int(np.prod(layer.kernel.shape[:3]))
+    return flops
+
+
+def matmul_flops_per_second(precision: str, rounds: int = 5) -> float:
+    """What the machine reaches in a product of two 2048 x 2048 matrices."""
+    dtype = tf.float32 if precision == "float32" else tf.as_dtype(precision)
+    a = tf.cast(tf.random.stateless_normal((2048, 2048), (1, 2)), dtype)
+    product = tf.function(lambda: tf.reduce_sum(tf.matmul(a, a)))
+    times = in_turn({"matmul": lambda: product().numpy()}, rounds)["matmul"]
+    return 2 * 2048**3 / min(times)
+
+
+def _crops_and_joints(cfg: Config, people: int):
+    """Random crops (P, H, W, 3) uint8 and joints (P, K, 3), all inside."""
+    rng = np.random.default_rng(0)
+    crops = tf.constant(rng.integers(0, 256, (people, *cfg.input_size, 3)), tf.uint8)
+    joints = rng.uniform(0.2, 0.8, (people, cfg.num_joints, 3)) * [*cfg.input_size[::-1], 0] + [0, 0, 2]
+    return crops, tf.constant(joints, tf.float32)
+
+
+def _ours(cfg: Config, precision: str, crops, joints):
+    device.set_precision(precision)
+    model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
+    optimizer = make_optimizer(cfg.learning_rate, precision, model.trainable_variables)
+    codec, strategy = make_codec(cfg), tf.distribute.get_strategy()
+    settings = {"ranges": augment.Ranges(), "weight_decay": cfg.weight_decay, "seed": 0}
+    step = TrainingStep(model, optimizer, codec, strategy, **settings)
+    return model, lambda: step(crops, joints, tf.constant(1, tf.int64)).numpy()
+
+
+def _targets(cfg: Config, crops, joints):
+    draws = augment.draw((0, 1), len(crops), augment.Ranges())
+    images, joints, visibility = augment.four_views(crops, joints, draws)
+    return images, make_codec(cfg).encode(joints), visibility
+
+
+def _plain_keras(cfg: Config, images, labels, visibility):
+    """A step as one would write it with Keras alone: finished images and labels, Keras's Adam."""
+    device.set_precision("float32")
+    model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
+    optimizer = tf.keras.optimizers.Adam(cfg.learning_rate)
+    kernels = [layer.kernel for layer in model.layers if isinstance(layer, tf.keras.layers.Conv2D)]
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            outputs = model(images, training=True)
+            loss = global_loss(outputs.global_maps, labels, visibility) + refine_loss(
+                outputs.refine, labels[-1], visibility
+            )
+            loss += cfg.weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels])
+        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+        return loss
+
+    return lambda: step().numpy()
+
+
+def _around_the_network(cfg: Config, crops, joints):
+    """Augmentation, labels and losses alone."""
+    count = 4 * len(crops)
+    maps = tf.random.stateless_normal((count, *cfg.heatmap_size, cfg.num_joints), (3, 4))
+
+    @tf.function
+    def work():
+        _, labels, visibility = _targets(cfg, crops, joints)
+        return global_loss([maps] * 4, labels, visibility) + refine_loss(maps, labels[-1], visibility)
+
+    return lambda: work().numpy()
+
+
+def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
+    """Rows of the table: a training step of cfg.batch_size crops."""
+    crops, joints = _crops_and_joints(cfg, cfg.batch_size // 4)
+    half = device.resolve_precision("auto")
+    model, ours = _ours(cfg, "float32", crops, joints)
+    functions = {"tfcpn float32": ours, "plain Keras float32": _plain_keras(cfg, *_targets(cfg, crops, joints))}
+    if half != "float32":
+        functions[f"tfcpn {half}"] = _ours(cfg, half, crops, joints)[1]
+    functions["augmentation, labels, losses"] = _around_the_network(cfg, crops, joints)
+    times = in_turn(functions, rounds)
+    flops = 3 * forward_flops(model) * cfg.batch_size
+    rows = []
+    for name, seconds in times.items():
+        row = {"step": name, "ms a crop": milliseconds(seconds, cfg.batch_size)}
+        row["crops/s"] = 1000 / row["ms a crop"]
+        row["times float32"] = ratio(times["tfcpn float32"], seconds)
+        if name.startswith("aug"):
+            row |= {"GFLOP/s": "", "of a matrix product": ""}
+        else:
+            speed = flops / (row["ms a crop"] * cfg.batch_size / 1000)
+            limit = matmul_flops_per_second(name.split()[-1])
+            row |= {"GFLOP/s": speed / 1e9, "of a matrix product": f"{speed / limit:.0%}"}
+        rows.append(row)
+    return rows
+
+
+def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
+    """Rows of the table: prediction with flip test, and without, of cfg.eval_batch_size crops."""
+    crops, _ = _crops_and_joints(cfg, cfg.eval_batch_size)
+    half = device.resolve_precision("auto")
+    functions, models = {}, {}
+    for precision in dict.fromkeys(["float32", half]):
+        device.set_precision(precision)
+        models[precision] = model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
+        for flip, name in ((False, ""), (True, ", flip test")):
+            predictor = Predictor(model, make_codec(cfg), flip)
+            functions[f"tfcpn {precision}{name}"] = lambda p=predictor: p(crops)[0].numpy()
+    plain, images = tf.function(models["float32"]), augment.normalize(crops)
+    functions["plain Keras float32, no decoding"] = lambda: plain(images, training=False).refine.numpy()
+    times = in_turn(functions, rounds)
+    rows = []
+    for name, seconds in times.items():
+        passes = 2 if "flip" in name else 1
+        row = {"forward": name, "ms a crop": milliseconds(seconds, len(crops))}
+        row["crops/s"] = 1000 / row["ms a crop"]
+        row["times float32"] = ratio(times["tfcpn float32"], seconds)
+        row["GFLOP/s"] = passes * forward_flops(models["float32"]) / row["ms a crop"] / 1e6
+        rows.append(row)
+    return rows
