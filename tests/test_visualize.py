@@ -44,6 +44,12 @@ def test_the_picture_of_a_dataset_is_written(people, command, tmp_path, with_res
     assert cv2.imread(str(tmp_path / "a.png")).shape == (600, 680, 3)
 
 
+def test_the_picture_of_the_alignments_is_written(people, command, tmp_path):
+    words = [f"--annotations={people.val_annotations}", f"--images={people.val}", "--count=3"]
+    command("tools/show_crops.py", *words, f"--output={tmp_path / 'c.png'}")
+    assert cv2.imread(str(tmp_path / "c.png")).shape == (4 * 200, 3 * 200, 3)
+
+
 def test_the_picture_of_a_training_batch_is_written(people, command, tmp_path):
     words = [
         f"--train_records={people.records}",

@@ -47,7 +47,8 @@ def _claim(output: Path, source: dict, skip_bad: bool) -> records.Index | None:
         other = True
     if other:
         raise InputError(
-            f"{output} holds records of other annotations or another --shards; give another --output or delete it"
+            f"{output} holds records of other annotations, another --shards or an older tfcpn; give another --output "
+            "or delete it"
         )
     if finished.exists():
         try:
