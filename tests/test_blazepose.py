@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import recipe
+import tensorflow as tf
 from conftest import ROOT
 
 from tfcpn import align, coco
 from tfcpn.align import Alignment
-from tfcpn.input_pipeline import cut
+from tfcpn.input_pipeline import decode_and_cut
 
 RECTS = json.loads((recipe.GOLDEN / "blazepose_rects.json").read_text())
 SIZE = (128, 128)
@@ -169,7 +170,7 @@ def dotted_image(image_size, spots):
 
 def cut_image(image, region, mode):
     person = {"encoded": cv2.imencode(".png", image)[1].tobytes(), "orientation": 1, "image_size": image.shape[:2]}
-    return cut(person, region, mode, SIZE).numpy()
+    return decode_and_cut(person, tf.convert_to_tensor(region)[None], mode, SIZE)[0].numpy()
 
 
 @pytest.mark.parametrize("mode", align.MODES)

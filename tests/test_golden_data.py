@@ -23,7 +23,7 @@ def cut(annotation, margin):
     person["encoded"] = (recipe.GOLDEN / "people/images" / image["file_name"]).read_bytes()
     points = np.zeros((2, 2)), False
     region = align.person_region(annotation["bbox"], *points, size, align.Alignment(), SIZE, margin)
-    return input_pipeline.cut(person, region, "person", SIZE), region
+    return input_pipeline.decode_and_cut(person, region[None], "person", SIZE)[0], region
 
 
 @pytest.fixture

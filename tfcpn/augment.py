@@ -40,7 +40,11 @@ class Draws(NamedTuple):
 
 def normalize(crops) -> tf.Tensor:
     """BGR pixels (..., 3) in [0, 255] -> the network's input: (pixel - mean) / 255, float32."""
-    return (tf.cast(crops, tf.float32) - tf.constant(MEAN_BGR)) / 255.0
+    shape = tf.shape(crops)
+    # Whole rows at a time: a CPU subtracts triples several times slower.
+    rows = tf.reshape(tf.cast(crops, tf.float32), tf.concat([shape[:-2], [shape[-2] * 3]], axis=0))
+    rows = (rows - tf.tile(tf.constant(MEAN_BGR), [shape[-2]])) / 255.0
+    return tf.ensure_shape(tf.reshape(rows, shape), crops.shape)
 
 
 def draw(seed, people, ranges: Ranges) -> Draws:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
@@ -47,7 +49,7 @@ def _apply_orientation(image, orientation):
 
 
 def decode_window(encoded, orientation, window, image_width) -> tf.Tensor:
-    """The pixels (h, w, 3) uint8 BGR of the window (y, x, height, width) of an encoded JPEG or PNG.
+    """The pixels (h, w, 3) uint8 RGB of the window (y, x, height, width) of an encoded JPEG or PNG.
 
     Of a JPEG only the window is decoded, with the accurate integer DCT that OpenCV uses (TensorFlow's default is
     the fast one). orientation: the image's EXIF orientation; window and image_width are those of the image as shown.
@@ -72,68 +74,96 @@ def decode_window(encoded, orientation, window, image_width) -> tf.Tensor:
         return tf.slice(image, [0, left, 0], [window[2], window[3], 3])
 
     pixels = tf.cond(tf.io.is_jpeg(encoded) & (orientation == 1), part, whole)
-    pixels = tf.ensure_shape(pixels, (None, None, 3))
-    return pixels[..., ::-1]
+    return tf.ensure_shape(pixels, (None, None, 3))
 
 
-def decode_rectangle(encoded, orientation, rectangle, image_size) -> tf.Tensor:
-    """The pixels of a rectangle that may leave the image, whose outside has the mean colour.
+class Window(NamedTuple):
+    """Decoded pixels (h, w, 3) uint8 RGB, and where in the image they lie: (2,) int32 x, y of their first pixel."""
 
-    rectangle: (4,) int32 min x, min y, max x, max y, the maxima exclusive. image_size: (2,) height, width
-    as shown. Returns (max y - min y, max x - min x, 3) uint8 BGR.
+    pixels: tf.Tensor
+    corner: tf.Tensor
+
+
+def touched(regions, input_size: tuple[int, int], image_size) -> tf.Tensor:
+    """The rectangle (4,) int32 min x, min y, max x, max y of the image that regions (..., 5) touch, and a pixel more.
+
+    Empty (a maximum is not above its minimum) if none touches the image. image_size: (2,) height, width.
     """
-    height, width = tf.unstack(tf.cast(image_size, tf.int32))
-    x0, x1 = tf.clip_by_value(rectangle[0], 0, width), tf.clip_by_value(rectangle[2], 0, width)
-    y0, y1 = tf.clip_by_value(rectangle[1], 0, height), tf.clip_by_value(rectangle[3], 0, height)
-    size = tf.stack([rectangle[3] - rectangle[1], rectangle[2] - rectangle[0], 3])
-    mean = tf.cast(tf.round(tf.constant(MEAN_BGR)), tf.uint8)
-
-    def inside():
-        pixels = decode_window(encoded, orientation, tf.stack([y0, x0, y1 - y0, x1 - x0]), width)
-        before = tf.stack([y0 - rectangle[1], x0 - rectangle[0]])
-        after = tf.stack([rectangle[3] - y1, rectangle[2] - x1])
-        padding = tf.stack([before, after], axis=1)
-        # Padding with the mean, channel by channel: pad the difference from it with zeros (modulo 256).
-        return tf.pad(pixels - mean, tf.concat([padding, [[0, 0]]], axis=0)) + mean
-
-    return tf.cond((x1 > x0) & (y1 > y0), inside, lambda: tf.broadcast_to(mean, size))
-
-
-def decode_region(encoded, orientation, region, image_size, input_size: tuple[int, int]) -> tf.Tensor:
-    """The pixels of a turned region, outside of which the image has the mean colour: (*input_size, 3) uint8 BGR.
-
-    region: (5,) as in `align`. Bilinear, with pixel centres at halves, as `resize` has them; only the window of the
-    image that the region touches is decoded.
-    """
-    height, width = tf.unstack(tf.cast(image_size, tf.int32))
-    to_image = crop_to_image(region, input_size)
     frame = tf.constant([[0, 0, 1], [input_size[1], 0, 1], [0, input_size[0], 1], [*input_size[::-1], 1]], tf.float64)
-    corners = tf.matmul(frame, to_image, transpose_b=True)
-    limit = tf.cast(tf.stack([width, height]), tf.float64)
-    low = tf.cast(tf.clip_by_value(tf.floor(tf.reduce_min(corners, axis=0)) - 1, 0, limit), tf.int32)
-    high = tf.cast(tf.clip_by_value(tf.math.ceil(tf.reduce_max(corners, axis=0)) + 1, 0, limit), tf.int32)
-    (x0, y0), (x1, y1) = tf.unstack(low), tf.unstack(high)
+    corners = tf.reshape(tf.einsum("...ij,cj->...ci", crop_to_image(regions, input_size), frame), (-1, 2))
+    limit = tf.cast(tf.reverse(tf.cast(image_size, tf.int32), [0]), tf.float64)
+    low = tf.clip_by_value(tf.floor(tf.reduce_min(corners, axis=0)) - 1, 0.0, limit)
+    high = tf.clip_by_value(tf.math.ceil(tf.reduce_max(corners, axis=0)) + 1, 0.0, limit)
+    return tf.cast(tf.concat([low, high], axis=0), tf.int32)
 
-    def inside():
-        window = decode_window(encoded, orientation, tf.stack([y0, x0, y1 - y0, x1 - x0]), width)
-        # Crop pixel (i, j) has its centre at (i + .5, j + .5), and so has the window's.
-        linear = to_image[:, :2]
-        shift = tf.linalg.matvec(linear, tf.constant([0.5, 0.5], tf.float64)) + to_image[:, 2]
-        shift = tf.cast(shift - tf.cast(low, tf.float64) - 0.5, tf.float32)
-        linear = tf.cast(linear, tf.float32)
-        flat = tf.concat([linear[0], shift[:1], linear[1], shift[1:], tf.zeros(2)], axis=0)
-        mean = tf.constant(MEAN_BGR)
-        difference = tf.cast(window, tf.float32) - mean
-        warped = transform(difference[None], flat[None], "bilinear", output_shape=input_size, fill_mode="constant")
-        return tf.cast(tf.floor(warped[0] + mean + 0.5), tf.uint8)
 
-    mean = tf.cast(tf.round(tf.constant(MEAN_BGR)), tf.uint8)
-    empty = (x1 <= x0) | (y1 <= y0)
-    pixels = tf.cond(empty, lambda: tf.broadcast_to(mean, (*input_size, 3)), inside)
-    return tf.ensure_shape(pixels, (*input_size, 3))
+def decode_touched(encoded, orientation, rectangle, image_size) -> Window:
+    """Decode the rectangle (4,) that `touched` found; one black pixel if it is empty."""
+    low, size = rectangle[:2], rectangle[2:] - rectangle[:2]
+    pixels = tf.cond(
+        tf.reduce_all(size > 0),
+        lambda: decode_window(
+            encoded, orientation, tf.concat([low[::-1], size[::-1]], axis=0), tf.cast(image_size[1], tf.int32)
+        ),
+        lambda: tf.zeros((1, 1, 3), tf.uint8),
+    )
+    return Window(pixels, low)
+
+
+def _rows_of(colour, width) -> tf.Tensor:
+    """A colour (3,) repeated to a row (width * 3,): a CPU adds rows of numbers much faster than triples."""
+    return tf.tile(colour, [width])
+
+
+def cut_rectangle(window: Window, rectangle, size: tuple[int, int]) -> tf.Tensor:
+    """A rectangle that may leave the image, whose outside has the mean colour, resized to (*size, 3) uint8 BGR.
+
+    rectangle: (4,) int32 min x, min y, max x, max y, the maxima exclusive. window: what of the image it touches.
+    """
+    limit = tf.reverse(tf.shape(window.pixels)[:2], [0])
+    low = rectangle[:2] - window.corner
+    high = rectangle[2:] - window.corner
+    start, end = tf.clip_by_value(low, 0, limit), tf.clip_by_value(high, 0, limit)
+    extent = tf.maximum(end - start, 0)
+    pixels = tf.slice(window.pixels, [start[1], start[0], 0], [extent[1], extent[0], 3])
+    # Padding with the mean, channel by channel: pad the difference from it with zeros (modulo 256).
+    mean = tf.cast(tf.round(tf.constant(MEAN_BGR[::-1])), tf.uint8)
+    flat = tf.reshape(pixels, (extent[1], extent[0] * 3)) - _rows_of(mean, extent[0])
+    before = tf.clip_by_value(start - low, 0, high - low - extent)
+    after = high - low - extent - before
+    flat = tf.pad(flat, [[before[1], after[1]], [before[0] * 3, after[0] * 3]])
+    width = high[0] - low[0]
+    padded = tf.reshape(flat + _rows_of(mean, width), (high[1] - low[1], width, 3))
+    return to_bgr(resize(padded, size))
+
+
+def cut_turned(window: Window, region, size: tuple[int, int]) -> tf.Tensor:
+    """The pixels of a turned region, outside of which the image has the mean colour: (*size, 3) uint8 BGR.
+
+    region: (5,) as in `align`. Bilinear, with pixel centres at halves, as `resize` has them. window: what of the
+    image it touches.
+    """
+    # Crop pixel (i, j) has its centre at (i + .5, j + .5), and so has the window's.
+    to_image = crop_to_image(region, size)
+    linear = to_image[:, :2]
+    shift = tf.linalg.matvec(linear, tf.constant([0.5, 0.5], tf.float64)) + to_image[:, 2]
+    shift = tf.cast(shift - tf.cast(window.corner, tf.float64) - 0.5, tf.float32)
+    linear = tf.cast(linear, tf.float32)
+    flat = tf.concat([linear[0], shift[:1], linear[1], shift[1:], tf.zeros(2)], axis=0)
+    height, width = tf.unstack(tf.shape(window.pixels)[:2])
+    mean = tf.constant(MEAN_BGR[::-1])
+    difference = tf.cast(tf.reshape(window.pixels, (height, width * 3)), tf.float32) - _rows_of(mean, width)
+    difference = tf.reshape(difference, (1, height, width, 3))
+    warped = transform(difference, flat[None], "bilinear", output_shape=size, fill_mode="constant")[0]
+    return to_bgr(warped + mean)
 
 
 def resize(pixels, size: tuple[int, int]) -> tf.Tensor:
-    """(h, w, 3) uint8 -> (*size, 3) uint8, OpenCV's bilinear resize: half-pixel centres, no antialiasing."""
-    resized = tf.image.resize(pixels, size, method="bilinear", antialias=False)
-    return tf.cast(tf.floor(resized + 0.5), tf.uint8)
+    """(h, w, 3) uint8 -> (*size, 3) float32, OpenCV's bilinear resize: half-pixel centres, no antialiasing."""
+    return tf.image.resize(pixels, size, method="bilinear", antialias=False)
+
+
+def to_bgr(pixels) -> tf.Tensor:
+    """(H, W, 3) float32 RGB -> uint8 BGR, rounded. A product swaps the channels, which is the fastest on a CPU."""
+    swapped = tf.matmul(tf.reshape(pixels, (-1, 3)), tf.constant(np.eye(3)[::-1], tf.float32))
+    return tf.cast(tf.floor(tf.reshape(swapped, tf.shape(pixels)) + 0.5), tf.uint8)

@@ -16,23 +16,35 @@ from tfcpn.augment import TRAINING_MARGIN
 from tfcpn.coco import CocoImage
 from tfcpn.errors import InputError
 from tfcpn.filters import EVERYBODY, Filter, keep
-from tfcpn.images import decode_rectangle, decode_region, resize
+from tfcpn.images import Window, cut_rectangle, cut_turned, decode_touched, touched
 
 SHARDS_AT_ONCE = 16
 _MANY_PASSES = 2**40
 
 
-def cut(person: dict, region, align_mode: str, input_size: tuple[int, int]) -> tf.Tensor:
-    """The crop (H, W, 3) uint8 of one person's region.
+def cut(window: Window, region, align_mode: str, input_size: tuple[int, int]) -> tf.Tensor:
+    """The crop (H, W, 3) uint8 BGR of one person's region, from the decoded pixels that it touches.
 
-    person: `encoded` image file, its `orientation` and its `image_size` (height, width). region: (5,), in the modes
-    "person" and "square" a rectangle of whole pixels.
+    region: (5,), in the modes "person" and "square" a rectangle of whole pixels.
     """
     if align_mode == "blazepose":
-        return decode_region(person["encoded"], person["orientation"], region, person["image_size"], input_size)
-    rectangle = align.region_rectangle(region)
-    pixels = decode_rectangle(person["encoded"], person["orientation"], rectangle, person["image_size"])
-    return resize(pixels, input_size)
+        crop = cut_turned(window, region, input_size)
+    else:
+        crop = cut_rectangle(window, align.region_rectangle(region), input_size)
+    return tf.ensure_shape(crop, (*input_size, 3))
+
+
+def decode_and_cut(image: dict, regions, align_mode: str, input_size: tuple[int, int]) -> tf.Tensor:
+    """The crops (P, H, W, 3) uint8 BGR of the regions (P, 5) of one image, of which what they touch is decoded once.
+
+    image: its `encoded` file, its `orientation` and its `image_size` (height, width).
+    """
+    size = image["image_size"]
+    window = decode_touched(image["encoded"], image["orientation"], touched(regions, input_size, size), size)
+    if regions.shape[0] == 1:
+        return cut(window, regions[0], align_mode, input_size)[None]
+    crops = tf.TensorSpec((*input_size, 3), tf.uint8)
+    return tf.map_fn(lambda region: cut(window, region, align_mode, input_size), regions, fn_output_signature=crops)
 
 
 def _people_of(serialized, rules: Filter) -> tf.data.Dataset:
@@ -135,7 +147,8 @@ def crop_and_joints(alignment: Alignment, input_size: tuple[int, int], predict_a
         if predict_align_points:
             visibility = tf.fill((2, 1), 2 * tf.cast(found, tf.float32))
             joints = tf.concat([joints, tf.concat([tf.cast(points, tf.float32), visibility], axis=1)], axis=0)
-        return cut(person, region, alignment.mode, input_size), align.joints_to_crop(joints, region, input_size)
+        (crop,) = tf.unstack(decode_and_cut(person, region[None], alignment.mode, input_size))
+        return crop, align.joints_to_crop(joints, region, input_size)
 
     return apply
 
@@ -173,22 +186,30 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """Batches of crops (N, H, W, 3) uint8 in the order of the regions (B, 5), across images.
 
-    of_box: the image of each region. orientations: EXIF orientation by image id. context: which of several input
-    pipelines (machines) this is; they share out the batches, in order, by their replicas.
+    of_box: the image of each region; neighbours of one image share its decoding. orientations: EXIF orientation by
+    image id. context: which of several input pipelines (machines) this is; they share out the batches, in order, by
+    their replicas.
     """
-    people = tf.data.Dataset.from_tensor_slices(
+    mine = np.arange(len(of_box))
+    if context is not None and context.num_input_pipelines > 1:
+        share = batch_size * context.num_replicas_in_sync // context.num_input_pipelines
+        mine = mine[mine // share % context.num_input_pipelines == context.input_pipeline_id]
+    ids = np.array([of_box[i].id for i in mine])
+    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    first = [of_box[i] for i in mine[starts]]
+    images = tf.data.Dataset.from_tensor_slices(
         {
-            "path": [str(Path(image_dir) / image.file_name) for image in of_box],
-            "orientation": np.array([orientations[image.id] for image in of_box], np.int64),
-            "image_size": np.array([(image.height, image.width) for image in of_box], np.int64),
-            "region": np.asarray(regions, np.float64),
+            "path": [str(Path(image_dir) / image.file_name) for image in first],
+            "orientation": np.array([orientations[image.id] for image in first], np.int64),
+            "image_size": np.array([(image.height, image.width) for image in first], np.int64),
+            "people": np.stack([starts, np.append(starts[1:], len(mine))], axis=1),
         }
     )
+    regions = tf.constant(np.asarray(regions, np.float64)[mine])
 
-    def crop(person):
-        person["encoded"] = tf.io.read_file(person["path"])
-        return cut(person, person["region"], align_mode, input_size)
+    def crops(image):
+        image["encoded"] = tf.io.read_file(image["path"])
+        return decode_and_cut(image, regions[image["people"][0] : image["people"][1]], align_mode, input_size)
 
-    if context is not None:
-        people = _share(people, batch_size * context.num_replicas_in_sync // context.num_input_pipelines, context)
-    return people.map(crop, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    people = images.map(crops, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+    return people.batch(batch_size).prefetch(tf.data.AUTOTUNE)

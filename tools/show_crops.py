@@ -14,7 +14,7 @@ from tfcpn.coco import CocoImage, Person, read_annotations
 from tfcpn.errors import InputError
 from tfcpn.files import write_atomically
 from tfcpn.images import read_header
-from tfcpn.input_pipeline import cut
+from tfcpn.input_pipeline import decode_and_cut
 from tfcpn.visualize import draw_pose, sheet
 
 FLAGS = flags.FLAGS
@@ -38,7 +38,7 @@ def crop_of(person: Person, image: CocoImage, mode: str, rotate: bool, size: tup
     points = align.alignment_points(person.keypoints, person.reach, FLAGS.radius).numpy()
     region = align.person_region(person.box, points, True, (height, width), Alignment(mode, rotate), size)
     source = {"encoded": encoded, "orientation": orientation, "image_size": (height, width)}
-    pixels = cut(source, region, mode, size).numpy()
+    pixels = decode_and_cut(source, region[None], mode, size)[0].numpy()
     joints = person.keypoints
     if mode == "blazepose":
         joints = np.concatenate([joints, np.concatenate([points, [[2], [2]]], axis=1)])
