@@ -123,17 +123,22 @@ def draw_curves(logs: dict[str, list[dict]]) -> bytes:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(CURVES), figsize=(4.2 * len(CURVES), 3.6), layout="constrained")
+    figure, axes = pyplot.subplots(1, len(CURVES), figsize=(4.2 * len(CURVES) + 2, 3.6), layout="constrained")
     for axis, name in zip(axes, CURVES):
+        values = []
         for run, log in logs.items():
             points = [(int(row["epoch"]), float(row[name])) for row in log if row[name] not in ("", None)]
-            axis.plot(
-                *zip(*points), marker="o" if name == "AP" else None, markersize=4, label=run
-            ) if points else None
+            values += [value for _, value in points if value > 0]
+            axis.plot(*zip(*(points or [(0, float("nan"))])), marker="o" if name == "AP" else None, label=run)
         axis.set(title=name if name == "AP" else f"{name} loss", xlabel="epoch")
-        axis.set_yscale("linear" if name == "AP" else "log")
+        # Runs of several heatmap scales lie orders of magnitude apart.
+        if name != "AP" and values and max(values) > 20 * min(values):
+            axis.set_yscale("log")
+        if name == "AP":
+            axis.set_ylim(bottom=0)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-    axes[-1].legend(fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
     png = io.BytesIO()
     figure.savefig(png, dpi=110, metadata={"Software": None})
     pyplot.close(figure)
