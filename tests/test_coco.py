@@ -98,6 +98,15 @@ def test_fields_that_pycocotools_wants_may_be_missing(tmp_path):
     assert coco.evaluate(str(path), [result])["AP"] == pytest.approx(1)
 
 
+def test_annotations_of_other_categories_are_passed_over(tmp_path):
+    """As in COCO's instances files, whose dogs have no keypoints."""
+    dog = {"id": 9, "image_id": 1, "category_id": 18, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0}
+    path = write(tmp_path / "a.json", [dog, person()])
+    _, (only,) = coco.read_annotations(path)
+    result = coco.result(coco.Box(1, only.box, 1.0), only.keypoints[:, :2], np.ones(17))
+    assert coco.evaluate(str(path), [result], {7})["AP"] == pytest.approx(1)
+
+
 def test_a_result_is_rounded_as_the_originals():
     box = coco.Box(1, (0, 0, 9, 9), 0.5)
     result = coco.result(box, np.full((17, 2), 1.23456), np.full(17, 0.77777))

@@ -58,10 +58,12 @@ def test_a_config_comes_back_from_its_file(tmp_path):
 def test_a_run_goes_on_only_as_the_same_experiment(tmp_path):
     cfg = Config(model_dir=str(tmp_path), mixed_precision="bfloat16", init_weights="none")
     run_config.save(cfg)
+    other = dataclasses.replace(cfg, backbone="resnet101", heatmap_scale=1.0)
+    assert run_config.for_training(other) == other  # what failed before its first snapshot binds nobody
+    (tmp_path / "snapshots/snapshot_0001").mkdir(parents=True)
     longer = dataclasses.replace(cfg, epochs=500, eval_every=1, mixed_precision="auto", init_weights="auto")
     resumed = run_config.for_training(longer)
     assert (resumed.epochs, resumed.mixed_precision, resumed.init_weights) == (500, "bfloat16", "none")
-    other = dataclasses.replace(cfg, backbone="resnet101", heatmap_scale=1.0)
     with pytest.raises(InputError, match=r"backbone: resnet50 -> resnet101; heatmap_scale: 255.0 -> 1.0"):
         run_config.for_training(other)
 

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import ROOT
 from test_config import parse
 from test_train_and_eval import flags, weights
@@ -48,7 +49,7 @@ def test_two_workers_feed_everyone_exactly_once_a_pass(people, address):
     count = len(everyone)
     seen = ids(people, address, "a", EVERYBODY, count, 0, 3 * count - 1)
     passes = [seen[i : i + count] for i in range(0, len(seen), count)]
-    assert len(passes) == 3
+    assert len(passes) == 4  # those that are needed, and a spare one
     for one in passes:
         assert sorted(one) == everyone
     assert passes[0] != sorted(passes[0])
@@ -56,15 +57,33 @@ def test_two_workers_feed_everyone_exactly_once_a_pass(people, address):
 
 def test_a_filter_holds_and_a_later_start_passes_over_as_many(people, address):
     rules = Filter(min_joints=17)
-    count = len(ids(people, address, "b", rules, 1, 0, 0))
+    count = len(ids(people, address, "b", rules, 1, 0, 0)) // 2
     assert 3 < count < len(trainable(people))
-    assert len(ids(people, address, "c", rules, count, count + 3, count - 4)) == count - 3
+    assert len(ids(people, address, "c", rules, count, count + 3, count - 4)) == 2 * count - 3
 
 
 def test_training_takes_its_people_from_the_service(people, address, command, tmp_path):
     words = [w for w in flags(people, tmp_path / "run", f"--data_service={address}") if w != "--deterministic"]
     command("-m", "tfcpn.train", *words)
     assert all(np.isfinite(v).all() for v in weights(tmp_path / "run", 2).values())
+
+
+def test_several_machines_share_the_people_of_a_pass(people, address):
+    index, count = records.read_index(people.records), len(trainable(people))
+    source = people.records, index, 0, 8, EVERYBODY, count
+    streams = []
+    for i in range(2):
+        context = tf.distribute.InputContext(2, i, 2)
+        streams.append(iter(served(address, "d", source, lambda person: person["id"], 0, count, context)))
+    seen = [int(next(streams[i % 2])) for i in range(count)]
+    assert len(set(seen)) > count - 6  # all of the first pass but what one of them holds ready
+
+
+def test_a_service_that_is_not_there_is_told_in_one_line(people, command, tmp_path):
+    words = [w for w in flags(people, tmp_path / "run", "--data_service=localhost:1") if w != "--deterministic"]
+    failed = command("-m", "tfcpn.train", *words, check=False)
+    (line,) = failed.err.strip().splitlines()
+    assert failed.status == 1 and "--data_service=localhost:1: nobody answers" in line
 
 
 @pytest.mark.parametrize("words", [["--data_service=somewhere"], ["--data_service=a:1", "--deterministic"]])

@@ -1,5 +1,6 @@
 """From regions to AP, with the network's place taken by something whose answer is known."""
 
+import dataclasses
 import json
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcpn import align, coco
+from tfcpn import align, coco, first_pass
 from tfcpn.config import Config
 from tfcpn.cpn import CpnOutputs
 from tfcpn.errors import InputError
@@ -34,7 +35,10 @@ class WatchedEvaluation(Evaluation):
 
 
 class PerfectJoints:
-    """Stands where the network's joints come out: those of the annotation, in the crop. Labels them all if asked."""
+    """Stands where the network's joints come out: those of the annotation, in the crop, each with score 1.
+
+    What is not labelled comes out in the middle with score .5, which is that of an empty map.
+    """
 
     def __init__(self, evaluation):
         self.evaluation, self.seen = evaluation, 0
@@ -55,7 +59,9 @@ class PerfectJoints:
 
     def __call__(self, crops):
         joints = self.crop_joints(len(crops))
-        return joints[..., :2], tf.ones(joints.shape[:2])
+        labelled = joints[..., 2:] > 0
+        middle = np.array(self.evaluation.cfg.input_size[::-1], np.float32) / 2
+        return tf.where(labelled, joints[..., :2], middle), tf.where(labelled[..., 0], 1.0, 0.5)
 
 
 class PerfectMaps(PerfectJoints):
@@ -149,6 +155,71 @@ def test_perfect_label_maps_lose_only_what_the_grid_takes(evaluation_of, case):
     """Heatmap pixels of 4 crop pixels, truncation and the unshifted flip test: .9 and more at this size."""
     evaluation = evaluation_of(case)
     assert 0.85 < ap(evaluation, PerfectMaps(evaluation)) < 1
+
+
+def annotated_regions(evaluation):
+    """The regions that the annotation gives, and for whom it does."""
+    cfg = dataclasses.replace(evaluation.cfg, align_source="gt", predict_align_points=False)
+    annotated = Evaluation(cfg)
+    return annotated.regions, np.array([b.points is not None for b in annotated.boxes])
+
+
+def check_that_the_second_pass_is_aligned(evaluation):
+    """Centre within a pixel, upright within half a degree, and a circle like the annotated one."""
+    expected, known = annotated_regions(evaluation)
+    cut = evaluation.cut
+    assert known.sum() >= 8
+    np.testing.assert_allclose(cut[known, :2], expected[known, :2], atol=1)
+    turned = (cut[known, 4] - expected[known, 4] + np.pi) % (2 * np.pi) - np.pi
+    assert np.abs(turned).max() < 0.01
+    # Without outline: 1.15 times the farthest joint, and exactly it where the points themselves are predicted.
+    share = cut[known, 2] / expected[known, 2]
+    low, high = (0.999, 1.001) if evaluation.cfg.predict_align_points else (0.8, 1.16)
+    assert low < share.min() and share.max() < high
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("two passes")])
+def test_the_second_pass_cuts_where_the_annotation_would(evaluation_of, case):
+    evaluation = evaluation_of(case)
+    assert (evaluation.regions[:, 4] == 0).all()
+    evaluation.predict(PerfectJoints(evaluation), "test")
+    check_that_the_second_pass_is_aligned(evaluation)
+
+
+class OneGoodTurn(PerfectJoints):
+    """Knows each person in one quarter turn of the square box only, not all in the same; else its joints are off."""
+
+    def __call__(self, crops):
+        first = self.seen
+        joints, scores = (np.array(value) for value in super().__call__(crops))
+        rows = np.minimum(first + np.arange(len(crops)), len(self.joints) - 1)
+        turn = (self.evaluation.cut[rows, 4] - self.evaluation.regions[rows, 4]) / (np.pi / 2)
+        quarter = np.abs(turn - np.round(turn)) < 1e-9
+        wrong = quarter & (np.round(turn) != rows % 4)
+        joints[wrong] = joints[wrong][:, ::-1] * 0.8
+        scores[wrong] *= 0.9
+        return tf.constant(joints), tf.constant(scores)
+
+
+def test_of_four_turns_the_surest_is_taken_person_by_person(evaluation_of):
+    evaluation = evaluation_of("two passes, four turns")
+    evaluation.predict(OneGoodTurn(evaluation), "test")
+    check_that_the_second_pass_is_aligned(evaluation)
+    # With one turn only a quarter of them is aligned.
+    evaluation.cfg = dataclasses.replace(evaluation.cfg, first_pass_turns=1)
+    evaluation.predict(OneGoodTurn(evaluation), "test")
+    with pytest.raises(AssertionError):
+        check_that_the_second_pass_is_aligned(evaluation)
+
+
+def test_a_joint_with_a_weak_peak_does_not_widen_the_circle():
+    keypoints = np.random.default_rng(0).uniform(40, 60, (2, 17, 2))
+    keypoints[1, 9] = 500
+    scores = np.full((2, 17), 1.0)
+    scores[1, 9] = 0.55
+    near, far = (first_pass.alignment_points(keypoints, s, "body") for s in (scores, np.ones((2, 17))))
+    assert np.linalg.norm(near[1, 1] - near[1, 0]) < 40 < 400 < np.linalg.norm(far[1, 1] - far[1, 0])
+    np.testing.assert_array_equal(near[0], far[0])
 
 
 def test_who_cannot_be_aligned_is_dropped_or_cut_square(people):
@@ -274,6 +345,11 @@ def test_each_way_of_evaluating_has_a_folder_of_its_own(people, tmp_path):
         evaluation = WatchedEvaluation(cfg)
         evaluation.evaluate(PerfectJoints(evaluation), 3)
         folders = {p.name for p in (tmp_path / "eval").iterdir()}
+        cfg = dataclasses.replace(cfg, align_missing="drop")
+    WatchedEvaluation(cfg, dataset="other").evaluate(
+        lambda crops: (tf.zeros((len(crops), 17, 2)), tf.ones((len(crops), 17))), 3
+    )
+    folders = {p.name for p in (tmp_path / "eval").iterdir()} - {"epoch_0003_other_drop_two_pass"}
     assert folders == {"epoch_0003", "epoch_0003_noflip", "epoch_0003_alignable", "epoch_0003_two_pass"}
     metrics = json.loads((tmp_path / "eval/epoch_0003_alignable/metrics.json").read_text())
     assert metrics["people_counted"] < metrics["people"] and metrics["settings"]["eval_people"] == "alignable"

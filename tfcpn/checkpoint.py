@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import tensorflow as tf
@@ -58,13 +59,15 @@ class Snapshots:
 
         chief: whether this is the process whose file stays.
         """
+        if not chief:
+            # Away from the shared folder, where another machine's process may have the same number as the chief.
+            with tempfile.TemporaryDirectory() as unused:
+                _checkpoint(model, optimizer).write(str(Path(unused) / "variables"))
+            return
         temporary = self.folder / f".{self.path(epoch).name}.{os.getpid()}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         _checkpoint(model, optimizer).write(str(temporary / "variables"))
-        if not chief:
-            shutil.rmtree(temporary)
-            return
         shutil.rmtree(self.path(epoch), ignore_errors=True)
         temporary.rename(self.path(epoch))
 

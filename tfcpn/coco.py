@@ -223,8 +223,9 @@ def result(box: Box, joints: np.ndarray, scores: np.ndarray) -> dict:
 
 def _completed(data: dict) -> dict:
     """An annotation file's content with the fields that pycocotools insists on and `read_annotations` does not."""
-    data = {"info": {}, "categories": categories(), **data}
-    for record in data["annotations"]:
+    people = [a for a in data["annotations"] if a.get("category_id", PERSON) == PERSON]
+    data = {"info": {}, "categories": categories(), **data, "annotations": people}
+    for record in people:
         record.setdefault("category_id", PERSON)
         record.setdefault("iscrowd", 0)
         record.setdefault("num_keypoints", sum(v > 0 for v in record["keypoints"][2::3]))

@@ -29,6 +29,14 @@ def _help(program: str, summary: str, groups: dict[str, list[str]], choices: tup
     return "\n".join(lines)
 
 
+def _check_known(program: str, groups: dict[str, list[str]]) -> None:
+    """Raise InputError for a flag that some import defines but this command does not use: it would change nothing."""
+    own = {name for names in groups.values() for name in names}
+    for name, flag in FLAGS.flag_values_dict().items():
+        if FLAGS[name].present and name not in own and not FLAGS.find_module_defining_flag(name).startswith("absl"):
+            raise InputError(f"--{name}={flag}: {program} has no such flag; see {program} --help")
+
+
 def _fail(message: str) -> None:
     sys.exit(f"error: {' '.join(message.split())}")
 
@@ -48,6 +56,7 @@ def run(
     logging.get_absl_handler().setFormatter(None)
     try:
         rest = FLAGS(sys.argv)[1:]
+        _check_known(program, groups)
         if choices and (len(rest) != 1 or rest[0] not in choices):
             raise InputError(f"want one of {', '.join(choices)}; see {program} --help")
         if rest and not choices:

@@ -13,7 +13,7 @@ from tfcpn.cpn import STRIDE
 from tfcpn.errors import InputError
 from tfcpn.filters import Filter
 from tfcpn.resnet import UNITS
-from tfcpn.skeleton import JOINTS, num_joints
+from tfcpn.skeleton import JOINTS, num_joints, parse_joints
 
 FLAGS = flags.FLAGS
 
@@ -261,15 +261,6 @@ def _parse_kernels(text: str) -> tuple[int, ...]:
     if len(words) != 4 or not all(word.isdigit() and int(word) % 2 for word in words):
         raise InputError(f"--label_kernels={text}: want four odd sizes, such as 15,11,9,7")
     return tuple(int(word) for word in words)
-
-
-def parse_joints(text: str, flag: str) -> tuple[str, ...]:
-    """Names of joints, separated by commas; "" names none. Raises InputError for one that there is not."""
-    names = tuple(word.strip() for word in text.split(",") if word.strip())
-    for name in names:
-        if name not in JOINTS:
-            raise InputError(f"--{flag}={text}: there is no joint {name!r}; there are {', '.join(JOINTS)}")
-    return names
 
 
 def _default_experiment(values: dict) -> str:

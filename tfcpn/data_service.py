@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import socket
+
 import tensorflow as tf
 
+from tfcpn.errors import InputError
 from tfcpn.input_pipeline import one_pass
 
 
-def served(address: str, run: str, source: tuple, work, first: int, needed: int) -> tf.data.Dataset:
+def check_reachable(address: str) -> None:
+    """Raise InputError if nothing listens at host:port: TensorFlow would wait for it for ever, and say nothing."""
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--data_service={address}: nobody answers ({error}); start tools/data_service.py --role=dispatcher"
+        ) from error
+
+
+def served(
+    address: str,
+    run: str,
+    source: tuple,
+    work,
+    first: int,
+    needed: int,
+    context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
     """A stream of work(person) from the service at `address` (host:port): everyone exactly once a pass.
 
     run: a name that all processes of a training share and no other training has: they then share the people too.
     source: (folder, index, seed, shuffle_buffer, rules, people), as for `people_in_order`. first: people that an
     interrupted run has seen; as many are passed over, though not certainly the same ones, since the workers deal out
     the shards among themselves and their people come as they are finished. needed: people until the end of training.
+    context: which of several input pipelines this is; each passes over its share.
     """
     folder, index, seed, shuffle_buffer, rules, people = source
     done, offset = divmod(first, people)
     passes = []
-    for number in range(done, (first + needed) // people + 1):
+    # One pass more than needed: what is batched leaves some of each pipeline's people over.
+    for number in range(done, (first + needed) // people + 2):
         crops = one_pass(folder, index, seed, number, shuffle_buffer, rules).map(work, tf.data.AUTOTUNE)
         passes.append(
             crops.apply(
@@ -32,4 +56,4 @@ def served(address: str, run: str, source: tuple, work, first: int, needed: int)
     stream = passes[0]
     for later in passes[1:]:
         stream = stream.concatenate(later)
-    return stream.skip(offset)
+    return stream.skip(offset // (context.num_input_pipelines if context is not None else 1))

@@ -19,7 +19,9 @@ def main() -> None:
     cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
     device.set_up(cfg.deterministic)
     strategy = device.make_strategy(cfg.strategy)
-    evaluation = Evaluation(cfg, strategy)
+    usual = run_config.load(cfg.model_dir).val_annotations
+    dataset = "" if cfg.val_annotations == usual else Path(cfg.val_annotations).stem
+    evaluation = Evaluation(cfg, strategy, dataset)
     device.set_precision(cfg.mixed_precision)
     with strategy.scope():
         model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfcpn import align, coco
+from tfcpn import align, coco, first_pass
 from tfcpn.codec import HeatmapCodec
-from tfcpn.config import Config
+from tfcpn.config import EVALUATION, FIELDS, Config
 from tfcpn.device import is_chief
 from tfcpn.errors import InputError
 from tfcpn.files import write_atomically
@@ -20,30 +20,15 @@ from tfcpn.input_pipeline import evaluation_batches
 from tfcpn.predict import Predictor
 from tfcpn.progress import progress
 from tfcpn.records import check_image
-from tfcpn.skeleton import NUM_JOINTS
 
-REPORTED = (
-    "backbone",
-    "input_size",
-    "heatmap_scale",
-    "scale_free",
-    "align",
-    "align_rotate",
-    "align_margin",
-    "align_radius",
-    "align_missing",
-    "align_source",
-    "first_pass_turns",
-    "predict_align_points",
-    "eval_people",
-    "boxes",
-    "flip_test",
-    "mixed_precision",
-    "val_annotations",
-)
-
-# In a first pass, joints whose peak is below this share of the person's median peak do not count for the circle.
-LEAST_PEAK = 0.25
+# What metrics.json tells of an evaluation: all that decides the weights, and how they were evaluated.
+REPORTED = [
+    name
+    for name, field in FIELDS.items()
+    if not field.metadata["free"]
+    or (field.metadata["group"] == EVALUATION and name not in ("epoch", "eval_batch_size"))
+]
+REPORTED.append("val_annotations")
 
 
 def make_codec(cfg: Config) -> HeatmapCodec:
@@ -68,11 +53,12 @@ class Evaluation:
     """A validation set, read and checked once, that any number of models can be evaluated on.
 
     boxes: whom to look at. regions: (B, 5) where, in the first pass if there are two. counted: the annotations that
-    count. people: how many people are labelled.
+    count. people: how many people are labelled. dataset: a name for the folder of the results, if this is not the
+    validation set of the run.
     """
 
-    def __init__(self, cfg: Config, strategy: tf.distribute.Strategy | None = None):
-        self.cfg = cfg
+    def __init__(self, cfg: Config, strategy: tf.distribute.Strategy | None = None, dataset: str = ""):
+        self.cfg, self.dataset = cfg, dataset
         self.strategy = strategy or tf.distribute.get_strategy()
         check_source(cfg)
         self.images, people = coco.read_annotations(cfg.val_annotations)
@@ -184,22 +170,12 @@ class Evaluation:
 
     def _aligned_regions(self, predictor: Predictor, label: str) -> np.ndarray:
         """The regions that the network finds by itself: its joints in the square box tell where the body is."""
-        everybody = np.arange(len(self.boxes))
         passes = []
         for turn in range(self.cfg.first_pass_turns):
             regions = self.regions + np.array([0, 0, 0, 0, turn * np.pi / 2])
             passes.append(self._pass(predictor, regions, f"{label}, first pass"))
-        joints, scores = (np.stack(tensors) for tensors in zip(*passes))
-        surest = scores[..., :NUM_JOINTS].mean(axis=2).argmax(axis=0)
-        joints, scores = joints[surest, everybody], scores[surest, everybody]
-        if self.cfg.predict_align_points:
-            points = joints[:, NUM_JOINTS:]
-        else:
-            # A joint that is not in the picture comes out anywhere, and must not widen the circle around the body.
-            peak = scores - 0.5
-            seen = peak >= LEAST_PEAK * np.median(peak, axis=1, keepdims=True)
-            keypoints = np.concatenate([joints, seen[..., None]], axis=-1)
-            points = align.alignment_points(keypoints, np.zeros(len(joints)), self.cfg.align_radius)
+        joints, scores = first_pass.surest_turn(*(np.stack(tensors) for tensors in zip(*passes)))
+        points = first_pass.alignment_points(joints, scores, self.cfg.align_radius)
         return self._regions(points, np.ones(len(joints), bool))
 
     def predict(self, predictor: Predictor, label: str) -> list[dict]:
@@ -232,11 +208,13 @@ class Evaluation:
 
     def _variant(self) -> str:
         """What sets the folder of this evaluation apart from that of the usual one; empty for the usual one."""
-        cfg, words = self.cfg, []
+        cfg, words = self.cfg, [self.dataset] if self.dataset else []
         if cfg.boxes != "gt":
             words.append(Path(cfg.boxes).stem)
         if not cfg.flip_test:
             words.append("noflip")
+        if cfg.align == "blazepose" and cfg.align_missing == "drop":
+            words.append("drop")
         if cfg.align_source != "gt":
             words.append(cfg.align_source + (f"{cfg.first_pass_turns}" if cfg.first_pass_turns > 1 else ""))
         if cfg.eval_people != "all":

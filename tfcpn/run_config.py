@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from pathlib import Path
 
+from tfcpn.checkpoint import Snapshots
 from tfcpn.config import EVALUATION, FIELDS, GROUPS, Config
 from tfcpn.errors import InputError
 from tfcpn.files import write_atomically
@@ -50,11 +52,10 @@ def for_training(cfg: Config) -> Config:
     Where `cfg` says "auto", a run that goes on keeps what was chosen when it began. Raises InputError, with the
     differences, if the folder holds another experiment.
     """
-    path = Path(cfg.model_dir) / FILE
-    if not path.exists():
-        if (Path(cfg.model_dir) / "snapshots").exists():
-            raise InputError(f"{cfg.model_dir} holds snapshots but no {FILE}; give another --model_dir")
-        return cfg
+    if not Snapshots(cfg.model_dir).epochs():
+        return cfg  # what failed before its first snapshot binds nobody
+    if not (Path(cfg.model_dir) / FILE).exists():
+        raise InputError(f"{cfg.model_dir} holds snapshots but no {FILE}; give another --model_dir")
     old = load(cfg.model_dir)
     kept = {n: getattr(old, n) for n in ("init_weights", "mixed_precision") if getattr(cfg, n) == "auto"}
     cfg = dataclasses.replace(cfg, **kept)
@@ -67,10 +68,17 @@ def for_training(cfg: Config) -> Config:
     return cfg
 
 
+def fingerprint(cfg: Config, trained_on: dict) -> str:
+    """A name that all processes of a training share and, as good as certainly, no other training has."""
+    values = json.dumps([dataclasses.asdict(cfg), trained_on], sort_keys=True)
+    return f"{cfg.experiment}-{zlib.crc32(values.encode()):08x}"
+
+
 def check_trained_on(model_dir, trained_on: dict) -> None:
     """See that a run goes on with the people and replicas it began with, on which order and steps depend."""
     path = Path(model_dir) / FILE
-    old = json.loads(path.read_text()).get(TRAINED_ON) if path.exists() else None
+    begun = path.exists() and Snapshots(model_dir).epochs()
+    old = json.loads(path.read_text()).get(TRAINED_ON) if begun else None
     for name, value in trained_on.items():
         if old is not None and old.get(name) != value:
             raise InputError(f"{model_dir} was trained on other {name} ({old.get(name)}, now {value})")
@@ -83,10 +91,10 @@ def for_evaluation(cfg: Config, given: set[str]) -> Config:
     """
     old = load(cfg.model_dir)
     # These may differ: they change nothing of what the network is.
-    machine = {"mixed_precision", "strategy", "align_missing"}
-    conflicts = differences(cfg, old, given - machine)
+    others = {"mixed_precision", "strategy", "align_missing"}
+    conflicts = differences(cfg, old, given - others)
     if conflicts:
         raise InputError(f"{cfg.model_dir} was trained with other settings ({'; '.join(conflicts)})")
-    own = {"model_dir", "deterministic", *GROUPS[EVALUATION]}
-    own |= {"val_images", "val_annotations", *machine} & given
+    own = {"model_dir", "deterministic", "strategy", *GROUPS[EVALUATION]}
+    own |= {"val_images", "val_annotations", *others} & given
     return dataclasses.replace(old, **{name: getattr(cfg, name) for name in own})

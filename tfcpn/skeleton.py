@@ -5,6 +5,8 @@ The only file that knows how many there are.
 
 from __future__ import annotations
 
+from tfcpn.errors import InputError
+
 JOINTS = (
     "nose",
     "left_eye",
@@ -41,6 +43,15 @@ LEFT_RIGHT_PAIRS = tuple(
 )
 
 _OTHER_SIDE = {a: b for left, right in LEFT_RIGHT_PAIRS for a, b in ((left, right), (right, left))}
+
+
+def parse_joints(text: str, flag: str) -> tuple[str, ...]:
+    """Names of joints, separated by commas; "" names none. Raises InputError for one that there is not."""
+    names = tuple(word.strip() for word in text.split(",") if word.strip())
+    for name in names:
+        if name not in JOINTS:
+            raise InputError(f"--{flag}={text}: there is no joint {name!r}; there are {', '.join(JOINTS)}")
+    return names
 
 
 def mirror(count: int) -> list[int]:

@@ -15,7 +15,7 @@ from tfcpn.augment import VIEWS, Ranges
 from tfcpn.checkpoint import Snapshots
 from tfcpn.config import FIELDS, Config
 from tfcpn.cpn import build_cpn
-from tfcpn.data_service import served
+from tfcpn.data_service import check_reachable, served
 from tfcpn.errors import InputError
 from tfcpn.evaluation import Evaluation, make_codec
 from tfcpn.input_pipeline import count_people, crop_and_joints, people_in_order, training_batches
@@ -77,12 +77,15 @@ def train_epoch(step_function, batches, epoch: int, steps: int, cfg: Config, rep
         for i in range(steps):
             try:
                 crops, joints = next(batches)
-            except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, StopIteration) as error:
-                raise InputError(f"--data_service={cfg.data_service}: no more people come ({error})") from error
-            except tf.errors.OpError as error:
+            except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
                 raise InputError(
                     f"{cfg.train_records}: a record is damaged ({error.message}); make it again"
                 ) from error
+            except (tf.errors.OpError, StopIteration) as error:
+                source = (
+                    f"--data_service={cfg.data_service} stopped" if cfg.data_service else "another process was lost"
+                )
+                raise InputError(f"{source} ({error}); start again, the last snapshot is kept") from error
             totals += step_function(crops, joints, tf.constant(first + i, tf.int64))
             if (i + 1) % LOG_EVERY and i + 1 < steps:
                 continue
@@ -117,6 +120,8 @@ def main() -> None:
     if not Snapshots(cfg.model_dir).epochs():
         cfg = dataclasses.replace(cfg, init_weights=choose_init_weights(cfg))
     cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
+    if cfg.data_service:
+        check_reachable(cfg.data_service)
     device.set_up(cfg.deterministic)
     strategy = device.make_strategy(cfg.strategy)
     train(cfg, index, strategy, make_evaluation(cfg, strategy))
@@ -128,6 +133,8 @@ def train(cfg: Config, index: records.Index, strategy: tf.distribute.Strategy, e
     replicas = strategy.num_replicas_in_sync
     trained_on = {"records": index.source, "replicas": replicas}
     run_config.check_trained_on(cfg.model_dir, trained_on)
+    rules = cfg.training_filter
+    trained_people = count_people(cfg.train_records, index, rules)
     snapshots = Snapshots(cfg.model_dir)
     done = (snapshots.epochs() or [0])[-1]
     device.set_precision(cfg.mixed_precision)
@@ -153,8 +160,6 @@ def train(cfg: Config, index: records.Index, strategy: tf.distribute.Strategy, e
     )
     predictor = Predictor(model, codec, cfg.flip_test, strategy)
 
-    rules = cfg.training_filter
-    trained_people = count_people(cfg.train_records, index, rules)
     steps = max(1, cfg.epoch_size // (cfg.batch_size * replicas))
     people_seen = done * steps * replicas * cfg.batch_size // VIEWS
     logging.info(
@@ -168,14 +173,16 @@ def train(cfg: Config, index: records.Index, strategy: tf.distribute.Strategy, e
     def pipeline(context):
         if cfg.data_service:
             source = cfg.train_records, index, cfg.seed, cfg.shuffle_buffer, rules, trained_people
-            people = served(cfg.data_service, cfg.model_dir, source, work, people_seen, needed)
+            people = served(
+                cfg.data_service, run_config.fingerprint(cfg, trained_on), source, work, people_seen, needed, context
+            )
             return people.batch(cfg.batch_size // VIEWS, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
         order = cfg.seed, people_seen, cfg.shuffle_buffer, rules, trained_people
         people = people_in_order(cfg.train_records, index, *order)
         share = cfg.batch_size // VIEWS
         return training_batches(people, cfg.alignment, cfg.input_size, share, context, cfg.predict_align_points)
 
-    batches = iter(strategy.distribute_datasets_from_function(pipeline))
+    batches = iter(strategy.distribute_datasets_from_function(pipeline)) if done < cfg.epochs else None
     log = RunLog(cfg.model_dir, done, chief)
 
     def validate(epoch: int) -> None:

@@ -27,7 +27,7 @@ SCALE = {
     "scale1_gain_nodecay": [*SCALE1, *GAIN, "--weight_decay=0"],
     "scale1_free": [*SCALE1, "--scale_free"],
     "scale255_decay": ["--weight_decay=0.65025"],
-    "scale255_gain": ["--output_gain=10"],
+    "scale255_gain": ["--output_gain=20"],
     "scale1_gain_long": [*SCALE1, *GAIN, "--epochs=12"],
     "scale1_free_long": [*SCALE1, "--scale_free", "--epochs=12"],
 }
@@ -79,14 +79,18 @@ def make_people(group: str) -> None:
 def run(group: str, name: str, words: list[str]) -> None:
     """Train and evaluate one experiment; its run lies in runs/drawn_<group>/<name>."""
     model_dir = Path("runs") / f"drawn_{group}" / name
-    if (model_dir / "finished").exists():
+    files = "".join(Path(f"flags/{file}.cfg").read_text() for file in ("drawn", f"drawn_{group}"))
+    made_by, finished = f"{' '.join(words)}\n{files}", model_dir / "finished"
+    if finished.exists():
+        if finished.read_text() != made_by:
+            raise InputError(f"{model_dir} was made with other flags; delete it, or move it away")
         print(f"{model_dir}: already there, nothing to do")
         return
     flagfile, place = f"--flagfile=flags/drawn_{group}.cfg", [f"--experiment={name}", f"--model_dir={model_dir}"]
     call("-m", "tfcpn.train", flagfile, *place, *words)
     for source in TWO_PASS if "--align=blazepose" in words else []:
         call("-m", "tfcpn.eval", f"--model_dir={model_dir}", *source)
-    (model_dir / "finished").touch()
+    finished.write_text(made_by)
 
 
 def main() -> None:

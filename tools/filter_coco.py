@@ -10,11 +10,10 @@ from absl import flags
 
 from tfcpn import align, command_line
 from tfcpn.coco import Person, read_annotations, without_joints
-from tfcpn.config import parse_joints
 from tfcpn.errors import InputError
 from tfcpn.files import write_atomically
 from tfcpn.filters import Filter, keep
-from tfcpn.skeleton import JOINTS
+from tfcpn.skeleton import JOINTS, parse_joints
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("annotations", None, "COCO person_keypoints JSON file.")
@@ -78,7 +77,8 @@ def main() -> None:
     data, left = filtered(json.loads(Path(FLAGS.annotations).read_text()), people, rules)
     if not left:
         raise InputError(f"{FLAGS.annotations}: none of its {len(people)} labelled people passes the filter")
-    data["info"] = {**data.get("info", {}), "filter": rules._asdict()}
+    info = data.get("info")
+    data["info"] = {**(info if isinstance(info, dict) else {}), "filter": rules._asdict()}
     write_atomically(Path(FLAGS.output), json.dumps(data))
     print(f"| {'':26} | {'before':>9} | {'after':>9} | {'share':>6} |\n|{'-' * 28}|{'-' * 11}|{'-' * 11}|{'-' * 8}|")
     for name, before, after in zip(COUNTS, _counts(len(images), people), _counts(len(data["images"]), left)):

@@ -23,6 +23,7 @@ flags.DEFINE_list("runs", [], "Folders of runs, separated by commas; may hold wi
 flags.DEFINE_string("output", "report", "Folder for report.md, report.html and curves.png.")
 GROUPS = {"What": ["runs"], "Where": ["output"]}
 
+SETTINGS = {"input_size", "heatmap_scale", "align", "align_source", "boxes", "flip_test"}  # what the table tells
 CURVES = ("global", "refine", "total", "AP")
 _STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}"
@@ -38,7 +39,8 @@ def read_run(folder: Path) -> tuple[list[dict], list[dict]]:
         try:
             evaluation = json.loads(path.read_text())
             missing = {"experiment", "epoch", "settings", *LOG_METRICS} - set(evaluation)
-        except (ValueError, TypeError) as error:
+            missing |= SETTINGS - set(evaluation.get("settings", {}))
+        except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not valid JSON ({error})") from error
         if missing:
             raise InputError(f"{path}: not the metrics of an evaluation, lacks {', '.join(sorted(missing))}")
@@ -46,8 +48,11 @@ def read_run(folder: Path) -> tuple[list[dict], list[dict]]:
     if (folder / "metrics.csv").exists():
         with (folder / "metrics.csv").open() as file:
             log = list(csv.DictReader(file))
-        if not all({"epoch", *CURVES} <= set(row) for row in log):
-            raise InputError(f"{folder / 'metrics.csv'}: not the training log of a run")
+        try:
+            for row in log:
+                row.update({name: float(row[name]) if row[name] else None for name in ("epoch", *CURVES)})
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{folder / 'metrics.csv'}: not the training log of a run ({error})") from error
     return evaluations, log
 
 
@@ -60,8 +65,9 @@ def what(evaluation: dict) -> str:
     ]
     words.append(s["align"])
     if s["align"] == "blazepose":
-        words[-1] += " rotated" if s["align_rotate"] else " not rotated"
-        turns = f" x{s['first_pass_turns']}" if s["first_pass_turns"] > 1 else ""
+        words[-1] += " rotated" if s.get("align_rotate", True) else " not rotated"
+        words[-1] += ", others dropped" if s.get("align_missing") == "drop" else ""
+        turns = f" x{s['first_pass_turns']}" if s.get("first_pass_turns", 1) > 1 else ""
         words.append(
             {"gt": "points annotated", "detections": "points detected"}.get(s["align_source"], "two-pass" + turns)
         )
@@ -69,6 +75,9 @@ def what(evaluation: dict) -> str:
         words.append("19 joints")
     words.append("gt boxes" if s["boxes"] == "gt" else Path(s["boxes"]).name)
     words.append("flip" if s["flip_test"] else "no flip")
+    dataset = Path(s.get("val_annotations", "")).stem
+    if not dataset.startswith("person_keypoints_val"):
+        words.append(f"on {dataset}")
     counted = evaluation.get("people_counted", evaluation.get("people"))
     if counted != evaluation.get("people"):
         words.append(f"{counted} of {evaluation['people']} people")
@@ -94,7 +103,7 @@ def markdown(table: list[list[str]], with_curves: bool) -> str:
     lines = ["# Runs", "", *("| " + " | ".join(row) + " |" for row in [header(), ["---"] * len(header()), *table])]
     lines += [
         "",
-        "The log's numbers are published ones, on COCO val2017; beside runs on other data they only show the row.",
+        "The log's numbers are the published ones of the same settings, on COCO val2017.",
     ]
     return "\n".join(lines + (["", "![Training curves](curves.png)"] if with_curves else [])) + "\n"
 
@@ -111,7 +120,8 @@ def page(table: list[list[str]], curves: bytes | None) -> str:
         image = f'<img alt="Training curves" src="data:image/png;base64,{base64.b64encode(curves).decode()}">'
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Runs</title><style>{_STYLE}</style>'
-        f"<h1>Runs</h1><table>{body}</table><p>The log's numbers are published ones, on COCO val2017.</p>{image}"
+        f"<h1>Runs</h1><table>{body}</table>"
+        f"<p>The log's numbers are the published ones of the same settings, on COCO val2017.</p>{image}"
         "</html>\n"
     )
 
@@ -127,7 +137,7 @@ def draw_curves(logs: dict[str, list[dict]]) -> bytes:
     for axis, name in zip(axes, CURVES):
         values = []
         for run, log in logs.items():
-            points = [(int(row["epoch"]), float(row[name])) for row in log if row[name] not in ("", None)]
+            points = [(row["epoch"], row[name]) for row in log if row[name] is not None]
             values += [value for _, value in points if value > 0]
             axis.plot(*zip(*(points or [(0, float("nan"))])), marker="o" if name == "AP" else None, label=run)
         axis.set(title=name if name == "AP" else f"{name} loss", xlabel="epoch")
@@ -159,9 +169,12 @@ def main() -> None:
         found, log = read_run(folder)
         evaluations += found
         if log:
-            logs[folder.name] = log
+            logs[folder] = log
     if not evaluations:
         raise InputError(f"--runs={','.join(FLAGS.runs)}: nothing is evaluated there; python -m tfcpn.eval does it")
+    # By name, where that is enough to tell them apart.
+    names = [folder.name for folder in logs]
+    logs = {folder.name if names.count(folder.name) == 1 else str(folder): log for folder, log in logs.items()}
     table = rows(evaluations)
     output = Path(FLAGS.output)
     curves = draw_curves(logs) if logs else None

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from tfcpn.config import TF_CPN_SCALE
+import dataclasses
+import json
+from pathlib import Path
+
+from tfcpn.config import FIELDS, Config
 
 LOG_METRICS = ("AP", "AP50", "AP75", "APm", "APl")
-_BASE = {"backbone": "resnet50", "input_size": [256, 192], "heatmap_scale": TF_CPN_SCALE, "align": "person"}
-_BASE |= {"boxes": "gt", "flip_test": True, "eval_people": "all", "scale_free": False, "predict_align_points": False}
+DATASET = "person_keypoints_val2017.json"
+# What may differ from the log's runs and still be the same experiment.
+_ANY = {"seed", "init_weights", "shuffle_buffer", "mixed_precision", "strategy"}
+# As in a metrics.json: lists for tuples.
+_DEFAULTS = json.loads(json.dumps(dataclasses.asdict(Config())))
+_BASE = {name: _DEFAULTS[name] for name, field in FIELDS.items() if not field.metadata["free"] and name not in _ANY}
+_BASE |= {name: _DEFAULTS[name] for name in ("boxes", "flip_test", "eval_people", "align_source", "first_pass_turns")}
 _SQUARE = {**_BASE, "input_size": [256, 256], "align": "square"}
 _BLAZEPOSE = {**_BASE, "input_size": [256, 256], "align": "blazepose", "align_rotate": False, "align_radius": "nose"}
-_BLAZEPOSE |= {"align_missing": "drop", "align_source": "gt"}
+_BLAZEPOSE |= {"align_missing": "drop"}
 _SCALE1 = {**_BASE, "heatmap_scale": 1.0}
 _NOFLIP = {"flip_test": False}
 _ALIGNABLE = {**_BLAZEPOSE, **_NOFLIP, "eval_people": "alignable"}
@@ -42,6 +51,8 @@ TF_CPN = (_DETECTOR, 350, (0.697, 0.883, 0.770, 0.662, 0.761))
 
 def published(settings: dict, epoch: int) -> dict[str, float] | None:
     """The log's numbers for these settings of a metrics.json at this epoch, if it has them."""
+    if Path(settings.get("val_annotations", "")).name != DATASET:
+        return None
     rows = ROWS if settings.get("boxes", "gt") == "gt" else [TF_CPN]
     for wanted, row_epoch, values in rows:
         # What an older file does not tell had its default.
