@@ -19,7 +19,7 @@ from tfcpn.images import read_header
 from tfcpn.input_pipeline import evaluation_batches
 from tfcpn.predict import Predictor
 from tfcpn.progress import progress
-from tfcpn.records import check_image
+from tfcpn.records import check_image, check_size
 
 # What metrics.json tells of an evaluation: all that decides the weights, and how they were evaluated.
 REPORTED = [
@@ -127,8 +127,7 @@ class Evaluation:
                 f"{path}: cannot be read ({error.strerror}); does --val_images fit --val_annotations?"
             ) from error
         height, width, orientation = read_header(encoded, str(path))
-        if (height, width) != (image.height, image.width):
-            raise InputError(f"{path}: is {width}x{height} pixels, but annotated as {image.width}x{image.height}")
+        check_size(image, (height, width), str(path))
         return orientation
 
     def _name_bad_image(self) -> None:

@@ -95,6 +95,12 @@ def parse(serialized) -> dict[str, tf.Tensor]:
     return tf.io.parse_single_example(serialized, _FEATURES)
 
 
+def check_size(image: CocoImage, size: tuple[int, int], name: str) -> None:
+    """Raise InputError, naming the file `name`, if its (height, width) is not the annotated one."""
+    if size != (image.height, image.width):
+        raise InputError(f"{name}: is {size[1]}x{size[0]} pixels, but annotated as {image.width}x{image.height}")
+
+
 def check_image(image: CocoImage, encoded: bytes) -> int:
     """Decode an image, compare it with its annotation and return its EXIF orientation.
 
@@ -109,10 +115,7 @@ def check_image(image: CocoImage, encoded: bytes) -> int:
                 tf.io.decode_png(encoded, channels=3)
     except tf.errors.InvalidArgumentError as error:
         raise InputError(f"{image.file_name}: cannot be decoded; the file is cut short or damaged") from error
-    if (height, width) != (image.height, image.width):
-        raise InputError(
-            f"{image.file_name}: is {width}x{height} pixels, but annotated as {image.width}x{image.height}"
-        )
+    check_size(image, (height, width), image.file_name)
     return orientation
 
 

@@ -28,8 +28,6 @@ SCALE = {
     "scale1_free": [*SCALE1, "--scale_free"],
     "scale255_decay": ["--weight_decay=0.65025"],
     "scale255_gain": ["--output_gain=20"],
-    "scale1_gain_long": [*SCALE1, *GAIN, "--epochs=12"],
-    "scale1_free_long": [*SCALE1, "--scale_free", "--epochs=12"],
 }
 SEVERAL_SEEDS = ("scale255", "scale1", "scale1_free")
 BLAZEPOSE = ["--align=blazepose", "--input_size=96x96"]
