@@ -23,7 +23,7 @@ flags.DEFINE_list("runs", [], "Folders of runs, separated by commas; may hold wi
 flags.DEFINE_string("output", "report", "Folder for report.md, report.html and curves.png.")
 GROUPS = {"What": ["runs"], "Where": ["output"]}
 
-SETTINGS = {"input_size", "heatmap_scale", "align", "align_source", "boxes", "flip_test"}  # what the table tells
+SETTINGS = {"input_size", "heatmap_scale", "align", "boxes", "flip_test"}  # what the table tells
 CURVES = ("global", "refine", "total", "AP")
 _STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}"
@@ -69,7 +69,9 @@ def what(evaluation: dict) -> str:
         words[-1] += ", others dropped" if s.get("align_missing") == "drop" else ""
         turns = f" x{s['first_pass_turns']}" if s.get("first_pass_turns", 1) > 1 else ""
         words.append(
-            {"gt": "points annotated", "detections": "points detected"}.get(s["align_source"], "two-pass" + turns)
+            {"gt": "points annotated", "detections": "points detected"}.get(
+                s.get("align_source", "gt"), "two-pass" + turns
+            )
         )
     if s.get("predict_align_points"):
         words.append("19 joints")
@@ -134,8 +136,11 @@ def draw_curves(logs: dict[str, list[dict]]) -> bytes:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(CURVES), figsize=(4.2 * len(CURVES) + 2, 3.6), layout="constrained")
+    # Thirty runs can be told apart.
+    looks = pyplot.cycler(linestyle=["-", "--", ":"]) * pyplot.rcParams["axes.prop_cycle"]
     for axis, name in zip(axes, CURVES):
         values = []
+        axis.set_prop_cycle(looks)
         for run, log in logs.items():
             points = [(row["epoch"], row[name]) for row in log if row[name] is not None]
             values += [value for _, value in points if value > 0]
