@@ -146,7 +146,7 @@ def test_blazepose_is_trained_and_evaluated_by_its_own_first_pass(people, comman
     words = [f"--model_dir={tmp_path / 'run'}", "--align_source=two_pass", "--first_pass_turns=2"]
     done = command("-m", "tfcpn.eval", *words, "--eval_people=alignable")
     assert "labelled people count" in done.out and "alignment points from a first pass" in done.out
-    (result,) = (tmp_path / "run/eval").glob("epoch_0001_two_pass2_alignable/results.json")
+    (result,) = (tmp_path / "run/eval").glob("epoch_0001_drop_two_pass2_alignable/results.json")
     assert all(len(r["keypoints"]) == 51 for r in json.loads(result.read_text()))
     command("tools/report.py", f"--runs={tmp_path / 'run'}", f"--output={tmp_path / 'report'}")
     assert "two-pass x2, 19 joints" in (tmp_path / "report/report.md").read_text()

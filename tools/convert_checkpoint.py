@@ -19,7 +19,7 @@ flags.DEFINE_string(
 flags.DEFINE_bool("to_tf1", False, "Write the checkpoint from the run's snapshot.")
 GROUPS = {
     "Conversion": ["tf1_checkpoint", "to_tf1", "model_dir", "epoch"],
-    config.NETWORK: config.GROUPS[config.NETWORK],
+    **config.GROUPS,
 }
 
 
