@@ -20,7 +20,7 @@ PARTS = ("input", "step", "forward", "eval", "records")
 flags.DEFINE_string("train_annotations", "data/demo/annotations/person_keypoints_train.json", "COCO annotations.")
 flags.DEFINE_string("train_images", "data/demo/train", "Their images, for input and records.")
 flags.DEFINE_integer("rounds", 5, "Times that each thing is measured, in turn.", lower_bound=1)
-flags.DEFINE_integer("people", 2000, "input: people over whom memory is watched.", lower_bound=80)
+flags.DEFINE_integer("people", 2000, "input, eval: people that ours is measured on.", lower_bound=80)
 flags.DEFINE_integer("copies", 2, "records: times that each image is packed.", lower_bound=1)
 flags.DEFINE_string("json", "", "File for the same numbers as JSON.")
 GROUPS = {"What": ["train_annotations", "train_images", "rounds", "people", "copies", "json"], **config.GROUPS}
@@ -33,7 +33,9 @@ def measure(part: str) -> list[dict]:
     if part == "forward":
         return network.benchmark_forward(cfg, FLAGS.rounds)
     if part == "eval":
-        return data.benchmark_eval(cfg, data.read_people(cfg.val_annotations, cfg.val_images), FLAGS.rounds)
+        return data.benchmark_eval(
+            cfg, data.read_people(cfg.val_annotations, cfg.val_images), FLAGS.rounds, FLAGS.people
+        )
     people = data.read_people(FLAGS.train_annotations, FLAGS.train_images)
     if part == "input":
         return data.benchmark_input(cfg, people, FLAGS.rounds, FLAGS.people)
