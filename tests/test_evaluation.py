@@ -3,85 +3,15 @@
 import dataclasses
 import json
 
-import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from perfect import BLAZEPOSE, PerfectJoints, PerfectMaps, WatchedEvaluation, ap, config_of
 
 from tfcpn import align, coco, first_pass
-from tfcpn.config import Config
-from tfcpn.cpn import CpnOutputs
 from tfcpn.errors import InputError
-from tfcpn.evaluation import Evaluation, make_codec
-from tfcpn.predict import Predictor
-from tfcpn.skeleton import JOINTS, mirror
-
-BLAZEPOSE = {"align": "blazepose", "input_size": (128, 128)}
-
-
-def config_of(people, **changes):
-    changes = {"input_size": (128, 96), "label_kernels": (13, 9, 7, 5), **changes}
-    return Config(
-        val_images=str(people.val), val_annotations=str(people.val_annotations), eval_batch_size=5, **changes
-    )
-
-
-class WatchedEvaluation(Evaluation):
-    """Remembers the regions that are cut, pass by pass."""
-
-    def batches(self, regions, context=None):
-        self.cut = regions
-        return super().batches(regions, context)
-
-
-class PerfectJoints:
-    """Stands where the network's joints come out: those of the annotation, in the crop, each with score 1.
-
-    What is not labelled comes out in the middle with score .5, which is that of an empty map.
-    """
-
-    def __init__(self, evaluation):
-        self.evaluation, self.seen = evaluation, 0
-        _, annotated = coco.read_annotations(evaluation.cfg.val_annotations)
-        by_box = {(p.image_id, p.box): p for p in annotated}
-        people = [by_box[b.image_id, b.box] for b in evaluation.boxes]
-        self.joints = np.stack([p.keypoints for p in people])
-        if evaluation.cfg.predict_align_points:
-            points = align.alignment_points(self.joints, np.array([p.reach for p in people]), "body").numpy()
-            points = np.concatenate([points, np.full((len(points), 2, 1), 2)], axis=2)
-            self.joints = np.concatenate([self.joints, points], axis=1)
-
-    def crop_joints(self, count):
-        """Joints of the next `count` crops. A pass ends with the last box again, to fill its batch."""
-        rows = np.minimum(self.seen + np.arange(count), len(self.joints) - 1)
-        self.seen = (self.seen + count) % (-(-len(self.joints) // count) * count)
-        return align.joints_to_crop(self.joints[rows], self.evaluation.cut[rows], self.evaluation.cfg.input_size)
-
-    def __call__(self, crops):
-        joints = self.crop_joints(len(crops))
-        labelled = joints[..., 2:] > 0
-        middle = np.array(self.evaluation.cfg.input_size[::-1], np.float32) / 2
-        return tf.where(labelled, joints[..., :2], middle), tf.where(labelled[..., 0], 1.0, 0.5)
-
-
-class PerfectMaps(PerfectJoints):
-    """Stands for the network itself: the label maps of the crops, then those of their mirror images."""
-
-    def __init__(self, evaluation):
-        super().__init__(evaluation)
-        self.codec = make_codec(evaluation.cfg)
-        predictor = Predictor(self.model, self.codec, evaluation.cfg.flip_test)
-        self.predictor = predictor._predict
-
-    def model(self, images, training):
-        joints = self.crop_joints(len(images) // 2)
-        xy = joints[..., :2]
-        x = tf.where(xy[..., 0] >= 0, self.codec.input_size[1] - 1 - xy[..., 0], xy[..., 0])
-        mirrored = tf.gather(tf.stack([x, xy[..., 1]], axis=-1), mirror(joints.shape[1]), axis=1)
-        return CpnOutputs((), self.codec.encode(tf.concat([xy, mirrored], axis=0))[-1])
-
-    def __call__(self, crops):
-        return self.predictor(crops)
+from tfcpn.evaluation import Evaluation
+from tfcpn.skeleton import JOINTS
 
 
 def detections_with_points(people, path):
@@ -135,11 +65,6 @@ def evaluation_of(people, tmp_path):
         return WatchedEvaluation(config_of(people, **changes))
 
     return make
-
-
-def ap(evaluation, predictor):
-    results = evaluation.predict(predictor, "test")
-    return coco.evaluate(evaluation.cfg.val_annotations, results, evaluation.counted)["AP"]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -248,71 +173,6 @@ def test_a_result_on_someone_who_does_not_count_is_no_error(people):
         joints = np.where(p.keypoints[:, 2:] > 0, p.keypoints[:, :2], middle)
         results.append(coco.result(coco.Box(p.image_id, p.box, 1.0), joints, np.ones(17)))
     assert coco.evaluate(str(people.val_annotations), results, counted)["AP"] == pytest.approx(1)
-
-
-def turn_dataset(people, folder, turns):
-    """The validation set with its annotations, turned by quarter turns anticlockwise; PNG, to lose nothing."""
-    data = json.loads(people.val_annotations.read_text())
-    sizes = {}
-    for image in data["images"]:
-        pixels = np.rot90(cv2.imread(str(people.val / image["file_name"])), turns)
-        sizes[image["id"]] = image["width"], image["height"]
-        image["file_name"] = image["file_name"].replace(".jpg", ".png")
-        image["height"], image["width"] = pixels.shape[:2]
-        cv2.imwrite(str(folder / image["file_name"]), pixels)
-
-    def turn(xy, size):
-        xy, (width, height) = np.array(xy, float), size
-        for _ in range(turns):
-            xy = np.stack([xy[:, 1], width - xy[:, 0]], axis=1)
-            width, height = height, width
-        return xy
-
-    for record in data["annotations"]:
-        size = sizes[record["image_id"]]
-        keypoints = np.reshape(record["keypoints"], (-1, 3)).astype(float)
-        labelled = keypoints[:, 2] > 0
-        keypoints[labelled, :2] = turn(keypoints[labelled, :2], size)
-        record["keypoints"] = keypoints.ravel().tolist()
-        x, y, w, h = record["bbox"]
-        corners = turn([(x, y), (x + w, y + h)], size)
-        record["bbox"] = [*corners.min(axis=0), *np.ptp(corners, axis=0)]
-        if isinstance(record["segmentation"], list):
-            record["segmentation"] = [
-                turn(np.reshape(s, (-1, 2)), size).ravel().tolist() for s in record["segmentation"]
-            ]
-    path = folder / "annotations.json"
-    path.write_text(json.dumps(data))
-    return path
-
-
-class MeanPose:
-    """A poor but honest predictor: the mean pose of aligned people, moved a little by what the crop shows."""
-
-    def __init__(self, evaluation):
-        oracle = PerfectJoints(evaluation)
-        joints = align.joints_to_crop(oracle.joints, evaluation.regions, evaluation.cfg.input_size).numpy()
-        labelled = joints[..., 2:] > 0
-        self.pose = (joints[..., :2] * labelled).sum(axis=0) / labelled.sum(axis=0)
-
-    def __call__(self, crops):
-        brightness = tf.reduce_mean(tf.cast(crops, tf.float64), axis=(1, 2))[:, :2] / 50
-        return self.pose[None] + brightness[:, None], tf.ones((len(crops), len(self.pose)))
-
-
-@pytest.mark.parametrize("turns", [1, 2, 3])
-def test_turning_the_images_leaves_the_ap_of_a_rotated_alignment_and_ruins_that_of_the_box(people, tmp_path, turns):
-    straight = Evaluation(config_of(people, **BLAZEPOSE, eval_people="alignable"))
-    predictor = MeanPose(straight)
-    annotations = turn_dataset(people, tmp_path, turns)
-    moved = config_of(people, **BLAZEPOSE, eval_people="alignable").__dict__
-    moved = Config(**{**moved, "val_images": str(tmp_path), "val_annotations": str(annotations)})
-    turned = Evaluation(moved)
-    score = ap(straight, predictor)
-    assert score > 0.1
-    assert ap(turned, predictor) == pytest.approx(score, abs=1e-3)
-    upright = Evaluation(Config(**{**moved.__dict__, "align_rotate": False}))
-    assert ap(upright, predictor) < score / 3
 
 
 @pytest.mark.parametrize(

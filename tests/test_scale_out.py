@@ -113,7 +113,7 @@ def test_a_tf_config_that_does_not_fit_is_told_in_one_line(people, tmp_path, tf_
 
 
 def test_machines_share_out_the_boxes_of_an_evaluation_in_order(people):
-    from test_evaluation import config_of
+    from perfect import config_of
 
     from tfcpn.evaluation import Evaluation
 

@@ -82,9 +82,11 @@ def train_epoch(step_function, batches, epoch: int, steps: int, cfg: Config, rep
                     f"{cfg.train_records}: a record is damaged ({error.message}); make it again"
                 ) from error
             except (tf.errors.OpError, StopIteration) as error:
-                source = (
-                    f"--data_service={cfg.data_service} stopped" if cfg.data_service else "another process was lost"
-                )
+                source = "the training input stopped"
+                if cfg.data_service:
+                    source = f"--data_service={cfg.data_service} stopped"
+                elif cfg.strategy == "multi_worker":
+                    source = "another process was lost"
                 raise InputError(f"{source} ({error}); start again, the last snapshot is kept") from error
             totals += step_function(crops, joints, tf.constant(first + i, tf.int64))
             if (i + 1) % LOG_EVERY and i + 1 < steps:
