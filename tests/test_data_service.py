@@ -14,6 +14,7 @@ from tfcpn import coco, records
 from tfcpn.data_service import served
 from tfcpn.errors import InputError
 from tfcpn.filters import EVERYBODY, Filter
+from tfcpn.people_order import open_source
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,9 @@ def trainable(people):
 
 
 def ids(people, address, run, rules, count, first, needed):
-    index = records.read_index(people.records)
-    source = people.records, index, 0, 8, rules, count
-    return [int(i) for i in served(address, run, source, lambda person: person["id"], first, needed)]
+    source = open_source(people.records, records.read_index(people.records), rules, shuffle_buffer=8)
+    assert source.people == count
+    return [int(i) for i in served(address, run, source, lambda group: group["id"], first, needed)]
 
 
 def test_two_workers_feed_everyone_exactly_once_a_pass(people, address):
@@ -57,7 +58,7 @@ def test_two_workers_feed_everyone_exactly_once_a_pass(people, address):
 
 def test_a_filter_holds_and_a_later_start_passes_over_as_many(people, address):
     rules = Filter(min_joints=17)
-    count = len(ids(people, address, "b", rules, 1, 0, 0)) // 2
+    count = open_source(people.records, records.read_index(people.records), rules).people
     assert 3 < count < len(trainable(people))
     assert len(ids(people, address, "c", rules, count, count + 3, count - 4)) == 2 * count - 3
 
@@ -69,12 +70,12 @@ def test_training_takes_its_people_from_the_service(people, address, command, tm
 
 
 def test_several_machines_share_the_people_of_a_pass(people, address):
-    index, count = records.read_index(people.records), len(trainable(people))
-    source = people.records, index, 0, 8, EVERYBODY, count
+    count = len(trainable(people))
+    source = open_source(people.records, records.read_index(people.records), shuffle_buffer=8)
     streams = []
     for i in range(2):
         context = tf.distribute.InputContext(2, i, 2)
-        streams.append(iter(served(address, "d", source, lambda person: person["id"], 0, count, context)))
+        streams.append(iter(served(address, "d", source, lambda group: group["id"], 0, count, context)))
     seen = [int(next(streams[i % 2])) for i in range(count)]
     assert len(set(seen)) > count - 6  # all of the first pass but what one of them holds ready
 

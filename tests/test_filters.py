@@ -9,7 +9,7 @@ from tfcpn import align, coco, records
 from tfcpn.config import Config
 from tfcpn.errors import InputError
 from tfcpn.filters import Filter, keep
-from tfcpn.input_pipeline import count_people, people_in_order
+from tfcpn.people_order import in_order, open_source
 
 RULES = {
     "everybody": Filter(),
@@ -41,13 +41,15 @@ def test_only_who_passes_is_trained_on_each_once_a_pass(people, name):
     trainable = [p for p in annotated if p.trainable]
     expected = slowly(trainable, rules)
     assert 0 < len(expected) < len(trainable) or name == "everybody"
-    assert count_people(people.records, index, rules) == len(expected)
-    stream = people_in_order(people.records, index, 0, 0, 8, rules)
-    ids = [int(p["id"]) for p in stream.take(2 * len(expected))]
-    assert sorted(ids) == sorted([*expected, *expected])
+    source = open_source(people.records, index, rules, shuffle_buffer=8)
+    assert source.people == len(expected)
+
+    def ids(first, count):
+        return [int(i) for i in in_order(source, first, lambda group: group["id"]).take(count)]
+
+    assert sorted(ids(0, 2 * len(expected))) == sorted([*expected, *expected])
     # A run that goes on counts by those who pass.
-    later = people_in_order(people.records, index, 0, len(expected) + 2, 8, rules)
-    assert [int(p["id"]) for p in later.take(3)] == ids[len(expected) + 2 :][:3]
+    assert ids(len(expected) + 2, 3) == ids(0, 2 * len(expected))[len(expected) + 2 :][:3]
 
 
 def test_people_who_cannot_be_aligned_are_dropped_by_their_joints():
@@ -59,7 +61,7 @@ def test_people_who_cannot_be_aligned_are_dropped_by_their_joints():
 def test_a_filter_that_nobody_passes_is_named(people):
     index = records.read_index(people.records)
     with pytest.raises(InputError, match=r"none of its \d+ people passes the filters"):
-        count_people(people.records, index, Filter(min_area=1e9))
+        open_source(people.records, index, Filter(min_area=1e9))
 
 
 @pytest.fixture

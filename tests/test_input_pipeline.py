@@ -8,54 +8,25 @@ import tensorflow as tf
 from benchmarking import reference
 from tfcpn import align, coco, images, records
 from tfcpn.align import Alignment
-from tfcpn.input_pipeline import evaluation_batches, people_in_order, training_batches
+from tfcpn.input_pipeline import crops_and_joints, evaluation_batches, training_batches
+from tfcpn.people_order import in_order, open_source
 
 
-def ids(people, count, first=0, seed=0, shuffle_buffer=8):
-    index = records.read_index(people.records)
-    stream = people_in_order(people.records, index, seed, first, shuffle_buffer)
-    return [int(p["id"]) for p in stream.take(count)]
-
-
-def trainable(people):
-    _, annotated = coco.read_annotations(people.train_annotations)
-    return {p.id: p for p in annotated if p.trainable}
-
-
-def test_everyone_comes_once_a_pass_in_an_order_of_its_own(people):
-    count = len(trainable(people))
-    seen = ids(people, 3 * count)
-    passes = [seen[i * count : (i + 1) * count] for i in range(3)]
-    for one in passes:
-        assert sorted(one) == sorted(trainable(people))
-    assert passes[0] != passes[1] != passes[2]
-    assert passes[0] != ids(people, count, seed=1)
-
-
-@pytest.mark.parametrize("first", [1, 17, 200])
-def test_a_stream_continues_where_another_stopped(people, first):
-    assert ids(people, 30, first) == ids(people, first + 30)[first:]
-
-
-def test_the_order_mixes_shards_and_images(people):
-    """People of one image, and images of one shard, are spread out."""
-    image_of = {p.id: p.image_id for p in trainable(people).values()}
-    order = ids(people, len(image_of), shuffle_buffer=64)
-    neighbours = np.mean([image_of[a] == image_of[b] for a, b in zip(order, order[1:])])
-    assert neighbours < 0.15
+def source_of(people):
+    return open_source(people.records, records.read_index(people.records), shuffle_buffer=8)
 
 
 def test_a_batch_holds_the_references_crops_and_joints(people):
-    index = records.read_index(people.records)
-    order = ids(people, 8)
-    crops, joints = next(
-        iter(training_batches(people_in_order(people.records, index, 0, 0, 8), Alignment(), (128, 96), 8))
-    )
+    source = source_of(people)
+    order = [int(i) for i in in_order(source, 0, lambda group: group["id"]).take(8)]
+    work = crops_and_joints(Alignment(), (128, 96), False)
+    crops, joints = next(iter(training_batches(source, 0, work, 8)))
     assert crops.dtype == tf.uint8 and crops.shape == (8, 128, 96, 3) and joints.shape == (8, 17, 3)
 
+    annotated = {p.id: p for p in coco.read_annotations(people.train_annotations)[1]}
     files = {i["id"]: i["file_name"] for i in json.loads(people.train_annotations.read_text())["images"]}
     for crop, crop_joints, person_id in zip(crops.numpy(), joints.numpy(), order):
-        person = trainable(people)[person_id]
+        person = annotated[person_id]
         image = cv2.imread(str(people.train / files[person.image_id]))
         expected, corners = reference.crop(image, person.box, (128, 96), True)
         difference = np.abs(crop.astype(int) - expected)
@@ -66,27 +37,25 @@ def test_a_batch_holds_the_references_crops_and_joints(people):
         np.testing.assert_allclose(crop_joints[labelled, :2], expected_joints[labelled], atol=1e-3)
 
 
+@pytest.mark.parametrize("alignment", [Alignment(), Alignment("blazepose")], ids=["person", "blazepose"])
+def test_a_run_that_goes_on_sees_the_same_bits(people, alignment):
+    """In a pass that was begun an image is decoded for each person alone, in the others once for all its people."""
+    source, work = source_of(people), crops_and_joints(alignment, (64, 48), True)
+    count, first = source.people + 12, source.people // 3
+    everyone = next(iter(training_batches(source, 0, work, count)))
+    for whole, rest in zip(everyone, next(iter(training_batches(source, first, work, count - first)))):
+        np.testing.assert_array_equal(whole[first:], rest)
+
+
 def test_several_machines_share_out_each_global_batch(people):
-    index = records.read_index(people.records)
+    source, work = source_of(people), crops_and_joints(Alignment(), (64, 64), False)
 
-    def batches(context):
-        stream = people_in_order(people.records, index, 0, 0, 8)
-        dataset = training_batches(stream, Alignment(), (64, 64), 2, context)
-        return [joints.numpy() for _, joints in dataset.take(3)]
+    def batches(context, count):
+        return [joints.numpy() for _, joints in training_batches(source, 0, work, 2, context).take(count)]
 
-    machines = [batches(tf.distribute.InputContext(2, i, 2)) for i in range(2)]
+    machines = [batches(tf.distribute.InputContext(2, i, 2), 3) for i in range(2)]
     together = [batch for pair in zip(*machines) for batch in pair]
-    alone = [
-        joints.numpy()
-        for _, joints in training_batches(
-            people_in_order(people.records, index, 0, 0, 8),
-            Alignment(),
-            (64, 64),
-            2,
-            tf.distribute.InputContext(1, 0, 2),
-        ).take(6)
-    ]
-    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(together, batches(tf.distribute.InputContext(1, 0, 2), 6))
 
 
 def test_evaluation_batches_are_the_references_test_crops(people):

@@ -8,16 +8,17 @@ from tfcpn import align, coco, records
 from tfcpn.align import Alignment
 from tfcpn.augment import Draws, four_views
 from tfcpn.codec import HeatmapCodec
-from tfcpn.input_pipeline import people_in_order, training_batches
+from tfcpn.input_pipeline import crops_and_joints, training_batches
 from tfcpn.losses import global_loss
+from tfcpn.people_order import open_source
 
 SIZE = (128, 128)
 
 
 def training_views(people):
     index = records.read_index(people.records)
-    stream = people_in_order(people.records, index, 0, 0, 8)
-    crops, joints = next(iter(training_batches(stream, Alignment("blazepose"), SIZE, 4)))
+    source = open_source(people.records, index, shuffle_buffer=8)
+    crops, joints = next(iter(training_batches(source, 0, crops_and_joints(Alignment("blazepose"), SIZE, False), 4)))
     return four_views(crops, joints, Draws(tf.ones(4), tf.zeros((4, 2))))
 
 

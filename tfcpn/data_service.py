@@ -7,7 +7,7 @@ import socket
 import tensorflow as tf
 
 from tfcpn.errors import InputError
-from tfcpn.input_pipeline import one_pass
+from tfcpn.people_order import Source, one_pass
 
 
 def check_reachable(address: str) -> None:
@@ -24,28 +24,25 @@ def check_reachable(address: str) -> None:
 def served(
     address: str,
     run: str,
-    source: tuple,
+    source: Source,
     work,
     first: int,
     needed: int,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """A stream of work(person) from the service at `address` (host:port): everyone exactly once a pass.
+    """A stream of work(group), as in `people_order`, from the service at `address` (host:port): everyone once a pass.
 
     run: a name that all processes of a training share and no other training has: they then share the people too.
-    source: (folder, index, seed, shuffle_buffer, rules, people), as for `people_in_order`. first: people that an
-    interrupted run has seen; as many are passed over, though not certainly the same ones, since the workers deal out
-    the shards among themselves and their people come as they are finished. needed: people until the end of training.
-    context: which of several input pipelines this is; each passes over its share.
+    first: people that an interrupted run has seen; as many are passed over, though not certainly the same ones, since
+    the workers deal out the shards among themselves and their people come as they are finished. needed: people until
+    the end of training. context: which of several input pipelines this is; each passes over its share.
     """
-    folder, index, seed, shuffle_buffer, rules, people = source
-    done, offset = divmod(first, people)
+    done, offset = divmod(first, source.people)
     passes = []
     # One pass more than needed: what is batched leaves some of each pipeline's people over.
-    for number in range(done, (first + needed) // people + 2):
-        crops = one_pass(folder, index, seed, number, shuffle_buffer, rules).map(work, tf.data.AUTOTUNE)
+    for number in range(done, (first + needed) // source.people + 2):
         passes.append(
-            crops.apply(
+            one_pass(source, number, work).apply(
                 tf.data.experimental.service.distribute(
                     processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
                     service=f"grpc://{address}",

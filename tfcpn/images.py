@@ -84,17 +84,31 @@ class Window(NamedTuple):
     corner: tf.Tensor
 
 
+def _bounds(regions, input_size: tuple[int, int]):
+    """The least and the greatest x, y, each (2,) float64, of regions (..., 5), and a pixel more."""
+    frame = tf.constant([[0, 0, 1], [input_size[1], 0, 1], [0, input_size[0], 1], [*input_size[::-1], 1]], tf.float64)
+    corners = tf.reshape(tf.einsum("...ij,cj->...ci", crop_to_image(regions, input_size), frame), (-1, 2))
+    return tf.floor(tf.reduce_min(corners, axis=0)) - 1, tf.math.ceil(tf.reduce_max(corners, axis=0)) + 1
+
+
 def touched(regions, input_size: tuple[int, int], image_size) -> tf.Tensor:
     """The rectangle (4,) int32 min x, min y, max x, max y of the image that regions (..., 5) touch, and a pixel more.
 
     Empty (a maximum is not above its minimum) if none touches the image. image_size: (2,) height, width.
     """
-    frame = tf.constant([[0, 0, 1], [input_size[1], 0, 1], [0, input_size[0], 1], [*input_size[::-1], 1]], tf.float64)
-    corners = tf.reshape(tf.einsum("...ij,cj->...ci", crop_to_image(regions, input_size), frame), (-1, 2))
     limit = tf.cast(tf.reverse(tf.cast(image_size, tf.int32), [0]), tf.float64)
-    low = tf.clip_by_value(tf.floor(tf.reduce_min(corners, axis=0)) - 1, 0.0, limit)
-    high = tf.clip_by_value(tf.math.ceil(tf.reduce_max(corners, axis=0)) + 1, 0.0, limit)
+    low, high = (tf.clip_by_value(bound, 0.0, limit) for bound in _bounds(regions, input_size))
     return tf.cast(tf.concat([low, high], axis=0), tf.int32)
+
+
+def _narrow(window: Window, region, size: tuple[int, int]) -> Window:
+    """Of a window that several regions touch what one touches: its crop gets the same bits whoever else is there."""
+    extent = tf.reverse(tf.shape(window.pixels)[:2], [0])
+    low, high = (tf.cast(bound, tf.int32) - window.corner for bound in _bounds(region, size))
+    low = tf.clip_by_value(low, 0, extent - 1)
+    high = tf.clip_by_value(high, low + 1, extent)
+    pixels = window.pixels[low[1] : high[1], low[0] : high[0]]
+    return Window(pixels, window.corner + low)
 
 
 def decode_touched(encoded, orientation, rectangle, image_size) -> Window:
@@ -143,6 +157,7 @@ def cut_turned(window: Window, region, size: tuple[int, int]) -> tf.Tensor:
     region: (5,) as in `align`. Bilinear, with pixel centres at halves, as `resize` has them. window: what of the
     image it touches.
     """
+    window = _narrow(window, region, size)
     # Crop pixel (i, j) has its centre at (i + .5, j + .5), and so has the window's.
     to_image = crop_to_image(region, size)
     linear = to_image[:, :2]

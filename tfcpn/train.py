@@ -18,7 +18,8 @@ from tfcpn.cpn import build_cpn
 from tfcpn.data_service import check_reachable, served
 from tfcpn.errors import InputError
 from tfcpn.evaluation import Evaluation, make_codec
-from tfcpn.input_pipeline import count_people, crop_and_joints, people_in_order, training_batches
+from tfcpn.input_pipeline import crops_and_joints, training_batches
+from tfcpn.people_order import open_source
 from tfcpn.predict import Predictor
 from tfcpn.progress import progress
 from tfcpn.resnet import SCOPES
@@ -135,8 +136,7 @@ def train(cfg: Config, index: records.Index, strategy: tf.distribute.Strategy, e
     replicas = strategy.num_replicas_in_sync
     trained_on = {"records": index.source, "replicas": replicas}
     run_config.check_trained_on(cfg.model_dir, trained_on)
-    rules = cfg.training_filter
-    trained_people = count_people(cfg.train_records, index, rules)
+    source = open_source(cfg.train_records, index, cfg.training_filter, cfg.seed, cfg.shuffle_buffer)
     snapshots = Snapshots(cfg.model_dir)
     done = (snapshots.epochs() or [0])[-1]
     device.set_precision(cfg.mixed_precision)
@@ -166,23 +166,19 @@ def train(cfg: Config, index: records.Index, strategy: tf.distribute.Strategy, e
     people_seen = done * steps * replicas * cfg.batch_size // VIEWS
     logging.info(
         "%s: %d people, %d steps an epoch, %s, %d replica(s), from epoch %d",
-        *(cfg.train_records, trained_people, steps, cfg.mixed_precision, replicas, done + 1),
+        *(cfg.train_records, source.people, steps, cfg.mixed_precision, replicas, done + 1),
     )
 
-    work = crop_and_joints(cfg.alignment, cfg.input_size, cfg.predict_align_points)
-    needed = (cfg.epochs - done) * steps * replicas * cfg.batch_size // VIEWS
+    work = crops_and_joints(cfg.alignment, cfg.input_size, cfg.predict_align_points)
+    share = cfg.batch_size // VIEWS
+    needed = (cfg.epochs - done) * steps * replicas * share
 
     def pipeline(context):
-        if cfg.data_service:
-            source = cfg.train_records, index, cfg.seed, cfg.shuffle_buffer, rules, trained_people
-            people = served(
-                cfg.data_service, run_config.fingerprint(cfg, trained_on), source, work, people_seen, needed, context
-            )
-            return people.batch(cfg.batch_size // VIEWS, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-        order = cfg.seed, people_seen, cfg.shuffle_buffer, rules, trained_people
-        people = people_in_order(cfg.train_records, index, *order)
-        share = cfg.batch_size // VIEWS
-        return training_batches(people, cfg.alignment, cfg.input_size, share, context, cfg.predict_align_points)
+        if not cfg.data_service:
+            return training_batches(source, people_seen, work, share, context)
+        run = run_config.fingerprint(cfg, trained_on)
+        people = served(cfg.data_service, run, source, work, people_seen, needed, context)
+        return people.batch(share, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
     batches = iter(strategy.distribute_datasets_from_function(pipeline)) if done < cfg.epochs else None
     log = RunLog(cfg.model_dir, done, chief)

@@ -11,7 +11,8 @@ from absl import flags
 from tfcpn import augment, command_line, config, records
 from tfcpn.evaluation import make_codec
 from tfcpn.files import write_atomically
-from tfcpn.input_pipeline import people_in_order, training_batches
+from tfcpn.input_pipeline import crops_and_joints, training_batches
+from tfcpn.people_order import open_source
 from tfcpn.visualize import draw_pose, sheet
 
 FLAGS = flags.FLAGS
@@ -37,11 +38,9 @@ def _cell(
 def main() -> None:
     cfg = config.from_flags()
     index = records.read_index(cfg.train_records)
-    order = cfg.seed, 0, cfg.shuffle_buffer, cfg.training_filter
-    people = people_in_order(cfg.train_records, index, *order)
-    points = cfg.predict_align_points
-    batches = training_batches(people, cfg.alignment, cfg.input_size, FLAGS.people, predict_align_points=points)
-    crops, joints = next(iter(batches))
+    source = open_source(cfg.train_records, index, cfg.training_filter, cfg.seed, cfg.shuffle_buffer)
+    work = crops_and_joints(cfg.alignment, cfg.input_size, cfg.predict_align_points)
+    crops, joints = next(iter(training_batches(source, 0, work, FLAGS.people)))
     ranges = augment.Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation)
     draws = augment.draw((cfg.seed, 0), len(crops), ranges)
     images, joints, visibility = (t.numpy() for t in augment.four_views(crops, joints, draws))

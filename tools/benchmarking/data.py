@@ -19,7 +19,8 @@ from tfcpn.augment import VIEWS
 from tfcpn.config import Config
 from tfcpn.cpn import CpnOutputs
 from tfcpn.evaluation import Evaluation, make_codec
-from tfcpn.input_pipeline import people_in_order, training_batches
+from tfcpn.input_pipeline import crops_and_joints, training_batches
+from tfcpn.people_order import open_source
 from tfcpn.predict import Predictor
 from tfcpn.record_workers import write_shards
 
@@ -58,8 +59,8 @@ def _reference_input(data: People, cfg: Config, count: int) -> None:
 
 def _our_batches(cfg: Config, people_in_batch: int):
     index = records.read_index(cfg.train_records)
-    people = people_in_order(cfg.train_records, index, 0, 0, cfg.shuffle_buffer)
-    return iter(training_batches(people, cfg.alignment, cfg.input_size, people_in_batch))
+    source = open_source(cfg.train_records, index, shuffle_buffer=cfg.shuffle_buffer)
+    return iter(training_batches(source, 0, crops_and_joints(cfg.alignment, cfg.input_size, False), people_in_batch))
 
 
 def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[dict]:
