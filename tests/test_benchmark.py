@@ -15,6 +15,7 @@ from tfcpn.cpn import build_cpn
         ("eval", ["original's way, without network", "tfcpn, without network", "COCO summary, 10,000 people"]),
         ("records", ["1 worker(s)", "2 worker(s)"]),
         ("step", ["tfcpn float32", "plain Keras float32"]),
+        ("profile", ["Conv2DBackpropFilter"]),
         ("forward", ["tfcpn float32", "tfcpn float32, flip test"]),
     ],
 )
@@ -35,7 +36,7 @@ def test_every_part_is_measured(people, command, tmp_path, part, rows):
 def test_an_unknown_part_is_told_in_one_line(command):
     failed = command("tools/benchmark.py", "speed", check=False)
     assert failed.err.strip() == (
-        "error: want one of input, step, forward, eval, records; see python tools/benchmark.py --help"
+        "error: want one of input, step, profile, forward, eval, records; see python tools/benchmark.py --help"
     )
 
 

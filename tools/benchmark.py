@@ -10,13 +10,13 @@ from pathlib import Path
 import tensorflow as tf
 from absl import flags
 
-from benchmarking import data, network
+from benchmarking import data, network, step_profile
 from benchmarking.measure import peak_memory_mb, table
 from tfcpn import command_line, config, device
 from tfcpn.errors import InputError
 
 FLAGS = flags.FLAGS
-PARTS = ("input", "step", "forward", "eval", "records")
+PARTS = ("input", "step", "profile", "forward", "eval", "records")
 flags.DEFINE_string("train_annotations", "data/demo/annotations/person_keypoints_train.json", "COCO annotations.")
 flags.DEFINE_string("train_images", "data/demo/train", "Their images, for input and records.")
 flags.DEFINE_integer("rounds", 5, "Times that each thing is measured, in turn.", lower_bound=1)
@@ -30,6 +30,8 @@ def measure(part: str) -> list[dict]:
     cfg = config.from_flags()
     if part == "step":
         return network.benchmark_step(cfg, FLAGS.rounds)
+    if part == "profile":
+        return step_profile.benchmark_profile(cfg, FLAGS.rounds)
     if part == "forward":
         return network.benchmark_forward(cfg, FLAGS.rounds)
     if part == "eval":

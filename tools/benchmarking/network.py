@@ -34,7 +34,7 @@ def matmul_flops_per_second(precision: str, rounds: int = 5) -> float:
     return 2 * 2048**3 / min(times)
 
 
-def _crops_and_joints(cfg: Config, people: int):
+def crops_and_joints(cfg: Config, people: int):
     """Random crops (P, H, W, 3) uint8 and joints (P, K, 3), all inside."""
     rng = np.random.default_rng(0)
     crops = tf.constant(rng.integers(0, 256, (people, *cfg.input_size, 3)), tf.uint8)
@@ -42,7 +42,8 @@ def _crops_and_joints(cfg: Config, people: int):
     return crops, tf.constant(joints, tf.float32)
 
 
-def _ours(cfg: Config, precision: str, crops, joints):
+def our_step(cfg: Config, precision: str, crops, joints):
+    """The network, and a function that trains it a step on the given crops and returns when that is done."""
     device.set_precision(precision)
     model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
     optimizer = make_optimizer(cfg.learning_rate, precision, model.trainable_variables)
@@ -94,12 +95,12 @@ def _around_the_network(cfg: Config, crops, joints):
 
 def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
     """Rows of the table: a training step of cfg.batch_size crops."""
-    crops, joints = _crops_and_joints(cfg, cfg.batch_size // 4)
+    crops, joints = crops_and_joints(cfg, cfg.batch_size // 4)
     half = device.resolve_precision("auto")
-    model, ours = _ours(cfg, "float32", crops, joints)
+    model, ours = our_step(cfg, "float32", crops, joints)
     functions = {"tfcpn float32": ours, "plain Keras float32": _plain_keras(cfg, *_targets(cfg, crops, joints))}
     if half != "float32":
-        functions[f"tfcpn {half}"] = _ours(cfg, half, crops, joints)[1]
+        functions[f"tfcpn {half}"] = our_step(cfg, half, crops, joints)[1]
     functions["augmentation, labels, losses"] = _around_the_network(cfg, crops, joints)
     times = in_turn(functions, rounds)
     flops = 3 * forward_flops(model) * cfg.batch_size
@@ -120,7 +121,7 @@ def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
 
 def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
     """Rows of the table: prediction with flip test, and without, of cfg.eval_batch_size crops."""
-    crops, _ = _crops_and_joints(cfg, cfg.eval_batch_size)
+    crops, _ = crops_and_joints(cfg, cfg.eval_batch_size)
     half = device.resolve_precision("auto")
     functions, models = {}, {}
     for precision in dict.fromkeys(["float32", half]):
