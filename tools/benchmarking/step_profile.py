@@ -28,8 +28,9 @@ def operation_times(folder: str) -> dict[str, tuple[float, int]]:
         space.ParseFromString(path.read_bytes())
         for plane in space.planes:
             for event in (event for line in plane.lines for event in line.events):
-                node, colon, operation = plane.event_metadata[event.metadata_id].name.rpartition(":")
-                if node and colon and operation not in _CALLS:
+                node, _, operation = plane.event_metadata[event.metadata_id].name.rpartition(":")
+                own = operation.isidentifier() and operation not in _CALLS
+                if own and node and not node.endswith(":"):
                     operation = operation.removeprefix("_MklNative").removeprefix("_Mkl")
                     seconds[operation] += event.duration_ps / 1e12
                     calls[operation] += 1
