@@ -7,13 +7,14 @@ import os
 import platform
 from pathlib import Path
 
-import tensorflow as tf
 from absl import flags
 
 from benchmarking import data, network, step_profile
 from benchmarking.measure import peak_memory_mb, table
 from tfcpn import command_line, config, device
 from tfcpn.errors import InputError
+
+import tensorflow as tf  # isort: skip  (after tfcpn, which quietens its start)
 
 FLAGS = flags.FLAGS
 PARTS = ("input", "step", "profile", "forward", "eval", "records")

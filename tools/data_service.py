@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-import tensorflow as tf
 from absl import flags
 
 from tfcpn import command_line, device
 from tfcpn.errors import InputError
+
+import tensorflow as tf  # isort: skip  (after tfcpn, which quietens its start)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("role", None, ["dispatcher", "worker"], "One dispatcher and any number of workers make a service.")
