@@ -8,7 +8,7 @@ import tensorflow as tf
 from benchmarking import reference
 from tfcpn import align, coco, images, records
 from tfcpn.align import Alignment
-from tfcpn.input_pipeline import crops_and_joints, evaluation_batches, training_batches
+from tfcpn.input_pipeline import crops_and_joints, decode_and_cut, evaluation_batches, training_batches
 from tfcpn.people_order import in_order, open_source
 
 
@@ -45,6 +45,20 @@ def test_a_run_that_goes_on_sees_the_same_bits(people, alignment):
     everyone = next(iter(training_batches(source, 0, work, count)))
     for whole, rest in zip(everyone, next(iter(training_batches(source, first, work, count - first)))):
         np.testing.assert_array_equal(whole[first:], rest)
+
+
+@pytest.mark.parametrize("mode", align.MODES)
+def test_a_crop_has_the_same_bits_whoever_else_is_cut_from_the_image(mode):
+    rng = np.random.default_rng(0)
+    noise = cv2.GaussianBlur(rng.integers(0, 256, (480, 640, 3)).astype(np.uint8), (5, 5), 0)
+    image = {"encoded": cv2.imencode(".jpg", noise)[1].tobytes(), "orientation": 1, "image_size": (480, 640)}
+    regions = align.rectangle_region([[3, 5, 90, 120], [-40, 200, 170, 490], [500, 31, 701, 300], [650, 0, 700, 50]])
+    if mode == "blazepose":
+        centres = rng.uniform(120, 360, (6, 1, 2))
+        regions = align.points_region(np.concatenate([centres, centres + rng.uniform(-60, 60, (6, 1, 2))], axis=1))
+    together = decode_and_cut(image, regions, mode, (128, 96))
+    for crop, region in zip(together, regions):
+        np.testing.assert_array_equal(crop, decode_and_cut(image, region[None], mode, (128, 96))[0])
 
 
 def test_several_machines_share_out_each_global_batch(people):

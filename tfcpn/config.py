@@ -105,7 +105,9 @@ class Config:
     filter_min_area: float = _flag(
         DATA, 0.0, "Train on people of at least this area in square pixels; COCO's medium starts at 1024.", least=0
     )
-    shuffle_buffer: int = _flag(DATA, 2048, "People mixed at a time, besides the shards; a crop of memory each.", least=1)
+    shuffle_buffer: int = _flag(
+        DATA, 2048, "People mixed at a time, besides the shards; a crop of memory each.", least=1
+    )
     rescale_min: float = _flag(
         DATA, 0.7, "Least zoom of a training view; from 1.25 on it is the whole crop.", least=0.1
     )
