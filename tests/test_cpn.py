@@ -60,6 +60,16 @@ def test_upsampling_is_tensorflow_1s_resize_in_every_precision(size, out, dtype,
     np.testing.assert_allclose(tf.cast(ours, tf.float32), expected, atol=tolerance)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float32", "tf32", "float16"])
+def test_products_of_float32_are_shortened_on_request_only(precision):
+    """Labels and decoding are products in float32 in every precision."""
+    try:
+        device.set_precision(precision)
+        assert tf.config.experimental.tensor_float_32_execution_enabled() == (precision == "tf32")
+    finally:
+        device.set_precision("float32")
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_keeps_variables_and_outputs_in_float32(precision):
     device.set_precision(precision)

@@ -47,6 +47,13 @@ def normalize(crops) -> tf.Tensor:
     return tf.ensure_shape(tf.reshape(rows, shape), crops.shape)
 
 
+def mirror_pixels(images) -> tf.Tensor:
+    """Images or maps (N, H, W, C), turned over from left to right."""
+    # A CPU reverses the middle axis of three much faster than the third of four.
+    rows = tf.reshape(images, (-1, *images.shape[2:]))
+    return tf.reshape(tf.reverse(rows, axis=[1]), tf.shape(images))
+
+
 def draw(seed, people, ranges: Ranges) -> Draws:
     """Random draws for `people` crops: a function of the seed, a pair of integers, alone."""
     seed = tf.cast(tf.stack([tf.cast(s, tf.int64) for s in seed]), tf.int64)
@@ -97,7 +104,7 @@ def _mirror(images, joints, visibility):
     x, other_side = joints[..., 0], mirror(joints.shape[1])
     x = tf.where(x >= 0, images.shape[2] - 1 - x, x)
     joints = tf.gather(tf.stack([x, joints[..., 1]], axis=-1), other_side, axis=1)
-    return tf.reverse(images, axis=[2]), joints, tf.gather(visibility, other_side, axis=1)
+    return mirror_pixels(images), joints, tf.gather(visibility, other_side, axis=1)
 
 
 def _rotate(images, joints, visibility, angle):

@@ -140,8 +140,9 @@ class Config:
     mixed_precision: str = _flag(
         MACHINE,
         "float32",
-        "Arithmetic of the layers; auto: the fastest that this machine has in hardware.",
-        choices=["float32", "bfloat16", "float16", "auto"],
+        "Arithmetic of the layers; auto: the fastest that this machine has in hardware; tf32: float32 with shortened "
+        "products on NVIDIA GPUs from the A100 on.",
+        choices=["float32", "tf32", "bfloat16", "float16", "auto"],
     )
     strategy: str = _flag(
         MACHINE,

@@ -25,8 +25,13 @@ def resolve_precision(name: str) -> str:
 
 
 def set_precision(name: str) -> None:
-    """Set the Keras policy under which the layers that are built next compute; their variables stay float32."""
-    tf.keras.mixed_precision.set_global_policy("float32" if name == "float32" else f"mixed_{name}")
+    """Set the Keras policy under which the layers that are built next compute; their variables stay float32.
+
+    Unless "tf32" is asked for, float32 has all its bits on every device. From the A100 on, TensorFlow's own choice is
+    to round what goes into convolutions and matrix products, those of labels and decoding too, to ten bits.
+    """
+    tf.config.experimental.enable_tensor_float_32_execution(name == "tf32")
+    tf.keras.mixed_precision.set_global_policy("float32" if name in ("float32", "tf32") else f"mixed_{name}")
 
 
 def _check_cluster() -> None:
