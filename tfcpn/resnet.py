@@ -9,6 +9,8 @@ import zlib
 
 import tensorflow as tf
 
+from tfcpn.pointwise_conv import PointwiseConv
+
 # Units of block1..block4; their widths are the same for every depth.
 UNITS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 WIDTHS = (64, 128, 256, 512)
@@ -56,7 +58,8 @@ class ConvLayers:
             before = (kernel - 1) // 2
             x = tf.keras.layers.ZeroPadding2D((before, kernel - 1 - before), name=f"{name}/pad", dtype=dtype)(x)
             padding = "valid"
-        return tf.keras.layers.Conv2D(
+        layer = PointwiseConv if kernel == 1 else tf.keras.layers.Conv2D
+        return layer(
             filters,
             kernel,
             stride,
