@@ -129,6 +129,17 @@ def _rows_of(colour, width) -> tf.Tensor:
     return tf.tile(colour, [width])
 
 
+def _pad_with_mean(pixels, before, after) -> tf.Tensor:
+    """Pixels (h, w, 3) uint8 in a frame of the mean colour. before, after: its widths (2,), x and y."""
+    height, width = tf.unstack(tf.shape(pixels)[:2])
+    mean = tf.cast(tf.round(tf.constant(MEAN_BGR[::-1])), tf.uint8)
+    # Channel by channel: pad the difference from the mean with zeros (modulo 256).
+    flat = tf.reshape(pixels, (height, width * 3)) - _rows_of(mean, width)
+    flat = tf.pad(flat, [[before[1], after[1]], [before[0] * 3, after[0] * 3]])
+    height, width = before[1] + height + after[1], before[0] + width + after[0]
+    return tf.reshape(flat + _rows_of(mean, width), (height, width, 3))
+
+
 def cut_rectangle(window: Window, rectangle, size: tuple[int, int]) -> tf.Tensor:
     """A rectangle that may leave the image, whose outside has the mean colour, resized to (*size, 3) uint8 BGR.
 
@@ -140,15 +151,11 @@ def cut_rectangle(window: Window, rectangle, size: tuple[int, int]) -> tf.Tensor
     start, end = tf.clip_by_value(low, 0, limit), tf.clip_by_value(high, 0, limit)
     extent = tf.maximum(end - start, 0)
     pixels = tf.slice(window.pixels, [start[1], start[0], 0], [extent[1], extent[0], 3])
-    # Padding with the mean, channel by channel: pad the difference from it with zeros (modulo 256).
-    mean = tf.cast(tf.round(tf.constant(MEAN_BGR[::-1])), tf.uint8)
-    flat = tf.reshape(pixels, (extent[1], extent[0] * 3)) - _rows_of(mean, extent[0])
     before = tf.clip_by_value(start - low, 0, high - low - extent)
     after = high - low - extent - before
-    flat = tf.pad(flat, [[before[1], after[1]], [before[0] * 3, after[0] * 3]])
-    width = high[0] - low[0]
-    padded = tf.reshape(flat + _rows_of(mean, width), (high[1] - low[1], width, 3))
-    return to_bgr(resize(padded, size))
+    leaves = tf.reduce_any(extent < high - low)
+    pixels = tf.cond(leaves, lambda: _pad_with_mean(pixels, before, after), lambda: pixels)
+    return to_bgr(resize(pixels, size))
 
 
 def cut_turned(window: Window, region, size: tuple[int, int]) -> tf.Tensor:

@@ -14,33 +14,28 @@ from tfcpn import align
 from tfcpn.align import Alignment
 from tfcpn.augment import TRAINING_MARGIN
 from tfcpn.coco import CocoImage
-from tfcpn.images import Window, cut_rectangle, cut_turned, decode_touched, touched
+from tfcpn.images import cut_rectangle, cut_turned, decode_touched, touched
 from tfcpn.people_order import Source, in_order
-
-
-def cut(window: Window, region, align_mode: str, input_size: tuple[int, int]) -> tf.Tensor:
-    """The crop (H, W, 3) uint8 BGR of one person's region, from the decoded pixels that it touches.
-
-    region: (5,), in the modes "person" and "square" a rectangle of whole pixels.
-    """
-    if align_mode == "blazepose":
-        crop = cut_turned(window, region, input_size)
-    else:
-        crop = cut_rectangle(window, align.region_rectangle(region), input_size)
-    return tf.ensure_shape(crop, (*input_size, 3))
 
 
 def decode_and_cut(image: dict, regions, align_mode: str, input_size: tuple[int, int]) -> tf.Tensor:
     """The crops (P, H, W, 3) uint8 BGR of the regions (P, 5) of one image, of which what they touch is decoded once.
 
-    image: its `encoded` file, its `orientation` and its `image_size` (height, width).
+    image: its `encoded` file, its `orientation` and its `image_size` (height, width). regions: in the modes "person"
+    and "square" rectangles of whole pixels.
     """
     size = image["image_size"]
     window = decode_touched(image["encoded"], image["orientation"], touched(regions, input_size, size), size)
+    turned = align_mode == "blazepose"
+    places = regions if turned else align.region_rectangle(regions)
+
+    def cut(place):
+        crop = cut_turned(window, place, input_size) if turned else cut_rectangle(window, place, input_size)
+        return tf.ensure_shape(crop, (*input_size, 3))
+
     if regions.shape[0] == 1:
-        return cut(window, regions[0], align_mode, input_size)[None]
-    crops = tf.TensorSpec((*input_size, 3), tf.uint8)
-    return tf.map_fn(lambda region: cut(window, region, align_mode, input_size), regions, fn_output_signature=crops)
+        return cut(places[0])[None]
+    return tf.map_fn(cut, places, fn_output_signature=tf.TensorSpec((*input_size, 3), tf.uint8))
 
 
 def crops_and_joints(alignment: Alignment, input_size: tuple[int, int], predict_align_points: bool):
