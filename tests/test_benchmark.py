@@ -3,9 +3,20 @@
 import json
 
 import pytest
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from benchmarking import measure, network
+from benchmarking import measure, network, step_profile
 from tfcpn.cpn import build_cpn
+
+
+def run(part, people, command, tmp_path):
+    """The output of the tool on a small network, and what it wrote."""
+    words = [f"--train_annotations={people.train_annotations}", f"--train_images={people.train}"]
+    words += [f"--train_records={people.records}", f"--val_annotations={people.val_annotations}"]
+    words += [f"--val_images={people.val}", "--input_size=64x64", "--batch_size=4", "--eval_batch_size=4"]
+    words += ["--rounds=1", "--people=80", "--copies=12", f"--json={tmp_path / 'b.json'}"]
+    done = command("tools/benchmark.py", part, *words)
+    return done, json.loads((tmp_path / "b.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -15,22 +26,34 @@ from tfcpn.cpn import build_cpn
         ("eval", ["original's way, without network", "tfcpn, without network", "COCO summary, 10,000 people"]),
         ("records", ["1 worker(s)", "2 worker(s)"]),
         ("step", ["tfcpn float32", "plain Keras float32"]),
-        ("profile", ["Conv2DBackpropFilter"]),
         ("forward", ["tfcpn float32", "tfcpn float32, flip test"]),
     ],
 )
 def test_every_part_is_measured(people, command, tmp_path, part, rows):
-    words = [f"--train_annotations={people.train_annotations}", f"--train_images={people.train}"]
-    words += [f"--train_records={people.records}", f"--val_annotations={people.val_annotations}"]
-    words += [f"--val_images={people.val}", "--input_size=64x64", "--batch_size=4", "--eval_batch_size=4"]
-    words += ["--rounds=1", "--people=80", "--copies=12", f"--json={tmp_path / 'b.json'}"]
-    done = command("tools/benchmark.py", part, *words)
-    written = json.loads((tmp_path / "b.json").read_text())
+    done, written = run(part, people, command, tmp_path)
     assert [row[part if part != "eval" else "evaluation"] for row in written["rows"]][: len(rows)] == rows
     assert written["peak_mb"] > 50 and written["machine"]["cores"] >= 1
     for row in written["rows"]:
         assert all(value > 0 for value in row.values() if isinstance(value, (int, float)))
     assert done.out.startswith(f"| {next(iter(written['rows'][0]))}") and "peak memory" in done.out
+
+
+def test_the_profile_lists_what_a_step_runs(people, command, tmp_path):
+    rows = {row["profile"]: row for row in run("profile", people, command, tmp_path)[1]["rows"]}
+    assert {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter", "ResourceApplyAdam"} <= set(rows)
+    assert sum(float(row["of the sum"].rstrip("%")) for row in rows.values()) == pytest.approx(100, abs=1)
+    assert rows["ResourceApplyAdam"]["calls a step"] == 270  # the variables that are trained
+
+
+def test_a_trace_is_summed_by_operation_without_what_calls_them(tmp_path):
+    space = xplane_pb2.XSpace()
+    line = space.planes.add().lines.add()
+    names = ["cpn/a/Conv2D:_MklNativeConv2D", "b:Conv2D", "c:Relu", "ExecutorState::Process", " __inference_f_1"]
+    for number, name in enumerate([*names, "d:StatefulPartitionedCall", "EagerExecute", "step: 3"]):
+        space.planes[0].event_metadata[number].name = name
+        line.events.add(metadata_id=number, duration_ps=(number + 1) * 10**9)
+    (tmp_path / "host.xplane.pb").write_bytes(space.SerializeToString())
+    assert step_profile.operation_times(tmp_path) == {"Conv2D": (pytest.approx(0.003), 2), "Relu": (0.003, 1)}
 
 
 def test_an_unknown_part_is_told_in_one_line(command):
