@@ -1,18 +1,75 @@
-from tfcpn.skeleton import JOINTS, LEFT_RIGHT_PAIRS, LIMBS, NUM_JOINTS, mirror
+import json
 
-MIRROR = mirror(NUM_JOINTS)
+import numpy as np
+import pytest
+from pycocotools.cocoeval import Params
+
+from tfcpn.base.errors import InputError
+from tfcpn.data.coco import categories
+from tfcpn.skeleton import COCO, by_names, from_category, from_dict, to_dict
+
+BEETLE = by_names("beetle", ("jaw", "left_wing", "right_wing", "tail"), [(0, 3), (1, 2)])
 
 
 def test_pairs_are_those_of_coco():
-    assert LEFT_RIGHT_PAIRS == ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))
+    assert COCO.pairs == ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))
 
 
 def test_mirroring_twice_changes_nothing():
-    assert [MIRROR[MIRROR[j]] for j in range(NUM_JOINTS)] == list(range(NUM_JOINTS))
-    assert MIRROR[0] == 0 and JOINTS[MIRROR[JOINTS.index("left_knee")]] == "right_knee"
+    mirror = COCO.mirror
+    assert [mirror[mirror[j]] for j in range(17)] == list(range(17))
+    assert mirror[0] == 0 and COCO.joints[mirror[COCO.joints.index("left_knee")]] == "right_knee"
 
 
 def test_limbs_reach_every_joint_and_their_mirror_is_a_limb():
-    assert {j for limb in LIMBS for j in limb} == set(range(NUM_JOINTS))
-    limbs = {frozenset(limb) for limb in LIMBS}
-    assert {frozenset(MIRROR[j] for j in limb) for limb in limbs} == limbs
+    assert {j for limb in COCO.limbs for j in limb} == set(range(17))
+    limbs = {frozenset(limb) for limb in COCO.limbs}
+    assert {frozenset(COCO.mirror[j] for j in limb) for limb in limbs} == limbs
+
+
+def test_cocos_tolerances_are_pycocotools_own_to_the_last_bit():
+    np.testing.assert_array_equal(COCO.sigmas, Params("keypoints").kpt_oks_sigmas)
+
+
+def test_roles_are_told_by_names_and_may_be_missing():
+    assert (COCO.hips, COCO.shoulders, COCO.nose, COCO.head) == ((11, 12), (5, 6), (0,), ())
+    assert (BEETLE.hips, BEETLE.shoulders, BEETLE.nose, BEETLE.pairs) == ((), (), (), ((1, 2),))
+
+
+def test_alignment_points_come_last_and_nobody_annotates_them():
+    more = COCO.with_align_points()
+    assert (more.count, more.annotated, COCO.annotated) == (19, 17, 17)
+    assert more.mirror == [*COCO.mirror, 17, 18] and more.limbs[-1] == (17, 18)
+
+
+@pytest.mark.parametrize("skeleton", [COCO, BEETLE, COCO.with_align_points()])
+def test_a_skeleton_comes_back_from_json(skeleton):
+    assert from_dict(json.loads(json.dumps(to_dict(skeleton)))) == skeleton
+
+
+@pytest.mark.parametrize("skeleton", [COCO, BEETLE])
+def test_a_skeleton_comes_back_from_an_annotation_files_category(skeleton):
+    (category,) = categories(skeleton)
+    again = from_category({**category, "name": skeleton.name})
+    assert again == skeleton
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"keypoints": "nose"}, "keypoints is no list of names"),
+        ({"keypoints": []}, "keypoints is no list of names"),
+        ({"keypoints": ["a", "a"]}, "names a joint twice"),
+        ({"keypoints": ["a", "b"], "skeleton": [[1, 3]]}, "skeleton is no list of pairs of joints 1 to 2"),
+        ({"keypoints": ["a", "b"], "skeleton": 5}, "skeleton is no list"),
+    ],
+)
+def test_a_category_that_tells_no_skeleton_says_why(change, message):
+    with pytest.raises(ValueError, match=message):
+        from_category({"id": 1, "name": "x", **change})
+
+
+def test_a_joint_that_there_is_not_is_named_with_its_flag():
+    assert COCO.numbers(("nose", "left_hip"), "require") == (0, 11)
+    with pytest.raises(InputError, match="--require=tail: there is no joint 'tail'; there are nose, "):
+        COCO.numbers(("tail",), "require")

@@ -5,42 +5,48 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from tfcpn import coco, command_line, config, device, run_config
-from tfcpn.checkpoint import Snapshots
-from tfcpn.cpn import build_cpn
-from tfcpn.evaluation import Evaluation, make_codec
-from tfcpn.predict import Predictor
+from tfcpn.settings.command import Command, Options
+
+COMMAND = Command("python -m tfcpn.eval", "Evaluate snapshots of a run: COCO's AP and a results file.", shared=True)
 
 
-def main() -> None:
-    cfg = run_config.for_evaluation(config.from_flags(), config.given_flags())
-    snapshots = Snapshots(cfg.model_dir)
-    epochs = snapshots.parse(cfg.epoch)
-    cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
+def main(options: Options) -> None:
+    # Here, so that --help and a mistake in the flags do not wait for TensorFlow.
+    from tfcpn.base import device
+    from tfcpn.evaluation.evaluation import Evaluation
+    from tfcpn.evaluation.predictor import Predictor
+    from tfcpn.parts import make_parts
+    from tfcpn.report.table import inherited, table
+    from tfcpn.run import config_file
+    from tfcpn.run.snapshots import Snapshots
+
+    run = config_file.for_evaluation(options.config, options.given)
+    usual = config_file.load(run.config.model_dir).config
+    snapshots = Snapshots(run.config.model_dir)
+    epochs = snapshots.parse(run.config.epoch)
+    cfg = dataclasses.replace(run.config, mixed_precision=device.resolve_precision(run.config.mixed_precision))
     device.set_up(cfg.deterministic)
     strategy = device.make_strategy(cfg.strategy)
-    usual = run_config.load(cfg.model_dir).val_annotations
-    dataset = "" if cfg.val_annotations == usual else Path(cfg.val_annotations).stem
-    evaluation = Evaluation(cfg, strategy, dataset)
+    parts = make_parts(cfg, run.skeleton)
+    evaluation = Evaluation(cfg, parts, run.skeleton, strategy, usual)
     device.set_precision(cfg.mixed_precision)
     with strategy.scope():
-        model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
-    predictor = Predictor(model, make_codec(cfg), cfg.flip_test, strategy)
+        model = parts.network.build()
+    variables = parts.network.variables(model)
+    predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy)
     rows = []
     for epoch in epochs:
-        snapshots.restore(epoch, model)
+        snapshots.restore(epoch, variables)
         rows.append((str(epoch), evaluation.evaluate(predictor, epoch)))
     if not device.is_chief(strategy):
         return
     print(evaluation.describe())
-    print(coco.table(rows))
+    print(inherited(cfg, options.given), end="")
+    print(
+        table(rows) if evaluation.people.labelled else f"{cfg.val_annotations}: nobody is labelled, so there is no AP"
+    )
     print(f"written: {Path(cfg.model_dir) / 'eval'}/epoch_*/results.json and metrics.json")
 
 
 if __name__ == "__main__":
-    command_line.run(
-        main,
-        "python -m tfcpn.eval",
-        "Evaluate snapshots of a run: COCO's AP and a results file.",
-        config.GROUPS,
-    )
+    COMMAND.run(main)

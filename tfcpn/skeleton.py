@@ -1,65 +1,97 @@
-"""The 17 joints of COCO: names, left/right pairs, limbs; two alignment points that may be predicted as joints too.
+"""A set of joints as a value: names, left/right pairs, limbs, and which joints stand for hips, shoulders and head.
 
-The only file that knows how many there are.
+A Skeleton is passed to whatever needs it. It comes with the data: from the category of an annotation file, or from
+the index of records, and a run keeps it in its config.json.
 """
 
 from __future__ import annotations
 
-from tfcpn.errors import InputError
+import dataclasses
+from dataclasses import dataclass
 
-JOINTS = (
-    "nose",
-    "left_eye",
-    "right_eye",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
-)
-NUM_JOINTS = len(JOINTS)
-# The mid-hip, and the point above it on the circle around the body: joints 18 and 19 where they are predicted.
+from tfcpn.base.errors import InputError
+
+# The mid-hip, and the point above it on the circle around the body: two more joints where they are predicted.
 ALIGN_POINTS = ("mid_hip", "body_circle")
 
 
-def num_joints(predict_align_points: bool) -> int:
-    """Joints that a network predicts."""
-    return NUM_JOINTS + (len(ALIGN_POINTS) if predict_align_points else 0)
+@dataclass(frozen=True)
+class Skeleton:
+    """The joints of a person, K of them.
+
+    pairs: (left, right) joints that trade places in a mirror image. limbs: pairs of joints to draw a line between.
+    sigmas: (K,) the tolerance of each joint in COCO's object keypoint similarity; None where nobody measured it.
+    hips, shoulders: two joints each, or none. nose, head: one joint, or none. Joints are told by their number.
+    align_points: whether the last two joints are the alignment points, which nobody annotates.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...] = ()
+    limbs: tuple[tuple[int, int], ...] = ()
+    sigmas: tuple[float, ...] | None = None
+    hips: tuple[int, ...] = ()
+    shoulders: tuple[int, ...] = ()
+    nose: tuple[int, ...] = ()
+    head: tuple[int, ...] = ()
+    align_points: bool = False
+
+    @property
+    def count(self) -> int:
+        return len(self.joints)
+
+    @property
+    def annotated(self) -> int:
+        """How many of the joints an annotation has: all but the alignment points, which are the last ones."""
+        return self.count - len(ALIGN_POINTS) * self.align_points
+
+    @property
+    def mirror(self) -> list[int]:
+        """The joint that each joint becomes in a mirror image: left and right trade places."""
+        other = {a: b for left, right in self.pairs for a, b in ((left, right), (right, left))}
+        return [other.get(joint, joint) for joint in range(self.count)]
+
+    def with_align_points(self) -> Skeleton:
+        """The same joints and the two alignment points behind them, with the body's radius as a limb."""
+        first = self.count
+        limbs = (*self.limbs, (first, first + 1))
+        return dataclasses.replace(self, joints=self.joints + ALIGN_POINTS, limbs=limbs, align_points=True)
+
+    def numbers(self, names: tuple[str, ...], flag: str) -> tuple[int, ...]:
+        """The numbers of these joints. Raises InputError, naming the flag, for one that there is not."""
+        for name in names:
+            if name not in self.joints:
+                raise InputError(
+                    f"--{flag}={','.join(names)}: there is no joint {name!r}; there are {', '.join(self.joints)}"
+                )
+        return tuple(self.joints.index(name) for name in names)
 
 
-LEFT_RIGHT_PAIRS = tuple(
-    (left, JOINTS.index(name.replace("left_", "right_")))
-    for left, name in enumerate(JOINTS)
-    if name.startswith("left_")
-)
+def by_names(name: str, joints: tuple[str, ...], limbs=(), sigmas=None) -> Skeleton:
+    """The skeleton whose pairs and roles are told by the joints' names: left_hip and right_hip, nose, head_top."""
+    joints = tuple(joints)
 
-_OTHER_SIDE = {a: b for left, right in LEFT_RIGHT_PAIRS for a, b in ((left, right), (right, left))}
+    def named(*wanted: str) -> tuple[int, ...]:
+        found = tuple(joints.index(w) for w in wanted if w in joints)
+        return found if len(found) == len(wanted) else ()
+
+    sides = [(j, j.replace("left", "right", 1)) for j in joints if j.startswith("left")]
+    return Skeleton(
+        name,
+        joints,
+        pairs=tuple((joints.index(a), joints.index(b)) for a, b in sides if b in joints),
+        limbs=tuple((int(a), int(b)) for a, b in limbs),
+        sigmas=sigmas,
+        hips=named("left_hip", "right_hip"),
+        shoulders=named("left_shoulder", "right_shoulder"),
+        nose=named("nose"),
+        head=named("head_top") or named("head"),
+    )
 
 
-def parse_joints(text: str, flag: str) -> tuple[str, ...]:
-    """Names of joints, separated by commas; "" names none. Raises InputError for one that there is not."""
-    names = tuple(word.strip() for word in text.split(",") if word.strip())
-    for name in names:
-        if name not in JOINTS:
-            raise InputError(f"--{flag}={text}: there is no joint {name!r}; there are {', '.join(JOINTS)}")
-    return names
-
-
-def mirror(count: int) -> list[int]:
-    """The joint that each of the first `count` becomes in a mirror image: left and right trade places."""
-    return [_OTHER_SIDE.get(joint, joint) for joint in range(count)]
-
-
-_LIMB_NAMES = (
+_SIDES = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+_COCO_JOINTS = ("nose", *(f"{side}_{part}" for part in _SIDES for side in ("left", "right")))
+_COCO_LIMBS = (
     ("nose", "left_eye"),
     ("nose", "right_eye"),
     ("left_eye", "left_ear"),
@@ -77,4 +109,49 @@ _LIMB_NAMES = (
     ("right_hip", "right_knee"),
     ("right_knee", "right_ankle"),
 )
-LIMBS = tuple((JOINTS.index(a), JOINTS.index(b)) for a, b in _LIMB_NAMES)
+# COCO's published tolerances, from nose to ankle, the same left and right.
+_COCO_SIGMAS = (0.25, 0.35, 0.79, 0.72, 0.62, 1.07, 0.87, 0.89)
+COCO = by_names(
+    "coco",
+    _COCO_JOINTS,
+    tuple((_COCO_JOINTS.index(a), _COCO_JOINTS.index(b)) for a, b in _COCO_LIMBS),
+    (0.26 / 10, *(sigma / 10 for sigma in _COCO_SIGMAS for _ in range(2))),
+)
+
+
+def from_category(category: dict) -> Skeleton:
+    """The skeleton of a category of an annotation file: COCO's own, or by the names of its keypoints.
+
+    category: an object with `keypoints`, names of joints, and perhaps `skeleton`, pairs of joints counted from 1.
+    Raises ValueError that says what is wrong with it.
+    """
+    joints = category.get("keypoints")
+    if not isinstance(joints, list) or not joints or not all(isinstance(j, str) and j for j in joints):
+        raise ValueError("keypoints is no list of names")
+    if len(set(joints)) < len(joints):
+        raise ValueError("keypoints names a joint twice")
+    if tuple(joints) == COCO.joints:
+        return COCO
+    limbs = category.get("skeleton", [])
+    numbers = range(1, len(joints) + 1)
+    if not isinstance(limbs, list) or not all(
+        isinstance(limb, list) and len(limb) == 2 and all(type(j) is int and j in numbers for j in limb)
+        for limb in limbs
+    ):
+        raise ValueError(f"skeleton is no list of pairs of joints 1 to {len(joints)}")
+    name = category.get("name", "person")
+    return by_names(str(name), tuple(joints), [(a - 1, b - 1) for a, b in limbs])
+
+
+def to_dict(skeleton: Skeleton) -> dict:
+    """What JSON files keep of a skeleton; `from_dict` reads it."""
+    return dataclasses.asdict(skeleton)
+
+
+def from_dict(values: dict) -> Skeleton:
+    """The inverse of `to_dict`, after JSON made lists of its tuples. Raises TypeError for other fields."""
+
+    def frozen(value):
+        return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
+
+    return Skeleton(**{name: frozen(value) for name, value in values.items()})

@@ -7,42 +7,46 @@ import os
 import platform
 from pathlib import Path
 
-from absl import flags
+from tfcpn.base.errors import InputError
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import path, whole
 
-from benchmarking import data, network, step_profile
-from benchmarking.measure import peak_memory_mb, table
-from tfcpn import command_line, config, device
-from tfcpn.errors import InputError
-
-import tensorflow as tf  # isort: skip  (after tfcpn, which quietens its start)
-
-FLAGS = flags.FLAGS
 PARTS = ("input", "step", "profile", "forward", "eval", "records")
-flags.DEFINE_string("train_annotations", "data/demo/annotations/person_keypoints_train.json", "COCO annotations.")
-flags.DEFINE_string("train_images", "data/demo/train", "Their images, for input and records.")
-flags.DEFINE_integer("rounds", 5, "Times that each thing is measured, in turn.", lower_bound=1)
-flags.DEFINE_integer("people", 2000, "input, eval: people that ours is measured on.", lower_bound=80)
-flags.DEFINE_integer("copies", 2, "records: times that each image is packed.", lower_bound=1)
-flags.DEFINE_string("json", "", "File for the same numbers as JSON.")
-GROUPS = {"What": ["train_annotations", "train_images", "rounds", "people", "copies", "json"], **config.GROUPS}
+COMMAND = Command(
+    "python tools/benchmark.py",
+    __doc__,
+    {
+        "What": [
+            path("train_annotations", "data/demo/annotations/person_keypoints_train.json", "COCO annotations."),
+            path("train_images", "data/demo/train", "Their images, for input and records."),
+            whole("rounds", 5, "Times that each thing is measured, in turn.", least=1),
+            whole("people", 2000, "input, eval: people that ours is measured on.", least=80),
+            whole("copies", 2, "records: times that each image is packed.", least=1),
+            path("json", "", "File for the same numbers as JSON."),
+        ]
+    },
+    shared=True,
+    choices=PARTS,
+)
 
 
-def measure(part: str) -> list[dict]:
-    cfg = config.from_flags()
+def measure(part: str, options: Options) -> list[dict]:
+    from benchmarking import data, network, step_profile
+
+    cfg, own = options.config, options.own
     if part == "step":
-        return network.benchmark_step(cfg, FLAGS.rounds)
+        return network.benchmark_step(cfg, own.rounds)
     if part == "profile":
-        return step_profile.benchmark_profile(cfg, FLAGS.rounds)
+        return step_profile.benchmark_profile(cfg, own.rounds)
     if part == "forward":
-        return network.benchmark_forward(cfg, FLAGS.rounds)
+        return network.benchmark_forward(cfg, own.rounds)
     if part == "eval":
-        return data.benchmark_eval(
-            cfg, data.read_people(cfg.val_annotations, cfg.val_images), FLAGS.rounds, FLAGS.people
-        )
-    people = data.read_people(FLAGS.train_annotations, FLAGS.train_images)
+        people = data.read_people(cfg.val_annotations, cfg.val_images)
+        return data.benchmark_eval(cfg, people, own.rounds, own.people)
+    people = data.read_people(own.train_annotations, own.train_images)
     if part == "input":
-        return data.benchmark_input(cfg, people, FLAGS.rounds, FLAGS.people)
-    return data.benchmark_records(people, FLAGS.train_images, FLAGS.copies)
+        return data.benchmark_input(cfg, people, own.rounds, own.people)
+    return data.benchmark_records(people, own.train_images, own.copies)
 
 
 def _processor() -> str:
@@ -52,22 +56,27 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def main(part: str) -> None:
+def main(options: Options) -> None:
+    import tensorflow as tf
+
+    from benchmarking.measure import peak_memory_mb, table
+    from tfcpn.base import device
+
+    (part,) = options.words
     device.set_up(deterministic=False)
-    rows = measure(part)
+    rows = measure(part, options)
     gpus = [g.name for g in tf.config.list_physical_devices("GPU")]
     machine = {"cpu": _processor(), "cores": os.cpu_count(), "gpus": gpus, "tensorflow": tf.__version__}
     memory = round(peak_memory_mb())
     print(table(rows))
     print(f"{machine['cpu']}, {machine['cores']} cores, GPUs: {gpus or 'none'}; peak memory {memory} MB")
-    if FLAGS.json:
+    if options.own.json:
         try:
-            Path(FLAGS.json).write_text(
-                json.dumps({"part": part, "rows": rows, "machine": machine, "peak_mb": memory})
-            )
+            values = {"part": part, "rows": rows, "machine": machine, "peak_mb": memory}
+            Path(options.own.json).write_text(json.dumps(values))
         except OSError as error:
-            raise InputError(f"--json={FLAGS.json}: cannot be written ({error.strerror})") from error
+            raise InputError(f"--json={options.own.json}: cannot be written ({error.strerror})") from error
 
 
 if __name__ == "__main__":
-    command_line.run(main, "python tools/benchmark.py", __doc__, GROUPS, choices=PARTS)
+    COMMAND.run(main)

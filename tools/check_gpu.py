@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import tfcpn  # noqa: F401  (quietens TensorFlow's start)
 
@@ -17,10 +18,11 @@ def main() -> None:
         capability = ".".join(map(str, details.get("compute_capability", ())))
         print(f"{gpu.name}: {details.get('device_name', 'GPU')}, compute capability {capability}")
     if not gpus and os.environ.get("REQUIRE_GPU", "1") != "0":
-        sys.exit(
-            "error: TensorFlow sees no GPU: give `docker run --gpus all` (with NVIDIA's container toolkit installed) "
-            "and look at nvidia-smi; -e REQUIRE_GPU=0 runs on the CPU"
-        )
+        if Path("/.dockerenv").exists():
+            remedy = "give `docker run --gpus all` (with NVIDIA's container toolkit installed); -e REQUIRE_GPU=0"
+        else:
+            remedy = 'install CUDA\'s libraries with pip install "tensorflow[and-cuda]>=2.15,<2.16"; REQUIRE_GPU=0'
+        sys.exit(f"error: TensorFlow sees no GPU: look at nvidia-smi, and {remedy} runs on the CPU")
     if not gpus:
         print("no GPU: running on the CPU")
 

@@ -5,71 +5,97 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from absl import flags
+from tfcpn.base.errors import InputError
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import path, switch
 
-from tfcpn import command_line, config, run_config, tf1_checkpoint
-from tfcpn.checkpoint import Snapshots, exists
-from tfcpn.cpn import build_cpn
-from tfcpn.errors import InputError
-
-FLAGS = flags.FLAGS
-flags.DEFINE_string(
-    "tf1_checkpoint", None, "The checkpoint, as given to TensorFlow 1's Saver: .../snapshot_350.ckpt."
+COMMAND = Command(
+    "python tools/convert_checkpoint.py",
+    __doc__,
+    {
+        "Conversion": [
+            path(
+                "tf1_checkpoint",
+                None,
+                "The checkpoint, as given to TensorFlow 1's Saver: .../snapshot_350.ckpt.",
+                required=True,
+            ),
+            switch("to_tf1", False, "Write the checkpoint from the run's snapshot."),
+            switch("overwrite", False, "Replace a snapshot, or a checkpoint, that is already there."),
+            "model_dir",
+            "epoch",
+        ]
+    },
+    shared=True,
 )
-flags.DEFINE_bool("to_tf1", False, "Write the checkpoint from the run's snapshot.")
-GROUPS = {
-    "Conversion": ["tf1_checkpoint", "to_tf1", "model_dir", "epoch"],
-    **config.GROUPS,
-}
 
 
-def _from_tf1(path: str, epoch: int) -> None:
-    if not exists(path):
-        raise InputError(f"--tf1_checkpoint={path} not found")
-    reader = tf1_checkpoint.open_checkpoint(path)
-    cfg, given = config.from_flags(), config.given_flags()
+def _from_tf1(checkpoint: str, epoch: int, options: Options) -> None:
+    from tfcpn.networks import tf1_weights
+    from tfcpn.networks.cpn import build_cpn
+    from tfcpn.networks.variables import variables_by_name
+    from tfcpn.run import config_file
+    from tfcpn.run.snapshots import Snapshots
+    from tfcpn.skeleton import COCO
+
+    if not tf1_weights.exists(checkpoint):
+        raise InputError(f"--tf1_checkpoint={checkpoint} not found")
+    reader = tf1_weights.open_checkpoint(checkpoint)
+    cfg, given = options.config, options.given
     # The file tells the backbone; the input size is not in it, since the network is fully convolutional.
-    backbone = tf1_checkpoint.backbone_of(reader, path)
+    backbone = tf1_weights.backbone_of(reader, checkpoint)
     if "backbone" in given and cfg.backbone != backbone:
-        raise InputError(f"{path} holds a {backbone}, but --backbone={cfg.backbone}")
-    cfg = dataclasses.replace(cfg, backbone=backbone, init_weights=path, model_dir=FLAGS.model_dir)
-    if (Path(cfg.model_dir) / run_config.FILE).exists():
-        changed = run_config.differences(cfg, run_config.load(cfg.model_dir), ["backbone", *given])
+        raise InputError(f"{checkpoint} holds a {backbone}, but --backbone={cfg.backbone}")
+    cfg = dataclasses.replace(cfg, backbone=backbone, init_weights=checkpoint)
+    snapshots = Snapshots(cfg.model_dir)
+    if epoch in snapshots.epochs() and not options.own.overwrite:
+        raise InputError(f"{snapshots.path(epoch)} is already there: give another --epoch, or --overwrite")
+    new = not (Path(cfg.model_dir) / config_file.FILE).exists()
+    if not new:
+        changed = config_file.differences(cfg, config_file.load(cfg.model_dir).config, ["backbone", *given])
         if changed:
             raise InputError(f"{cfg.model_dir} holds a run with other settings ({'; '.join(changed)})")
-    model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
-    problems = tf1_checkpoint.compare(model, reader)
+    model = build_cpn(cfg.input_size, cfg.backbone, COCO.count)
+    problems = tf1_weights.compare(model, reader)
     if problems:
         print("\n".join(problems))
-        raise InputError(f"{path}: does not fit the network, {len(problems)} variables are listed above")
-    tf1_checkpoint.read(model, reader)
-    Snapshots(cfg.model_dir).save(epoch, model)
-    if not (Path(cfg.model_dir) / run_config.FILE).exists():
-        run_config.save(cfg)
+        raise InputError(f"{checkpoint}: does not fit the network, {len(problems)} variables are listed above")
+    tf1_weights.read(model, reader)
+    snapshots.save(epoch, variables_by_name(model))
+    if new:
+        config_file.save(config_file.Run(cfg))
     print(
-        f"{Snapshots(cfg.model_dir).path(epoch)}: all {len(model.weights)} variables of {path} ({backbone}); "
+        f"{snapshots.path(epoch)}: all {len(model.weights)} variables of {checkpoint} ({backbone}); "
         f"python -m tfcpn.eval --model_dir={cfg.model_dir} --epoch={epoch} evaluates it"
     )
 
 
-def _to_tf1(path: str, epoch: int) -> None:
-    cfg = run_config.load(FLAGS.model_dir)
-    snapshots = Snapshots(FLAGS.model_dir)
+def _to_tf1(checkpoint: str, epoch: int, options: Options) -> None:
+    from tfcpn.networks import tf1_weights
+    from tfcpn.parts import make_parts
+    from tfcpn.run import config_file
+    from tfcpn.run.snapshots import Snapshots
+
+    run = config_file.load(options.config.model_dir)
+    snapshots = Snapshots(run.config.model_dir)
     snapshots.parse(str(epoch))
-    model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
-    snapshots.restore(epoch, model)
-    tf1_checkpoint.write(model, path)
-    print(f"{path}: all {len(model.weights)} variables of {snapshots.path(epoch)}")
+    if tf1_weights.exists(checkpoint) and not options.own.overwrite:
+        raise InputError(f"{checkpoint} is already there: give another --tf1_checkpoint, or --overwrite")
+    network = make_parts(run.config, run.skeleton).network
+    model = network.build()
+    snapshots.restore(epoch, network.variables(model))
+    tf1_weights.write(model, checkpoint)
+    print(f"{checkpoint}: all {len(model.weights)} variables of {snapshots.path(epoch)}")
 
 
-def main() -> None:
-    for name in ("tf1_checkpoint", "model_dir"):
-        if not FLAGS[name].value:
-            raise InputError(f"--{name} is missing; see python tools/convert_checkpoint.py --help")
-    if not FLAGS.epoch.isdigit():
-        raise InputError(f"--epoch={FLAGS.epoch}: want the number of the snapshot, such as 350")
-    (_to_tf1 if FLAGS.to_tf1 else _from_tf1)(FLAGS.tf1_checkpoint, int(FLAGS.epoch))
+def main(options: Options) -> None:
+    if "model_dir" not in options.given:
+        raise InputError(f"--model_dir is missing; see {COMMAND.program} --help")
+    if not options.config.epoch.isdigit():
+        raise InputError(f"--epoch={options.config.epoch}: want the number of the snapshot, such as 350")
+    convert = _to_tf1 if options.own.to_tf1 else _from_tf1
+    convert(options.own.tf1_checkpoint, int(options.config.epoch), options)
 
 
 if __name__ == "__main__":
-    command_line.run(main, "python tools/convert_checkpoint.py", __doc__, GROUPS)
+    COMMAND.run(main)

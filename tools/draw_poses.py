@@ -2,57 +2,61 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from tfcpn.base.errors import InputError
+from tfcpn.data.coco import read_annotations
+from tfcpn.data.json_input import are_numbers, read_json
+from tfcpn.report.pictures import check_name, draw_annotated, draw_results, read_image, sheet, write_picture
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import number, path, whole
 
-import cv2
-from absl import flags
+COMMAND = Command(
+    "python tools/draw_poses.py",
+    __doc__,
+    {
+        "What": [
+            path("annotations", None, "COCO person_keypoints JSON file.", required=True),
+            path("images", None, "Folder of its images.", required=True),
+            path("results", "", "Results file of tfcpn.eval; empty: draw the annotations."),
+        ],
+        "Picture": [
+            path("output", "poses.png", "Picture to write, .png or .jpg."),
+            whole("count", 12, "Images on the sheet: the first that have people.", least=1),
+            whole("columns", 4, "Images in a row.", least=1),
+            number("least_score", 0.0, "Leave out results with a lower score."),
+        ],
+    },
+)
 
-from tfcpn import command_line
-from tfcpn.coco import read_annotations
-from tfcpn.errors import InputError
-from tfcpn.files import write_atomically
-from tfcpn.visualize import draw_annotated, draw_results, read_image, sheet
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("annotations", None, "COCO person_keypoints JSON file.")
-flags.DEFINE_string("images", None, "Folder of its images.")
-flags.DEFINE_string("results", "", "Results file of tfcpn.eval; empty: draw the annotations.")
-flags.DEFINE_string("output", "poses.png", "Picture to write.")
-flags.DEFINE_integer("count", 12, "Images on the sheet: the first that have people.", lower_bound=1)
-flags.DEFINE_integer("columns", 4, "Images in a row.", lower_bound=1)
-flags.DEFINE_float("least_score", 0.0, "Leave out results with a lower score.")
-GROUPS = {"What": ["annotations", "images", "results"], "Picture": ["output", "count", "columns", "least_score"]}
+def _read_results(file: str, joints: int) -> list[dict]:
+    """Raises InputError for a file that tfcpn.eval did not write of such people."""
+    results = read_json(file)
+    for place, entry in enumerate(results if isinstance(results, list) else [None]):
+        if not isinstance(entry, dict) or not {"image_id", "score", "keypoints"} <= set(entry):
+            raise InputError(f"{file}: entry number {place} lacks image_id, score or keypoints; not a results file")
+        if not are_numbers(entry["keypoints"], 3 * joints) or not are_numbers([entry["score"]]):
+            raise InputError(f"{file}: entry number {place}: want {joints} joints x 3 numbers, and a score")
+    return results
 
 
-def main() -> None:
-    if Path(FLAGS.output).suffix not in (".png", ".jpg"):
-        raise InputError(f"--output={FLAGS.output}: want a name that ends in .png or .jpg")
-    for name in ("annotations", "images"):
-        if not FLAGS[name].value:
-            raise InputError(f"--{name} is missing; see python tools/draw_poses.py --help")
-    images, people = read_annotations(FLAGS.annotations)
-    chosen = list(dict.fromkeys(p.image_id for p in people if p.trainable))[: FLAGS.count]
-    try:
-        results = json.loads(Path(FLAGS.results).read_text()) if FLAGS.results else None
-        if results and not all({"image_id", "score", "keypoints"} <= set(r) for r in results):
-            raise ValueError("an entry lacks image_id, score or keypoints")
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{FLAGS.results}: not a results file ({error})") from error
+def main(options: Options) -> None:
+    own = options.own
+    check_name(own.output)
+    images, people, skeleton, _ = read_annotations(own.annotations)
+    chosen = list(dict.fromkeys(p.image_id for p in people if p.trainable))[: own.count]
+    results = _read_results(own.results, skeleton.count) if own.results else None
     cells = []
     for image_id in chosen:
-        pixels = read_image(FLAGS.images, images[image_id])
+        pixels = read_image(own.images, images[image_id])
         if results is None:
-            draw_annotated(pixels, [p for p in people if p.image_id == image_id])
+            draw_annotated(pixels, [p for p in people if p.image_id == image_id], skeleton)
         else:
-            draw_results(
-                pixels, [r for r in results if r["image_id"] == image_id and r["score"] >= FLAGS.least_score]
-            )
+            here = [r for r in results if r["image_id"] == image_id and r["score"] >= own.least_score]
+            draw_results(pixels, here, skeleton)
         cells.append(pixels)
-    _, encoded = cv2.imencode(Path(FLAGS.output).suffix, sheet(cells, FLAGS.columns, (300, 340)))
-    write_atomically(Path(FLAGS.output), encoded.tobytes())
-    print(f"written: {FLAGS.output}, {len(cells)} images")
+    write_picture(own.output, sheet(cells, own.columns, (300, 340)))
+    print(f"written: {own.output}, {len(cells)} images")
 
 
 if __name__ == "__main__":
-    command_line.run(main, "python tools/draw_poses.py", __doc__, GROUPS)
+    COMMAND.run(main)

@@ -6,15 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-from absl import flags
+from tfcpn.base.errors import InputError
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import choice, text
 
-from tfcpn import command_line
-from tfcpn.errors import InputError
-
-FLAGS = flags.FLAGS
-flags.DEFINE_enum("group", "all", ["all", "scale", "align"], "Question 1 (scale 1.0), the alignments, or both.")
-flags.DEFINE_string("only", "", "Name of one experiment.")
-GROUPS = {"What": ["group", "only"]}
+COMMAND = Command(
+    "python tools/experiments.py",
+    __doc__,
+    {
+        "What": [
+            choice("group", "all", ("all", "scale", "align"), "Question 1 (scale 1.0), the alignments, or both."),
+            text("only", "", "Name of one experiment."),
+        ]
+    },
+)
 
 SCALE1 = ["--heatmap_scale=1"]
 GAIN = [f"--output_gain={1 / 255:.8f}"]
@@ -91,11 +96,12 @@ def run(group: str, name: str, words: list[str]) -> None:
     finished.write_text(made_by)
 
 
-def main() -> None:
-    groups = ["scale", "align"] if FLAGS.group == "all" else [FLAGS.group]
-    chosen = {(g, n): words for g in groups for n, words in experiments(g).items() if FLAGS.only in ("", n)}
+def main(options: Options) -> None:
+    own = options.own
+    groups = ["scale", "align"] if own.group == "all" else [own.group]
+    chosen = {(g, n): words for g in groups for n, words in experiments(g).items() if own.only in ("", n)}
     if not chosen:
-        raise InputError(f"--only={FLAGS.only}: there is no such experiment in {', '.join(groups)}")
+        raise InputError(f"--only={own.only}: there is no such experiment in {', '.join(groups)}")
     for group in {g: None for g, _ in chosen}:
         make_people(group)
     for (group, name), words in chosen.items():
@@ -105,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, "python tools/experiments.py", __doc__, GROUPS)
+    COMMAND.run(main)

@@ -6,35 +6,46 @@ import json
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
-from tfcpn import align, command_line
-from tfcpn.coco import Person, read_annotations, without_joints
-from tfcpn.errors import InputError
-from tfcpn.files import write_atomically
-from tfcpn.filters import Filter, keep
-from tfcpn.skeleton import JOINTS, parse_joints
+from tfcpn.base.errors import InputError
+from tfcpn.base.files import write_atomically
+from tfcpn.data.coco import Person, read_annotations, without_joints
+from tfcpn.data.filters import Filter, keep
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import number, path, whole, words
+from tfcpn.skeleton import Skeleton
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("annotations", None, "COCO person_keypoints JSON file.")
-flags.DEFINE_string("output", None, "File to write.")
-flags.DEFINE_integer("min_joints", 1, "Least number of labelled joints.", lower_bound=1)
-flags.DEFINE_string("require", "", "Joints that must be labelled, such as nose,left_hip,right_hip.")
-flags.DEFINE_integer("max_people", 0, "Most labelled people in an image; 0: any number.", lower_bound=0)
-flags.DEFINE_float("min_area", 0.0, "Least area in square pixels; COCO's medium starts at 1024.", lower_bound=0)
-GROUPS = {"Files": ["annotations", "output"], "Who stays": ["min_joints", "require", "max_people", "min_area"]}
-
+REQUIRE = "Joints that must be labelled, such as nose,left_hip,right_hip."
+COMMAND = Command(
+    "python tools/filter_coco.py",
+    __doc__,
+    {
+        "Files": [
+            path("annotations", None, "COCO person_keypoints JSON file.", required=True),
+            path("output", None, "File to write.", required=True),
+        ],
+        "Who stays": [
+            whole("min_joints", 1, "Least number of labelled joints.", least=1),
+            words("require", (), REQUIRE),
+            whole("max_people", 0, "Most labelled people in an image; 0: any number.", least=0),
+            number("min_area", 0.0, "Least area in square pixels; COCO's medium starts at 1024.", least=0),
+        ],
+    },
+)
 COUNTS = ("images", "images with people", "labelled people", "labelled joints", "people BlazePose can align")
 
 
-def _counts(images: int, people: list[Person]) -> list[int]:
-    keypoints = np.stack([p.keypoints for p in people]) if people else np.zeros((0, len(JOINTS), 3))
+def _counts(images: int, people: list[Person], skeleton: Skeleton) -> list[int]:
+    from tfcpn.geometry.points import alignable
+
+    keypoints = np.stack([p.keypoints for p in people]) if people else np.zeros((0, skeleton.count, 3))
+    upright = skeleton.hips and skeleton.shoulders
     return [
         images,
         len({p.image_id for p in people}),
         len(people),
         int((keypoints[..., 2] > 0).sum()),
-        int(np.sum(align.alignable(keypoints, "body"))),
+        int(np.sum(alignable(keypoints, skeleton, "body"))) if upright else 0,
     ]
 
 
@@ -64,27 +75,26 @@ def filtered(data: dict, people: list[Person], rules: Filter) -> tuple[dict, lis
     return {**data, "images": images, "annotations": annotations}, left
 
 
-def main() -> None:
-    for name in ("annotations", "output"):
-        if not FLAGS[name].value:
-            raise InputError(f"--{name} is missing; see python tools/filter_coco.py --help")
-    if Path(FLAGS.output).resolve() == Path(FLAGS.annotations).resolve():
+def main(options: Options) -> None:
+    own = options.own
+    if Path(own.output).resolve() == Path(own.annotations).resolve():
         raise InputError("--output is the file that --annotations names; give another")
-    required = tuple(JOINTS.index(name) for name in parse_joints(FLAGS.require, "require"))
-    rules = Filter(FLAGS.min_joints, required, FLAGS.max_people, FLAGS.min_area)
-    images, people = read_annotations(FLAGS.annotations)
+    images, people, skeleton, _ = read_annotations(own.annotations)
+    required = skeleton.numbers(own.require, "require")
+    rules = Filter(own.min_joints, required, own.max_people, own.min_area)
     people = [p for p in people if p.trainable]
-    data, left = filtered(json.loads(Path(FLAGS.annotations).read_text()), people, rules)
+    data, left = filtered(json.loads(Path(own.annotations).read_text()), people, rules)
     if not left:
-        raise InputError(f"{FLAGS.annotations}: none of its {len(people)} labelled people passes the filter")
+        raise InputError(f"{own.annotations}: none of its {len(people)} labelled people passes the filter")
     info = data.get("info")
     data["info"] = {**(info if isinstance(info, dict) else {}), "filter": rules._asdict()}
-    write_atomically(Path(FLAGS.output), json.dumps(data))
+    write_atomically(Path(own.output), json.dumps(data))
     print(f"| {'':26} | {'before':>9} | {'after':>9} | {'share':>6} |\n|{'-' * 28}|{'-' * 11}|{'-' * 11}|{'-' * 8}|")
-    for name, before, after in zip(COUNTS, _counts(len(images), people), _counts(len(data["images"]), left)):
+    counts = _counts(len(images), people, skeleton), _counts(len(data["images"]), left, skeleton)
+    for name, before, after in zip(COUNTS, *counts):
         print(f"| {name:26} | {before:9d} | {after:9d} | {after / max(before, 1):6.1%} |")
-    print(f"written: {FLAGS.output}")
+    print(f"written: {own.output}")
 
 
 if __name__ == "__main__":
-    command_line.run(main, "python tools/filter_coco.py", __doc__, GROUPS)
+    COMMAND.run(main)

@@ -11,26 +11,31 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from absl import flags
 
 from synthetic.body import pose_body
 from synthetic.draw import CARRIERS, PART, PARTS, SUPERSAMPLE, Canvas, draw_clothes, draw_person
 from synthetic.scenery import background, obstacle
-from tfcpn import command_line
-from tfcpn.coco import categories
-from tfcpn.errors import InputError
-from tfcpn.files import write_atomically
-from tfcpn.progress import progress
-from tfcpn.skeleton import JOINTS
+from tfcpn.base.files import write_atomically
+from tfcpn.base.progress import progress
+from tfcpn.data.coco import categories
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import number, path, whole
+from tfcpn.skeleton import COCO
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("output", None, "Folder for train/, val/ and annotations/.")
-flags.DEFINE_integer("train", 1800, "Images to train on.", lower_bound=1)
-flags.DEFINE_integer("val", 160, "Images to validate on.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Another seed draws other people.", lower_bound=0)
-flags.DEFINE_float("fallen", 0.03, "Share of people who lie, lean far over or fall.", lower_bound=0, upper_bound=1)
-flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
-GROUPS = {"What": ["output", "train", "val", "seed", "fallen"], "How": ["workers"]}
+COMMAND = Command(
+    "python tools/make_people.py",
+    __doc__,
+    {
+        "What": [
+            path("output", None, "Folder for train/, val/ and annotations/.", required=True),
+            whole("train", 1800, "Images to train on.", least=1),
+            whole("val", 160, "Images to validate on.", least=1),
+            whole("seed", 0, "Another seed draws other people.", least=0),
+            number("fallen", 0.03, "Share of people who lie, lean far over or fall.", least=0, most=1),
+        ],
+        "How": [whole("workers", os.cpu_count() or 1, "Processes.", least=1)],
+    },
+)
 
 VERSION = 1
 SPLITS = ("train", "val")
@@ -61,7 +66,7 @@ def _annotate(canvas: Canvas, points: dict, person: int) -> dict | None:
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     ys, xs = np.nonzero(mask)
     keypoints = []
-    for name in JOINTS:
+    for name in COCO.joints:
         v = _visibility(name, points[name], points, canvas, person)
         x, y = points[name][:2] / SUPERSAMPLE
         keypoints += [round(float(x)), round(float(y)), v] if v else [0, 0, 0]
@@ -101,7 +106,7 @@ def _draw_crowd(rng, canvas: Canvas, first_person: int, light) -> dict:
         "bbox": [int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1],
         "area": int(mask.sum()),
         "segmentation": _run_lengths(mask),
-        "keypoints": [0] * (3 * len(JOINTS)),
+        "keypoints": [0] * (3 * COCO.count),
         "num_keypoints": 0,
         "iscrowd": 1,
     }
@@ -156,21 +161,20 @@ def _write_image(number: int, folder: Path, split: str, seed: int, fallen: float
     return {"id": number + 1, "file_name": name, "height": pixels.shape[0], "width": pixels.shape[1]}, annotations
 
 
-def main() -> None:
-    if not FLAGS.output:
-        raise InputError("--output is missing; see python tools/make_people.py --help")
-    output = Path(FLAGS.output)
+def main(options: Options) -> None:
+    own = options.own
+    output = Path(own.output)
     cv2.setNumThreads(1)
-    pool = ProcessPoolExecutor(FLAGS.workers, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(own.workers, multiprocessing.get_context("spawn"))
     with pool:
         for split in SPLITS:
-            count = FLAGS[split].value
-            settings = {"seed": FLAGS.seed, "images": count, "fallen": FLAGS.fallen, "version": VERSION}
+            count = vars(own)[split]
+            settings = {"seed": own.seed, "images": count, "fallen": own.fallen, "version": VERSION}
             path = output / "annotations" / f"person_keypoints_{split}.json"
             if path.exists() and json.loads(path.read_text()).get("info", {}).get("settings") == settings:
                 print(f"{path}: already there, nothing to do")
                 continue
-            work = partial(_write_image, folder=output / split, split=split, seed=FLAGS.seed, fallen=FLAGS.fallen)
+            work = partial(_write_image, folder=output / split, split=split, seed=own.seed, fallen=own.fallen)
             images, annotations = [], []
             with progress(count, f"drawing {split}", "image") as bar:
                 for image, people in pool.map(work, range(count), chunksize=8):
@@ -187,4 +191,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, "python tools/make_people.py", __doc__, GROUPS)
+    COMMAND.run(main)

@@ -7,22 +7,31 @@ import json
 import os
 from pathlib import Path
 
-from absl import flags
+from tfcpn.base.errors import InputError
+from tfcpn.base.files import write_atomically
+from tfcpn.data import record_index
+from tfcpn.data.coco import CocoImage, Person, read_annotations
+from tfcpn.data.record_index import Index, Shard
+from tfcpn.data.record_workers import write_shards
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import path, switch, whole
 
-from tfcpn import command_line, records
-from tfcpn.coco import CocoImage, Person, read_annotations
-from tfcpn.errors import InputError
-from tfcpn.files import write_atomically
-from tfcpn.record_workers import write_shards
-
-FLAGS = flags.FLAGS
-flags.DEFINE_string("annotations", None, "COCO person_keypoints JSON file.")
-flags.DEFINE_string("images", None, "Folder of its images.")
-flags.DEFINE_string("output", None, "Folder for the records.")
-flags.DEFINE_integer("shards", 64, "Number of record files; at least 16 mix well.", lower_bound=1)
-flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
-flags.DEFINE_bool("skip_bad", False, "Leave out images that are missing, unreadable or of another size.")
-GROUPS = {"Input and output": ["annotations", "images", "output", "shards"], "How": ["workers", "skip_bad"]}
+COMMAND = Command(
+    "python tools/make_records.py",
+    __doc__,
+    {
+        "Input and output": [
+            path("annotations", None, "COCO person_keypoints JSON file.", required=True),
+            path("images", None, "Folder of its images.", required=True),
+            path("output", None, "Folder for the records.", required=True),
+            whole("shards", 64, "Number of record files; at least 16 mix well.", least=1),
+        ],
+        "How": [
+            whole("workers", os.cpu_count() or 1, "Processes.", least=1),
+            switch("skip_bad", False, "Leave out images that are missing, unreadable or of another size."),
+        ],
+    },
+)
 
 BAD_LIST = "bad_images.txt"
 SOURCE = "source.json"  # fingerprint of the input, written first
@@ -37,10 +46,9 @@ def _shard_items(images: dict[int, CocoImage], people: list[Person], shards: int
     return [items[n::shards] for n in range(min(shards, len(items)))]
 
 
-def _claim(output: Path, source: dict, skip_bad: bool) -> records.Index | None:
-    """The finished index of the same input, else None. Raises InputError if the folder holds another input's."""
+def _claim(output: Path, source: dict) -> None:
+    """See that the folder is new, or holds the same input's records. Raises InputError."""
     plan = output / SOURCE
-    finished = output / records.INDEX
     try:
         other = plan.exists() and json.loads(plan.read_text()) != source
     except ValueError:
@@ -50,30 +58,46 @@ def _claim(output: Path, source: dict, skip_bad: bool) -> records.Index | None:
             f"{output} holds records of other annotations, another --shards or an older tfcpn; give another --output "
             "or delete it"
         )
-    if finished.exists():
-        try:
-            index = records.read_index(output)
-            if skip_bad or not any(shard.bad for shard in index.shards):
-                return index
-        except InputError:
-            pass  # a shard is missing or cut short: it is made again
-        finished.unlink()
-    for leftover in output.glob(".*.tmp"):
-        leftover.unlink()
-    return None
 
 
-def main() -> None:
-    for name in ("annotations", "images", "output"):
-        if not FLAGS[name].value:
-            raise InputError(f"--{name} is missing; see python tools/make_records.py --help")
-    image_dir, output = Path(FLAGS.images), Path(FLAGS.output)
-    images, people = read_annotations(FLAGS.annotations)
+def _finished(path: Path, items: list, image_dir: Path, skip_bad: bool) -> Shard | None:
+    """What an earlier run made of a shard, if it need not be made anew. Raises InputError for other images' records.
+
+    Without skip_bad, what an earlier run left out may have been mended, and must be told about if not.
+    """
+    shard = record_index.finished_shard(path)
+    if shard is None or (shard.bad and not skip_bad):
+        return None
+    good = [image.file_name for image, _ in items if image.file_name not in shard.bad]
+    if record_index.listing(image_dir, good) != shard.listing:
+        raise InputError(
+            f"{path} was made of other images than those in {image_dir}; give another --output or delete the folder"
+        )
+    return shard
+
+
+def _already_there(output: Path, finished: list[Shard | None]) -> Index | None:
+    """The index of the folder, if it is that of these shards and nothing is left to do."""
+    try:
+        index = record_index.read_index(output)
+    except InputError:
+        return None  # a shard is missing or cut short: it is made again
+    return index if list(index.shards) == finished else None
+
+
+def main(options: Options) -> None:
+    own = options.own
+    image_dir, output = Path(own.images), Path(own.output)
+    images, people, skeleton, _ = read_annotations(own.annotations)
     if not image_dir.is_dir():
         raise InputError(f"--images={image_dir}: no such folder")
-    digest = hashlib.sha256(Path(FLAGS.annotations).read_bytes()).hexdigest()
-    source = {"annotations_sha256": digest, "shards": FLAGS.shards, "version": records.VERSION}
-    index = _claim(output, source, FLAGS.skip_bad)
+    digest = hashlib.sha256(Path(own.annotations).read_bytes()).hexdigest()
+    source = {"annotations_sha256": digest, "shards": own.shards, "version": record_index.VERSION}
+    _claim(output, source)
+    shards = _shard_items(images, people, own.shards)
+    paths = [output / f"people-{n:05d}-of-{len(shards):05d}.tfrecord" for n in range(len(shards))]
+    finished = {path: _finished(path, items, image_dir, own.skip_bad) for path, items in zip(paths, shards)}
+    index = _already_there(output, list(finished.values()))
     if index is not None:
         left_out = sum(len(s.bad) for s in index.shards)
         print(
@@ -81,33 +105,29 @@ def main() -> None:
             + (f" ({left_out} bad images were left out)" if left_out else "")
         )
         return
-
-    shards = _shard_items(images, people, FLAGS.shards)
-    paths = [output / f"people-{n:05d}-of-{len(shards):05d}.tfrecord" for n in range(len(shards))]
-    finished = {path: records.finished_shard(path) for path in paths}
-    if not FLAGS.skip_bad:
-        # What an earlier --skip_bad left out may have been mended, and must be told about if not.
-        finished = {path: shard if shard is None or not shard.bad else None for path, shard in finished.items()}
+    (output / record_index.INDEX).unlink(missing_ok=True)
+    for leftover in output.glob(".*.tmp"):
+        leftover.unlink()
     todo = {path: items for path, items in zip(paths, shards) if finished[path] is None}
     write_atomically(output / SOURCE, json.dumps(source))
     if len(todo) < len(paths):
         print(f"{output}: going on, {len(paths) - len(todo)} of {len(paths)} shards are there")
-    written = write_shards(todo, image_dir, FLAGS.workers, FLAGS.skip_bad) if todo else []
+    written = write_shards(todo, image_dir, own.workers, own.skip_bad) if todo else []
 
     all_shards = [s for s in finished.values() if s is not None] + written
     all_shards.sort(key=lambda s: s.file)
-    bad = [message for shard in all_shards for message in shard.bad]
+    bad = [message for shard in all_shards for message in shard.bad.values()]
     if bad:
         write_atomically(output / BAD_LIST, "\n".join(bad) + "\n")
         print("\n".join(bad[:20]) + (f"\n... and {len(bad) - 20} more" if len(bad) > 20 else ""))
-        if not FLAGS.skip_bad:
+        if not own.skip_bad:
             raise InputError(
                 f"{len(bad)} of {sum(map(len, shards))} images are bad, listed in {output / BAD_LIST}: mend them and "
                 "run again (finished shards are kept), or give --skip_bad to leave them out"
             )
     else:
         (output / BAD_LIST).unlink(missing_ok=True)
-    records.write_index(output, records.Index(source, tuple(all_shards)))
+    record_index.write_index(output, Index(source, skeleton, tuple(all_shards)))
     print(
         f"{output}: {sum(s.images for s in all_shards)} images, {sum(s.people for s in all_shards)} people, "
         f"{sum(s.trainable for s in all_shards)} to train on, in {len(all_shards)} shards; "
@@ -116,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, "python tools/make_records.py", __doc__, GROUPS)
+    COMMAND.run(main)

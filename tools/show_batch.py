@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
-from absl import flags
 
-from tfcpn import augment, command_line, config, records
-from tfcpn.evaluation import make_codec
-from tfcpn.files import write_atomically
-from tfcpn.input_pipeline import crops_and_joints, training_batches
-from tfcpn.people_order import open_source
-from tfcpn.visualize import draw_pose, sheet
+from tfcpn.data.record_index import read_index
+from tfcpn.report.pictures import check_name, draw_pose, sheet, write_picture
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import path, whole
+from tfcpn.settings.recipe import TRAINING_MARGIN
+from tfcpn.skeleton import Skeleton
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("output", "batch.png", "Picture to write.")
-flags.DEFINE_integer("people", 4, "People on the sheet, one a row.", lower_bound=1)
-GROUPS = {"Picture": ["output", "people"], **config.GROUPS}
+COMMAND = Command(
+    "python tools/show_batch.py",
+    __doc__,
+    {
+        "Picture": [
+            path("output", "batch.png", "Picture to write, .png or .jpg."),
+            whole("people", 4, "People on the sheet, one a row.", least=1),
+        ]
+    },
+    shared=True,
+)
 
 
-def _cell(
-    pixels: np.ndarray, joints: np.ndarray, visibility: np.ndarray, labels: list[np.ndarray]
-) -> list[np.ndarray]:
+def _cell(pixels: np.ndarray, joints: np.ndarray, visibility: np.ndarray, labels, skeleton: Skeleton) -> list:
     """A view with its joints, and under the widest and the narrowest label maps."""
     pose = pixels.copy()
-    draw_pose(pose, joints, visibility > 0, 1)
+    draw_pose(pose, joints, visibility > 0, skeleton, 1)
     cells = [pose]
     for label in (labels[0], labels[-1]):
         heat = label.max(axis=-1) / max(label.max(), 1e-6) * 255
@@ -35,24 +37,33 @@ def _cell(
     return cells
 
 
-def main() -> None:
-    cfg = config.from_flags()
-    index = records.read_index(cfg.train_records)
-    source = open_source(cfg.train_records, index, cfg.training_filter, cfg.seed, cfg.shuffle_buffer)
-    work = crops_and_joints(cfg.alignment, cfg.input_size, cfg.predict_align_points)
-    crops, joints = next(iter(training_batches(source, 0, work, FLAGS.people)))
-    ranges = augment.Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation)
-    draws = augment.draw((cfg.seed, 0), len(crops), ranges)
-    images, joints, visibility = (t.numpy() for t in augment.four_views(crops, joints, draws))
-    labels = [t.numpy() for t in make_codec(cfg).encode(joints)]
-    pixels = np.clip(images * 255 + np.array(augment.MEAN_BGR), 0, 255).astype(np.uint8)
+def main(options: Options) -> None:
+    check_name(options.own.output)
+    from tfcpn.data.order import open_source
+    from tfcpn.data.pipeline import crops_and_joints, training_batches
+    from tfcpn.parts import make_parts, training_filter
+    from tfcpn.picture.look import to_pixels
+    from tfcpn.training import augmentation
+
+    cfg = options.config
+    index = read_index(cfg.train_records)
+    parts = make_parts(cfg, index.skeleton)
+    rules = training_filter(cfg, index.skeleton)
+    source = open_source(cfg.train_records, index, rules, cfg.seed, cfg.shuffle_buffer)
+    work = crops_and_joints(parts.alignment, parts.skeleton, parts.crop_format, TRAINING_MARGIN)
+    crops, joints = next(iter(training_batches(source, 0, work, options.own.people)))
+    ranges = augmentation.Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation)
+    draws = augmentation.draw((cfg.seed, 0), len(crops), ranges)
+    look = parts.network.look
+    images, joints, visibility = augmentation.four_views(crops, joints, draws, parts.skeleton.mirror, look)
+    labels = [t.numpy() for t in parts.codec.encode(joints, visibility).maps]
+    pixels = to_pixels(images.numpy(), look)
     cells = []
-    for i in range(len(pixels)):
-        cells += _cell(pixels[i], joints[i], visibility[i], [maps[i] for maps in labels])
-    _, encoded = cv2.imencode(Path(FLAGS.output).suffix or ".png", sheet(cells, 12, cfg.input_size))
-    write_atomically(Path(FLAGS.output), encoded.tobytes())
-    print(f"written: {FLAGS.output}; a row is a person, each view with joints, widest and narrowest labels")
+    for i, view in enumerate(pixels):
+        cells += _cell(view, joints[i].numpy(), visibility[i].numpy(), [m[i] for m in labels], parts.skeleton)
+    write_picture(options.own.output, sheet(cells, 12, cfg.input_size))
+    print(f"written: {options.own.output}; a row is a person, each view with joints, widest and narrowest labels")
 
 
 if __name__ == "__main__":
-    command_line.run(main, "python tools/show_batch.py", __doc__, GROUPS)
+    COMMAND.run(main)

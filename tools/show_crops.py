@@ -4,64 +4,78 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
-from absl import flags
 
-from tfcpn import align, command_line
-from tfcpn.align import Alignment
-from tfcpn.coco import CocoImage, Person, read_annotations
-from tfcpn.errors import InputError
-from tfcpn.files import write_atomically
-from tfcpn.images import read_header
-from tfcpn.input_pipeline import decode_and_cut
-from tfcpn.visualize import draw_pose, sheet
+from tfcpn.base.errors import InputError
+from tfcpn.data.coco import CocoImage, Person, read_annotations
+from tfcpn.data.pictures import find_picture
+from tfcpn.geometry.alignment import RADII, Alignment
+from tfcpn.report.pictures import check_name, draw_pose, sheet, write_picture
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import choice, path, whole
+from tfcpn.skeleton import Skeleton
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("annotations", None, "COCO person_keypoints JSON file.")
-flags.DEFINE_string("images", None, "Folder of its images.")
-flags.DEFINE_string("output", "crops.png", "Picture to write.")
-flags.DEFINE_integer("count", 8, "People: the first that BlazePose can align.", lower_bound=1)
-flags.DEFINE_enum("radius", "body", align.RADII, "How the circle around the body is found.")
-GROUPS = {"What": ["annotations", "images", "count", "radius"], "Picture": ["output"]}
+COMMAND = Command(
+    "python tools/show_crops.py",
+    __doc__,
+    {
+        "What": [
+            path("annotations", None, "COCO person_keypoints JSON file.", required=True),
+            path("images", None, "Folder of its images.", required=True),
+            whole("count", 8, "People: the first that BlazePose can align.", least=1),
+            choice("radius", "body", RADII, "How the circle around the body is found."),
+        ],
+        "Picture": [path("output", "crops.png", "Picture to write, .png or .jpg.")],
+    },
+)
 
 # The rows, with the size of their crops.
 ROWS = [("person", False, (192, 144)), ("square", False, (192, 192)), ("blazepose", False, (192, 192))]
 ROWS.append(("blazepose", True, (192, 192)))
 
 
-def crop_of(person: Person, image: CocoImage, mode: str, rotate: bool, size: tuple[int, int]) -> np.ndarray:
+def crop_of(
+    person: Person, image: CocoImage, image_dir: str, alignment: Alignment, size: tuple[int, int], skeleton: Skeleton
+) -> np.ndarray:
     """The test crop of a person with its joints and, for BlazePose, its two alignment points."""
-    path = Path(FLAGS.images) / image.file_name
-    encoded = path.read_bytes()
-    height, width, orientation = read_header(encoded, str(path))
-    points = align.alignment_points(person.keypoints, person.reach, FLAGS.radius).numpy()
-    region = align.person_region(person.box, points, True, (height, width), Alignment(mode, rotate), size)
-    source = {"encoded": encoded, "orientation": orientation, "image_size": (height, width)}
-    pixels = decode_and_cut(source, region[None], mode, size)[0].numpy()
+    from tfcpn.geometry.crops import joints_to_crop
+    from tfcpn.geometry.points import alignment_points
+    from tfcpn.geometry.regions import person_region
+    from tfcpn.picture.cut import CropFormat, decode_and_cut
+    from tfcpn.picture.look import TF_CPN
+
+    picture = find_picture(image_dir, image)
+    shape = picture.height, picture.width
+    points = alignment_points(person.keypoints, person.reach, skeleton, alignment.radius).numpy()
+    region = person_region(person.box, points, True, shape, alignment, size)
+    source = {"encoded": Path(picture.path).read_bytes(), "orientation": picture.orientation, "image_size": shape}
+    crop_format = CropFormat(size, alignment.by_points, TF_CPN.mean)
+    pixels = decode_and_cut(source, region[None], crop_format)[0].numpy()
     joints = person.keypoints
-    if mode == "blazepose":
+    if alignment.by_points:
         joints = np.concatenate([joints, np.concatenate([points, [[2], [2]]], axis=1)])
-    joints = align.joints_to_crop(joints, region, size).numpy()
-    draw_pose(pixels, joints[:, :2], joints[:, 2] > 0, 1)
+        skeleton = skeleton.with_align_points()
+    joints = joints_to_crop(joints, region, size).numpy()
+    draw_pose(pixels, joints[:, :2], joints[:, 2] > 0, skeleton, 1)
     return pixels
 
 
-def main() -> None:
-    for name in ("annotations", "images"):
-        if not FLAGS[name].value:
-            raise InputError(f"--{name} is missing; see python tools/show_crops.py --help")
-    if Path(FLAGS.output).suffix not in (".png", ".jpg"):
-        raise InputError(f"--output={FLAGS.output}: want a name that ends in .png or .jpg")
-    images, people = read_annotations(FLAGS.annotations)
-    chosen = [p for p in people if p.trainable and align.alignable(p.keypoints, FLAGS.radius)][: FLAGS.count]
+def main(options: Options) -> None:
+    own = options.own
+    check_name(own.output)
+    from tfcpn.geometry.points import alignable
+
+    images, people, skeleton, _ = read_annotations(own.annotations)
+    chosen = [p for p in people if p.trainable and alignable(p.keypoints, skeleton, own.radius)][: own.count]
     if not chosen:
-        raise InputError(f"{FLAGS.annotations}: nobody has the joints of the alignment points")
-    cells = [crop_of(p, images[p.image_id], *row) for row in ROWS for p in chosen]
-    _, encoded = cv2.imencode(Path(FLAGS.output).suffix, sheet(cells, len(chosen), (200, 200)))
-    write_atomically(Path(FLAGS.output), encoded.tobytes())
-    print(f"written: {FLAGS.output}; rows: the box, its square, BlazePose without and with rotation")
+        raise InputError(f"{own.annotations}: nobody has the joints of the alignment points")
+    cells = []
+    for mode, rotate, size in ROWS:
+        alignment = Alignment(mode, rotate, radius=own.radius)
+        cells += [crop_of(p, images[p.image_id], own.images, alignment, size, skeleton) for p in chosen]
+    write_picture(own.output, sheet(cells, len(chosen), (200, 200)))
+    print(f"written: {own.output}; rows: the box, its square, BlazePose without and with rotation")
 
 
 if __name__ == "__main__":
-    command_line.run(main, "python tools/show_crops.py", __doc__, GROUPS)
+    COMMAND.run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 import time
@@ -12,29 +13,36 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from benchmarking import reference
 from benchmarking.measure import cpu_seconds, in_turn, peak_memory_mb
-from tfcpn import coco, records
-from tfcpn.augment import VIEWS
-from tfcpn.config import Config
-from tfcpn.cpn import CpnOutputs
-from tfcpn.evaluation import Evaluation, make_codec
-from tfcpn.input_pipeline import crops_and_joints, training_batches
-from tfcpn.people_order import open_source
-from tfcpn.predict import Predictor
-from tfcpn.record_workers import write_shards
+from oracle import tf_cpn as reference
+from tfcpn.data.coco import CocoImage, Person, categories, read_annotations
+from tfcpn.data.detections import Box
+from tfcpn.data.order import open_source
+from tfcpn.data.pipeline import crops_and_joints, training_batches
+from tfcpn.data.record_index import read_index
+from tfcpn.data.record_workers import write_shards
+from tfcpn.data.results import result
+from tfcpn.evaluation.average_precision import coco_metrics
+from tfcpn.evaluation.evaluation import predict
+from tfcpn.evaluation.evaluation import read_people as read_validation
+from tfcpn.evaluation.predictor import Predictor
+from tfcpn.networks.cpn import CpnOutputs
+from tfcpn.parts import make_parts
+from tfcpn.settings.config import Config
+from tfcpn.settings.recipe import TRAINING_MARGIN, VIEWS
+from tfcpn.skeleton import COCO
 
 
 class People(NamedTuple):
     """Annotated people with their encoded images."""
 
-    images: dict[int, coco.CocoImage]
-    people: list[coco.Person]
+    images: dict[int, CocoImage]
+    people: list[Person]
     encoded: dict[int, bytes]
 
 
 def read_people(annotations: str, image_dir: str) -> People:
-    images, people = coco.read_annotations(annotations)
+    images, people, *_ = read_annotations(annotations)
     people = [p for p in people if p.trainable]
     encoded = {p.image_id: (Path(image_dir) / images[p.image_id].file_name).read_bytes() for p in people}
     return People(images, people, encoded)
@@ -58,9 +66,11 @@ def _reference_input(data: People, cfg: Config, count: int) -> None:
 
 
 def _our_batches(cfg: Config, people_in_batch: int):
-    index = records.read_index(cfg.train_records)
+    index = read_index(cfg.train_records)
     source = open_source(cfg.train_records, index, shuffle_buffer=cfg.shuffle_buffer)
-    return iter(training_batches(source, 0, crops_and_joints(cfg.alignment, cfg.input_size, False), people_in_batch))
+    parts = make_parts(cfg, index.skeleton)
+    work = crops_and_joints(parts.alignment, parts.skeleton, parts.crop_format, TRAINING_MARGIN)
+    return iter(training_batches(source, 0, work, people_in_batch))
 
 
 def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[dict]:
@@ -101,8 +111,8 @@ def _memory_mb() -> float:
 class _NoNetwork:
     """Stands for the network and costs nothing: the same maps for everybody."""
 
-    def __init__(self, cfg: Config):
-        self.maps = tf.random.stateless_uniform((1, *cfg.heatmap_size, cfg.num_joints), (1, 2))
+    def __init__(self, cfg: Config, joints: int):
+        self.maps = tf.random.stateless_uniform((1, *cfg.heatmap_size, joints), (1, 2))
 
     def __call__(self, images, training):
         return CpnOutputs((), tf.repeat(self.maps, tf.shape(images)[0], axis=0))
@@ -121,27 +131,28 @@ def _reference_eval(data: People, cfg: Config, maps: np.ndarray, count: int) -> 
             mirrored[..., [left, right]] = mirrored[..., [right, left]]
         joints, scores = reference.decode((maps + mirrored) / 2, cfg.heatmap_scale)
         joints = joints / cfg.input_size[::-1] * (corners[2:] - corners[:2]) + corners[:2]
-        results.append(coco.result(coco.Box(person.image_id, person.box, 1.0), joints, scores))
+        results.append(result(Box(person.image_id, person.box, 1.0), joints, scores))
     return results
 
 
 def benchmark_eval(cfg: Config, data: People, rounds: int, people: int) -> list[dict]:
     """Rows of the table: what of an evaluation is not the network, and COCO's summary of 10,000 people."""
     cv2.setNumThreads(1)
-    evaluation, network = Evaluation(cfg), _NoNetwork(cfg)
+    parts = make_parts(cfg, COCO)
+    validation, model = read_validation(cfg, parts, COCO), _NoNetwork(cfg, parts.skeleton.count)
     # The same boxes several times, so that starting a pass does not weigh.
-    copies = max(1, people // len(evaluation.boxes))
-    evaluation.boxes = evaluation.boxes * copies
-    evaluation.regions = np.tile(evaluation.regions, (copies, 1))
-    predictor = Predictor(network, make_codec(cfg), True)
-    maps = network.maps[0].numpy()
-    count = min(64, len(evaluation.boxes))
+    copies = max(1, people // len(validation.boxes))
+    again = {"boxes": validation.boxes * copies, "pictures": validation.pictures * copies}
+    validation = dataclasses.replace(validation, **again)
+    predictor = Predictor(model, parts.network, parts.codec, parts.crop_format)
+    maps = model.maps[0].numpy()
+    count = min(64, len(validation.boxes))
     functions = {
         "original's way": lambda: _reference_eval(data, cfg, maps, count),
-        "tfcpn": lambda: evaluation.predict(predictor, "without network"),
+        "tfcpn": lambda: predict(cfg, parts, validation, predictor, "without network"),
     }
     times = in_turn(functions, rounds, cpu_seconds)
-    each = {"original's way": count, "tfcpn": len(evaluation.boxes)}
+    each = {"original's way": count, "tfcpn": len(validation.boxes)}
     mean = {name: sum(values) / len(values) / each[name] for name, values in times.items()}
     rows = []
     for name, seconds in mean.items():
@@ -169,19 +180,19 @@ def _summary_seconds(count: int) -> float:
         annotations.append(
             {**record, "bbox": [0, 0, 400, 400], "keypoints": keypoints.ravel().tolist(), "num_keypoints": 17}
         )
-        box = coco.Box(record["image_id"], (0, 0, 400, 400), float(rng.random()))
-        results.append(coco.result(box, keypoints[:, :2] + rng.normal(0, 5, (17, 2)), np.ones(17)))
+        box = Box(record["image_id"], (0, 0, 400, 400), float(rng.random()))
+        results.append(result(box, keypoints[:, :2] + rng.normal(0, 5, (17, 2)), np.ones(17)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "annotations.json"
-        path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": coco.categories()}))
+        path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories()}))
         began = time.perf_counter()
-        coco.evaluate(str(path), results)
+        coco_metrics(str(path), results)
         return time.perf_counter() - began
 
 
 def benchmark_records(data: People, image_dir: str, copies: int) -> list[dict]:
     """Rows of the table: images a second that one and two workers pack, from the first image to the last."""
-    by_image: dict[int, list[coco.Person]] = {}
+    by_image: dict[int, list[Person]] = {}
     for person in data.people:
         by_image.setdefault(person.image_id, []).append(person)
     items = [(data.images[i], people) for i, people in by_image.items()] * copies

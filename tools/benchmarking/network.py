@@ -6,13 +6,16 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarking.measure import in_turn, milliseconds, ratio
-from tfcpn import augment, device
-from tfcpn.config import Config
-from tfcpn.cpn import build_cpn
-from tfcpn.evaluation import make_codec
-from tfcpn.losses import global_loss, refine_loss
-from tfcpn.predict import Predictor
-from tfcpn.training_step import TrainingStep, make_optimizer
+from tfcpn.base import device
+from tfcpn.evaluation.predictor import Predictor
+from tfcpn.networks.variables import conv_kernels
+from tfcpn.parts import Parts, make_parts
+from tfcpn.picture.look import normalize
+from tfcpn.settings.config import Config
+from tfcpn.skeleton import COCO
+from tfcpn.training import augmentation
+from tfcpn.training.loop import Learner, make_step
+from tfcpn.training.step import make_optimizer
 
 
 def forward_flops(model: tf.keras.Model) -> int:
@@ -38,41 +41,44 @@ def crops_and_joints(cfg: Config, people: int):
     """Random crops (P, H, W, 3) uint8 and joints (P, K, 3), all inside."""
     rng = np.random.default_rng(0)
     crops = tf.constant(rng.integers(0, 256, (people, *cfg.input_size, 3)), tf.uint8)
-    joints = rng.uniform(0.2, 0.8, (people, cfg.num_joints, 3)) * [*cfg.input_size[::-1], 0] + [0, 0, 2]
+    joints = rng.uniform(0.2, 0.8, (people, make_parts(cfg, COCO).skeleton.count, 3)) * [*cfg.input_size[::-1], 0] + [
+        0,
+        0,
+        2,
+    ]
     return crops, tf.constant(joints, tf.float32)
 
 
 def our_step(cfg: Config, precision: str, crops, joints):
     """The network, and a function that trains it a step on the given crops and returns when that is done."""
     device.set_precision(precision)
-    model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
+    parts = make_parts(cfg, COCO)
+    model = parts.network.build()
     optimizer = make_optimizer(cfg.learning_rate, precision, model.trainable_variables)
-    codec, strategy = make_codec(cfg), tf.distribute.get_strategy()
-    settings = {"ranges": augment.Ranges(), "weight_decay": cfg.weight_decay, "seed": 0}
-    step = TrainingStep(model, optimizer, codec, strategy, **settings)
+    step = make_step(cfg, parts, Learner(model, optimizer, {}), tf.distribute.get_strategy())
     return model, lambda: step(crops, joints, tf.constant(1, tf.int64)).numpy()
 
 
-def _targets(cfg: Config, crops, joints):
-    draws = augment.draw((0, 1), len(crops), augment.Ranges())
-    images, joints, visibility = augment.four_views(crops, joints, draws)
-    return images, make_codec(cfg).encode(joints), visibility
+def _targets(parts: Parts, crops, joints):
+    draws = augmentation.draw((0, 1), len(crops), augmentation.Ranges())
+    views = augmentation.four_views(crops, joints, draws, parts.skeleton.mirror, parts.network.look)
+    images, joints, visibility = views
+    return images, parts.codec.encode(joints, visibility)
 
 
-def _plain_keras(cfg: Config, images, labels, visibility):
+def _plain_keras(cfg: Config, images, targets):
     """A step as one would write it with Keras alone: finished images and labels, Keras's Adam."""
     device.set_precision("float32")
-    model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
+    network = make_parts(cfg, COCO).network
+    model = network.build()
     optimizer = tf.keras.optimizers.Adam(cfg.learning_rate)
-    kernels = [layer.kernel for layer in model.layers if isinstance(layer, tf.keras.layers.Conv2D)]
+    kernels = conv_kernels(model)
 
     @tf.function
     def step():
         with tf.GradientTape() as tape:
             outputs = model(images, training=True)
-            loss = global_loss(outputs.global_maps, labels, visibility) + refine_loss(
-                outputs.refine, labels[-1], visibility
-            )
+            loss = tf.add_n(list(network.losses(outputs, targets).values()))
             loss += cfg.weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels])
         optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
         return loss
@@ -82,13 +88,13 @@ def _plain_keras(cfg: Config, images, labels, visibility):
 
 def _around_the_network(cfg: Config, crops, joints):
     """Augmentation, labels and losses alone."""
-    count = 4 * len(crops)
-    maps = tf.random.stateless_normal((count, *cfg.heatmap_size, cfg.num_joints), (3, 4))
+    parts = make_parts(cfg, COCO)
+    outputs = parts.network.build()(tf.zeros((4 * len(crops), *cfg.input_size, 3)), training=False)
 
     @tf.function
     def work():
-        _, labels, visibility = _targets(cfg, crops, joints)
-        return global_loss([maps] * 4, labels, visibility) + refine_loss(maps, labels[-1], visibility)
+        _, targets = _targets(parts, crops, joints)
+        return tf.add_n(list(parts.network.losses(outputs, targets).values()))
 
     return lambda: work().numpy()
 
@@ -98,7 +104,10 @@ def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
     crops, joints = crops_and_joints(cfg, cfg.batch_size // 4)
     half = device.resolve_precision("auto")
     model, ours = our_step(cfg, "float32", crops, joints)
-    functions = {"tfcpn float32": ours, "plain Keras float32": _plain_keras(cfg, *_targets(cfg, crops, joints))}
+    functions = {
+        "tfcpn float32": ours,
+        "plain Keras float32": _plain_keras(cfg, *_targets(make_parts(cfg, COCO), crops, joints)),
+    }
     if half != "float32":
         functions[f"tfcpn {half}"] = our_step(cfg, half, crops, joints)[1]
     functions["augmentation, labels, losses"] = _around_the_network(cfg, crops, joints)
@@ -126,12 +135,15 @@ def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
     functions, models = {}, {}
     for precision in dict.fromkeys(["float32", half]):
         device.set_precision(precision)
-        models[precision] = model = build_cpn(cfg.input_size, cfg.backbone, cfg.num_joints)
+        parts = make_parts(cfg, COCO)
+        models[precision] = model = parts.network.build()
         for flip, name in ((False, ""), (True, ", flip test")):
-            predictor = Predictor(model, make_codec(cfg), flip)
+            predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, flip)
             functions[f"tfcpn {precision}{name}"] = lambda p=predictor: p(crops)[0].numpy()
-    plain, images = tf.function(models["float32"]), augment.normalize(crops)
-    functions["plain Keras float32, no decoding"] = lambda: plain(images, training=False).refine.numpy()
+    plain, images = tf.function(models["float32"]), normalize(crops, parts.network.look)
+    functions["plain Keras float32, no decoding"] = lambda: parts.network.prediction(
+        plain(images, training=False)
+    ).numpy()
     times = in_turn(functions, rounds)
     rows = []
     for name, seconds in times.items():

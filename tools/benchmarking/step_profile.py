@@ -10,9 +10,9 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarking import network
-from tfcpn import device
-from tfcpn.config import Config
-from tfcpn.errors import InputError
+from tfcpn.base import device
+from tfcpn.base.errors import InputError
+from tfcpn.settings.config import Config
 
 # Operations that only run others, whose time is theirs.
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "While", "StatelessWhile"}

@@ -1,0 +1,97 @@
+"""Two workers of a tf.data service on loopback: everyone exactly once a pass."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.commands import ROOT
+from support.parsing import parse
+from support.small_run import flags, weights
+from tfcpn.base.errors import InputError
+from tfcpn.data.coco import read_annotations
+from tfcpn.data.filters import EVERYBODY, Filter
+from tfcpn.data.order import open_source
+from tfcpn.data.record_index import read_index
+from tfcpn.data.service import served
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A dispatcher and two workers, started by the README's commands; the dispatcher's host:port."""
+    tool, processes = [sys.executable, "tools/data_service.py"], []
+    pipes = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    try:
+        processes.append(subprocess.Popen([*tool, "--role=dispatcher", "--port=0"], **pipes))
+        address = "localhost:" + processes[0].stdout.readline().strip().rsplit(":", 1)[1]
+        for _ in range(2):
+            processes.append(subprocess.Popen([*tool, "--role=worker", f"--dispatcher={address}"], **pipes))
+        assert all(p.stdout.readline().startswith("worker of") for p in processes[1:])
+        yield address
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def trainable(people):
+    _, annotated, *_ = read_annotations(people.train_annotations)
+    return sorted(p.id for p in annotated if p.trainable)
+
+
+def ids(people, address, run, rules, count, first, needed):
+    source = open_source(people.records, read_index(people.records), rules, shuffle_buffer=8)
+    assert source.people == count
+    return [int(i) for i in served(address, run, source, lambda group: group["id"], first, needed)]
+
+
+def test_two_workers_feed_everyone_exactly_once_a_pass(people, address):
+    everyone = trainable(people)
+    count = len(everyone)
+    seen = ids(people, address, "a", EVERYBODY, count, 0, 3 * count - 1)
+    passes = [seen[i : i + count] for i in range(0, len(seen), count)]
+    assert len(passes) == 4  # those that are needed, and a spare one
+    for one in passes:
+        assert sorted(one) == everyone
+    assert passes[0] != sorted(passes[0])
+
+
+def test_a_filter_holds_and_a_later_start_passes_over_as_many(people, address):
+    rules = Filter(min_joints=17)
+    count = open_source(people.records, read_index(people.records), rules).people
+    assert 3 < count < len(trainable(people))
+    assert len(ids(people, address, "c", rules, count, count + 3, count - 4)) == 2 * count - 3
+
+
+def test_training_takes_its_people_from_the_service(people, address, command, tiny_network, tmp_path):
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", f"--data_service={address}"))
+    assert all(np.isfinite(v).all() for v in weights(tmp_path / "run", 2).values())
+
+
+def test_several_machines_share_the_people_of_a_pass(people, address):
+    count = len(trainable(people))
+    source = open_source(people.records, read_index(people.records), shuffle_buffer=8)
+
+    def read(machine):
+        context = tf.distribute.InputContext(2, machine, 2)
+        return [int(i) for i in served(address, "d", source, lambda group: group["id"], 0, count - 1, context)]
+
+    with ThreadPoolExecutor(2) as machines:
+        seen = [i for part in machines.map(read, range(2)) for i in part]
+    # Whoever takes how many: of the pass that is needed and the spare one, together everyone exactly once.
+    assert sorted(seen) == sorted(2 * trainable(people))
+
+
+def test_a_service_that_is_not_there_is_told_in_one_line(people, command, tmp_path):
+    words = flags(people, tmp_path / "run", "--data_service=localhost:1")
+    failed = command("-m", "tfcpn.train", *words, check=False)
+    (line,) = failed.err.strip().splitlines()
+    assert failed.status == 1 and "--data_service=localhost:1: nobody answers" in line
+
+
+@pytest.mark.parametrize("words", [["--data_service=somewhere"], ["--data_service=a:1", "--deterministic"]])
+def test_an_address_that_cannot_be_is_refused(words):
+    with pytest.raises(InputError, match="--data_service"):
+        parse(*words)

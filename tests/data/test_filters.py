@@ -1,0 +1,123 @@
+"""Who is trained on: the same rule in the pipeline and in tools/filter_coco.py."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tfcpn.base.errors import InputError
+from tfcpn.data.coco import read_annotations
+from tfcpn.data.filters import Filter, keep
+from tfcpn.data.order import in_order, open_source
+from tfcpn.data.record_index import read_index
+from tfcpn.geometry.points import alignable
+from tfcpn.parts import training_filter
+from tfcpn.settings.config import Config
+from tfcpn.skeleton import COCO
+
+RULES = {
+    "everybody": Filter(),
+    "least joints": Filter(min_joints=17),
+    "required joints": Filter(required=(3, 4)),
+    "people in the image": Filter(max_people=1),
+    "area": Filter(min_area=6000.0),
+    "all of it": Filter(15, (0, 11, 12), 2, 3000.0),
+}
+
+
+def slowly(people, rules):
+    """The ids that pass, by plain Python."""
+    passed = set()
+    for p in people:
+        labelled = {j for j in range(17) if p.keypoints[j, 2] > 0}
+        neighbours = sum(q.image_id == p.image_id for q in people)
+        if len(labelled) < rules.min_joints or not set(rules.required) <= labelled or p.area < rules.min_area:
+            continue
+        if not rules.max_people or neighbours <= rules.max_people:
+            passed.add(p.id)
+    return passed
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_only_who_passes_is_trained_on_each_once_a_pass(people, name):
+    rules, index = RULES[name], read_index(people.records)
+    _, annotated, *_ = read_annotations(people.train_annotations)
+    trainable = [p for p in annotated if p.trainable]
+    expected = slowly(trainable, rules)
+    assert 0 < len(expected) < len(trainable) or name == "everybody"
+    source = open_source(people.records, index, rules, shuffle_buffer=8)
+    assert source.people == len(expected)
+
+    def ids(first, count):
+        return [int(i) for i in in_order(source, first, lambda group: group["id"]).take(count)]
+
+    assert sorted(ids(0, 2 * len(expected))) == sorted([*expected, *expected])
+    # A run that goes on counts by those who pass.
+    assert ids(len(expected) + 2, 3) == ids(0, 2 * len(expected))[len(expected) + 2 :][:3]
+
+
+def test_people_who_cannot_be_aligned_are_dropped_by_their_joints():
+    cfg = Config(align="blazepose", align_missing="drop", align_radius="nose", filter_require=("left_knee",))
+    assert training_filter(cfg, COCO).required == (0, 11, 12, 13)
+    for nobody in (Config(align="blazepose"), Config(align_missing="drop")):
+        assert training_filter(nobody, COCO) == Filter()
+
+
+def test_a_filter_that_nobody_passes_is_named(people):
+    index = read_index(people.records)
+    with pytest.raises(InputError, match=r"none of its \d+ people passes the filters"):
+        open_source(people.records, index, Filter(min_area=1e9))
+
+
+@pytest.fixture
+def run_filter(people, command, tmp_path):
+    def run(*words, check=True):
+        done = command(
+            *("tools/filter_coco.py", f"--annotations={people.train_annotations}", f"--output={tmp_path / 'f.json'}"),
+            *words,
+            check=check,
+        )
+        return done, tmp_path / "f.json"
+
+    return run
+
+
+def test_the_tool_writes_who_passes_and_says_how_many(people, run_filter):
+    rules = Filter(15, (0, 11, 12), 2, 3000.0)
+    words = ["--min_joints=15", "--require=nose,left_hip,right_hip", "--max_people=2", "--min_area=3000"]
+    done, path = run_filter(*words)
+    _, before, *_ = read_annotations(people.train_annotations)
+    before = [p for p in before if p.trainable]
+    images_left, after, *_ = read_annotations(path)
+    left = {p.id for p in after if p.trainable}
+    assert left == slowly(before, rules)
+    # Bystanders stay in their pictures, without joints.
+    assert {p.id for p in after} > left
+    assert {p.image_id for p in before if p.id in left} <= set(images_left)
+    row = next(line for line in done.out.splitlines() if "labelled people" in line).split("|")
+    assert (int(row[2]), int(row[3])) == (len(before), len(left))
+    row = next(line for line in done.out.splitlines() if "BlazePose" in line).split("|")
+    assert int(row[2]) == sum(bool(alignable(p.keypoints, COCO, "body")) for p in before)
+    assert json.loads(path.read_text())["info"]["filter"]["min_joints"] == 15
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--require=tail"], "--require=tail: there is no joint 'tail'; there are nose"),
+        (["--min_joints=18"], "none of its"),
+        (["--annotations=nowhere.json"], "nowhere.json: cannot be read"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_and_nothing_is_written(run_filter, words, message):
+    failed, path = run_filter(*words, check=False)
+    (line,) = failed.err.strip().splitlines()
+    assert failed.status == 1 and line.startswith("error: ") and message in line
+    assert not path.exists()
+
+
+def test_the_rule_takes_single_people_and_many():
+    keypoints = np.zeros((2, 17, 3))
+    keypoints[0, :5, 2] = 2
+    assert keep(keypoints, [10.0, 10.0], [1, 1], Filter(min_joints=5)).numpy().tolist() == [True, False]
+    assert bool(keep(keypoints[0], 10.0, 1, Filter(min_joints=5)))

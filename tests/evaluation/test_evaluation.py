@@ -1,0 +1,322 @@
+"""From regions to AP, with the network's place taken by something whose answer is known."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.perfect import BLAZEPOSE, PerfectJoints, PerfectMaps, ap, changed, config_of
+from support.perfect import evaluation_of as make_evaluation
+from tfcpn.base.errors import InputError
+from tfcpn.data.coco import read_annotations
+from tfcpn.data.detections import Box
+from tfcpn.data.results import result
+from tfcpn.evaluation.average_precision import coco_metrics
+from tfcpn.evaluation.estimate import region_of_boxes
+from tfcpn.evaluation.evaluation import Evaluation, predict
+from tfcpn.evaluation.first_pass import points_of_joints
+from tfcpn.geometry.alignment import Alignment
+from tfcpn.geometry.points import alignable, alignment_points
+from tfcpn.parts import make_parts
+from tfcpn.skeleton import COCO
+
+
+def detections_with_points(people, path):
+    """What a detector that knows alignment points would write."""
+    _, annotated, *_ = read_annotations(people.val_annotations)
+    records = []
+    for p in annotated:
+        if p.trainable and alignable(p.keypoints, COCO, "body"):
+            points = alignment_points(p.keypoints, p.reach, COCO, "body").numpy()
+            record = {"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 1.0}
+            records.append({**record, "align_points": points.ravel().tolist()})
+    path.write_text(json.dumps(records))
+    return str(path)
+
+
+@pytest.fixture
+def people(people_copy, edit_json):
+    """The drawn people, of whom two lack a joint that BlazePose's alignment needs."""
+
+    def unlabel(data):
+        labelled = [a for a in data["annotations"] if a["num_keypoints"]]
+        for record, joint in ((labelled[0], "left_shoulder"), (labelled[3], "right_hip")):
+            first = 3 * COCO.joints.index(joint)
+            record["keypoints"][first : first + 3] = [0, 0, 0]
+            record["num_keypoints"] = sum(v > 0 for v in record["keypoints"][2::3])
+
+    edit_json(people_copy.val_annotations, unlabel)
+    return people_copy
+
+
+CASES = {
+    "person": {},
+    "square": {"align": "square", "input_size": (128, 128)},
+    "blazepose, people without points by the square": BLAZEPOSE,
+    "blazepose, people without points left out": {**BLAZEPOSE, "align_missing": "drop", "eval_people": "alignable"},
+    "blazepose without rotation": {**BLAZEPOSE, "align_rotate": False},
+    "the log's rule": {**BLAZEPOSE, "align_radius": "nose", "align_missing": "drop", "eval_people": "alignable"},
+    "two passes": {**BLAZEPOSE, "align_source": "two_pass"},
+    "two passes, four turns": {**BLAZEPOSE, "align_source": "two_pass", "first_pass_turns": 4},
+    "two passes of 19 joints": {**BLAZEPOSE, "align_source": "two_pass", "predict_align_points": True},
+    "a detector's points": {**BLAZEPOSE, "align_source": "detections", "eval_people": "alignable"},
+}
+
+
+@pytest.fixture
+def evaluation_of(people, tmp_path):
+    def make(case):
+        changes = dict(CASES[case])
+        if changes.get("align_source") == "detections":
+            changes["boxes"] = detections_with_points(people, tmp_path / "detections.json")
+        return make_evaluation(config_of(people, **changes))
+
+    return make
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_perfect_joints_score_one(evaluation_of, case, monkeypatch):
+    evaluation = evaluation_of(case)
+    images = [b.image_id for b in evaluation.people.boxes]
+    assert len(set(images)) < len(images)  # an image with several people
+    assert ap(evaluation, PerfectJoints(evaluation).watch(monkeypatch)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_perfect_label_maps_lose_only_what_the_grid_takes(evaluation_of, case, monkeypatch):
+    """Heatmap pixels of 4 crop pixels, truncation and the unshifted flip test: .9 and more at this size."""
+    evaluation = evaluation_of(case)
+    assert 0.85 < ap(evaluation, PerfectMaps(evaluation).watch(monkeypatch)) < 1
+
+
+def regions_of(evaluation, alignment=None):
+    """The regions that boxes and annotation give."""
+    people, parts = evaluation.people, evaluation.parts
+    return region_of_boxes(people.boxes, people.pictures, alignment or parts.alignment, parts.crop_format.size)
+
+
+def predict_with(predictor):
+    evaluation = predictor.evaluation
+    return predict(evaluation.cfg, evaluation.parts, evaluation.people, predictor, "test")
+
+
+def check_that_the_second_pass_is_aligned(predictor):
+    """Centre within a pixel, upright within half a degree, and a circle like the annotated one."""
+    annotated = changed(predictor.evaluation, align_source="gt", predict_align_points=False)
+    known = np.array([b.points is not None for b in annotated.people.boxes])
+    expected, cut = regions_of(annotated), predictor.cut[: len(known)]
+    assert known.sum() >= 8
+    np.testing.assert_allclose(cut[known, :2], expected[known, :2], atol=1)
+    turned = (cut[known, 4] - expected[known, 4] + np.pi) % (2 * np.pi) - np.pi
+    assert np.abs(turned).max() < 0.01
+    # Without outline: 1.15 times the farthest joint, and exactly it where the points themselves are predicted.
+    share = cut[known, 2] / expected[known, 2]
+    low, high = (0.999, 1.001) if predictor.evaluation.cfg.predict_align_points else (0.8, 1.16)
+    assert low < share.min() and share.max() < high
+
+
+class FirstCut(PerfectJoints):
+    """Remembers what the very first pass cut."""
+
+    first = None
+
+    def __call__(self, crops):
+        self.first = self.cut if self.first is None else self.first
+        return super().__call__(crops)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("two passes")])
+def test_the_second_pass_cuts_where_the_annotation_would(evaluation_of, case, monkeypatch):
+    predictor = FirstCut(evaluation_of(case)).watch(monkeypatch)
+    predict_with(predictor)
+    assert (predictor.first[:, 4] == 0).all()
+    check_that_the_second_pass_is_aligned(predictor)
+
+
+class OneGoodTurn(PerfectJoints):
+    """Knows each person in one quarter turn of the square box only, not all in the same; else its joints are off."""
+
+    def __call__(self, crops):
+        first = self.seen
+        joints, scores = (np.array(value) for value in super().__call__(crops))
+        rows = np.minimum(first + np.arange(len(crops)), len(self.joints) - 1)
+        square = regions_of(self.evaluation, Alignment("square"))
+        turn = (self.cut[rows, 4] - square[rows, 4]) / (np.pi / 2)
+        quarter = np.abs(turn - np.round(turn)) < 1e-9
+        wrong = quarter & (np.round(turn) != rows % 4)
+        joints[wrong] = joints[wrong][:, ::-1] * 0.8
+        scores[wrong] *= 0.9
+        return tf.constant(joints), tf.constant(scores)
+
+
+def test_of_four_turns_the_surest_is_taken_person_by_person(evaluation_of, monkeypatch):
+    predictor = OneGoodTurn(evaluation_of("two passes, four turns")).watch(monkeypatch)
+    predict_with(predictor)
+    check_that_the_second_pass_is_aligned(predictor)
+    # With one turn only a quarter of them is aligned.
+    predictor = OneGoodTurn(changed(predictor.evaluation, first_pass_turns=1)).watch(monkeypatch)
+    predict_with(predictor)
+    with pytest.raises(AssertionError):
+        check_that_the_second_pass_is_aligned(predictor)
+
+
+def test_a_joint_with_a_weak_peak_does_not_widen_the_circle():
+    keypoints = np.random.default_rng(0).uniform(40, 60, (2, 17, 2))
+    keypoints[1, 9] = 500
+    scores = np.full((2, 17), 1.0)
+    scores[1, 9] = 0.55
+    near, far = (points_of_joints(keypoints, s, COCO, "body") for s in (scores, np.ones((2, 17))))
+    assert np.linalg.norm(near[1, 1] - near[1, 0]) < 40 < 400 < np.linalg.norm(far[1, 1] - far[1, 0])
+    np.testing.assert_array_equal(near[0], far[0])
+
+
+def test_who_cannot_be_aligned_is_dropped_or_cut_square(people, monkeypatch):
+    _, annotated, *_ = read_annotations(people.val_annotations)
+    shown = [p for p in annotated if p.trainable]
+    able = [p for p in shown if alignable(p.keypoints, COCO, "body")]
+    assert 0 < len(able) < len(shown)
+    kept = make_evaluation(config_of(people, **BLAZEPOSE))
+    dropped = changed(kept, align_missing="drop")
+    assert (len(kept.people.boxes), len(dropped.people.boxes)) == (len(shown), len(able))
+    # Everybody still counts, so whoever is left out is missed.
+    assert ap(dropped, PerfectJoints(dropped).watch(monkeypatch)) < 0.999
+    assert ap(kept, PerfectJoints(kept).watch(monkeypatch)) > 0.999
+    counted = changed(kept, eval_people="alignable")
+    people = counted.people
+    assert (len(people.boxes), len(people.counted), people.labelled) == (len(able), len(able), len(shown))
+    assert f"{len(able)} of {len(shown)} labelled people count" in counted.describe()
+
+
+def test_a_result_on_someone_who_does_not_count_is_no_error(people):
+    """With a detector, everybody is predicted; those who do not count must not become false positives."""
+    _, annotated, *_ = read_annotations(people.val_annotations)
+    shown = [p for p in annotated if p.trainable]
+    counted = {p.id for p in shown if alignable(p.keypoints, COCO, "body")}
+    results = []
+    for p in shown:
+        middle = np.add(p.box[:2], np.array(p.box[2:]) / 2)
+        joints = np.where(p.keypoints[:, 2:] > 0, p.keypoints[:, :2], middle)
+        results.append(result(Box(p.image_id, p.box, 1.0), joints, np.ones(17)))
+    assert coco_metrics(str(people.val_annotations), results, counted)["AP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"align_source": "two_pass"}, "--align=person needs no alignment points"),
+        ({**BLAZEPOSE, "boxes": "d.json"}, "--align_source=gt wants --boxes=gt"),
+        ({**BLAZEPOSE, "align_source": "detections"}, "wants a detector's file in --boxes"),
+    ],
+)
+def test_a_source_that_cannot_be_is_refused(people, changes, message):
+    with pytest.raises(InputError, match=message):
+        make_evaluation(config_of(people, **changes))
+
+
+def test_a_detectors_file_without_alignment_points_is_named(people, tmp_path):
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5}]))
+    with pytest.raises(InputError, match="d.json: no detection has align_points"):
+        make_evaluation(config_of(people, **BLAZEPOSE, boxes=str(path), align_source="detections"))
+    path.write_text(json.dumps([{**json.loads(path.read_text())[0], "align_points": [1, 2, 3]}]))
+    with pytest.raises(InputError, match=r"detection number 0: align_points is \[1, 2, 3\]"):
+        make_evaluation(config_of(people, **BLAZEPOSE, boxes=str(path), align_source="detections"))
+
+
+def evaluate_without_a_network(evaluation, epoch=3):
+    """What a network that puts every joint into the corner would get."""
+    joints = evaluation.parts.skeleton.count
+
+    class Corner:
+        strategy, crop_format = evaluation.strategy, evaluation.parts.crop_format
+
+        def __call__(self, crops):
+            return tf.zeros((len(crops), joints, 2)), tf.ones((len(crops), joints))
+
+    return evaluation.evaluate(Corner(), epoch)
+
+
+def folders_of(folder):
+    return {path.name for path in (folder / "eval").iterdir()}
+
+
+def test_each_way_of_evaluating_has_a_folder_of_its_own(people, tmp_path):
+    cfg = config_of(people, **BLAZEPOSE, model_dir=str(tmp_path))
+    usual = make_evaluation(cfg)
+    for changes in ({}, {"flip_test": False}, {"eval_people": "alignable"}, {"align_source": "two_pass"}):
+        evaluate_without_a_network(changed(usual, **changes))
+    evaluate_without_a_network(changed(usual, align_source="two_pass", align_missing="drop"))
+    assert folders_of(tmp_path) == {
+        "epoch_0003",
+        "epoch_0003_noflip",
+        "epoch_0003_alignable",
+        "epoch_0003_two_pass",
+        "epoch_0003_drop_two_pass",
+    }
+    metrics = json.loads((tmp_path / "eval/epoch_0003_alignable/metrics.json").read_text())
+    assert metrics["people_counted"] < metrics["people"] and metrics["settings"]["eval_people"] == "alignable"
+
+
+def test_files_of_one_name_other_pictures_and_another_precision_do_not_share_a_folder(people, tmp_path):
+    usual = config_of(people, model_dir=str(tmp_path))
+    _, annotated, *_ = read_annotations(people.val_annotations)
+    changes = [{"mixed_precision": "bfloat16"}, {"val_images": f"{people.val}/../val"}]
+    for i, name in enumerate(("a", "b", "b")):  # the third is the second once more
+        path = tmp_path / f"{name}{i}" / "detections.json"
+        path.parent.mkdir()
+        shown = [p for p in annotated if p.trainable]
+        box = {"category_id": 1, "score": 0.5 if name == "a" else 0.6}
+        path.write_text(json.dumps([{**box, "image_id": p.image_id, "bbox": list(p.box)} for p in shown]))
+        changes.append({"boxes": str(path)})
+    other = tmp_path / "other.json"
+    other.write_text(people.val_annotations.read_text())
+    changes.append({"val_annotations": str(other)})
+    for change in changes:
+        cfg = dataclasses.replace(usual, **change)
+        evaluate_without_a_network(Evaluation(cfg, make_parts(cfg, COCO), COCO, usual=usual))
+    names = folders_of(tmp_path)
+    assert len(names) == 5 and "epoch_0003" not in names and "epoch_0003_bfloat16" in names
+    assert sum(name.startswith("epoch_0003_detections-") for name in names) == 2
+    assert sum(name.startswith("epoch_0003_other-") for name in names) == 1
+
+
+def test_a_list_of_pictures_without_annotations_gets_results_and_no_ap(people, tmp_path):
+    """As COCO's image_info_test-dev2017.json, whose categories have no joints."""
+    data = json.loads(people.val_annotations.read_text())
+    boxes = [
+        {"image_id": a["image_id"], "category_id": 1, "bbox": a["bbox"], "score": 0.5}
+        for a in data["annotations"]
+        if a["num_keypoints"]
+    ]
+    (tmp_path / "d.json").write_text(json.dumps(boxes))
+    bare = {"images": data["images"], "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "bicycle"}]}
+    (tmp_path / "test.json").write_text(json.dumps(bare))
+    words = {"val_annotations": str(tmp_path / "test.json"), "boxes": str(tmp_path / "d.json")}
+    evaluation = make_evaluation(config_of(people, model_dir=str(tmp_path), **words))
+    assert evaluate_without_a_network(evaluation) == {}
+    (folder,) = (tmp_path / "eval").iterdir()
+    results = json.loads((folder / "results.json").read_text())
+    assert len(results) == len(boxes) and all(len(r["keypoints"]) == 51 for r in results)
+    assert json.loads((folder / "metrics.json").read_text())["AP"] is None
+    with pytest.raises(InputError, match="test.json: has no list 'annotations'"):
+        make_evaluation(config_of(people, val_annotations=words["val_annotations"]))
+
+
+def test_of_several_processes_one_scores(people, tmp_path, monkeypatch):
+    evaluation = make_evaluation(config_of(people, model_dir=str(tmp_path)))
+    monkeypatch.setattr("tfcpn.evaluation.evaluation.is_chief", lambda strategy: False)
+    monkeypatch.setattr("tfcpn.evaluation.evaluation.coco_metrics", lambda *_: pytest.fail("it scored"))
+    assert evaluate_without_a_network(evaluation) == {}
+    assert not (tmp_path / "eval").exists()
+
+
+def test_of_a_picture_only_the_header_is_read_before_an_evaluation(people, tmp_path):
+    """val2017 is 800 MB. A file whose picture is cut off passes here, and is named when it is decoded."""
+    name = json.loads(people.val_annotations.read_text())["images"][0]["file_name"]
+    whole = (people.val / name).read_bytes()
+    (people.val / name).write_bytes(whole[:2000])
+    evaluation = make_evaluation(config_of(people))
+    with pytest.raises(InputError, match=f"{name}: cannot be decoded"):
+        evaluate_without_a_network(evaluation)

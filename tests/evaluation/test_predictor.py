@@ -1,0 +1,91 @@
+"""The path that tfcpn.eval really takes, from the network's output to the results file."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support import recipe
+from tfcpn.codecs.heatmap import HeatmapCodec
+from tfcpn.data.detections import Box
+from tfcpn.data.results import result
+from tfcpn.evaluation.predictor import Predictor
+from tfcpn.geometry import regions
+from tfcpn.geometry.crops import joints_to_image
+from tfcpn.networks.cpn import CpnOutputs, cpn
+from tfcpn.picture.cut import CropFormat
+from tfcpn.picture.look import MEAN_BGR
+from tfcpn.skeleton import COCO
+
+SIZE = (256, 192)
+
+
+def predictor_of(model, codec, flip_test=True):
+    return Predictor(model, cpn(SIZE, "resnet50", 17), codec, CropFormat(SIZE, False, MEAN_BGR), flip_test)
+
+
+class StoredMaps:
+    """Stands for the network: returns stored heatmaps, those of the crops and then of their mirror images."""
+
+    def __init__(self, straight, mirrored):
+        self.maps = tf.constant(np.concatenate([straight, mirrored]))
+
+    def __call__(self, images, training):
+        assert not training
+        return CpnOutputs((), self.maps[: tf.shape(images)[0]])
+
+
+@pytest.fixture
+def golden():
+    data = np.load(recipe.GOLDEN / "data_256x192.npz")
+    pairs = data["decode/heatmaps_per_image_then_flipped"].reshape(6, 2, 64, 48, 17)
+    return json.loads((recipe.GOLDEN / "data_256x192_decode.json").read_text()), pairs
+
+
+@pytest.fixture
+def codec():
+    return HeatmapCodec(SIZE, (64, 48), (15, 11, 9, 7), 255, COCO.mirror)
+
+
+def test_a_batch_of_golden_heatmaps_becomes_the_originals_results_file(golden, codec):
+    listed, pairs = golden
+    people = json.loads((recipe.GOLDEN / "people/person_keypoints.json").read_text())
+    sizes = {i["id"]: (i["height"], i["width"]) for i in people["images"]}
+    predictor = predictor_of(StoredMaps(pairs[:, 0], pairs[:, 1]), codec, flip_test=True)
+    joints, scores = predictor(tf.zeros((6, *SIZE, 3), tf.uint8))
+    detections = listed["detections"]
+    boxes, image_sizes = [d["bbox"] for d in detections], [sizes[d["image_id"]] for d in detections]
+    places = regions.rectangle_region(regions.crop_rectangle(boxes, image_sizes, SIZE))
+    joints = joints_to_image(joints, places, SIZE).numpy()
+    expected = {r["image_id"]: r for r in listed["results"]}
+    for detection, person, score in zip(detections, joints, scores.numpy()):
+        box = Box(detection["image_id"], tuple(detection["bbox"]), detection["score"])
+        ours, theirs = result(box, person, score), expected[detection["image_id"]]
+        np.testing.assert_allclose(ours["keypoints"], theirs["keypoints"], atol=0.01)
+        assert ours["score"] == pytest.approx(theirs["score"], abs=1.01e-4)  # a rounding step of the file
+        assert detection["score"] * float(np.mean(score)) == pytest.approx(theirs["score"], abs=1e-4)
+
+
+def test_the_flip_test_changes_the_prediction_and_can_be_left_out(golden, codec):
+    _, pairs = golden
+    crops = tf.zeros((6, *SIZE, 3), tf.uint8)
+    with_flip, _ = predictor_of(StoredMaps(pairs[:, 0], pairs[:, 1]), codec, flip_test=True)(crops)
+    without, _ = predictor_of(StoredMaps(pairs[:, 0], pairs[:, 1]), codec, flip_test=False)(crops)
+    expected, _ = codec.decode(pairs[:, 0])
+    np.testing.assert_array_equal(without, expected)
+    assert not np.array_equal(with_flip, without)
+
+
+def test_the_network_sees_the_normalised_crop_and_its_mirror_image(codec):
+    seen = []
+
+    def network(images, training):
+        seen.append(images)
+        return CpnOutputs((), tf.zeros((len(images), 64, 48, 17)))
+
+    crops = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
+    predictor_of(network, codec).outputs(tf.constant(crops))
+    expected = (crops - np.array([102.9801, 115.9465, 122.7717])) / 255
+    np.testing.assert_allclose(seen[0][:2], expected, atol=1e-6)
+    np.testing.assert_allclose(seen[0][2:], expected[:, :, ::-1], atol=1e-6)

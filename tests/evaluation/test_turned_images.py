@@ -1,0 +1,77 @@
+"""A turned image, annotation and all, gives a rotated alignment the same AP."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.perfect import BLAZEPOSE, PerfectJoints, ap, changed, config_of, evaluation_of
+from tfcpn.evaluation.estimate import region_of_boxes
+from tfcpn.geometry.crops import joints_to_crop
+
+
+def turn_dataset(people, folder, turns):
+    """The validation set with its annotations, turned by quarter turns anticlockwise; PNG, to lose nothing."""
+    data = json.loads(people.val_annotations.read_text())
+    sizes = {}
+    for image in data["images"]:
+        pixels = np.rot90(cv2.imread(str(people.val / image["file_name"])), turns)
+        sizes[image["id"]] = image["width"], image["height"]
+        image["file_name"] = image["file_name"].replace(".jpg", ".png")
+        image["height"], image["width"] = pixels.shape[:2]
+        cv2.imwrite(str(folder / image["file_name"]), pixels)
+
+    def turn(xy, size):
+        xy, (width, height) = np.array(xy, float), size
+        for _ in range(turns):
+            xy = np.stack([xy[:, 1], width - xy[:, 0]], axis=1)
+            width, height = height, width
+        return xy
+
+    for record in data["annotations"]:
+        size = sizes[record["image_id"]]
+        keypoints = np.reshape(record["keypoints"], (-1, 3)).astype(float)
+        labelled = keypoints[:, 2] > 0
+        keypoints[labelled, :2] = turn(keypoints[labelled, :2], size)
+        record["keypoints"] = keypoints.ravel().tolist()
+        x, y, w, h = record["bbox"]
+        corners = turn([(x, y), (x + w, y + h)], size)
+        record["bbox"] = [*corners.min(axis=0), *np.ptp(corners, axis=0)]
+        if isinstance(record["segmentation"], list):
+            record["segmentation"] = [
+                turn(np.reshape(s, (-1, 2)), size).ravel().tolist() for s in record["segmentation"]
+            ]
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+class MeanPose:
+    """A poor but honest predictor: the mean pose of aligned people, moved a little by what the crop shows."""
+
+    def __init__(self, evaluation):
+        oracle, parts, people = PerfectJoints(evaluation), evaluation.parts, evaluation.people
+        self.strategy, self.crop_format = oracle.strategy, oracle.crop_format
+        regions = region_of_boxes(people.boxes, people.pictures, parts.alignment, self.crop_format.size)
+        joints = joints_to_crop(oracle.joints, regions, self.crop_format.size).numpy()
+        labelled = joints[..., 2:] > 0
+        self.pose = (joints[..., :2] * labelled).sum(axis=0) / labelled.sum(axis=0)
+
+    def __call__(self, crops):
+        brightness = tf.reduce_mean(tf.cast(crops, tf.float64), axis=(1, 2))[:, :2] / 50
+        return self.pose[None] + brightness[:, None], tf.ones((len(crops), len(self.pose)))
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_turning_the_images_leaves_the_ap_of_a_rotated_alignment_and_ruins_that_of_the_box(people, tmp_path, turns):
+    straight = evaluation_of(config_of(people, **BLAZEPOSE, eval_people="alignable"))
+    predictor = MeanPose(straight)
+    annotations = turn_dataset(people, tmp_path, turns)
+    turned = changed(straight, val_images=str(tmp_path), val_annotations=str(annotations))
+    score = ap(straight, predictor)
+    assert score > 0.1
+    assert ap(turned, predictor) == pytest.approx(score, abs=1e-3)
+    upright = changed(turned, align_rotate=False)
+    assert ap(upright, predictor) < score / 3

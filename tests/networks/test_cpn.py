@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcpn.base import device
+from tfcpn.networks.cpn import build_cpn
+from tfcpn.networks.layers import Upsample
+from tfcpn.networks.variables import conv_kernels
+
+
+def test_outputs_are_a_quarter_of_the_input_and_float32():
+    model = build_cpn((128, 96), "resnet50", 17)
+    outputs = model(np.zeros((2, 128, 96, 3), np.float32))
+    assert [m.shape for m in (*outputs.global_maps, outputs.refine)] == [(2, 32, 24, 17)] * 5
+
+
+def test_weight_decay_acts_on_91_kernels_of_resnet50():
+    assert len(conv_kernels(build_cpn((64, 64), "resnet50", 17))) == 91
+
+
+def test_first_weights_depend_on_the_seed_alone():
+    a, b, c = (build_cpn((64, 64), "resnet50", 17, seed).weights for seed in (1, 1, 2))
+    assert all(np.array_equal(x, y) for x, y in zip(a, b))
+    assert not np.array_equal(a[0], c[0])
+
+
+def test_the_backbone_starts_as_he_and_the_pyramid_as_glorot():
+    kernels = {k.name: k.numpy() for k in conv_kernels(build_cpn((64, 64), "resnet50", 17))}
+    he = kernels["resnet_v1_50/block4/unit_1/bottleneck_v1/conv2/kernel:0"]
+    assert he.std() == pytest.approx(np.sqrt(2 / (9 * 512)), rel=0.02)
+    glorot = kernels["lateral/res5/kernel:0"]
+    assert np.abs(glorot).max() == pytest.approx(np.sqrt(6 / (2048 + 256)), rel=0.01)
+
+
+def test_upsampling_reads_at_i_times_in_over_out():
+    """TensorFlow 1's corners; TensorFlow 2's half-pixel centres would give -0.25, 0.25, 0.75, ..."""
+    line = tf.reshape(tf.range(4, dtype=tf.float32), (1, 1, 4, 1))
+    up = Upsample((1, 8))(line)[0, 0, :, 0]
+    np.testing.assert_allclose(up, [0, 0.5, 1, 1.5, 2, 2.5, 3, 3])
+
+
+@pytest.mark.parametrize(
+    "size, out", [((8, 6), (64, 48)), ((8, 6), (16, 12)), ((3, 5), (7, 13)), ((16, 12), (16, 12))]
+)
+def test_upsampling_is_tensorflow_1s_resize(size, out):
+    x = tf.random.stateless_normal((2, *size, 5), (1, 2))
+    expected = tf.compat.v1.image.resize_bilinear(x, out, align_corners=False, half_pixel_centers=False)
+    np.testing.assert_allclose(Upsample(out)(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 0), ("bfloat16", 0.02), ("float16", 0.003)])
+@pytest.mark.parametrize(
+    "size, out", [((8, 6), (64, 48)), ((8, 6), (16, 12)), ((2, 2), (16, 16)), ((16, 12), (16, 12))]
+)
+def test_upsampling_is_tensorflow_1s_resize_in_every_precision(size, out, dtype, tolerance):
+    x = tf.cast(tf.random.stateless_uniform((2, *size, 5), (1, 2)), dtype)
+    expected = tf.compat.v1.image.resize_bilinear(
+        tf.cast(x, tf.float32), out, align_corners=False, half_pixel_centers=False
+    )
+    ours = Upsample(out, dtype=dtype)(x)
+    assert ours.dtype == dtype
+    np.testing.assert_allclose(tf.cast(ours, tf.float32), expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32", "tf32", "float16"])
+def test_products_of_float32_are_shortened_on_request_only(precision):
+    """Labels and decoding are products in float32 in every precision."""
+    try:
+        device.set_precision(precision)
+        assert tf.config.experimental.tensor_float_32_execution_enabled() == (precision == "tf32")
+    finally:
+        device.set_precision("float32")
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_keeps_variables_and_outputs_in_float32(precision):
+    device.set_precision(precision)
+    try:
+        model = build_cpn((64, 64), "resnet50", 17)
+    finally:
+        device.set_precision("float32")
+    assert {v.dtype for v in model.weights} == {tf.float32}
+    assert {t.dtype for t in tf.nest.flatten(model.output)} == {tf.float32}
+    assert model.get_layer("refine_out").compute_dtype == "float32"
+    assert model.get_layer("final_bottleneck/conv3").compute_dtype == precision

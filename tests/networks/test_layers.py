@@ -1,0 +1,63 @@
+"""The 1x1 convolution of half precision: Conv2D's numbers by other operations."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcpn.base import device
+from tfcpn.networks.layers import PointwiseConv
+
+
+def outputs_and_gradients(kind, precision, stride, bias):
+    """Output, and gradients of input, kernel and bias, of a layer of the kind with weights of its own seed."""
+    x = tf.random.stateless_normal((4, 9, 6, 32), (1, 2))
+    device.set_precision(precision)
+    try:
+        init = tf.keras.initializers.GlorotUniform(3)
+        layer = kind(16, 1, stride, "same", use_bias=bias, kernel_initializer=init, bias_initializer=init)
+    finally:
+        device.set_precision("float32")
+
+    @tf.function
+    def run():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.cast(layer(x), tf.float32)
+            loss = tf.reduce_sum(y * tf.random.stateless_normal(y.shape, (3, 4)))
+        return y, *tape.gradient(loss, [x, *layer.trainable_variables])
+
+    return [t.numpy() for t in run()]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("precision, tolerance", [("float32", 0), ("bfloat16", 0.01), ("float16", 0.003)])
+def test_outputs_and_gradients_are_those_of_the_convolution(precision, tolerance, stride, bias):
+    ours = outputs_and_gradients(PointwiseConv, precision, stride, bias)
+    theirs = outputs_and_gradients(tf.keras.layers.Conv2D, precision, stride, bias)
+    exact = outputs_and_gradients(tf.keras.layers.Conv2D, "float32", stride, bias)
+    assert len(ours) == 3 + bias
+    for a, b, e in zip(ours[:3], theirs, exact):
+        assert np.linalg.norm(a - e) <= tolerance * np.linalg.norm(e) and np.abs(e).max() > 0.1
+        assert np.linalg.norm(a - e) <= 1.1 * np.linalg.norm(b - e)
+    for a, b in zip(ours[3:], theirs[3:]):  # the bias is Keras's in any case
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("precision, convolutions", [("float32", 1), ("bfloat16", 0)])
+def test_the_weight_gradient_is_a_product_in_half_precision_only(precision, convolutions):
+    x = tf.zeros((1, 4, 4, 8))
+    device.set_precision(precision)
+    try:
+        layer = PointwiseConv(8, 1)
+        layer.build(x.shape)
+    finally:
+        device.set_precision("float32")
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            y = layer(x)
+        return tape.gradient(y, layer.kernel)
+
+    operations = [op.type for op in tf.function(gradient).get_concrete_function().graph.get_operations()]
+    assert operations.count("Conv2DBackpropFilter") == convolutions

@@ -1,0 +1,94 @@
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from support.photos import photo, write
+from tfcpn.base.errors import InputError
+from tfcpn.geometry import regions
+from tfcpn.picture.cut import cut_rectangle, resize, to_bgr
+from tfcpn.picture.decode import decode_touched, touched
+from tfcpn.picture.header import read_header
+from tfcpn.picture.look import MEAN_BGR
+
+MEAN = np.array([103, 116, 123])
+
+
+def padded(image, pad=400):
+    outside = np.broadcast_to(MEAN, (image.shape[0] + 2 * pad, image.shape[1] + 2 * pad, 3)).astype(np.uint8).copy()
+    outside[pad:-pad, pad:-pad] = image
+    return outside
+
+
+def cut_out(encoded, orientation, rectangle, image_size):
+    """The pixels of a rectangle at their own size."""
+    rectangle = tf.constant(rectangle)
+    part = touched(regions.rectangle_region(rectangle), (1, 1), image_size)
+    window = decode_touched(encoded, orientation, part, image_size)
+    x0, y0, x1, y1 = rectangle.numpy()
+    return cut_rectangle(window, rectangle, (y1 - y0, x1 - x0), MEAN_BGR)
+
+
+RECTANGLES = [(0, 0, 210, 150), (31, 17, 98, 140), (16, 16, 48, 48), (-40, -30, 60, 90), (150, 100, 280, 230)]
+RECTANGLES += [(-300, -300, 350, 390), (208, 148, 211, 151), (220, 10, 260, 50), (5, 5, 6, 6)]
+
+
+@pytest.mark.parametrize("rectangle", RECTANGLES)
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_rectangle_has_the_pixels_that_opencv_reads(tmp_path, rectangle, subsampling):
+    encoded = write(tmp_path / "a.jpg", photo(), quality=90, subsampling=subsampling)
+    whole = cv2.imread(str(tmp_path / "a.jpg"))
+    x0, y0, x1, y1 = (n + 400 for n in rectangle)
+    ours = cut_out(encoded, 1, rectangle, (150, 210)).numpy()
+    np.testing.assert_array_equal(ours, padded(whole)[y0:y1, x0:x1])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_as_opencv_applies_it(tmp_path, orientation):
+    encoded = write(tmp_path / "a.jpg", photo(), orientation, quality=95)
+    whole = cv2.imread(str(tmp_path / "a.jpg"))
+    height, width, read = read_header(encoded, "a.jpg")
+    assert (height, width, read) == (*whole.shape[:2], orientation)
+    ours = cut_out(encoded, orientation, (-5, 20, 120, 100), (height, width)).numpy()
+    np.testing.assert_array_equal(ours, padded(whole)[420:500, 395:520])
+
+
+@pytest.mark.parametrize("kind", ["grey.jpg", "colour.png", "grey.png", "alpha.png"])
+def test_grey_images_and_png_are_read_as_opencv_reads_them(tmp_path, kind):
+    pixels = photo()
+    if kind.startswith("grey"):
+        pixels = pixels[..., 0]
+    if kind.startswith("alpha"):
+        Image.fromarray(np.dstack([pixels[..., ::-1], np.full(pixels.shape[:2], 200, np.uint8)])).save(
+            tmp_path / kind
+        )
+        encoded = (tmp_path / kind).read_bytes()
+    else:
+        encoded = write(tmp_path / kind, pixels)
+    whole = cv2.imread(str(tmp_path / kind))
+    ours = cut_out(encoded, 1, (10, 10, 90, 80), (150, 210)).numpy()
+    np.testing.assert_array_equal(ours, whole[10:80, 10:90])
+
+
+def test_resizing_is_opencvs_within_a_grey_level():
+    for shape in ((64, 48), (300, 211), (31, 500)):
+        pixels = photo(*shape)
+        ours = to_bgr(resize(pixels[..., ::-1], (256, 192))).numpy().astype(int)
+        difference = np.abs(ours - cv2.resize(pixels, (192, 256)))
+        assert difference.max() <= 1 and difference.mean() < 0.15
+
+
+def test_a_phones_jpeg_with_a_second_picture_behind_it_is_read(tmp_path):
+    first, second = (Image.fromarray(photo(seed=s)[..., ::-1]) for s in (0, 1))
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second], quality=95)
+    encoded = (tmp_path / "a.jpg").read_bytes()
+    assert read_header(encoded, "a.jpg") == (150, 210, 1)
+    ours = cut_out(encoded, 1, (0, 0, 210, 150), (150, 210)).numpy()
+    np.testing.assert_array_equal(ours, cv2.imread(str(tmp_path / "a.jpg")))
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"GIF89a" + bytes(40)])
+def test_what_is_not_jpeg_or_png_is_refused_by_name(content):
+    with pytest.raises(InputError, match="x.jpg: not a JPEG or PNG"):
+        read_header(content, "x.jpg")

@@ -1,0 +1,79 @@
+"""tools/benchmark.py measures every part and writes what it printed; how fast things are is no matter here."""
+
+import json
+
+import pytest
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+from benchmarking import measure, network, step_profile
+from tfcpn.networks.cpn import build_cpn
+
+
+def run(part, people, command, tmp_path):
+    """The output of the tool on a small network, and what it wrote."""
+    words = [f"--train_annotations={people.train_annotations}", f"--train_images={people.train}"]
+    words += [f"--train_records={people.records}", f"--val_annotations={people.val_annotations}"]
+    words += [f"--val_images={people.val}", "--input_size=64x64", "--batch_size=4", "--eval_batch_size=4"]
+    words += ["--rounds=1", "--people=80", "--copies=12", f"--json={tmp_path / 'b.json'}"]
+    done = command("tools/benchmark.py", part, *words)
+    return done, json.loads((tmp_path / "b.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "part, rows",
+    [
+        ("input", ["original's way", "tfcpn"]),
+        ("eval", ["original's way, without network", "tfcpn, without network", "COCO summary, 10,000 people"]),
+        ("records", ["1 worker(s)", "2 worker(s)"]),
+        ("step", ["tfcpn float32", "plain Keras float32"]),
+        ("forward", ["tfcpn float32", "tfcpn float32, flip test"]),
+    ],
+)
+def test_every_part_is_measured(people, command, tmp_path, part, rows):
+    done, written = run(part, people, command, tmp_path)
+    assert [row[part if part != "eval" else "evaluation"] for row in written["rows"]][: len(rows)] == rows
+    assert written["peak_mb"] > 50 and written["machine"]["cores"] >= 1
+    for row in written["rows"]:
+        assert all(value > 0 for value in row.values() if isinstance(value, (int, float)))
+    assert done.out.startswith(f"| {next(iter(written['rows'][0]))}") and "peak memory" in done.out
+
+
+def test_the_profile_lists_what_a_step_runs(people, command, tmp_path):
+    rows = {row["profile"]: row for row in run("profile", people, command, tmp_path)[1]["rows"]}
+    assert {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter", "ResourceApplyAdam"} <= set(rows)
+    assert sum(float(row["of the sum"].rstrip("%")) for row in rows.values()) == pytest.approx(100, abs=1)
+    assert rows["ResourceApplyAdam"]["calls a step"] == 270  # the variables that are trained
+
+
+def test_a_trace_is_summed_by_operation_without_what_calls_them(tmp_path):
+    space = xplane_pb2.XSpace()
+    line = space.planes.add().lines.add()
+    names = ["cpn/a/Conv2D:_MklNativeConv2D", "b:Conv2D", "c:Relu", "ExecutorState::Process", " __inference_f_1"]
+    for number, name in enumerate([*names, "d:StatefulPartitionedCall", "EagerExecute", "step: 3"]):
+        space.planes[0].event_metadata[number].name = name
+        line.events.add(metadata_id=number, duration_ps=(number + 1) * 10**9)
+    (tmp_path / "host.xplane.pb").write_bytes(space.SerializeToString())
+    assert step_profile.operation_times(tmp_path) == {"Conv2D": (pytest.approx(0.003), 2), "Relu": (0.003, 1)}
+
+
+def test_an_unknown_part_is_told_in_one_line(command):
+    failed = command("tools/benchmark.py", "speed", check=False)
+    assert failed.err.strip() == (
+        "error: want one of input, step, profile, forward, eval, records; see python tools/benchmark.py --help"
+    )
+
+
+def test_the_flops_of_the_network_are_those_of_its_convolutions():
+    size, unit = (64, 64), 2
+    layers = {layer.name: layer for layer in build_cpn(size, "resnet50", 17).layers}
+    only = lambda name: network.forward_flops(type("Model", (), {"layers": [layers[name]]})())  # noqa: E731
+    assert only("resnet_v1_50/conv1") == unit * 32 * 32 * 64 * 7 * 7 * 3
+    assert only("lateral/res5") == unit * 2 * 2 * 256 * 2048
+    assert network.forward_flops(build_cpn((256, 192), "resnet50", 17)) == pytest.approx(14.46e9, rel=1e-3)
+
+
+def test_functions_are_called_in_turn_after_one_call_that_does_not_count():
+    calls = []
+    times = measure.in_turn({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
+    assert calls == ["a", "b"] * 3 and [len(t) for t in times.values()] == [2, 2]
+    assert measure.ratio([4.0, 9.0, 8.0], [2.0, 3.0, 4.0]) == 2

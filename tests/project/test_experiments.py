@@ -1,0 +1,33 @@
+"""The experiments of docs/experiments.md are what its tables say."""
+
+import pytest
+from experiments import SEVERAL_SEEDS, experiments
+
+from support.commands import ROOT
+from support.parsing import parse
+
+RUNS = [(group, name, words) for group in ("scale", "align") for name, words in experiments(group).items()]
+
+
+@pytest.mark.parametrize("group, name, words", RUNS, ids=[name for _, name, _ in RUNS])
+def test_every_experiment_is_a_run(group, name, words, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg, given = parse(f"--flagfile=flags/drawn_{group}.cfg", *words)
+    base, _ = parse(f"--flagfile=flags/drawn_{group}.cfg")
+    assert cfg.train_records.startswith("data/drawn_")
+    changed = {w.split("=")[0].lstrip("-").replace("noalign", "align") for w in words}
+    assert changed <= given and (cfg != base or name in ("scale255_seed0",))
+
+
+def test_the_remedy_is_what_its_two_parts_do():
+    free, _ = parse("--heatmap_scale=1", "--scale_free")
+    parts, _ = parse("--heatmap_scale=1", "--data_loss_weight=65025", f"--output_gain={1 / 255}")
+    assert free.effective_data_loss_weight() == parts.effective_data_loss_weight() == 65025
+    assert free.effective_output_gain() == pytest.approx(parts.effective_output_gain())
+    plain, _ = parse("--scale_free")
+    assert (plain.effective_data_loss_weight(), plain.effective_output_gain()) == (1, 1)
+
+
+def test_seeds_are_repeated_where_the_table_compares_means():
+    for name in SEVERAL_SEEDS:
+        assert {f"{name}_seed{seed}" for seed in range(3)} <= set(experiments("scale"))

@@ -1,0 +1,87 @@
+import dataclasses
+import json
+
+import pytest
+
+from support.parsing import parse
+from tfcpn.base.errors import InputError
+from tfcpn.run import config_file
+from tfcpn.run.config_file import Run
+from tfcpn.settings.config import Config
+
+
+def test_the_defaults_are_the_baseline():
+    cfg, _ = parse()
+    assert dataclasses.replace(cfg, experiment="", model_dir="") == Config()
+    assert cfg.experiment == "resnet50_256x192" and cfg.model_dir == "runs/resnet50_256x192"
+    assert cfg.heatmap_size == (64, 48)
+
+
+def test_a_run_is_named_by_what_it_changes():
+    cfg, _ = parse("--heatmap_scale=1", "--align=square", "--input_size=256x256")
+    assert cfg.experiment == "resnet50_256x256_scale1_square"
+
+
+def test_the_rate_halves_every_sixty_epochs():
+    cfg = Config()
+    rates = [cfg.learning_rate_at(epoch) for epoch in (1, 60, 61, 120, 121, 400)]
+    assert rates == [5e-4, 5e-4, 2.5e-4, 2.5e-4, 1.25e-4, 5e-4 / 64]
+
+
+@pytest.mark.parametrize(
+    "word, message",
+    [
+        ("--input_size=250x192", "multiples of 32"),
+        ("--input_size=256", "want HEIGHTxWIDTH"),
+        ("--batch_size=30", "multiple of 4"),
+        ("--label_kernels=15,11,9", "four odd sizes"),
+        ("--label_kernels=15,11,9,8", "four odd sizes"),
+        ("--rescale_min=2", "--rescale_max is below"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(word, message):
+    with pytest.raises(InputError, match=message):
+        parse(word)
+
+
+def test_a_config_comes_back_from_its_file(tmp_path):
+    cfg = Config(experiment="x", model_dir=str(tmp_path), input_size=(128, 96))
+    config_file.save(Run(cfg))
+    assert config_file.load(tmp_path) == Run(cfg)
+
+
+def test_a_run_goes_on_only_as_the_same_experiment(tmp_path):
+    cfg = Config(model_dir=str(tmp_path), mixed_precision="bfloat16", init_weights="none")
+    config_file.save(Run(cfg))
+    other = dataclasses.replace(cfg, backbone="resnet101", heatmap_scale=1.0)
+    assert config_file.for_training(other) == other  # what failed before its first snapshot binds nobody
+    (tmp_path / "snapshots/snapshot_0001").mkdir(parents=True)
+    longer = dataclasses.replace(cfg, epochs=500, eval_every=1, mixed_precision="auto", init_weights="auto")
+    resumed = config_file.for_training(longer)
+    assert (resumed.epochs, resumed.mixed_precision, resumed.init_weights) == (500, "bfloat16", "none")
+    with pytest.raises(InputError, match=r"backbone: resnet50 -> resnet101; heatmap_scale: 255.0 -> 1.0"):
+        config_file.for_training(other)
+
+
+def test_evaluation_takes_the_architecture_of_the_run(tmp_path):
+    config_file.save(Run(Config(model_dir=str(tmp_path), backbone="resnet101", val_images="theirs", flip_test=True)))
+    cfg, given = parse(f"--model_dir={tmp_path}", "--epoch=3", "--noflip_test", "--boxes=d.json")
+    cfg = config_file.for_evaluation(cfg, given).config
+    assert (cfg.backbone, cfg.val_images, cfg.epoch, cfg.flip_test, cfg.boxes) == (
+        "resnet101",
+        "theirs",
+        "3",
+        False,
+        "d.json",
+    )
+    cfg, given = parse(f"--model_dir={tmp_path}", "--backbone=resnet50")
+    with pytest.raises(InputError, match="was trained with other settings"):
+        config_file.for_evaluation(cfg, given)
+
+
+def test_a_folder_without_a_run_and_a_damaged_config_are_named(tmp_path):
+    with pytest.raises(InputError, match="no run lives in"):
+        config_file.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"nonsense": 1}))
+    with pytest.raises(InputError, match="not the config.json of a run"):
+        config_file.load(tmp_path)

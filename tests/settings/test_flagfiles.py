@@ -1,0 +1,88 @@
+import pytest
+
+from support.commands import ROOT
+from support.parsing import parse, parse_file
+from tfcpn.settings.config import FIELDS, Config
+
+FLAGS = ROOT / "flags"
+BASE = {"backbone": "resnet50", "input_size": (256, 192), "label_kernels": (15, 11, 9, 7), "batch_size": 32}
+LARGE = {"input_size": (384, 288), "label_kernels": (23, 17, 13, 9), "batch_size": 24}
+SCALE1 = {**BASE, "heatmap_scale": 1}
+SQUARE = {**BASE, "align": "square", "input_size": (256, 256), "heatmap_scale": 255}
+ALIGNED = {**BASE, "align": "blazepose", "input_size": (256, 256), "heatmap_scale": 255, "align_margin": 1.25}
+LOGS_WAY = {**ALIGNED, "align_radius": "nose", "align_missing": "drop", "align_source": "gt"}
+LOGS_WAY |= {"align_rotate": False, "predict_align_points": False, "flip_test": True, "eval_people": "all"}
+NOFLIP = {"flip_test": False}
+LOG = {
+    "tf_cpn": {**BASE, "heatmap_scale": 255, "boxes": "data/coco/person_detections_val2017.json", "epoch": "350"},
+    "scale255": {**BASE, "heatmap_scale": 255, "boxes": "gt", "flip_test": True, "epoch": "350,400"},
+    "scale1": {**SCALE1, "boxes": "gt", "scale_free": False, "epochs": 950, "epoch": "350,400,500,600,700,950"},
+    "scale1_free": {**SCALE1, "scale_free": True, "epochs": 400},
+    "square": {**SQUARE, "flip_test": True, "epoch": "350,400"},
+    "square_noflip": {**SQUARE, **NOFLIP, "experiment": "square", "epoch": "350,400"},
+    "blazepose_norotate": {**LOGS_WAY, "epoch": "400"},
+    "blazepose_norotate_noflip": {**LOGS_WAY, **NOFLIP, "experiment": "blazepose_norotate", "epoch": "200,350"},
+    "blazepose_norotate_alignable": {
+        **{**LOGS_WAY, **NOFLIP, "experiment": "blazepose_norotate"},
+        **{"eval_people": "alignable", "epoch": "200,350,400"},
+    },
+    "blazepose_rotate": {**LOGS_WAY, "align_rotate": True, "experiment": "blazepose_rotate"},
+    "blazepose_points": {**LOGS_WAY, "align_rotate": True, "predict_align_points": True},
+    "filtered": {
+        **BASE,
+        "filter_min_joints": 5,
+        "filter_max_people": 10,
+        "filter_min_area": 1024,
+        "filter_require": (),
+    },
+    "blazepose": {
+        **{**ALIGNED, "align_rotate": True, "align_radius": "body", "align_missing": "square"},
+        **{"predict_align_points": True, "align_source": "two_pass", "first_pass_turns": 4, "flip_test": True},
+    },
+}
+ROWS = {
+    **LOG,
+    "resnet50_256x192": BASE,
+    "resnet101_256x192": {**BASE, "backbone": "resnet101"},
+    "resnet50_384x288": {**BASE, **LARGE},
+    "resnet101_384x288": {**BASE, **LARGE, "backbone": "resnet101"},
+    "drawn": {"batch_size": 16, "epoch_size": 1600, "label_kernels": (11, 9, 7, 5)},
+    "drawn_scale": {"input_size": (96, 64), "epochs": 6, "learning_rate": 1e-3, "heatmap_scale": 255},
+    "drawn_align": {"train_records": "data/drawn_fallen/records", "epochs": 10, "learning_rate": 2e-3},
+    "demo": {"experiment": "demo", "input_size": (128, 96), "heatmap_scale": 255, "rotation": 45, "rescale_min": 0.7},
+    "smoke": {"experiment": "smoke", "input_size": (64, 64), "epochs": 2, "train_records": "data/demo/records"},
+}
+RECIPE = {"heatmap_scale": 255, "align": "person", "epoch_size": 60000, "epochs": 400, "learning_rate": 5e-4}
+RECIPE |= {"lr_halving": 60, "weight_decay": 1e-5, "rescale_min": 0.7, "rescale_max": 1.35, "rotation": 45}
+
+
+def test_every_flagfile_is_in_the_table():
+    assert {path.stem for path in FLAGS.iterdir()} == set(ROWS)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_flagfile_makes_its_experiment(name, monkeypatch):
+    cfg = parse_file(name, monkeypatch)
+    for field, value in ROWS[name].items():
+        assert getattr(cfg, field) == value, field
+
+
+@pytest.mark.parametrize("name", LOG)
+def test_a_row_of_the_log_differs_from_the_baseline_only_where_its_table_says(name, monkeypatch):
+    cfg, baseline = parse_file(name, monkeypatch), parse_file("resnet50_256x192", monkeypatch)
+    changed = {field for field in FIELDS if getattr(cfg, field) != getattr(baseline, field)}
+    assert changed <= set(ROWS[name]) | {"experiment", "model_dir", "epoch"}
+    expected = ROWS[name].get("experiment", name)
+    assert (cfg.experiment, cfg.model_dir) == (expected, f"runs/{expected}")
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name.startswith("resnet")])
+def test_a_flagfile_of_tf_cpn_keeps_the_recipe_and_names_its_run_after_itself(name, monkeypatch):
+    cfg = parse_file(name, monkeypatch)
+    assert {field: getattr(cfg, field) for field in RECIPE} == RECIPE
+    assert cfg.experiment == name
+
+
+def test_the_baselines_file_says_what_the_defaults_are(monkeypatch):
+    assert parse_file("resnet50_256x192", monkeypatch) == parse()[0]
+    assert Config().heatmap_scale == 255

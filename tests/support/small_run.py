@@ -1,0 +1,36 @@
+"""A run of seconds on the drawn people, and what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from support.commands import ROOT
+
+
+def flags(people, model_dir, *more) -> list[str]:
+    """The flags of a run of two epochs of two steps."""
+    return [
+        f"--flagfile={ROOT}/flags/smoke.cfg",
+        f"--train_records={people.records}",
+        f"--val_images={people.val}",
+        f"--val_annotations={people.val_annotations}",
+        f"--model_dir={model_dir}",
+        *more,
+    ]
+
+
+def weights(model_dir, epoch: int) -> dict[str, np.ndarray]:
+    """All tensors of a snapshot, those of the optimiser too."""
+    prefix = str(Path(model_dir) / "snapshots" / f"snapshot_{epoch:04d}" / "variables")
+    names = [name for name, shape in tf.train.list_variables(prefix) if shape or "iter" in name]
+    return {name: tf.train.load_variable(prefix, name) for name in names}
+
+
+def logged(model_dir) -> list[dict]:
+    """The rows of metrics.csv."""
+    with (Path(model_dir) / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,49 @@
+"""A network of one convolution in the CPN's place, for what does not depend on which network it is."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+from tfcpn import parts
+from tfcpn.codecs.heatmap import HeatmapCodec
+from tfcpn.networks.network import Network
+from tfcpn.networks.variables import conv_kernels, variables_by_name
+from tfcpn.picture.look import TF_CPN
+
+
+def build(input_size, joints: int) -> tf.keras.Model:
+    images = tf.keras.Input((*input_size, 3))
+    init = tf.keras.initializers.GlorotUniform(1)
+    x = tf.keras.layers.Conv2D(joints, 4, 4, kernel_initializer=init, name="only")(images)
+    return tf.keras.Model(images, tf.keras.layers.Activation("linear", dtype="float32")(x))
+
+
+def losses(outputs, targets) -> dict[str, tf.Tensor]:
+    """Two of different size, so that one cannot pass for the other."""
+    error = tf.reduce_mean(tf.square(outputs - targets.maps[-1]))
+    return {"global": error, "refine": 3 * error}
+
+
+def tiny(cfg, skeleton) -> tuple[Network, HeatmapCodec]:
+    """What `parts` makes of a Config, in its form."""
+    network = Network(
+        name="tiny",
+        look=TF_CPN,
+        build=lambda: build(cfg.input_size, skeleton.count),
+        prediction=lambda outputs: outputs,
+        losses=losses,
+        loss_names=("global", "refine"),
+        variables=variables_by_name,
+        kernels=conv_kernels,
+        find_weights=lambda init_weights: init_weights,
+        load_weights=lambda model, found: None,
+    )
+    kernels, scale = cfg.label_kernels, cfg.heatmap_scale
+    return network, HeatmapCodec(cfg.input_size, cfg.heatmap_size, kernels, scale, skeleton.mirror)
+
+
+@pytest.fixture
+def tiny_network(monkeypatch):
+    """Commands train and evaluate the tiny network where they say cpn."""
+    monkeypatch.setitem(parts._NETWORKS, "cpn", tiny)

@@ -1,0 +1,122 @@
+"""That every setting reaches the place where it counts: one step is enough to see it."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.parsing import parse
+from support.small_run import flags, logged, weights
+from support.tiny import tiny
+from tfcpn import parts
+from tfcpn.data.order import open_source
+from tfcpn.data.pipeline import crops_and_joints, training_batches
+from tfcpn.data.record_index import read_index
+from tfcpn.networks.network import Network
+from tfcpn.parts import make_parts
+from tfcpn.settings.recipe import TRAINING_MARGIN
+from tfcpn.skeleton import COCO
+from tfcpn.training.augmentation import Ranges, draw, four_views
+from tfcpn.training.step import losses_and_gradients, make_optimizer
+
+ONE_STEP = ("--epochs=1", "--epoch_size=16", "--learning_rate=0", "--eval_every=0")
+
+
+def row_of(people, command, folder, *words):
+    """The log's row of a step that changes nothing."""
+    command("-m", "tfcpn.train", *flags(people, folder, *ONE_STEP, *words))
+    return {name: float(value) for name, value in logged(folder)[0].items() if value}
+
+
+@pytest.fixture(autouse=True)
+def with_the_tiny_network(tiny_network):
+    pass
+
+
+def expected_losses(people, cfg, ranges):
+    """The first batch's losses, put together by hand."""
+    made, source = make_parts(cfg, COCO), open_source(people.records, read_index(people.records))
+    work = crops_and_joints(made.alignment, COCO, made.crop_format, TRAINING_MARGIN)
+    crops, joints = next(iter(training_batches(source, 0, work, 4)))
+    views = four_views(crops, joints, draw((cfg.seed, 0), 4, ranges), COCO.mirror, made.network.look)
+    images, joints, visibility = views
+    targets = made.codec.encode(joints, visibility)
+    model = made.network.build()
+    return losses_and_gradients(model, made.network, images, targets, cfg.weight_decay)[0], model
+
+
+def test_a_step_has_the_ranges_and_the_decay_of_its_flags(people, command, tmp_path):
+    words = ["--rescale_min=1.1", "--rescale_max=1.2", "--rotation=5", "--weight_decay=0.25"]
+    cfg, _ = parse(*flags(people, tmp_path / "run", *ONE_STEP, *words))
+    expected, model = expected_losses(people, cfg, Ranges(1.1, 1.2, 5.0))
+    row = row_of(people, command, tmp_path / "run", *words)
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(float(value), rel=1e-4), name
+    assert row["decay"] == pytest.approx(0.25 * float(tf.nn.l2_loss(model.get_layer("only").kernel)), rel=1e-4)
+    usual, _ = expected_losses(people, cfg, Ranges())
+    assert row["refine"] != pytest.approx(float(usual["refine"]), rel=1e-3)
+
+
+def test_the_data_losses_and_not_the_decay_are_weighted(people, command, tmp_path):
+    usual = row_of(people, command, tmp_path / "usual")
+    tripled = row_of(people, command, tmp_path / "tripled", "--data_loss_weight=3")
+    for name, factor in (("global", 3), ("refine", 3), ("decay", 1)):
+        assert tripled[name] == pytest.approx(factor * usual[name], rel=1e-5)
+
+
+def test_the_optimisers_rate_halves_and_is_what_the_log_tells(people, command, tmp_path):
+    words = ["--epochs=3", "--epoch_size=16", "--learning_rate=0.01", "--lr_halving=2", "--eval_every=0"]
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
+    rates = [float(row["learning_rate"]) for row in logged(tmp_path / "run")]
+    assert rates == pytest.approx([0.01, 0.01, 0.005])
+    # Adam's first steps are as long as its rate.
+    kernels = [weights(tmp_path / "run", e)["model/only.Sweights/.ATTRIBUTES/VARIABLE_VALUE"] for e in (1, 2, 3)]
+    steps = [np.abs(b - a).max() for a, b in zip(kernels, kernels[1:])]
+    assert 0.3 < steps[1] / steps[0] < 0.7
+
+
+def test_old_snapshots_are_deleted(people, command, tmp_path):
+    words = ["--epochs=4", "--epoch_size=16", "--keep_snapshots=2", "--eval_every=0"]
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
+    assert sorted(p.name for p in (tmp_path / "run/snapshots").iterdir()) == ["snapshot_0003", "snapshot_0004"]
+
+
+@pytest.mark.parametrize("asked", ["auto", "keras", "some.ckpt"])
+def test_a_new_run_starts_from_the_weights_that_its_network_finds(people, command, monkeypatch, tmp_path, asked):
+    def knowing(cfg, skeleton):
+        network, codec = tiny(cfg, skeleton)
+
+        def load(model, found):
+            assert found == f"found for {asked}"
+            model.get_layer("only").kernel.assign(tf.fill((4, 4, 3, 17), 0.125))
+
+        own: Network = network._replace(find_weights=lambda words: f"found for {words}", load_weights=load)
+        return own, codec
+
+    monkeypatch.setitem(parts._NETWORKS, "cpn", knowing)
+    words = flags(people, tmp_path / "run", *ONE_STEP, f"--init_weights={asked}")
+    command("-m", "tfcpn.train", *words)
+    kernel = weights(tmp_path / "run", 1)["model/only.Sweights/.ATTRIBUTES/VARIABLE_VALUE"]
+    assert (kernel == 0.125).all()
+    assert json.loads((tmp_path / "run/config.json").read_text())["init_weights"] == f"found for {asked}"
+    # A run that goes on has its own weights, and does not look for others.
+    monkeypatch.setitem(parts._NETWORKS, "cpn", tiny)
+    command("-m", "tfcpn.train", *[word.replace("--epochs=1", "--epochs=2") for word in words if "init" not in word])
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_gradients_are_those_of_the_unscaled_loss(people, replicas):
+    """float16 scales the loss by 32,768 and must undo it."""
+    cfg, _ = parse("--input_size=64x64", "--label_kernels=5,5,5,5")
+    made = make_parts(cfg, COCO)
+    model, rng = made.network.build(), np.random.default_rng(0)
+    images = tf.constant(rng.normal(0, 1, (2, 64, 64, 3)), tf.float32)
+    targets = made.codec.encode(tf.constant(rng.uniform(0, 64, (2, 17, 2)), tf.float32), tf.ones((2, 17)))
+    scaler = make_optimizer(1e-3, "float16", model.trainable_variables)
+    assert float(scaler.loss_scale) > 1000
+    plain = losses_and_gradients(model, made.network, images, targets, 0.5, replicas)
+    scaled = losses_and_gradients(model, made.network, images, targets, 0.5, replicas, scaler)
+    for a, b in zip(plain[1], scaled[1]):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    assert float(plain[0]["total"]) == pytest.approx(float(scaled[0]["total"]))

@@ -1,0 +1,115 @@
+"""Several replicas: gradients are summed, the decay counts once, batch statistics stay local, as in tf-cpn."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support import recipe
+from tfcpn.codecs.heatmap import HeatmapCodec, HeatmapTargets
+from tfcpn.networks.cpn import build_cpn, cpn
+from tfcpn.networks.variables import conv_kernels, variables_by_name
+from tfcpn.picture.look import TF_CPN
+from tfcpn.skeleton import COCO
+from tfcpn.training import augmentation
+from tfcpn.training.step import TrainingStep, losses_and_gradients, make_optimizer
+
+SIZE = (64, 64)
+CODEC = HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror)
+CPN = cpn(SIZE, "resnet50", 17)
+DECAY = 30.0  # so large that a decay counted twice, or not at all, would show in every kernel
+
+
+def load_recipe(model):
+    for name, variable in variables_by_name(model).items():
+        variable.assign(recipe.weight(name, variable.shape))
+
+
+def views(count):
+    """Images, label maps and visibilities. Fixed ones: a last bit in a pixel can move gradients by percents."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-0.5, 0.5, (count, *SIZE, 3)).astype(np.float32)
+    joints = rng.uniform(0, 64, (count, 17, 2)).astype(np.float32)
+    labels = CODEC.encode(joints, None).maps
+    return images, [label.numpy() for label in labels], rng.choice([0.0, 1.0, 2.0], (count, 17)).astype(np.float32)
+
+
+def step_of(model, optimizer, strategy, decay):
+    settings = {"mirror": COCO.mirror, "ranges": augmentation.Ranges(), "weight_decay": decay, "seed": 5}
+    return TrainingStep(model, optimizer, CPN, CODEC, strategy, **settings)
+
+
+@pytest.fixture(scope="module")
+def strategy():
+    devices = tf.config.list_logical_devices("CPU")
+    assert len(devices) == 2, "conftest.py makes two"
+    return tf.distribute.MirroredStrategy([d.name for d in devices])
+
+
+def test_two_replicas_step_by_the_sum_of_the_halves_gradients_and_one_decay(strategy):
+    images, labels, visibility = views(8)
+    with strategy.scope():
+        model = build_cpn(SIZE, "resnet50", 17)
+        load_recipe(model)
+        optimizer = make_optimizer(5e-4, "float32", model.trainable_variables)
+    step = step_of(model, optimizer, strategy, DECAY)
+
+    def dealt(array):
+        half = len(array) // 2
+        of_replica = [tf.constant(array[:half]), tf.constant(array[half:])]
+        return strategy.experimental_distribute_values_from_function(lambda c: of_replica[c.replica_id_in_sync_group])
+
+    arguments = dealt(images), HeatmapTargets([dealt(label) for label in labels], dealt(visibility))
+    per_replica = tf.function(lambda *args: strategy.run(step.learn, args=args))(*arguments)
+    losses = strategy.reduce("mean", per_replica, axis=None)
+
+    # The same by hand: each half alone on one device without decay, then the decay's gradient once.
+    single = build_cpn(SIZE, "resnet50", 17)
+    expected, totals, statistics = None, [], []
+    for part in (slice(0, 4), slice(4, 8)):
+        load_recipe(single)
+        targets = HeatmapTargets([label[part] for label in labels], visibility[part])
+        values, gradients = losses_and_gradients(single, CPN, images[part], targets, 0.0)
+        expected = gradients if expected is None else [a + b for a, b in zip(expected, gradients)]
+        totals.append(float(values["total"]))
+        statistics.append([v.numpy() for v in single.non_trainable_variables])
+    load_recipe(single)
+    kernels = {k.ref() for k in conv_kernels(single)}
+    for i, variable in enumerate(single.trainable_variables):
+        if variable.ref() in kernels:
+            expected[i] = expected[i] + DECAY * variable
+
+    # After Adam's first step its first moment is a tenth of the gradient.
+    for variable, gradient in zip(model.trainable_variables, expected):
+        moment = optimizer.get_slot(variable, "m").numpy() * 10
+        assert np.linalg.norm(moment - gradient) <= 1e-4 * np.linalg.norm(gradient) + 1e-4, variable.name
+    decay = DECAY * sum(float(tf.nn.l2_loss(k)) for k in conv_kernels(single))
+    assert float(losses[3]) == pytest.approx(np.mean(totals) + decay, rel=1e-4)
+    # Moving statistics are averaged over the replicas when they are read.
+    for variable, a, b in zip(model.non_trainable_variables, *statistics):
+        np.testing.assert_allclose(variable.numpy(), (a + b) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_every_replica_and_step_draws_its_own_augmentation(strategy):
+    """The compiled step on two replicas has the losses of each half under that replica's draws."""
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 256, (4, *SIZE, 3)).astype(np.uint8)
+    joints = np.concatenate([rng.uniform(0, 64, (4, 17, 2)), np.full((4, 17, 1), 2)], axis=-1).astype(np.float32)
+    with strategy.scope():
+        model = build_cpn(SIZE, "resnet50", 17, seed=1)
+        optimizer = make_optimizer(0.0, "float32", model.trainable_variables)
+    step = step_of(model, optimizer, strategy, 0.0)
+    dealt = [
+        strategy.experimental_distribute_values_from_function(lambda c, t=t: t[2 * c.replica_id_in_sync_group :][:2])
+        for t in (tf.constant(crops), tf.constant(joints))
+    ]
+    single = build_cpn(SIZE, "resnet50", 17, seed=1)
+    for number in (7, 8):
+        totals = []
+        for replica in range(2):
+            part = slice(2 * replica, 2 * replica + 2)
+            draws = augmentation.draw((5, number * 2 + replica), 2, augmentation.Ranges())
+            views = augmentation.four_views(crops[part], joints[part], draws, COCO.mirror, TF_CPN)
+            images, moved, visibility = views
+            losses, _ = losses_and_gradients(single, CPN, images, CODEC.encode(moved, visibility), 0.0)
+            totals.append(losses["total"])
+        assert float(step(*dealt, tf.constant(number, tf.int64))[3]) == pytest.approx(np.mean(totals), rel=1e-4)

@@ -1,0 +1,136 @@
+"""Several replicas and several processes do what one does."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.commands import ROOT, TENSORFLOW_ON_CPU, run_process
+from support.perfect import PerfectJoints, config_of, evaluation_of
+from support.small_run import flags, weights
+from tfcpn.base.device import make_strategy
+from tfcpn.base.errors import InputError
+from tfcpn.evaluation import estimate
+from tfcpn.evaluation.estimate import region_of_boxes
+
+# One process with two virtual CPU devices: the yardstick for two processes with one each.
+TWO_DEVICES = (
+    "import runpy, sys, tensorflow as tf; cpu = tf.config.list_physical_devices('CPU')[0];"
+    "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2);"
+    "module = sys.argv.pop(1); runpy.run_module(module, run_name='__main__', alter_sys=True)"
+)
+
+
+def two_ports():
+    sockets = [socket.socket() for _ in range(2)]
+    for s in sockets:
+        s.bind(("localhost", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def run_workers(module, words):
+    """The same command in two processes, which find each other over loopback; returns what the first one printed."""
+    cluster = {"worker": [f"localhost:{port}" for port in two_ports()]}
+    processes = []
+    for index in range(2):
+        task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        environment = {**os.environ, **TENSORFLOW_ON_CPU, "TF_CONFIG": json.dumps(task)}
+        command = [sys.executable, "-m", module, *words, "--strategy=multi_worker"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
+    try:
+        outputs = [process.communicate(timeout=400) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, (_, err) in zip(processes, outputs):
+        assert process.returncode == 0, err[-3000:]
+    assert outputs[1][0] == ""
+    return outputs[0][0]
+
+
+@pytest.fixture(scope="module")
+def runs(people, tmp_path_factory):
+    """The same run by one process with two replicas, and by two processes: two epochs of two steps."""
+    folder = tmp_path_factory.mktemp("scale_out")
+    words = ["--deterministic", "--batch_size=8", "--epoch_size=32", "--eval_every=2", "--eval_batch_size=3"]
+    run_process("-c", TWO_DEVICES, "tfcpn.train", *flags(people, folder / "one", *words), "--strategy=mirrored")
+    run_workers("tfcpn.train", flags(people, folder / "two", *words))
+    return folder
+
+
+def test_two_processes_train_the_weights_of_one(runs):
+    """To 1e-5 of each variable's norm: gradients are summed in another order, nothing else differs."""
+    a, b = weights(runs / "one", 1), weights(runs / "two", 1)
+    assert set(a) == set(b)
+    for name in a:
+        difference = np.linalg.norm(np.float64(a[name]) - np.float64(b[name]))
+        assert difference <= 1e-5 * np.linalg.norm(np.float64(a[name])) + 1e-7, name
+
+
+def test_only_one_process_writes(runs):
+    assert sorted(p.name for p in (runs / "two/snapshots").iterdir()) == ["snapshot_0001", "snapshot_0002"]
+    assert len((runs / "two/metrics.csv").read_text().splitlines()) == 3
+    assert len(list((runs / "two/events").iterdir())) == 1
+
+
+@pytest.fixture(scope="module")
+def results(runs, people):
+    """Results files of one snapshot: by one replica, two replicas, and two processes."""
+    found = {}
+    words = [f"--model_dir={runs / 'one'}", "--epoch=2", "--eval_batch_size=3", "--deterministic"]
+    path = runs / "one/eval/epoch_0002/results.json"
+    for name in ("one", "two replicas", "two processes"):
+        path.unlink(missing_ok=True)
+        if name == "one":
+            run_process("-m", "tfcpn.eval", *words, "--strategy=one")
+        elif name == "two replicas":
+            run_process("-c", TWO_DEVICES, "tfcpn.eval", *words, "--strategy=mirrored")
+        else:
+            assert "labelled people count" in run_workers("tfcpn.eval", words)
+        found[name] = json.loads(path.read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", ["two replicas", "two processes"])
+def test_a_shared_evaluation_writes_the_results_of_one(results, name):
+    assert len(results["one"]) % 6 != 0  # so that the last batches had to be filled
+    assert results[name] == results["one"]
+
+
+@pytest.mark.parametrize(
+    "tf_config",
+    ["", "{", '{"cluster": {"worker": []}}', '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}'],
+)
+def test_a_tf_config_that_does_not_fit_is_named(tf_config, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", tf_config)
+    with pytest.raises(InputError, match="TF_CONFIG must be such as"):
+        make_strategy("multi_worker")
+
+
+def test_machines_share_out_the_boxes_of_an_evaluation_in_order(people):
+    evaluation = evaluation_of(config_of(people))
+    predictor, people = PerfectJoints(evaluation), evaluation.people
+    regions = region_of_boxes(people.boxes, people.pictures, evaluation.parts.alignment, predictor.crop_format.size)
+
+    def batches(context=None):
+        return list(estimate._batches(predictor, people.pictures, regions, 2, context))
+
+    alone = np.concatenate(batches())
+
+    class TwoReplicas:
+        num_replicas_in_sync = 2
+
+    predictor.strategy = TwoReplicas()
+    shares = [batches(tf.distribute.InputContext(2, i, 2)) for i in range(2)]
+    together = np.concatenate([batch for pair in zip(*shares) for batch in pair])
+    np.testing.assert_array_equal(together[: len(alone)], alone)
+    assert len(shares[0]) == len(shares[1])

@@ -1,0 +1,266 @@
+"""The commands of the README on a few drawn people: train, interrupt, resume, evaluate."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from support.commands import ROOT, TENSORFLOW_ON_CPU, run_here, run_process
+from support.small_run import flags, logged, weights
+from support.tiny import tiny
+from tfcpn import parts
+from tfcpn.data.coco import read_annotations
+from tfcpn.data.detections import read_detections
+from tfcpn.evaluation.average_precision import METRICS, coco_metrics
+
+# --- The network itself, in processes of its own.
+
+
+@pytest.fixture(scope="module")
+def killed(people, tmp_path_factory):
+    """A run that was killed in its second epoch."""
+    model_dir = tmp_path_factory.mktemp("runs") / "smoke"
+    words = flags(people, model_dir, "--epochs=3000", "--deterministic")
+    words = [sys.executable, "-m", "tfcpn.train", *words]
+    environment = {**os.environ, **TENSORFLOW_ON_CPU}
+    process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 300
+    while not (model_dir / "snapshots" / "snapshot_0001").exists():
+        assert process.poll() is None and time.time() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # What comes after the first snapshot is lost, to make the kill land in the same place every time.
+    for path in (model_dir / "snapshots").iterdir():
+        if path.name != "snapshot_0001":
+            subprocess.run(["rm", "-r", str(path)], check=True)
+    (model_dir / "snapshots" / ".snapshot_0002.tmp").mkdir()
+    return model_dir
+
+
+@pytest.fixture(scope="module")
+def resumed(killed, people):
+    run_process("-m", "tfcpn.train", *flags(people, killed, "--deterministic", "--eval_every=2"))
+    return killed
+
+
+def test_a_killed_and_resumed_run_ends_with_the_bits_of_an_undisturbed_one(resumed, people, tmp_path):
+    run_process("-m", "tfcpn.train", *flags(people, tmp_path / "whole", "--deterministic"))
+    a, b = weights(resumed, 2), weights(tmp_path / "whole", 2)
+    assert set(a) == set(b) and len(a) > 446 + 2 * 270
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    first = weights(resumed, 1)
+    assert any(not np.array_equal(first[name], a[name]) for name in a)
+
+
+def test_training_logs_an_epoch_a_row_and_validates(resumed):
+    rows = logged(resumed)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    last = rows[-1]
+    summed = float(last["global"]) + float(last["refine"]) + float(last["decay"])
+    assert float(last["total"]) == pytest.approx(summed, rel=1e-4)
+    assert 0 <= float(last["AP"]) <= 1 and float(last["crops_per_second"]) > 0
+    assert list((resumed / "events").iterdir())
+
+
+def test_evaluation_writes_results_and_prints_a_row_an_epoch(resumed, people):
+    done = run_process("-m", "tfcpn.eval", f"--model_dir={resumed}", "--epoch=1,2")
+    rows = [line for line in done.out.splitlines() if line.startswith("| ")]
+    assert [row.split("|")[1].strip() for row in rows] == ["epoch", "1", "2"]
+    _, annotated, *_ = read_annotations(people.val_annotations)
+    boxes = [p for p in annotated if p.trainable]
+    results = json.loads((resumed / "eval/epoch_0001/results.json").read_text())
+    assert sorted(r["image_id"] for r in results) == sorted(b.image_id for b in boxes)
+    assert all(r["category_id"] == 1 and len(r["keypoints"]) == 51 for r in results)
+    metrics = json.loads((resumed / "eval/epoch_0002/metrics.json").read_text())
+    assert set(METRICS) <= set(metrics)
+    assert (metrics["epoch"], metrics["people"], metrics["boxes_evaluated"]) == (2, len(boxes), len(boxes))
+    assert metrics["settings"]["boxes"] == "gt" and metrics["settings"]["flip_test"] is True
+    assert coco_metrics(str(people.val_annotations), results)["AP"] >= 0
+
+
+# --- What does not depend on the network, in this process with a tiny one.
+
+
+@pytest.fixture(scope="module")
+def run(people, tmp_path_factory):
+    """A run of two epochs."""
+    model_dir = tmp_path_factory.mktemp("runs") / "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(parts._NETWORKS, "cpn", tiny)
+        run_here("-m", "tfcpn.train", *flags(people, model_dir, "--eval_every=2"))
+    return model_dir
+
+
+@pytest.fixture(autouse=True)
+def with_the_tiny_network(tiny_network):
+    pass
+
+
+def test_evaluation_with_a_detectors_boxes(run, people, command, tmp_path):
+    _, annotated, *_ = read_annotations(people.val_annotations)
+    boxes = [p for p in annotated if p.trainable for _ in range(2)]
+    detections = [
+        {
+            "image_id": b.image_id,
+            "category_id": 1,
+            "bbox": [b.box[0] + i % 3, *b.box[1:]],
+            "score": 0.25 + 0.5 * (i % 2),
+        }
+        for i, b in enumerate(boxes)
+    ]
+    path = tmp_path / "detections.json"
+    path.write_text(json.dumps(detections))
+    done = command("-m", "tfcpn.eval", f"--model_dir={run}", "--epoch=latest", f"--boxes={path}", "--noflip_test")
+    assert f"{len(boxes)} boxes" in done.out and "no flip test" in done.out
+    (file,) = (run / "eval").glob("epoch_0002_detections-*_noflip/results.json")
+    assert len(json.loads(file.read_text())) == len(boxes)
+
+
+def test_an_evaluation_is_the_runs_own_unless_told_otherwise(people, command, tmp_path):
+    """A run that was validated by its own first pass must not be evaluated with annotated points, an upper bound."""
+    words = [*flags(people, tmp_path / "run", "--epochs=1", "--eval_every=1"), "--align=blazepose"]
+    command("-m", "tfcpn.train", *words, "--align_source=two_pass", "--first_pass_turns=2", "--noflip_test")
+    done = command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}")
+    assert "alignment points from a first pass" in done.out and "no flip test" in done.out
+    assert "as the run was validated: --align_source=two_pass --first_pass_turns=2 --flip_test=False" in done.out
+    done = command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}", "--align_source=gt", "--flip_test")
+    assert "the annotation, an upper bound" in done.out and ", flip test" in done.out
+    folders = {path.name for path in (tmp_path / "run/eval").iterdir()}
+    assert folders == {"epoch_0001", "epoch_0001_noflip_two_pass2"}
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--epoch=7"], "snapshot_0007 does not exist; there are epochs 1-2"),
+        (["--epoch=first"], "--epoch=first: want numbers"),
+        (["--boxes=nowhere.json"], "nowhere.json: cannot be read"),
+        (["--val_annotations=nowhere.json"], "nowhere.json: cannot be read"),
+        (["--val_images=nowhere"], "do the images fit the annotations?"),
+        (["--backbone=resnet101"], "was trained with other settings (backbone: resnet50 -> resnet101)"),
+        (["--model_dir=nowhere"], "no run lives in nowhere"),
+        (["--align=sideways"], "--align=sideways"),
+        (["--epok=3"], "--epok: python -m tfcpn.eval has no such flag; did you mean --epoch?"),
+        (["350"], "unexpected argument '350'"),
+    ],
+)
+def test_a_mistake_in_evaluating_is_told_in_one_line(run, command, words, message):
+    failed = command("-m", "tfcpn.eval", f"--model_dir={run}", *words, check=False)
+    assert failed.status == 1
+    (line,) = failed.err.strip().splitlines()
+    assert line.startswith("error: ") and message in line
+
+
+def test_blazepose_is_trained_and_evaluated_by_its_own_first_pass(people, command, tmp_path):
+    words = [*flags(people, tmp_path / "run"), "--align=blazepose", "--align_missing=drop", "--predict_align_points"]
+    command("-m", "tfcpn.train", *words, "--epochs=1", "--filter_min_joints=6", "--eval_every=1")
+    words = [f"--model_dir={tmp_path / 'run'}", "--align_source=two_pass", "--first_pass_turns=2"]
+    done = command("-m", "tfcpn.eval", *words, "--eval_people=alignable")
+    assert "labelled people count" in done.out and "alignment points from a first pass" in done.out
+    (result,) = (tmp_path / "run/eval").glob("epoch_0001_drop_two_pass2_alignable/results.json")
+    assert all(len(r["keypoints"]) == 51 for r in json.loads(result.read_text()))
+    command("tools/report.py", f"--runs={tmp_path / 'run'}", f"--output={tmp_path / 'report'}")
+    assert "two-pass x2, 19 joints" in (tmp_path / "report/report.md").read_text()
+
+
+def cut_a_shard(people):
+    shard = sorted(people.records.glob("*.tfrecord"))[0]
+    shard.write_bytes(shard.read_bytes()[:-50])
+
+
+def damage_a_shard(people):
+    for shard in people.records.glob("*.tfrecord"):
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 3] ^= 255
+        shard.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    "damage, words, message",
+    [
+        (None, ["--train_records=nowhere"], "nowhere does not exist: make them with python tools/make_records.py"),
+        (None, ["--input_size=100x100"], "multiples of 32"),
+        (None, ["--filter_require=tail"], "--filter_require=tail: there is no joint 'tail'"),
+        (cut_a_shard, [], "run tools/make_records.py again"),
+        (damage_a_shard, [], "a record is damaged"),
+        (None, ["--learning_rate=1e30"], "a loss is not a number near step"),
+    ],
+)
+def test_a_mistake_in_training_is_told_in_one_line(people_copy, command, tmp_path, damage, words, message):
+    if damage:
+        damage(people_copy)
+    failed = command("-m", "tfcpn.train", *flags(people_copy, tmp_path / "run"), *words, check=False)
+    assert failed.status == 1
+    line = failed.err.strip().splitlines()[-1]
+    assert line.startswith("error: ") and message in line, failed.err
+    assert not (tmp_path / "run" / "snapshots" / "snapshot_0002").exists()
+
+
+def test_another_experiment_in_the_same_folder_is_refused(run, people, command):
+    failed = command("-m", "tfcpn.train", *flags(people, run, "--heatmap_scale=1"), check=False)
+    assert failed.status == 1
+    (line,) = failed.err.strip().splitlines()
+    assert "heatmap_scale: 255.0 -> 1.0" in line
+
+
+def test_a_validation_that_was_cut_off_is_made_up_for(run, people, command):
+    log = run / "metrics.csv"
+    lines = [
+        ",".join([*row.split(",")[:9], *[""] * 10]) if row.startswith("2,") else row
+        for row in log.read_text().splitlines()
+    ]
+    log.write_text("\n".join(lines) + "\n")
+    command("-m", "tfcpn.train", *flags(people, run, "--eval_every=2"))
+    rows = logged(run)
+    assert len(rows) == 2 and rows[1]["AP"] != "" and rows[0]["AP"] == ""
+
+
+def test_a_run_does_not_go_on_with_other_records(run, people_copy, command, tmp_path):
+    other = tmp_path / "other"
+    words = [f"--annotations={people_copy.train_annotations}", f"--images={people_copy.train}", f"--output={other}"]
+    command("tools/make_records.py", *words, "--shards=3", "--workers=1")
+    people_copy.records = other
+    failed = command("-m", "tfcpn.train", *flags(people_copy, run, "--epochs=3"), check=False)
+    assert failed.status == 1 and "was trained on other records" in failed.err.strip().splitlines()[-1]
+
+
+def test_a_truncated_image_is_named_in_evaluation(run, people_copy, command):
+    victim = sorted(people_copy.val.glob("*.jpg"))[2]
+    victim.write_bytes(victim.read_bytes()[:-2000])
+    words = [f"--val_images={people_copy.val}", f"--model_dir={run}", "--epoch=1"]
+    failed = command("-m", "tfcpn.eval", *words, check=False)
+    line = failed.err.strip().splitlines()[-1]
+    assert failed.status == 1 and f"{victim.name}: cannot be decoded" in line
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(people, command, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    failed = command("-m", "tfcpn.train", *flags(people, tmp_path / "file" / "run"), check=False)
+    line = failed.err.strip().splitlines()[-1]
+    assert failed.status == 1 and line.startswith("error: ") and "Not a directory" in line
+
+
+def test_a_detectors_file_that_is_not_there_yet_does_not_keep_anybody_from_training(people, command, tmp_path):
+    """flags/tf_cpn.cfg names one that users have to provide."""
+    words = flags(people, tmp_path / "run", "--boxes=nowhere.json", "--epochs=1", "--eval_every=1")
+    done = command("-m", "tfcpn.train", *words)
+    assert "nowhere.json not found: validation on annotated boxes" in done.err
+    assert logged(tmp_path / "run")[0]["AP"] != ""
+
+
+def test_a_detection_without_an_area_is_counted_and_left_out(run, people, command, tmp_path):
+    images, annotated, *_ = read_annotations(people.val_annotations)
+    shown = [p for p in annotated if p.trainable]
+    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 1} for p in shown]
+    boxes[1]["bbox"][2] = 0
+    (tmp_path / "d.json").write_text(json.dumps(boxes))
+    assert len(read_detections(tmp_path / "d.json", images)) == len(shown) - 1
+    done = command("-m", "tfcpn.eval", f"--model_dir={run}", f"--boxes={tmp_path / 'd.json'}")
+    assert f"1 of its {len(shown)} detections have a box without an area: left out" in done.err

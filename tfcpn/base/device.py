@@ -1,0 +1,96 @@
+"""What this machine computes with: precision policy, distribution strategy, determinism."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfcpn.base.errors import InputError
+
+
+def resolve_precision(name: str) -> str:
+    """ "auto" -> the fastest precision that the machine computes natively; other names stay as they are."""
+    if name != "auto":
+        return name
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+    cpu = Path("/proc/cpuinfo")
+    words = cpu.read_text().split() if cpu.exists() else []
+    return "bfloat16" if "avx512_bf16" in words or "amx_bf16" in words else "float32"
+
+
+def set_precision(name: str) -> None:
+    """Set the Keras policy under which the layers that are built next compute; their variables stay float32.
+
+    Unless "tf32" is asked for, float32 has all its bits on every device. From the A100 on, TensorFlow's own choice is
+    to round what goes into convolutions and matrix products, those of labels and decoding too, to ten bits.
+    """
+    tf.config.experimental.enable_tensor_float_32_execution(name == "tf32")
+    tf.keras.mixed_precision.set_global_policy("float32" if name in ("float32", "tf32") else f"mixed_{name}")
+
+
+def _check_cluster() -> None:
+    """See that TF_CONFIG describes a cluster and this process's place in it. Raises InputError."""
+    wanted = (
+        '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}, with an '
+        "index of its own for each process"
+    )
+    try:
+        cluster = json.loads(os.environ.get("TF_CONFIG", ""))
+        workers, task = cluster["cluster"]["worker"], cluster["task"]
+        fits = (
+            task["type"] == "worker"
+            and 0 <= int(task["index"]) < len(workers)
+            and set(cluster["cluster"]) == {"worker"}
+        )
+    except (ValueError, KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise InputError(f"--strategy=multi_worker: the environment variable TF_CONFIG must be such as {wanted}")
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """The strategy of --strategy. To be called before TensorFlow computes anything.
+
+    "one": the default device. "mirrored": all GPUs of this machine. "multi_worker": all GPUs (else the CPU) of all
+    the processes that TF_CONFIG names. Raises InputError for devices or a TF_CONFIG that do not fit.
+    """
+    if name == "one":
+        return tf.distribute.get_strategy()
+    if name == "multi_worker":
+        _check_cluster()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) < 2:
+        raise InputError(f"--strategy={name}: this machine has only the device {devices[0].name}")
+    return tf.distribute.MirroredStrategy([d.name for d in devices])
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes: the first worker, or the only process."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.task_type or resolver.task_id == 0
+
+
+def use_no_gpu() -> None:
+    """Keep this process off the GPUs, of whose memory it would take a share, though it only decodes images."""
+    tf.config.set_visible_devices([], "GPU")
+
+
+def set_up(deterministic: bool) -> None:
+    """Let GPU memory grow with need, and make every operation repeatable if asked."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+        # That is not enough. The graph optimiser rewrites sums in an order that hangs on memory addresses: of ten
+        # processes two had gradients with other last bits, without it none. One thread an operation on a CPU, for
+        # kernels that sum over threads.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        if not tf.config.list_physical_devices("GPU"):
+            tf.config.threading.set_intra_op_parallelism_threads(1)

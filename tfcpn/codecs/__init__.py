@@ -1,0 +1,1 @@
+"""Joints to what a network puts out, and back."""

@@ -1,0 +1,20 @@
+"""What every codec can do. One joins by having these three methods; nothing is inherited."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+
+class Codec(Protocol):
+    """The way between joints in a crop and what a network puts out. (N, K) stands for N crops of K joints."""
+
+    def encode(self, joints, visibility) -> Any:
+        """Joints (N, K, 2) as (x, y) in crop pixels and their visibility (N, K) -> what the losses compare with."""
+
+    def flip(self, outputs) -> Any:
+        """Outputs for mirror images -> outputs for the crops, so that the two can be averaged."""
+
+    def decode(self, outputs) -> tuple[tf.Tensor, tf.Tensor]:
+        """Outputs -> joints (N, K, 2) as (x, y) in crop pixels, and scores (N, K)."""

@@ -1,0 +1,115 @@
+"""Joints <-> heatmaps: label maps for training, peaks of predicted maps for results."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfcpn.codecs.gaussian import blur_matrix
+from tfcpn.picture.mirror import mirror_pixels
+
+DECODE_KERNEL = 21
+DECODE_BORDER = 10
+
+
+class HeatmapTargets(NamedTuple):
+    """maps: one (N, h, w, K) float32 label map for each kernel. visibility: (N, K), 0, 1 or 2."""
+
+    maps: tuple
+    visibility: tf.Tensor
+
+
+def _padded_blur(length: int) -> np.ndarray:
+    """(length + 20, length): pad a column with zeros on both sides, then blur it."""
+    matrix = blur_matrix(length + 2 * DECODE_BORDER, DECODE_KERNEL)
+    return matrix[:, DECODE_BORDER:-DECODE_BORDER].astype(np.float32)
+
+
+class HeatmapCodec:
+    """Label maps at four widths, and the way back from predicted maps.
+
+    input_size, heatmap_size: (height, width). kernels: Gaussian sizes of the label maps in heatmap pixels, one for
+    each of the network's outputs that has labels. scale: a label's peak. mirror: the joint that each of the K becomes
+    in a mirror image.
+    """
+
+    def __init__(self, input_size, heatmap_size, kernels, scale: float, mirror):
+        self.input_size = tuple(input_size)
+        self.heatmap_size = tuple(heatmap_size)
+        self.kernels = tuple(kernels)
+        self.scale = float(scale)
+        self.mirror = list(mirror)
+        height, width = self.heatmap_size
+        # Blurring a single 1 is separable, so a label map is the outer product of two columns of these.
+        self._label_columns = []
+        for size in self.kernels:
+            columns = []
+            for length in (height, width):
+                matrix = blur_matrix(length, size)
+                columns.append((matrix / matrix.max(axis=0)).T.astype(np.float32))
+            self._label_columns.append(columns)
+        self._blur_y, self._blur_x = _padded_blur(height), _padded_blur(width)
+
+    def encode(self, joints, visibility) -> HeatmapTargets:
+        """Joints (N, K, 2) as (x, y) in crop pixels -> one (N, h, w, K) float32 map for each kernel.
+
+        A joint with a negative coordinate gets an all-zero map; others are clamped into the crop. The peak is
+        `scale` at the pixel that holds the joint (truncated, not rounded), whether or not the joint is visible.
+        visibility: (N, K), which goes along for the losses.
+        """
+        height, width = self.input_size
+        x, y = joints[..., 0], joints[..., 1]
+        labelled = tf.cast((x >= 0) & (y >= 0), tf.float32)[..., None]
+        x = tf.clip_by_value(x, 0, width - 1)
+        y = tf.clip_by_value(y, 0, height - 1)
+        column = tf.cast(x * (self.heatmap_size[1] / width), tf.int32)
+        row = tf.cast(y * (self.heatmap_size[0] / height), tf.int32)
+        maps = []
+        for by_row, by_column in self._label_columns:
+            vertical = tf.gather(by_row, row) * (labelled * self.scale)
+            horizontal = tf.gather(by_column, column)
+            maps.append(tf.einsum("nkh,nkw->nhwk", vertical, horizontal))
+        return HeatmapTargets(tuple(maps), visibility)
+
+    def flip(self, heatmaps) -> tf.Tensor:
+        """Heatmaps (N, h, w, K) of mirrored crops -> those of the crops: mirrored, left and right joints swapped."""
+        # Whole maps trade places faster than single numbers.
+        maps = tf.transpose(mirror_pixels(heatmaps), (0, 3, 1, 2))
+        return tf.transpose(tf.gather(maps, self.mirror, axis=1), (0, 2, 3, 1))
+
+    def decode(self, heatmaps) -> tuple[tf.Tensor, tf.Tensor]:
+        """Heatmaps (N, h, w, K) -> joints (N, K, 2) as (x, y) in crop pixels and scores (N, K), float32.
+
+        tf-cpn's arithmetic: arg-max of the blurred map, moved a quarter of a pixel towards the second arg-max;
+        the score is the unblurred map there, over the scale, plus one half. Never NaN for finite maps.
+        """
+        height, width = self.heatmap_size
+        maps = tf.transpose(tf.cast(heatmaps, tf.float32), (0, 3, 1, 2))
+        peak = tf.reduce_max(maps, axis=(2, 3), keepdims=True)
+        # A map whose maximum is negative turns over in this division, as it does in tf-cpn.
+        blurred = tf.math.divide_no_nan(maps, peak)
+        blurred = tf.matmul(tf.matmul(self._blur_y, blurred), self._blur_x, transpose_b=True)
+        # Both searches go over the padded map: the second best pixel of a peak on the border may lie outside.
+        pitch = width + 2 * DECODE_BORDER
+        flat = tf.reshape(blurred, (-1, maps.shape[1], (height + 2 * DECODE_BORDER) * pitch))
+        first = tf.argmax(flat, axis=2, output_type=tf.int32)
+        is_first = tf.range(flat.shape[2])[None, None] == first[..., None]
+        second = tf.argmax(tf.where(is_first, 0.0, flat), axis=2, output_type=tf.int32)
+
+        y1, x1 = first // pitch, first % pitch
+        step_x = tf.cast(second % pitch - x1, tf.float32)
+        step_y = tf.cast(second // pitch - y1, tf.float32)
+        length = tf.sqrt(step_x**2 + step_y**2)
+        x = tf.cast(x1 - DECODE_BORDER, tf.float32) + tf.math.divide_no_nan(0.25 * step_x, length)
+        y = tf.cast(y1 - DECODE_BORDER, tf.float32) + tf.math.divide_no_nan(0.25 * step_y, length)
+        x = tf.clip_by_value(x, 0, width - 1)
+        y = tf.clip_by_value(y, 0, height - 1)
+
+        # tf.round rounds halves to even, as numpy's round does.
+        nearest = tf.cast(tf.round(y), tf.int32) * width + tf.cast(tf.round(x), tf.int32)
+        values = tf.gather(tf.reshape(maps, (-1, maps.shape[1], height * width)), nearest, axis=2, batch_dims=2)
+        stride_x, stride_y = self.input_size[1] / width, self.input_size[0] / height
+        joints = tf.stack([x * stride_x + stride_x / 2, y * stride_y + stride_y / 2], axis=-1)
+        return joints, values / self.scale + 0.5

@@ -1,0 +1,56 @@
+"""Training people from a tf.data service: other processes read, decode and crop."""
+
+from __future__ import annotations
+
+import socket
+
+import tensorflow as tf
+
+from tfcpn.base.errors import InputError
+from tfcpn.data.order import Source, one_pass
+
+
+def check_reachable(address: str) -> None:
+    """Raise InputError if nothing listens at host:port: TensorFlow would wait for it for ever, and say nothing."""
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--data_service={address}: nobody answers ({error}); start tools/data_service.py --role=dispatcher"
+        ) from error
+
+
+def served(
+    address: str,
+    run: str,
+    source: Source,
+    work,
+    first: int,
+    needed: int,
+    context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """A stream of work(group), as in `data.order`, from the service at `address` (host:port): everyone once a pass.
+
+    run: a name that all processes of a training share and no other training has: they then share the people too.
+    first: people that an interrupted run has seen; as many are passed over, though not certainly the same ones, since
+    the workers deal out the shards among themselves and their people come as they are finished. needed: people until
+    the end of training. context: which of several input pipelines this is; each passes over its share.
+    """
+    done, offset = divmod(first, source.people)
+    passes = []
+    # One pass more than needed: what is batched leaves some of each pipeline's people over.
+    for number in range(done, (first + needed) // source.people + 2):
+        passes.append(
+            one_pass(source, number, work).apply(
+                tf.data.experimental.service.distribute(
+                    processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
+                    service=f"grpc://{address}",
+                    job_name=f"{run}, from {first}, pass {number}",
+                )
+            )
+        )
+    stream = passes[0]
+    for later in passes[1:]:
+        stream = stream.concatenate(later)
+    return stream.skip(offset // (context.num_input_pipelines if context is not None else 1))

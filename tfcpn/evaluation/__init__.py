@@ -1,0 +1,1 @@
+"""Validation people, estimated joints, and their score."""

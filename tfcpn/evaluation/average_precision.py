@@ -1,0 +1,64 @@
+"""COCO's keypoint evaluation of a results file, by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Collection
+
+import numpy as np
+
+from tfcpn.data.coco import PERSON, categories, without_joints
+from tfcpn.data.json_input import read_json
+from tfcpn.skeleton import COCO, Skeleton
+
+METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+# The tolerance of joints for which nobody measured one: the mean of COCO's.
+MEAN_SIGMA = float(np.mean(COCO.sigmas))
+
+
+def _completed(data: dict, counted: Collection[int] | None, category: int, skeleton: Skeleton) -> dict:
+    """An annotation file's content with the fields that pycocotools insists on and `read_annotations` does not.
+
+    Annotations are numbered anew, from 1: pycocotools takes the id 0 for "matched to nobody".
+    """
+    people = [a for a in data["annotations"] if a.get("category_id", category) == category]
+    if counted is not None:
+        people = [a if a["id"] in counted else without_joints(a) for a in people]
+    annotations = []
+    for number, record in enumerate(people, start=1):
+        labelled = sum(v > 0 for v in record["keypoints"][2::3])
+        usual = {"category_id": category, "iscrowd": 0, "num_keypoints": labelled}
+        annotations.append({**usual, **record, "id": number})
+    return {"info": {}, "categories": categories(skeleton), **data, "annotations": annotations}
+
+
+def coco_metrics(
+    annotations: str,
+    results: list[dict],
+    counted: Collection[int] | None = None,
+    skeleton: Skeleton = COCO,
+    category: int = PERSON,
+) -> dict[str, float]:
+    """The ten numbers of COCO's keypoint evaluation, of all images of the annotation file.
+
+    counted: ids of the annotations that count; None: all. A result on one of the others is neither right nor wrong.
+    """
+    from pycocotools.coco import COCO as Index
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = Index()
+        truth.dataset = _completed(read_json(annotations), counted, category, skeleton)
+        truth.createIndex()
+        # loadRes adds fields to the entries that it is given, and changes none.
+        evaluation = COCOeval(truth, truth.loadRes([dict(r) for r in results]), "keypoints")
+        evaluation.params.catIds = [category]
+        if skeleton.sigmas is not None:
+            evaluation.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
+        else:
+            evaluation.params.kpt_oks_sigmas = np.full(skeleton.count, MEAN_SIGMA)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return dict(zip(METRICS, (float(v) for v in evaluation.stats)))

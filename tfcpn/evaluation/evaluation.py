@@ -1,0 +1,133 @@
+"""An evaluation as a Config says it: whom, aligned how, written where."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfcpn.base.device import is_chief
+from tfcpn.base.files import write_atomically
+from tfcpn.data.results import result
+from tfcpn.evaluation.average_precision import METRICS, coco_metrics
+from tfcpn.evaluation.estimate import aligned_by_first_pass, estimate, region_of_boxes
+from tfcpn.evaluation.predictor import Predictor
+from tfcpn.evaluation.validation_set import ValidationSet, read_validation_set
+from tfcpn.parts import Parts
+from tfcpn.settings.config import REPORTED, Config
+from tfcpn.skeleton import Skeleton
+
+_SOURCES = {"gt": "the annotation, an upper bound", "detections": "the detector", "two_pass": "a first pass"}
+
+
+def read_people(cfg: Config, parts: Parts, annotated: Skeleton) -> ValidationSet:
+    """The validation set of a Config. annotated: the joints that its file must have."""
+    files = cfg.val_annotations, cfg.val_images
+    how = {"boxes": cfg.boxes, "source": cfg.align_source, "who": cfg.eval_people}
+    return read_validation_set(*files, annotated, parts.alignment, **how)
+
+
+def predict(cfg: Config, parts: Parts, people: ValidationSet, predictor: Predictor, label: str) -> list[dict]:
+    """The results file's entries, one for each box."""
+    place, size = (people.boxes, people.pictures), predictor.crop_format.size
+    if cfg.align_source == "two_pass":
+        how = parts.alignment, parts.skeleton, cfg.first_pass_turns, cfg.eval_batch_size, label
+        regions = aligned_by_first_pass(predictor, *place, *how)
+    else:
+        regions = region_of_boxes(*place, parts.alignment, size)
+    joints, scores = estimate(predictor, people.pictures, regions, cfg.eval_batch_size, label)
+    annotated = people.skeleton.count
+    found = zip(people.boxes, joints[:, :annotated], scores[:, :annotated])
+    return [result(*person, people.category) for person in found]
+
+
+class Evaluation:
+    """A validation set and how it is evaluated, for any number of models.
+
+    usual: the Config of the run, from which this evaluation may differ; what does gets a folder of its own.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        parts: Parts,
+        annotated: Skeleton,
+        strategy: tf.distribute.Strategy | None = None,
+        usual: Config | None = None,
+    ):
+        self.cfg, self.parts, self.usual = cfg, parts, usual or cfg
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.people = read_people(cfg, parts, annotated)
+
+    def evaluate(self, predictor: Predictor, epoch: int) -> dict[str, float]:
+        """Predict, score, write `eval/epoch_NNNN/results.json` and `metrics.json`; returns COCO's ten numbers.
+
+        There are none if nobody is labelled, and in processes that are not the first of several.
+        """
+        cfg, people = self.cfg, self.people
+        results = predict(cfg, self.parts, people, predictor, f"epoch {epoch} on {len(people.images)} images")
+        if not is_chief(self.strategy):
+            return {}
+        metrics = {}
+        if people.labelled:
+            metrics = coco_metrics(cfg.val_annotations, results, people.counted, people.skeleton, people.category)
+        folder = Path(cfg.model_dir) / "eval" / f"epoch_{epoch:04d}{variant(cfg, self.usual)}"
+        report = {
+            "experiment": cfg.experiment,
+            "epoch": epoch,
+            **(metrics or dict.fromkeys(METRICS)),
+            "people": people.labelled,
+            "people_counted": len(people.counted),
+            "boxes_evaluated": len(people.boxes),
+            "images": len(people.images),
+            "settings": {name: getattr(cfg, name) for name in REPORTED},
+        }
+        write_atomically(folder / "results.json", json.dumps(results))
+        write_atomically(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
+        return metrics
+
+    def describe(self) -> str:
+        """What was evaluated, in one line."""
+        cfg, people = self.cfg, self.people
+        boxes = "ground-truth boxes" if cfg.boxes == "gt" else cfg.boxes
+        parts = [
+            f"{len(people.counted)} of {people.labelled} labelled people count",
+            f"{len(people.boxes)} boxes ({boxes})",
+            "flip test" if cfg.flip_test else "no flip test",
+        ]
+        if self.parts.alignment.by_points:
+            parts.append(f"alignment points from {_SOURCES[cfg.align_source]}")
+        if people.labelled and people.skeleton.sigmas is None:
+            parts.append("every joint with COCO's mean tolerance, for want of the set's own")
+        return f"{cfg.experiment}: {', '.join(parts)}"
+
+
+def _digest(path: str) -> str:
+    return f"{Path(path).stem}-{zlib.crc32(Path(path).read_bytes()):08x}"
+
+
+def variant(cfg: Config, usual: Config) -> str:
+    """What sets the folder of an evaluation apart from that of the run's usual one; empty for the usual one.
+
+    Files go by name and content, so that two of the same name do not share a folder.
+    """
+    words = []
+    if cfg.val_annotations != usual.val_annotations:
+        words.append(_digest(cfg.val_annotations))
+    if cfg.val_images != usual.val_images:
+        words.append(f"{Path(cfg.val_images).name}-{zlib.crc32(cfg.val_images.encode()):08x}")
+    if cfg.boxes != "gt":
+        words.append(_digest(cfg.boxes))
+    if not cfg.flip_test:
+        words.append("noflip")
+    if cfg.align == "blazepose" and cfg.align_missing == "drop":
+        words.append("drop")
+    if cfg.align_source != "gt":
+        words.append(cfg.align_source + (f"{cfg.first_pass_turns}" if cfg.first_pass_turns > 1 else ""))
+    if cfg.eval_people != "all":
+        words.append(cfg.eval_people)
+    if cfg.mixed_precision != usual.mixed_precision:
+        words.append(cfg.mixed_precision)
+    return "".join(f"_{word}" for word in words)

@@ -1,0 +1,98 @@
+"""The Cascaded Pyramid Network: GlobalNet over ResNet features, RefineNet over GlobalNet (arXiv 1711.07319)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfcpn.codecs.heatmap import HeatmapTargets
+from tfcpn.networks import backbone_weights
+from tfcpn.networks.cpn_losses import global_loss, refine_loss
+from tfcpn.networks.layers import ConvLayers, Upsample
+from tfcpn.networks.network import Network
+from tfcpn.networks.resnet import resnet_features
+from tfcpn.networks.variables import conv_kernels, variables_by_name
+from tfcpn.picture.look import TF_CPN
+from tfcpn.settings.recipe import STRIDE
+
+PYRAMID_DEPTH = 256
+REFINE_INNER = 128
+
+
+class CpnOutputs(NamedTuple):
+    """What the network returns.
+
+    global_maps: four (N, H/4, W/4, K) float32 tensors, from the finest pyramid level to the coarsest.
+    refine: (N, H/4, W/4, K) float32, the prediction.
+    """
+
+    global_maps: tuple
+    refine: tf.Tensor
+
+
+def build_cpn(input_size: tuple[int, int], backbone: str, num_joints: int, seed: int = 0, output_gain: float = 1.0):
+    """The network as a Keras functional model from (N, H, W, 3) images to `CpnOutputs`.
+
+    input_size: (H, W), multiples of 32. output_gain: what the gain of the five output batch norms starts at. The
+    output layers and all that follows them stay in float32 under a mixed precision policy.
+    """
+    layers = ConvLayers(seed)
+    output = {"init": "glorot", "relu": False, "dtype": "float32", "gain": output_gain}
+    out_size = (input_size[0] // STRIDE, input_size[1] // STRIDE)
+    images = tf.keras.Input((*input_size, 3), name="image")
+    features = resnet_features(images, backbone, layers)
+
+    # GlobalNet, from C5 down to C2.
+    pyramid, global_maps, above = {}, {}, None
+    for level in (5, 4, 3, 2):
+        c = features[level - 2]
+        lateral = layers.conv_bn(c, PYRAMID_DEPTH, 1, f"lateral/res{level}", init="glorot", relu=True)
+        if above is not None:
+            up = Upsample(tuple(lateral.shape[1:3]), name=f"upsampling/res{level}")(above)
+            up = layers.conv(up, PYRAMID_DEPTH, 1, f"merge/res{level}", init="glorot", bias=True)
+            lateral = tf.keras.layers.Add(name=f"add/res{level}")([lateral, up])
+        pyramid[level] = above = lateral
+        x = layers.conv_bn(lateral, PYRAMID_DEPTH, 1, f"tmp/res{level}", init="glorot", relu=True)
+        x = layers.conv_bn(x, num_joints, 3, f"pyramid/res{level}", **output)
+        global_maps[level] = Upsample(out_size, name=f"global/res{level}", dtype="float32")(x)
+
+    # RefineNet: the coarser a level, the more bottlenecks it passes.
+    refined = []
+    for depth, level in enumerate((2, 3, 4, 5)):
+        x = pyramid[level]
+        for i in range(depth):
+            x = layers.bottleneck(x, PYRAMID_DEPTH, REFINE_INNER, f"res{level}/refine_conv{i}")
+        refined.append(Upsample(out_size, name=f"refine/res{level}")(x))
+    x = tf.keras.layers.Concatenate(name="refine/concat")(refined)
+    x = layers.bottleneck(x, PYRAMID_DEPTH, REFINE_INNER, "final_bottleneck")
+    refine = layers.conv_bn(x, num_joints, 3, "refine_out", **output)
+
+    return tf.keras.Model(images, CpnOutputs(tuple(global_maps[n] for n in (2, 3, 4, 5)), refine), name="cpn")
+
+
+def cpn_losses(outputs: CpnOutputs, targets: HeatmapTargets) -> dict[str, tf.Tensor]:
+    """The two data losses of tf-cpn. targets: four label maps, widest first; the last is the refine output's."""
+    return {
+        "global": global_loss(outputs.global_maps, targets.maps, targets.visibility),
+        "refine": refine_loss(outputs.refine, targets.maps[-1], targets.visibility),
+    }
+
+
+def cpn(
+    input_size: tuple[int, int], backbone: str, num_joints: int, seed: int = 0, output_gain: float = 1.0
+) -> Network:
+    """The network as a value; the arguments are those of `build_cpn`."""
+    return Network(
+        name="cpn",
+        look=TF_CPN,
+        build=partial(build_cpn, input_size, backbone, num_joints, seed, output_gain),
+        prediction=lambda outputs: outputs.refine,
+        losses=cpn_losses,
+        loss_names=("global", "refine"),
+        variables=variables_by_name,
+        kernels=conv_kernels,
+        find_weights=partial(backbone_weights.find, backbone=backbone),
+        load_weights=partial(backbone_weights.load, backbone=backbone),
+    )

@@ -1,0 +1,34 @@
+"""The data losses of the Cascaded Pyramid Network: global, and refine with hard keypoint mining."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+HARD_KEYPOINTS = 8
+# Thresholds on COCO's visibility (0 not labelled, 1 occluded, 2 visible), as tf-cpn writes them.
+VISIBLE = 1.1
+LABELLED = 0.1
+
+
+def global_loss(outputs, labels, visibility) -> tf.Tensor:
+    """Half the mean squared error, averaged over the pyramid's levels.
+
+    outputs: four (N, h, w, K) maps, finest level first. labels: four (N, h, w, K) maps, widest Gaussian first:
+    the finest output gets the widest label, a reversal that tf-cpn kept and that this port keeps.
+    visibility: (N, K). The label of a joint that is not visible is zero, so an occluded joint is trained away.
+    """
+    mask = tf.cast(visibility > VISIBLE, tf.float32)[:, None, None, :]
+    levels = [tf.reduce_mean(tf.square(o - label * mask)) for o, label in zip(outputs, labels)]
+    return tf.add_n(levels) / len(levels) / 2
+
+
+def refine_loss(output, label, visibility) -> tf.Tensor:
+    """Mean squared error over the 8 hardest of a crop's labelled joints (online hard keypoint mining).
+
+    output, label: (N, h, w, K). visibility: (N, K); a joint that is not labelled counts as error 0. With fewer than 8
+    joints all of them count.
+    """
+    per_joint = tf.reduce_mean(tf.square(output - label), axis=(1, 2)) * tf.cast(visibility > LABELLED, tf.float32)
+    count = min(HARD_KEYPOINTS, per_joint.shape[1])
+    hardest = tf.math.top_k(per_joint, count, sorted=False).values
+    return tf.reduce_mean(tf.reduce_sum(hardest, axis=1) / count)

@@ -1,0 +1,33 @@
+"""A network as a value: all that training, evaluation and the tools need to know of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfcpn.picture.look import Look
+
+
+class Network(NamedTuple):
+    """How a network is built and used. Another one joins as a module that makes such a value, and a line in `parts`.
+
+    name: as in --network. look: what it sees of a crop. build: makes the Keras model, under the current precision
+    policy and strategy; it takes (N, H, W, 3) images and returns `outputs` of any structure. prediction: of the
+    outputs what the codec decodes. losses: (outputs, the codec's targets) -> scalars by name, means over the crops.
+    loss_names: those names, in order. variables: the model's variables under the names that snapshots keep them by.
+    kernels: the variables that weight decay acts on. find_weights: --init_weights -> what to start from ("none", a
+    path, ...); raises InputError if it is not there. load_weights: gives a model those first weights.
+    """
+
+    name: str
+    look: Look
+    build: Callable[[], tf.keras.Model]
+    prediction: Callable[[Any], Any]
+    losses: Callable[[Any, Any], dict[str, tf.Tensor]]
+    loss_names: tuple[str, ...]
+    variables: Callable[[tf.keras.Model], dict[str, tf.Variable]]
+    kernels: Callable[[tf.keras.Model], list[tf.Variable]]
+    find_weights: Callable[[str], str]
+    load_weights: Callable[[tf.keras.Model, str], None]

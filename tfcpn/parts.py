@@ -1,0 +1,60 @@
+"""From a Config to the values that it names: which network, which codec, which crops. Here names become things."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tfcpn.codecs.codec import Codec
+from tfcpn.codecs.heatmap import HeatmapCodec
+from tfcpn.data.filters import Filter
+from tfcpn.geometry.alignment import Alignment
+from tfcpn.geometry.points import alignment_joints
+from tfcpn.networks.cpn import cpn
+from tfcpn.networks.network import Network
+from tfcpn.picture.cut import CropFormat
+from tfcpn.settings.config import Config
+from tfcpn.skeleton import Skeleton
+
+
+class Parts(NamedTuple):
+    """What a run consists of. skeleton: the network's joints, the alignment points among them if it predicts them."""
+
+    skeleton: Skeleton
+    alignment: Alignment
+    network: Network
+    codec: Codec
+    crop_format: CropFormat
+
+
+def alignment_of(cfg: Config) -> Alignment:
+    return Alignment(cfg.align, cfg.align_rotate, cfg.align_margin, cfg.align_radius, cfg.align_missing)
+
+
+def make_parts(cfg: Config, annotated: Skeleton) -> Parts:
+    """annotated: the joints of the data. Raises InputError for an alignment that they do not tell."""
+    alignment = alignment_of(cfg)
+    if alignment.by_points or cfg.predict_align_points:
+        alignment_joints(annotated, alignment.radius)
+    skeleton = annotated.with_align_points() if cfg.predict_align_points else annotated
+    network, codec = _NETWORKS[cfg.network](cfg, skeleton)
+    crop_format = CropFormat(cfg.input_size, alignment.by_points, network.look.mean)
+    return Parts(skeleton, alignment, network, codec, crop_format)
+
+
+def _cpn(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
+    network = cpn(cfg.input_size, cfg.backbone, skeleton.count, cfg.seed, cfg.effective_output_gain())
+    kernels, scale = cfg.label_kernels, cfg.heatmap_scale
+    return network, HeatmapCodec(cfg.input_size, cfg.heatmap_size, kernels, scale, skeleton.mirror)
+
+
+# What --network may say: each from a Config and the joints to the network and the codec that goes with it.
+_NETWORKS = {"cpn": _cpn}
+
+
+def training_filter(cfg: Config, skeleton: Skeleton) -> Filter:
+    """Who is trained on: the filters, and with --align_missing=drop who can be aligned. Raises InputError."""
+    required = set(skeleton.numbers(cfg.filter_require, "filter_require"))
+    if cfg.align == "blazepose" and cfg.align_missing == "drop":
+        required |= set(alignment_joints(skeleton, cfg.align_radius))
+    rules = cfg.filter_min_joints, tuple(sorted(required)), cfg.filter_max_people, cfg.filter_min_area
+    return Filter(*rules)

@@ -1,0 +1,1 @@
+"""Pixels: decoded, cut out, normalised, mirrored."""

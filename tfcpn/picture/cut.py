@@ -1,0 +1,110 @@
+"""Decoded pixels of an image -> the crop of a region, in the input's size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfcpn.base.addons import transform
+from tfcpn.geometry.crops import crop_to_image
+from tfcpn.geometry.regions import region_rectangle
+from tfcpn.picture.decode import Window, decode_touched, narrow, touched
+
+
+def _rows_of(colour, width) -> tf.Tensor:
+    """A colour (3,) repeated to a row (width * 3,): a CPU adds rows of numbers much faster than triples."""
+    return tf.tile(colour, [width])
+
+
+def _pad(pixels, before, after, outside) -> tf.Tensor:
+    """Pixels (h, w, 3) uint8 RGB in a frame of a BGR colour. before, after: its widths (2,), x and y."""
+    height, width = tf.unstack(tf.shape(pixels)[:2])
+    colour = tf.cast(tf.round(tf.constant(outside[::-1])), tf.uint8)
+    # Channel by channel: pad the difference from the colour with zeros (modulo 256).
+    flat = tf.reshape(pixels, (height, width * 3)) - _rows_of(colour, width)
+    flat = tf.pad(flat, [[before[1], after[1]], [before[0] * 3, after[0] * 3]])
+    height, width = before[1] + height + after[1], before[0] + width + after[0]
+    return tf.reshape(flat + _rows_of(colour, width), (height, width, 3))
+
+
+def cut_rectangle(window: Window, rectangle, size: tuple[int, int], outside) -> tf.Tensor:
+    """A rectangle that may leave the image, resized to (*size, 3) uint8 BGR.
+
+    rectangle: (4,) int32 min x, min y, max x, max y, the maxima exclusive. window: what of the image it touches.
+    outside: (3,) the colour in BGR that lies outside the image.
+    """
+    limit = tf.reverse(tf.shape(window.pixels)[:2], [0])
+    low = rectangle[:2] - window.corner
+    high = rectangle[2:] - window.corner
+    start, end = tf.clip_by_value(low, 0, limit), tf.clip_by_value(high, 0, limit)
+    extent = tf.maximum(end - start, 0)
+    pixels = tf.slice(window.pixels, [start[1], start[0], 0], [extent[1], extent[0], 3])
+    before = tf.clip_by_value(start - low, 0, high - low - extent)
+    after = high - low - extent - before
+    leaves = tf.reduce_any(extent < high - low)
+    pixels = tf.cond(leaves, lambda: _pad(pixels, before, after, outside), lambda: pixels)
+    return to_bgr(resize(pixels, size))
+
+
+def cut_turned(window: Window, region, size: tuple[int, int], outside) -> tf.Tensor:
+    """The pixels of a turned region: (*size, 3) uint8 BGR.
+
+    region: (5,) as in `geometry.regions`. Bilinear, with pixel centres at halves, as `resize` has them. window: what
+    of the image it touches. outside: (3,) the colour in BGR that lies outside the image.
+    """
+    window = narrow(window, region, size)
+    # Crop pixel (i, j) has its centre at (i + .5, j + .5), and so has the window's.
+    to_image = crop_to_image(region, size)
+    linear = to_image[:, :2]
+    shift = tf.linalg.matvec(linear, tf.constant([0.5, 0.5], tf.float64)) + to_image[:, 2]
+    shift = tf.cast(shift - tf.cast(window.corner, tf.float64) - 0.5, tf.float32)
+    linear = tf.cast(linear, tf.float32)
+    flat = tf.concat([linear[0], shift[:1], linear[1], shift[1:], tf.zeros(2)], axis=0)
+    height, width = tf.unstack(tf.shape(window.pixels)[:2])
+    colour = tf.constant(outside[::-1])
+    difference = tf.cast(tf.reshape(window.pixels, (height, width * 3)), tf.float32) - _rows_of(colour, width)
+    difference = tf.reshape(difference, (1, height, width, 3))
+    warped = transform(difference, flat[None], "bilinear", output_shape=size, fill_mode="constant")[0]
+    return to_bgr(warped + colour)
+
+
+@dataclass(frozen=True)
+class CropFormat:
+    """What crops look like: their (height, width), whether regions may be turned, and the BGR colour outside."""
+
+    size: tuple[int, int]
+    turned: bool
+    outside: tuple[float, float, float]
+
+
+def decode_and_cut(image: dict, regions, crop_format: CropFormat) -> tf.Tensor:
+    """The crops (P, H, W, 3) uint8 BGR of the regions (P, 5) of one image, of which what they touch is decoded once.
+
+    image: its `encoded` file, its `orientation` and its `image_size` (height, width). regions: unless they may be
+    turned, rectangles of whole pixels.
+    """
+    size, outside = crop_format.size, crop_format.outside
+    image_size = image["image_size"]
+    window = decode_touched(image["encoded"], image["orientation"], touched(regions, size, image_size), image_size)
+    cut = cut_turned if crop_format.turned else cut_rectangle
+    places = regions if crop_format.turned else region_rectangle(regions)
+
+    def crop(place):
+        return tf.ensure_shape(cut(window, place, size, outside), (*size, 3))
+
+    if regions.shape[0] == 1:
+        return crop(places[0])[None]
+    return tf.map_fn(crop, places, fn_output_signature=tf.TensorSpec((*size, 3), tf.uint8))
+
+
+def resize(pixels, size: tuple[int, int]) -> tf.Tensor:
+    """(h, w, 3) uint8 -> (*size, 3) float32, OpenCV's bilinear resize: half-pixel centres, no antialiasing."""
+    return tf.image.resize(pixels, size, method="bilinear", antialias=False)
+
+
+def to_bgr(pixels) -> tf.Tensor:
+    """(H, W, 3) float32 RGB -> uint8 BGR, rounded. A product swaps the channels, which is the fastest on a CPU."""
+    swapped = tf.matmul(tf.reshape(pixels, (-1, 3)), tf.constant(np.eye(3)[::-1], tf.float32))
+    return tf.cast(tf.floor(tf.reshape(swapped, tf.shape(pixels)) + 0.5), tf.uint8)

@@ -1,0 +1,83 @@
+"""What lies in the folders of runs: their evaluations, as rows of the log's table, and their training logs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from tfcpn.base.errors import InputError
+from tfcpn.report.published import LOG_METRICS, published
+from tfcpn.report.table import cell
+
+SETTINGS = {"input_size", "heatmap_scale", "align", "boxes", "flip_test"}  # what the table tells
+CURVES = ("global", "refine", "total", "AP")
+
+
+def read_run(folder: Path) -> tuple[list[dict], list[dict]]:
+    """The evaluations of a run (contents of its metrics.json files) and the rows of its training log."""
+    evaluations, log = [], []
+    for path in sorted(folder.glob("eval/*/metrics.json")):
+        try:
+            evaluation = json.loads(path.read_text())
+            missing = {"experiment", "epoch", "settings", *LOG_METRICS} - set(evaluation)
+            missing |= SETTINGS - set(evaluation.get("settings", {}))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: not valid JSON ({error})") from error
+        if missing:
+            raise InputError(f"{path}: not the metrics of an evaluation, lacks {', '.join(sorted(missing))}")
+        evaluations.append(evaluation)
+    if (folder / "metrics.csv").exists():
+        with (folder / "metrics.csv").open() as file:
+            log = list(csv.DictReader(file))
+        try:
+            for row in log:
+                row.update({name: float(row[name]) if row[name] else None for name in ("epoch", *CURVES)})
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{folder / 'metrics.csv'}: not the training log of a run ({error})") from error
+    return evaluations, log
+
+
+def what(evaluation: dict) -> str:
+    """How an evaluation differs from the next one, in words."""
+    s = evaluation["settings"]
+    words = [
+        "{}x{}".format(*s["input_size"]),
+        f"scale {s['heatmap_scale']:g}" + (" free" * bool(s.get("scale_free"))),
+    ]
+    words.append(s["align"])
+    if s["align"] == "blazepose":
+        words[-1] += " rotated" if s.get("align_rotate", True) else " not rotated"
+        words[-1] += ", others dropped" if s.get("align_missing") == "drop" else ""
+        turns = f" x{s['first_pass_turns']}" if s.get("first_pass_turns", 1) > 1 else ""
+        words.append(
+            {"gt": "points annotated", "detections": "points detected"}.get(
+                s.get("align_source", "gt"), "two-pass" + turns
+            )
+        )
+    if s.get("predict_align_points"):
+        words.append("19 joints")
+    words.append("gt boxes" if s["boxes"] == "gt" else Path(s["boxes"]).name)
+    words.append("flip" if s["flip_test"] else "no flip")
+    dataset = Path(s.get("val_annotations", "")).stem
+    if not dataset.startswith("person_keypoints_val"):
+        words.append(f"on {dataset}")
+    counted = evaluation.get("people_counted", evaluation.get("people"))
+    if counted != evaluation.get("people"):
+        words.append(f"{counted} of {evaluation['people']} people")
+    return ", ".join(words)
+
+
+def rows(evaluations: list[dict]) -> list[list[str]]:
+    """The cells of the table, one row for each evaluation."""
+    table = []
+    for e in sorted(evaluations, key=lambda e: (e["experiment"], what(e), e["epoch"])):
+        log = published(e["settings"], e["epoch"])
+        own = [cell(e[name]) for name in LOG_METRICS]
+        theirs = [cell(log[name]) if log else "" for name in LOG_METRICS]
+        table.append([e["experiment"], what(e), str(e["epoch"]), *own, *theirs])
+    return table
+
+
+def header() -> list[str]:
+    return ["experiment", "what", "epoch", *LOG_METRICS, *(f"log's {name}" for name in LOG_METRICS)]

@@ -1,0 +1,35 @@
+"""The AP table in the form of tf-cpn's experiment log, and what an evaluation took over from its run."""
+
+from __future__ import annotations
+
+from tfcpn.report.published import LOG_METRICS
+from tfcpn.settings.config import EVALUATION, FIELDS, Config
+
+
+def cell(value: float | None) -> str:
+    """.702 as the log writes it; COCO's -1 means that there is nobody of that size, None that nothing was scored."""
+    if value is None or value < 0:
+        return "n/a"
+    return f"{value:.3f}".replace("0.", ".", 1) if value < 0.9995 else "1.000"
+
+
+def table(rows: list[tuple[str, dict[str, float]]]) -> str:
+    """Rows of (label, metrics) as a Markdown table in the experiment log's form."""
+    width = max([len("epoch"), *(len(label) for label, _ in rows)])
+    lines = [f"| {'epoch':<{width}} | " + " | ".join(f"{n:>5}" for n in LOG_METRICS) + " |"]
+    lines.append(f"|{'-' * (width + 2)}|" + "|".join("-" * 7 for _ in LOG_METRICS) + "|")
+    for label, metrics in rows:
+        lines.append(f"| {label:<{width}} | " + " | ".join(f"{cell(metrics.get(n)):>5}" for n in LOG_METRICS) + " |")
+    return "\n".join(lines)
+
+
+def inherited(cfg: Config, given: set[str]) -> str:
+    """A line that names the settings of the run which an evaluation goes by unasked; empty if all are the usual."""
+    words = [
+        f"--{name}={getattr(cfg, name)}"
+        for name, field in FIELDS.items()
+        if field.metadata["group"] == EVALUATION
+        and name not in given | {"epoch"}
+        and getattr(cfg, name) != field.default
+    ]
+    return f"as the run was validated: {' '.join(words)}\n" if words else ""

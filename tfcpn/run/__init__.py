@@ -1,0 +1,1 @@
+"""What lies in a model_dir: config.json, snapshots, the log."""

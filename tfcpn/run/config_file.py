@@ -1,0 +1,114 @@
+"""The config.json of a run: what it was trained with, so that resuming and evaluating cannot mistake it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+from tfcpn import skeleton as skeletons
+from tfcpn.base.errors import InputError
+from tfcpn.base.files import write_atomically
+from tfcpn.run.snapshots import Snapshots
+from tfcpn.settings.config import EVALUATION, FIELDS, Config
+from tfcpn.skeleton import COCO, Skeleton
+
+FILE = "config.json"
+# These may differ in an evaluation: they change nothing of what the network is.
+_BESIDE_THE_NETWORK = {"mixed_precision", "strategy", "align_missing"}
+
+
+class Run(NamedTuple):
+    """What a config.json tells. skeleton: the annotated joints. trained_on: what else decides the weights."""
+
+    config: Config
+    skeleton: Skeleton = COCO
+    trained_on: dict | None = None
+
+
+def save(run: Run) -> None:
+    extra = {"skeleton": skeletons.to_dict(run.skeleton), "trained_on": run.trained_on}
+    values = {**dataclasses.asdict(run.config), **extra}
+    write_atomically(Path(run.config.model_dir) / FILE, json.dumps(values, indent=2) + "\n")
+
+
+def load(model_dir) -> Run:
+    """What lives in a folder. Raises InputError if there is no run or its file does not fit."""
+    path = Path(model_dir) / FILE
+    if not path.exists():
+        raise InputError(f"{path} not found: no run lives in {model_dir}; train one, or give its --model_dir")
+    try:
+        values = json.loads(path.read_text())
+        trained_on, kept = values.pop("trained_on", None), values.pop("skeleton", None)
+        skeleton = skeletons.from_dict(kept) if kept else COCO  # a run that is older than skeletons
+        config = Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        return Run(config, skeleton, trained_on)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not the config.json of a run ({error})") from error
+
+
+def differences(new: Config, old: Config, names=None) -> list[str]:
+    """What would make `new` another experiment than `old`, each as "name: old -> new". names: look at these only."""
+    return [
+        f"{name}: {getattr(old, name)} -> {getattr(new, name)}"
+        for name, field in FIELDS.items()
+        if not field.metadata["free"]
+        and (names is None or name in names)
+        and getattr(new, name) != getattr(old, name)
+    ]
+
+
+def for_training(cfg: Config) -> Config:
+    """The Config to train with in cfg.model_dir: a new run's own, or that of the run which goes on there.
+
+    Where `cfg` says "auto", a run that goes on keeps what was chosen when it began. Raises InputError, with the
+    differences, if the folder holds another experiment.
+    """
+    if not Snapshots(cfg.model_dir).epochs():
+        return cfg  # what failed before its first snapshot binds nobody
+    if not (Path(cfg.model_dir) / FILE).exists():
+        raise InputError(f"{cfg.model_dir} holds snapshots but no {FILE}; give another --model_dir")
+    old = load(cfg.model_dir).config
+    kept = {n: getattr(old, n) for n in ("init_weights", "mixed_precision") if getattr(cfg, n) == "auto"}
+    cfg = dataclasses.replace(cfg, **kept)
+    changed = differences(cfg, old)
+    if changed:
+        raise InputError(
+            f"{cfg.model_dir} holds a run with other settings ({'; '.join(changed)}): go on with those, or give "
+            "another --model_dir or --experiment"
+        )
+    return cfg
+
+
+def fingerprint(cfg: Config, trained_on: dict) -> str:
+    """A name that all processes of a training share and, as good as certainly, no other training has."""
+    values = json.dumps([dataclasses.asdict(cfg), trained_on], sort_keys=True)
+    return f"{cfg.experiment}-{zlib.crc32(values.encode()):08x}"
+
+
+def check_trained_on(model_dir, trained_on: dict) -> None:
+    """See that a run goes on with the people and replicas it began with, on which order and steps depend."""
+    if not (Path(model_dir) / FILE).exists() or not Snapshots(model_dir).epochs():
+        return
+    old = load(model_dir).trained_on
+    for name, value in trained_on.items():
+        if old is not None and old.get(name) != value:
+            raise InputError(f"{model_dir} was trained on other {name} ({old.get(name)}, now {value})")
+
+
+def for_evaluation(cfg: Config, given: set[str]) -> Run:
+    """The run in cfg.model_dir, to be evaluated as it was validated, but for what `cfg` says otherwise.
+
+    given: names of the flags that were set. One that contradicts the run's architecture or labels is refused. Which
+    snapshots, and on which machine, is never the run's to say.
+    """
+    run = load(cfg.model_dir)
+    conflicts = differences(cfg, run.config, given - _BESIDE_THE_NETWORK)
+    if conflicts:
+        raise InputError(f"{cfg.model_dir} was trained with other settings ({'; '.join(conflicts)})")
+    evaluating = {name for name, field in FIELDS.items() if field.metadata["group"] == EVALUATION}
+    evaluating |= {"val_images", "val_annotations", *_BESIDE_THE_NETWORK}
+    own = {"model_dir", "deterministic", "strategy", "epoch"} | (evaluating & given)
+    return run._replace(config=dataclasses.replace(run.config, **{name: getattr(cfg, name) for name in own}))

@@ -1,0 +1,70 @@
+"""What a run writes down while it trains: a CSV row and TensorBoard scalars."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfcpn.base.files import write_atomically
+
+BESIDE_LOSSES = ("decay", "total", "learning_rate", "crops_per_second", "seconds")
+
+
+def columns(losses: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """The columns of metrics.csv. losses: names of the network's own. metrics: of a validation."""
+    return ["epoch", "step", *losses, *BESIDE_LOSSES, *metrics]
+
+
+class RunLog:
+    """`metrics.csv` with one row an epoch, and events for TensorBoard, in a model_dir."""
+
+    def __init__(self, model_dir, names: Sequence[str], resumed_epoch: int, chief: bool = True):
+        """Rows of epochs after `resumed_epoch`, whose snapshot was lost, are dropped: they will come again.
+
+        names: as from `columns`. chief: of several processes, whether this is the one that writes.
+        """
+        self.chief, self.names = chief, list(names)
+        self.path = Path(model_dir) / "metrics.csv"
+        self.rows: list[dict] = []
+        if self.path.exists():
+            with self.path.open() as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= resumed_epoch]
+        events = str(Path(model_dir) / "events")
+        self.writer = tf.summary.create_file_writer(events) if chief else tf.summary.create_noop_writer()
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        with self.writer.as_default(step):
+            for name, value in values.items():
+                tf.summary.scalar(f"train/{name}", value)
+
+    def epoch(self, row: dict) -> None:
+        """Add the row of an epoch. Before its snapshot is saved, so that no snapshot is without its row."""
+        self.rows.append(row)
+        self._write()
+
+    def validated(self, epoch: int) -> bool:
+        return any(int(row["epoch"]) == epoch and row.get("AP") not in (None, "") for row in self.rows)
+
+    def validation(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Add the numbers of a validation to the row of an epoch."""
+        for row in self.rows:
+            if int(row["epoch"]) == epoch:
+                row.update(metrics)
+                with self.writer.as_default(int(row["step"])):
+                    for name, value in metrics.items():
+                        tf.summary.scalar(f"val/{name}", value)
+        self._write()
+
+    def _write(self) -> None:
+        if not self.chief:
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.names, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, text.getvalue())
+        self.writer.flush()

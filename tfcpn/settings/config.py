@@ -1,0 +1,286 @@
+"""The frozen Config of a run. Each of its fields is a flag, with its help and its limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+
+from tfcpn.base.errors import InputError
+from tfcpn.geometry.alignment import MODES, RADII
+from tfcpn.networks.resnet_table import UNITS
+from tfcpn.settings.flag import Flag, value_of
+from tfcpn.settings.recipe import STRIDE, TF_CPN_SCALE, VIEWS
+
+RUN, NETWORK, ALIGNMENT, DATA = "Run", "Network and labels", "Alignment", "Data and augmentation"
+TRAINING, MACHINE, EVALUATION = "Training", "Machine", "Evaluation"
+NETWORKS = ["cpn"]
+
+
+def _flag(group: str, default, help: str, *, choices=(), least=None, most=None, free=False, path=False):
+    """A field of Config that is also a flag of the same name.
+
+    free: a run may be continued with another value, since it does not change what is learnt.
+    """
+    metadata = {"group": group, "help": help, "choices": tuple(choices), "least": least, "most": most}
+    return dataclasses.field(default=default, metadata={**metadata, "free": free, "path": path})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of a run. Sizes are (height, width) in pixels."""
+
+    experiment: str = _flag(RUN, "", "Name of the run; empty: made from what it changes of the baseline.", free=True)
+    model_dir: str = _flag(RUN, "", "Folder of the run; empty: runs/<experiment>.", free=True, path=True)
+    seed: int = _flag(RUN, 0, "Decides first weights, order of the data and augmentation.", least=0)
+
+    network: str = _flag(NETWORK, "cpn", "What is trained: tf-cpn's Cascaded Pyramid Network.", choices=NETWORKS)
+    backbone: str = _flag(NETWORK, "resnet50", "Feature extractor.", choices=list(UNITS))
+    input_size: tuple[int, int] = _flag(NETWORK, (256, 192), "HEIGHTxWIDTH of a crop, multiples of 32.")
+    heatmap_scale: float = _flag(NETWORK, TF_CPN_SCALE, "Peak of a label heatmap; 255 is tf-cpn's.", least=1e-6)
+    scale_free: bool = _flag(
+        NETWORK,
+        False,
+        "At any heatmap scale, begin as at 255: data losses times (255/scale)^2, output batch norms' gain times "
+        "scale/255.",
+    )
+    data_loss_weight: float = _flag(
+        NETWORK, 1.0, "Factor of the global and the refine loss; weight decay keeps its own.", least=1e-9
+    )
+    output_gain: float = _flag(
+        NETWORK, 1.0, "First gain of the batch norms that the network ends in; 1 is tf-cpn's.", least=0
+    )
+    label_kernels: tuple[int, ...] = _flag(
+        NETWORK,
+        (15, 11, 9, 7),
+        "Gaussians of the labels, in heatmap pixels; the last is the refine output's.",
+    )
+
+    align: str = _flag(
+        ALIGNMENT,
+        "person",
+        "Region cut for a person: the box, a square about it, or BlazePose's square about the mid-hip.",
+        choices=MODES,
+    )
+    align_rotate: bool = _flag(ALIGNMENT, True, "Turn BlazePose's region until the body is upright.")
+    align_margin: float = _flag(
+        ALIGNMENT, 1.25, "Side of BlazePose's region over the diameter of the body's circle.", least=0.1
+    )
+    align_radius: str = _flag(
+        ALIGNMENT,
+        "body",
+        "The body's circle reaches to the farthest joint or outline point; to 1.15 times the farthest joint; or "
+        "to 1.3 times the nose, the log's rule.",
+        choices=RADII,
+    )
+    align_missing: str = _flag(
+        ALIGNMENT,
+        "square",
+        "People whose joints do not tell BlazePose's region: left out, or cut by the square box.",
+        choices=["drop", "square"],
+    )
+    predict_align_points: bool = _flag(
+        ALIGNMENT, False, "Predict mid-hip and the point above it on the circle as joints 18 and 19."
+    )
+
+    train_records: str = _flag(
+        DATA, "data/coco/records", "Folder made by tools/make_records.py.", free=True, path=True
+    )
+    val_images: str = _flag(DATA, "data/coco/val2017", "Folder of the validation images.", free=True, path=True)
+    val_annotations: str = _flag(
+        DATA,
+        "data/coco/annotations/person_keypoints_val2017.json",
+        "COCO annotations of those images.",
+        free=True,
+        path=True,
+    )
+    filter_min_joints: int = _flag(DATA, 1, "Train on people with at least so many labelled joints.", least=1)
+    filter_require: tuple[str, ...] = _flag(
+        DATA, (), "Train on people who have these joints labelled, such as nose,left_hip,right_hip."
+    )
+    filter_max_people: int = _flag(
+        DATA, 0, "Train on images with at most so many labelled people; 0: any number.", least=0
+    )
+    filter_min_area: float = _flag(
+        DATA, 0.0, "Train on people of at least this area in square pixels; COCO's medium starts at 1024.", least=0
+    )
+    shuffle_buffer: int = _flag(
+        DATA, 2048, "People mixed at a time, besides the shards; a crop of memory each.", least=1
+    )
+    rescale_min: float = _flag(
+        DATA, 0.7, "Least zoom of a training view; from 1.25 on it is the whole crop.", least=0.1
+    )
+    rescale_max: float = _flag(DATA, 1.35, "Greatest zoom of a training view.", least=0.1)
+    rotation: float = _flag(
+        DATA, 45.0, "The turned views turn by up to this, in degrees either way.", least=0, most=180
+    )
+
+    batch_size: int = _flag(TRAINING, 32, "Crops per replica and step, four of them views of one person.", least=4)
+    epoch_size: int = _flag(TRAINING, 60000, "Crops per epoch.", least=4)
+    epochs: int = _flag(TRAINING, 400, "Train up to this epoch.", least=1, free=True)
+    learning_rate: float = _flag(TRAINING, 5e-4, "Adam's rate in the first epochs.", least=0)
+    lr_halving: int = _flag(TRAINING, 60, "The rate halves after every so many epochs.", least=1)
+    weight_decay: float = _flag(TRAINING, 1e-5, "Factor of the L2 loss over the convolution kernels.", least=0)
+    init_weights: str = _flag(
+        TRAINING,
+        "auto",
+        "TensorFlow 1 checkpoint that starts the backbone; keras: ImageNet weights of tf.keras.applications; none: "
+        "random weights; auto: slim's checkpoint in data/imagenet if it is there, else random and a warning.",
+        path=True,
+    )
+    keep_snapshots: int = _flag(
+        TRAINING,
+        10,
+        "Keep the newest so many snapshots and every 50th (0.3 GB each; of 400 epochs 6 GB); 0: all.",
+        least=0,
+        free=True,
+    )
+    eval_every: int = _flag(TRAINING, 10, "Validate after every so many epochs; 0: never.", least=0, free=True)
+
+    mixed_precision: str = _flag(
+        MACHINE,
+        "float32",
+        "Arithmetic of the layers; auto: the fastest that this machine has in hardware; tf32: float32 with shortened "
+        "products on NVIDIA GPUs from the A100 on.",
+        choices=["float32", "tf32", "bfloat16", "float16", "auto"],
+    )
+    strategy: str = _flag(
+        MACHINE,
+        "one",
+        "One device, all GPUs of the machine, or those of all machines in TF_CONFIG.",
+        choices=["one", "mirrored", "multi_worker"],
+    )
+    data_service: str = _flag(
+        MACHINE,
+        "",
+        "host:port of a tf.data service (tools/data_service.py) whose workers read, decode and crop; empty: this "
+        "process does.",
+        free=True,
+    )
+    deterministic: bool = _flag(
+        MACHINE, False, "The same bits on every run; slower, on a CPU by the number of cores.", free=True
+    )
+
+    epoch: str = _flag(EVALUATION, "latest", "Snapshots: a number, several with commas, or latest.", free=True)
+    boxes: str = _flag(
+        EVALUATION, "gt", "gt: annotated boxes; else a detector's COCO results file.", free=True, path=True
+    )
+    align_source: str = _flag(
+        EVALUATION,
+        "gt",
+        "Where BlazePose's alignment points come from: the annotation (an upper bound), the detector's file, or a "
+        "first pass of the network over the square box.",
+        choices=["gt", "detections", "two_pass"],
+        free=True,
+    )
+    first_pass_turns: int = _flag(
+        EVALUATION,
+        1,
+        "With two_pass: quarter turns of the square box that are tried; the one the network is surest of counts.",
+        least=1,
+        most=4,
+        free=True,
+    )
+    eval_people: str = _flag(
+        EVALUATION,
+        "all",
+        "People that count: all, or those who have the joints of the alignment points.",
+        choices=["all", "alignable"],
+        free=True,
+    )
+    flip_test: bool = _flag(EVALUATION, True, "Average each prediction with that of the mirror image.", free=True)
+    eval_batch_size: int = _flag(EVALUATION, 32, "Crops per forward pass.", least=1, free=True)
+
+    @property
+    def heatmap_size(self) -> tuple[int, int]:
+        return (self.input_size[0] // STRIDE, self.input_size[1] // STRIDE)
+
+    def effective_output_gain(self) -> float:
+        """What the gain of the output batch norms starts at."""
+        return self.output_gain * (self.heatmap_scale / TF_CPN_SCALE if self.scale_free else 1)
+
+    def effective_data_loss_weight(self) -> float:
+        """The factor of the data losses. Squared errors go with the square of the labels' scale."""
+        return self.data_loss_weight * ((TF_CPN_SCALE / self.heatmap_scale) ** 2 if self.scale_free else 1)
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """The rate of epoch 1, 2, ...: halved after every `lr_halving` epochs."""
+        return self.learning_rate * 0.5 ** ((epoch - 1) // self.lr_halving)
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+# What an evaluation tells of its settings: all that decides the weights, and how they were evaluated.
+REPORTED = [
+    name
+    for name, field in FIELDS.items()
+    if not field.metadata["free"]
+    or (field.metadata["group"] == EVALUATION and name not in ("epoch", "eval_batch_size"))
+]
+REPORTED.append("val_annotations")
+_KINDS = {"bool": "switch", "int": "whole", "float": "number", "tuple[str, ...]": "words"}
+
+
+def _as_flag(field: dataclasses.Field) -> Flag:
+    m, default = field.metadata, field.default
+    kind = "choice" if m["choices"] else "path" if m["path"] else _KINDS.get(field.type, "text")
+    if field.name == "input_size":
+        default = "{}x{}".format(*default)
+    elif field.type == "tuple[int, ...]":
+        default = ",".join(map(str, default))
+    return Flag(field.name, kind, default, m["help"], m["choices"], m["least"], m["most"])
+
+
+FLAGS = {name: _as_flag(field) for name, field in FIELDS.items()}
+GROUPS = {
+    group: [FLAGS[name] for name, field in FIELDS.items() if field.metadata["group"] == group]
+    for group in (RUN, NETWORK, ALIGNMENT, DATA, TRAINING, MACHINE, EVALUATION)
+}
+
+
+def _parse_input_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    size = tuple(int(n) for n in match.groups()) if match else (0, 0)
+    if not all(n > 0 and n % 32 == 0 for n in size):
+        raise InputError(f"--input_size={text}: want HEIGHTxWIDTH in multiples of 32, such as 256x192")
+    return size
+
+
+def _parse_kernels(text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",")]
+    if len(words) != 4 or not all(word.isdigit() and int(word) % 2 for word in words):
+        raise InputError(f"--label_kernels={text}: want four odd sizes, such as 15,11,9,7")
+    return tuple(int(word) for word in words)
+
+
+def _default_experiment(values: dict) -> str:
+    """The baseline's network and size, and what else makes the run a different experiment."""
+    name = "{}_{}x{}".format(values["backbone"], *values["input_size"])
+    if values["heatmap_scale"] != FIELDS["heatmap_scale"].default:
+        name += f"_scale{values['heatmap_scale']:g}" + ("_free" if values["scale_free"] else "")
+    if values["align"] != FIELDS["align"].default:
+        name += f"_{values['align']}"
+    if values["align"] == "blazepose" and not values["align_rotate"]:
+        name += "_norotate"
+    if values["predict_align_points"]:
+        name += "_points"
+    return name
+
+
+def from_values(parsed) -> Config:
+    """The Config of parsed flags. Raises InputError for a value that no run can have."""
+    values = {name: value_of(flag, parsed) for name, flag in FLAGS.items()}
+    values["input_size"] = _parse_input_size(values["input_size"])
+    values["label_kernels"] = _parse_kernels(values["label_kernels"])
+    if values["align"] == "blazepose" and values["input_size"][0] != values["input_size"][1]:
+        raise InputError("--align=blazepose: its region is a square, want such as --input_size=256x256")
+    if values["batch_size"] % VIEWS:
+        raise InputError(f"--batch_size={values['batch_size']}: want a multiple of {VIEWS}, the views of a person")
+    if values["data_service"] and not re.fullmatch(r"[^:/\s]+:\d+", values["data_service"]):
+        raise InputError(f"--data_service={values['data_service']}: want host:port, such as localhost:5050")
+    if values["data_service"] and values["deterministic"]:
+        raise InputError("--data_service gives people in the order in which its workers finish: not --deterministic")
+    if values["rescale_max"] < values["rescale_min"]:
+        raise InputError("--rescale_max is below --rescale_min")
+    values["experiment"] = values["experiment"] or _default_experiment(values)
+    values["model_dir"] = values["model_dir"] or os.path.join("runs", values["experiment"])
+    return Config(**values)

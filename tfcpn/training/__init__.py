@@ -1,0 +1,1 @@
+"""Augmentation, one step, and the loop over epochs."""

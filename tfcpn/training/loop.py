@@ -1,0 +1,147 @@
+"""Training from the newest snapshot to the last epoch: model, input, epochs, snapshots, validations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfcpn.base import device
+from tfcpn.data.order import Source, open_source
+from tfcpn.data.pipeline import crops_and_joints, training_batches
+from tfcpn.data.record_index import Index
+from tfcpn.data.service import served
+from tfcpn.evaluation.average_precision import METRICS
+from tfcpn.evaluation.evaluation import Evaluation
+from tfcpn.evaluation.predictor import Predictor
+from tfcpn.parts import Parts, training_filter
+from tfcpn.report.table import table
+from tfcpn.run import config_file
+from tfcpn.run.log import RunLog, columns
+from tfcpn.run.snapshots import Snapshots
+from tfcpn.settings.config import Config
+from tfcpn.settings.recipe import TRAINING_MARGIN, VIEWS
+from tfcpn.training.augmentation import Ranges
+from tfcpn.training.epoch import Pace, train_epoch
+from tfcpn.training.step import TrainingStep, make_optimizer
+
+_log = logging.getLogger(__name__)
+
+
+class Learner(NamedTuple):
+    """A network that is being trained: its model, the optimiser, and the variables that snapshots keep."""
+
+    model: tf.keras.Model
+    optimizer: tf.keras.optimizers.legacy.Optimizer
+    variables: dict[str, tf.Variable]
+
+
+def make_learner(
+    cfg: Config, parts: Parts, strategy: tf.distribute.Strategy, snapshots: Snapshots, done: int
+) -> Learner:
+    """The model and its optimiser after epoch `done`: from that snapshot, or from the first weights."""
+    device.set_precision(cfg.mixed_precision)
+    with strategy.scope():
+        model = parts.network.build()
+        optimizer = make_optimizer(cfg.learning_rate, cfg.mixed_precision, model.trainable_variables)
+    variables = parts.network.variables(model)
+    if done:
+        snapshots.restore(done, variables, optimizer)
+    else:
+        parts.network.load_weights(model, cfg.init_weights)
+    return Learner(model, optimizer, variables)
+
+
+def make_step(cfg: Config, parts: Parts, learner: Learner, strategy: tf.distribute.Strategy) -> TrainingStep:
+    return TrainingStep(
+        learner.model,
+        learner.optimizer,
+        parts.network,
+        parts.codec,
+        strategy,
+        mirror=parts.skeleton.mirror,
+        ranges=Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation),
+        weight_decay=cfg.weight_decay,
+        seed=cfg.seed,
+        data_loss_weight=cfg.effective_data_loss_weight(),
+    )
+
+
+def make_batches(
+    cfg: Config, parts: Parts, source: Source, strategy: tf.distribute.Strategy, run: str, done: int, pace: Pace
+) -> Iterator:
+    """The stream of batches that training goes on with after epoch `done`. run: a name that no other run has."""
+    work = crops_and_joints(parts.alignment, parts.skeleton, parts.crop_format, TRAINING_MARGIN)
+    share = cfg.batch_size // VIEWS
+    people_an_epoch = pace.steps * pace.crops // VIEWS
+    seen, needed = done * people_an_epoch, (cfg.epochs - done) * people_an_epoch
+
+    def pipeline(context):
+        if not cfg.data_service:
+            return training_batches(source, seen, work, share, context)
+        people = served(cfg.data_service, run, source, work, seen, needed, context)
+        return people.batch(share, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+    return iter(strategy.distribute_datasets_from_function(pipeline))
+
+
+def _stopped(cfg: Config) -> str:
+    """What has probably happened when no more batches come."""
+    if cfg.data_service:
+        return f"--data_service={cfg.data_service} stopped"
+    return "another process was lost" if cfg.strategy == "multi_worker" else "the training input stopped"
+
+
+def train(
+    cfg: Config, parts: Parts, index: Index, strategy: tf.distribute.Strategy, evaluation: Evaluation | None
+) -> None:
+    """Train up to epoch cfg.epochs, from the newest snapshot in cfg.model_dir if there is one."""
+    chief, replicas = device.is_chief(strategy), strategy.num_replicas_in_sync
+    trained_on = {"records": index.identity, "replicas": replicas}
+    config_file.check_trained_on(cfg.model_dir, trained_on)
+    rules = training_filter(cfg, index.skeleton)
+    source = open_source(cfg.train_records, index, rules, cfg.seed, cfg.shuffle_buffer)
+    snapshots = Snapshots(cfg.model_dir)
+    done = (snapshots.epochs() or [0])[-1]
+    learner = make_learner(cfg, parts, strategy, snapshots, done)
+    if chief:
+        config_file.save(config_file.Run(cfg, index.skeleton, trained_on))
+    step = make_step(cfg, parts, learner, strategy)
+    predictor = Predictor(learner.model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy)
+    crops = cfg.batch_size * replicas
+    pace = Pace(max(1, cfg.epoch_size // crops), crops, cfg.epochs)
+    _log.info(
+        "%s: %d people, %d steps an epoch, %s, %d replica(s), from epoch %d",
+        *(cfg.train_records, source.people, pace.steps, cfg.mixed_precision, replicas, done + 1),
+    )
+    log = RunLog(cfg.model_dir, columns(parts.network.loss_names, METRICS), done, chief)
+
+    def validate(epoch: int) -> None:
+        due = evaluation and (epoch % cfg.eval_every == 0 or epoch == cfg.epochs)
+        if due and not log.validated(epoch):
+            metrics = evaluation.evaluate(predictor, epoch)
+            if chief:
+                print(table([(str(epoch), metrics)]), flush=True)
+            log.validation(epoch, metrics)
+
+    if done:
+        validate(done)  # if the run was stopped before it could
+    if done < cfg.epochs:
+        run = config_file.fingerprint(cfg, trained_on)
+        batches = make_batches(cfg, parts, source, strategy, run, done, pace)
+    for epoch in range(done + 1, cfg.epochs + 1):
+        learner.optimizer.learning_rate = cfg.learning_rate_at(epoch)
+        # The optimiser is asked, so that the log tells what was done and not what was meant.
+        names = {"learning_rate": float(learner.optimizer.learning_rate), "source": cfg.train_records}
+        log.epoch(train_epoch(step, batches, epoch, pace, log, **names, stopped=_stopped(cfg)))
+        snapshots.save(epoch, learner.variables, learner.optimizer, chief)
+        if chief:
+            snapshots.prune(cfg.keep_snapshots)
+        validate(epoch)
+    if chief:
+        print(
+            f"{cfg.model_dir}: trained up to epoch {max(done, cfg.epochs)}; "
+            f"python -m tfcpn.eval --model_dir={cfg.model_dir} --epoch=latest evaluates it"
+        )

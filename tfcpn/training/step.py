@@ -1,0 +1,122 @@
+"""One step of training: crops and joints in, four views and targets made on the device, Adam applied."""
+
+from __future__ import annotations
+
+import functools
+import operator
+
+import tensorflow as tf
+
+from tfcpn.codecs.codec import Codec
+from tfcpn.networks.network import Network
+from tfcpn.training import augmentation
+
+
+def make_optimizer(learning_rate: float, mixed_precision: str, variables):
+    """tf-cpn's Adam for these variables. With float16, losses are scaled dynamically so that small gradients survive.
+
+    The legacy class is the one that runs TensorFlow 1's fused Adam kernel: one pass over a variable instead of
+    a dozen, and epsilon outside the bias correction, as in the original.
+    """
+    optimizer = tf.keras.optimizers.legacy.Adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+    if mixed_precision == "float16":
+        optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+    # Make its slots now: a snapshot is restored into them, and what it lacks shows at once.
+    optimizer._create_all_weights(variables)
+    return optimizer
+
+
+def weight_decay_loss(kernels, factor: float) -> tf.Tensor:
+    """factor * sum(w^2) / 2 over the kernels: part of the loss that Adam sees, not decoupled from it."""
+    return factor * tf.add_n([tf.nn.l2_loss(k) for k in kernels])
+
+
+def losses_and_gradients(
+    model,
+    network: Network,
+    images,
+    targets,
+    weight_decay: float,
+    replicas: int = 1,
+    scale_loss=None,
+    data_loss_weight: float = 1.0,
+) -> tuple[dict[str, tf.Tensor], list]:
+    """Losses of one replica's batch by name, and the gradient of each trainable variable.
+
+    images: (N, H, W, 3) float32. targets: the codec's. The losses are the network's own, means over the replica's
+    crops, times data_loss_weight; then "decay", the whole of it, and "total". Gradients are meant to be summed over
+    `replicas`, as in tf-cpn, so each carries its share of the decay. scale_loss: a LossScaleOptimizer, under float16.
+    """
+    with tf.GradientTape() as tape:
+        outputs = model(images, training=True)
+        losses = {name: data_loss_weight * loss for name, loss in network.losses(outputs, targets).items()}
+        data = functools.reduce(operator.add, losses.values())
+        decay = weight_decay_loss(network.kernels(model), weight_decay)
+        objective = data + decay / replicas
+        if scale_loss is not None:
+            objective = scale_loss.get_scaled_loss(objective)
+    gradients = tape.gradient(objective, model.trainable_variables)
+    if scale_loss is not None:
+        gradients = scale_loss.get_unscaled_gradients(gradients)
+    return {**losses, "decay": decay, "total": data + decay}, gradients
+
+
+class TrainingStep:
+    """The step as a compiled function of (crops, joints, step number), run on every replica of a strategy.
+
+    loss_names: what the values are that it returns. mirror: the joint that each becomes in a mirror image.
+    """
+
+    def __init__(
+        self,
+        model,
+        optimizer,
+        network: Network,
+        codec: Codec,
+        strategy,
+        *,
+        mirror: list[int],
+        ranges: augmentation.Ranges,
+        weight_decay: float,
+        seed: int,
+        data_loss_weight: float = 1.0,
+    ):
+        self.model, self.optimizer, self.network, self.codec = model, optimizer, network, codec
+        self.strategy, self.mirror, self.ranges = strategy, mirror, ranges
+        self.weight_decay, self.seed, self.data_loss_weight = weight_decay, seed, data_loss_weight
+        self.loss_names = (*network.loss_names, "decay", "total")
+        self.loss_scaler = optimizer if hasattr(optimizer, "get_scaled_loss") else None
+
+    def _replica_step(self, crops, joints, step):
+        replicas = self.strategy.num_replicas_in_sync
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
+        draws = augmentation.draw((self.seed, step * replicas + replica), tf.shape(crops)[0], self.ranges)
+        views = augmentation.four_views(crops, joints, draws, self.mirror, self.network.look)
+        images, joints, visibility = views
+        return self.learn(images, self.codec.encode(joints, visibility))
+
+    def learn(self, images, targets) -> tf.Tensor:
+        """One replica's update from its views and targets; its losses as one tensor. Call within `strategy.run`."""
+        losses, gradients = losses_and_gradients(
+            self.model,
+            self.network,
+            images,
+            targets,
+            self.weight_decay,
+            self.strategy.num_replicas_in_sync,
+            self.loss_scaler,
+            self.data_loss_weight,
+        )
+        # In a replica this sums the gradients over all of them.
+        self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables))
+        return tf.stack([losses[name] for name in self.loss_names])
+
+    @tf.function
+    def __call__(self, crops, joints, step) -> tf.Tensor:
+        """crops: (P, H, W, 3) uint8 BGR. joints: (P, K, 3) float32, x, y in crop pixels and visibility.
+
+        step: scalar int64, counted from the start of training: with the seed it decides the augmentation.
+        Returns the losses of `loss_names` as one tensor, the mean over the replicas.
+        """
+        per_replica = self.strategy.run(self._replica_step, args=(crops, joints, step))
+        return self.strategy.reduce("mean", per_replica, axis=None)

@@ -1,1 +1,0 @@
-"""What tools/report.py puts beside the runs."""
