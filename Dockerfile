@@ -2,7 +2,7 @@
 FROM tensorflow/tensorflow:2.15.0-gpu
 
 ARG UID=1000
-RUN useradd --create-home --uid "${UID}" tfcpn
+RUN if [ "${UID}" != 0 ]; then useradd --create-home --uid "${UID}" tfcpn; fi
 WORKDIR /opt/tfcpn
 
 # The dependencies first: they change less often than the code. TensorFlow is the image's own.
@@ -11,7 +11,7 @@ COPY tfcpn/__init__.py tfcpn/__init__.py
 RUN pip install --no-cache-dir --editable .
 
 COPY . .
-RUN mkdir -p data runs && chown -R tfcpn:tfcpn data runs
+RUN mkdir -p data runs && chown -R "${UID}" data runs
 USER ${UID}
 VOLUME ["/opt/tfcpn/data", "/opt/tfcpn/runs"]
 

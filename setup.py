@@ -1,13 +1,13 @@
 """Packaging: what tfcpn needs and on which Pythons it runs."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="tfcpn",
     version="0.1.0",
     description="Cascaded Pyramid Network for human pose: a faithful TensorFlow 2 port of tf-cpn",
     license="Apache-2.0",
-    packages=["tfcpn"],
+    packages=find_packages(include=["tfcpn", "tfcpn.*"]),
     python_requires=">=3.9,<3.12",
     install_requires=[
         "absl-py>=1.4,<3",

@@ -1,5 +1,7 @@
 """--init_weights: slim's checkpoint, Keras's weights, what lies in the usual place, or none."""
 
+import logging
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -42,10 +44,11 @@ def test_without_a_checkpoint_the_usual_place_gives_random_weights_and_a_warning
     model, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("logging.Logger.propagate", True)
+    monkeypatch.setattr(logging.getLogger("tfcpn"), "propagate", True)
     before = variables_by_name(model)[CONV1].numpy()
     with caplog.at_level("WARNING", logger="tfcpn.networks.backbone_weights"):
         assert NETWORK.find_weights("auto") == "none"
+    assert "the backbone starts from RANDOM weights" in caplog.text
     NETWORK.load_weights(model, "none")
     np.testing.assert_array_equal(variables_by_name(model)[CONV1], before)
 

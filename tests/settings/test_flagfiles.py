@@ -13,9 +13,12 @@ ALIGNED = {**BASE, "align": "blazepose", "input_size": (256, 256), "heatmap_scal
 LOGS_WAY = {**ALIGNED, "align_radius": "nose", "align_missing": "drop", "align_source": "gt"}
 LOGS_WAY |= {"align_rotate": False, "predict_align_points": False, "flip_test": True, "eval_people": "all"}
 NOFLIP = {"flip_test": False}
+# One training, evaluated three ways.
+SHARED = {"experiment": "resnet50_256x192"}
 LOG = {
-    "tf_cpn": {**BASE, "heatmap_scale": 255, "boxes": "data/coco/person_detections_val2017.json", "epoch": "350"},
-    "scale255": {**BASE, "heatmap_scale": 255, "boxes": "gt", "flip_test": True, "epoch": "350,400"},
+    "tf_cpn": {**BASE, "heatmap_scale": 255, "boxes": "data/coco/person_detections_val2017.json", "epoch": "350"}
+    | SHARED,
+    "scale255": {**BASE, "heatmap_scale": 255, "boxes": "gt", "flip_test": True, "epoch": "350,400"} | SHARED,
     "scale1": {**SCALE1, "boxes": "gt", "scale_free": False, "epochs": 950, "epoch": "350,400,500,600,700,950"},
     "scale1_free": {**SCALE1, "scale_free": True, "epochs": 400},
     "square": {**SQUARE, "flip_test": True, "epoch": "350,400"},

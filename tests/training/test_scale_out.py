@@ -61,9 +61,9 @@ def run_workers(module, words):
 def runs(people, tmp_path_factory):
     """The same run by one process with two replicas, and by two processes: two epochs of two steps."""
     folder = tmp_path_factory.mktemp("scale_out")
-    words = ["--deterministic", "--batch_size=8", "--epoch_size=32", "--eval_every=2", "--eval_batch_size=3"]
+    words = ["--deterministic", "--batch_size=8", "--epoch_size=32", "--eval_batch_size=3"]
     run_process("-c", TWO_DEVICES, "tfcpn.train", *flags(people, folder / "one", *words), "--strategy=mirrored")
-    run_workers("tfcpn.train", flags(people, folder / "two", *words))
+    run_workers("tfcpn.train", flags(people, folder / "two", *words, "--eval_every=2"))
     return folder
 
 

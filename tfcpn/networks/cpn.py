@@ -13,9 +13,9 @@ from tfcpn.networks.cpn_losses import global_loss, refine_loss
 from tfcpn.networks.layers import ConvLayers, Upsample
 from tfcpn.networks.network import Network
 from tfcpn.networks.resnet import resnet_features
+from tfcpn.networks.resnet_table import STRIDE
 from tfcpn.networks.variables import conv_kernels, variables_by_name
 from tfcpn.picture.look import TF_CPN
-from tfcpn.settings.recipe import STRIDE
 
 PYRAMID_DEPTH = 256
 REFINE_INNER = 128

@@ -8,9 +8,9 @@ import re
 
 from tfcpn.base.errors import InputError
 from tfcpn.geometry.alignment import MODES, RADII
-from tfcpn.networks.resnet_table import UNITS
+from tfcpn.networks.resnet_table import STRIDE, UNITS
 from tfcpn.settings.flag import Flag, value_of
-from tfcpn.settings.recipe import STRIDE, TF_CPN_SCALE, VIEWS
+from tfcpn.settings.recipe import TF_CPN_SCALE, VIEWS
 
 RUN, NETWORK, ALIGNMENT, DATA = "Run", "Network and labels", "Alignment", "Data and augmentation"
 TRAINING, MACHINE, EVALUATION = "Training", "Machine", "Evaluation"

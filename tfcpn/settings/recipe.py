@@ -8,5 +8,3 @@ VIEWS = 4
 TRAINING_MARGIN = 1.25
 # The peak of the original's label heatmaps.
 TF_CPN_SCALE = 255.0
-# Input pixels per heatmap pixel.
-STRIDE = 4

@@ -134,7 +134,8 @@ def train(
     for epoch in range(done + 1, cfg.epochs + 1):
         learner.optimizer.learning_rate = cfg.learning_rate_at(epoch)
         # The optimiser is asked, so that the log tells what was done and not what was meant.
-        names = {"learning_rate": float(learner.optimizer.learning_rate), "source": cfg.train_records}
+        rate = float(f"{learner.optimizer.learning_rate.numpy():.6g}")
+        names = {"learning_rate": rate, "source": cfg.train_records}
         log.epoch(train_epoch(step, batches, epoch, pace, log, **names, stopped=_stopped(cfg)))
         snapshots.save(epoch, learner.variables, learner.optimizer, chief)
         if chief:
