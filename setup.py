@@ -17,6 +17,8 @@ setup(
         "opencv-python-headless>=4.8,<4.12",
         "pillow>=9.4",
         "pycocotools>=2.0.7,<3",
+        # joints.mat of Leeds Sports Pose
+        "scipy>=1.9,<2",
         # tensorflow-addons 0.23 reaches into Keras 2, and 2.15 is the last TensorFlow it works with.
         "tensorflow>=2.15,<2.16",
         "tensorflow-addons>=0.23,<0.24",

@@ -12,7 +12,7 @@ import pytest
 import tfcpn  # noqa: F401  (quietens TensorFlow's start)
 
 import tensorflow as tf  # isort: skip
-from support.commands import run_here  # isort: skip
+from support.commands import run_here, run_process  # isort: skip
 from support.tiny import tiny_network  # noqa: F401  isort: skip
 
 # Before anything uses the device: two of them, so that code for several replicas runs here too.
@@ -30,10 +30,11 @@ def command():
 def people(tmp_path_factory):
     """Drawn people: folders train and val, the annotation files, and records of the training images."""
     folder = tmp_path_factory.mktemp("people")
-    run_here("tools/make_people.py", f"--output={folder}", "--train=24", "--val=8", "--workers=2")
+    # In processes of their own, as users run them: their workers start from what a program's main module is.
+    run_process("tools/make_people.py", f"--output={folder}", "--train=24", "--val=8", "--workers=2")
     annotations = {s: folder / "annotations" / f"person_keypoints_{s}.json" for s in ("train", "val")}
     words = [f"--annotations={annotations['train']}", f"--images={folder / 'train'}"]
-    run_here("tools/make_records.py", *words, f"--output={folder / 'records'}", "--shards=4", "--workers=2")
+    run_process("tools/make_records.py", *words, f"--output={folder / 'records'}", "--shards=4", "--workers=2")
     return SimpleNamespace(
         folder=folder,
         train=folder / "train",

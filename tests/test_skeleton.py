@@ -6,7 +6,7 @@ from pycocotools.cocoeval import Params
 
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import categories
-from tfcpn.skeleton import COCO, by_names, from_category, from_dict, to_dict
+from tfcpn.skeleton import COCO, LSP, by_names, from_category, from_dict, one_sided, to_dict
 
 BEETLE = by_names("beetle", ("jaw", "left_wing", "right_wing", "tail"), [(0, 3), (1, 2)])
 
@@ -73,3 +73,22 @@ def test_a_joint_that_there_is_not_is_named_with_its_flag():
     assert COCO.numbers(("nose", "left_hip"), "require") == (0, 11)
     with pytest.raises(InputError, match="--require=tail: there is no joint 'tail'; there are nose, "):
         COCO.numbers(("tail",), "require")
+
+
+@pytest.mark.parametrize(
+    "left, right",
+    [("left_knee", "right_knee"), ("LKnee", "RKnee"), ("knee_l", "knee_r"), ("Left Knee", "Right Knee")],
+)
+def test_left_and_right_are_told_by_a_word_in_the_name(left, right):
+    assert by_names("x", ("tail", left, right)).pairs == ((1, 2),)
+    assert one_sided(by_names("x", ("tail", left))) == [left]
+
+
+def test_words_that_only_begin_like_a_side_are_none():
+    assert by_names("x", ("lips", "rips", "l", "leftover", "rightover")).pairs == ()
+
+
+def test_leeds_sports_pose_is_known():
+    assert LSP.count == 14 and LSP.hips == (3, 2) and LSP.shoulders == (9, 8) and LSP.head == (13,)
+    assert sorted(LSP.pairs) == [(3, 2), (4, 1), (5, 0), (9, 8), (10, 7), (11, 6)]
+    assert LSP.sigmas[0] == COCO.sigmas[16]

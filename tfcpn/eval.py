@@ -22,6 +22,7 @@ def main(options: Options) -> None:
 
     run = config_file.for_evaluation(options.config, options.given)
     usual = config_file.load(run.config.model_dir).config
+    usual = dataclasses.replace(usual, mixed_precision=device.resolve_precision(usual.mixed_precision))
     snapshots = Snapshots(run.config.model_dir)
     epochs = snapshots.parse(run.config.epoch)
     cfg = dataclasses.replace(run.config, mixed_precision=device.resolve_precision(run.config.mixed_precision))

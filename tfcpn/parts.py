@@ -37,7 +37,7 @@ def make_parts(cfg: Config, annotated: Skeleton) -> Parts:
         alignment_joints(annotated, alignment.radius)
     skeleton = annotated.with_align_points() if cfg.predict_align_points else annotated
     network, codec = _NETWORKS[cfg.network](cfg, skeleton)
-    crop_format = CropFormat(cfg.input_size, alignment.by_points, network.look.mean)
+    crop_format = CropFormat(cfg.input_size, alignment.by_points, network.look.outside)
     return Parts(skeleton, alignment, network, codec, crop_format)
 
 

@@ -7,12 +7,14 @@ the index of records, and a run keeps it in its config.json.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 
 from tfcpn.base.errors import InputError
 
 # The mid-hip, and the point above it on the circle around the body: two more joints where they are predicted.
 ALIGN_POINTS = ("mid_hip", "body_circle")
+_SIDES_BY_WORD = {"left": "left", "l": "left", "right": "right", "r": "right"}
 
 
 @dataclass(frozen=True)
@@ -67,25 +69,43 @@ class Skeleton:
         return tuple(self.joints.index(name) for name in names)
 
 
+def _side_and_part(joint: str) -> tuple[str, str]:
+    """left_knee, LKnee and "Knee L" -> ("left", "knee"); nose -> ("", "nose")."""
+    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", joint)]
+    glued = re.fullmatch(r"([LR])([A-Z][a-z]+)", joint)  # LKnee
+    if glued:
+        words = [part.lower() for part in glued.groups()]
+    sides = [_SIDES_BY_WORD[word] for word in words if word in _SIDES_BY_WORD]
+    side = sides[0] if len(sides) == 1 else ""
+    return side, "".join(word for word in words if not side or word not in _SIDES_BY_WORD)
+
+
+def one_sided(skeleton: Skeleton) -> list[str]:
+    """Joints whose names say left or right but whose other side is not there."""
+    paired = {joint for pair in skeleton.pairs for joint in pair}
+    return [name for number, name in enumerate(skeleton.joints) if _side_and_part(name)[0] and number not in paired]
+
+
 def by_names(name: str, joints: tuple[str, ...], limbs=(), sigmas=None) -> Skeleton:
-    """The skeleton whose pairs and roles are told by the joints' names: left_hip and right_hip, nose, head_top."""
+    """The skeleton whose pairs and roles are told by the joints' names: left_hip or LHip, nose, head_top."""
     joints = tuple(joints)
+    parts = {_side_and_part(joint): number for number, joint in enumerate(joints)}
 
-    def named(*wanted: str) -> tuple[int, ...]:
-        found = tuple(joints.index(w) for w in wanted if w in joints)
-        return found if len(found) == len(wanted) else ()
+    def named(part: str, *sides: str) -> tuple[int, ...]:
+        found = tuple(parts[side, part] for side in sides if (side, part) in parts)
+        return found if len(found) == len(sides) else ()
 
-    sides = [(j, j.replace("left", "right", 1)) for j in joints if j.startswith("left")]
+    pairs = [(parts[side, part], parts.get(("right", part))) for side, part in parts if side == "left"]
     return Skeleton(
         name,
         joints,
-        pairs=tuple((joints.index(a), joints.index(b)) for a, b in sides if b in joints),
+        pairs=tuple((left, right) for left, right in pairs if right is not None),
         limbs=tuple((int(a), int(b)) for a, b in limbs),
         sigmas=sigmas,
-        hips=named("left_hip", "right_hip"),
-        shoulders=named("left_shoulder", "right_shoulder"),
-        nose=named("nose"),
-        head=named("head_top") or named("head"),
+        hips=named("hip", "left", "right"),
+        shoulders=named("shoulder", "left", "right"),
+        nose=named("nose", ""),
+        head=named("headtop", "") or named("head", ""),
     )
 
 
@@ -119,6 +139,19 @@ COCO = by_names(
 )
 
 
+# Leeds Sports Pose: COCO's tolerances where it has the joint; those of neck and head top are CrowdPose's.
+_LSP_JOINTS = ("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle")
+_LSP_JOINTS += ("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist")
+_LSP_JOINTS += ("neck", "head_top")
+_LSP_LIMBS = ((0, 1), (1, 2), (5, 4), (4, 3), (6, 7), (7, 8), (11, 10), (10, 9), (8, 2), (9, 3), (2, 3))
+LSP = by_names(
+    "lsp",
+    _LSP_JOINTS,
+    (*_LSP_LIMBS, (8, 12), (9, 12), (12, 13)),
+    tuple(COCO.sigmas[COCO.joints.index(j)] if j in COCO.joints else 0.079 for j in _LSP_JOINTS),
+)
+
+
 def from_category(category: dict) -> Skeleton:
     """The skeleton of a category of an annotation file: COCO's own, or by the names of its keypoints.
 
@@ -130,8 +163,9 @@ def from_category(category: dict) -> Skeleton:
         raise ValueError("keypoints is no list of names")
     if len(set(joints)) < len(joints):
         raise ValueError("keypoints names a joint twice")
-    if tuple(joints) == COCO.joints:
-        return COCO
+    for known in (COCO, LSP):
+        if tuple(joints) == known.joints:
+            return known
     limbs = category.get("skeleton", [])
     numbers = range(1, len(joints) + 1)
     if not isinstance(limbs, list) or not all(

@@ -10,7 +10,8 @@ from tfcpn.settings.command import Command, Options
 from tfcpn.settings.config import FIELDS, Config
 
 COMMAND = Command("python -m tfcpn.train", "Train a Cascaded Pyramid Network on COCO people.", shared=True)
-_log = logging.getLogger(__name__)
+USUAL_BOXES = "data/coco/person_detections_val2017.json"  # what flags/tf_cpn.cfg names and users have to provide
+_log = logging.getLogger("tfcpn.train")  # whose name is __main__ when it is run
 
 
 def validated_as(cfg: Config) -> Config | None:
@@ -19,9 +20,9 @@ def validated_as(cfg: Config) -> Config | None:
     if cfg.eval_every and cfg.val_annotations == usual and not Path(usual).exists():
         _log.warning("%s not found: training without validation", usual)
         return None
-    if cfg.eval_every and cfg.boxes != "gt" and not Path(cfg.boxes).exists():
-        _log.warning("%s not found: validation on annotated boxes; tfcpn.eval will want the file", cfg.boxes)
-        cfg = dataclasses.replace(cfg, boxes="gt")
+    if cfg.eval_every and cfg.boxes == USUAL_BOXES and not Path(cfg.boxes).exists():
+        _log.warning("%s not found: training without validation; tfcpn.eval will want the file", cfg.boxes)
+        return None
     return cfg if cfg.eval_every else None
 
 
@@ -36,7 +37,7 @@ def main(options: Options) -> None:
     from tfcpn.run.snapshots import Snapshots
     from tfcpn.training.loop import train
 
-    cfg = config_file.for_training(options.config)
+    cfg = config_file.for_training(options.config, options.given)
     index = read_index(cfg.train_records)
     parts = make_parts(cfg, index.skeleton)
     if not Snapshots(cfg.model_dir).epochs():

@@ -32,8 +32,7 @@ COMMAND = Command(
 
 def _from_tf1(checkpoint: str, epoch: int, options: Options) -> None:
     from tfcpn.networks import tf1_weights
-    from tfcpn.networks.cpn import build_cpn
-    from tfcpn.networks.variables import variables_by_name
+    from tfcpn.parts import make_parts
     from tfcpn.run import config_file
     from tfcpn.run.snapshots import Snapshots
     from tfcpn.skeleton import COCO
@@ -51,19 +50,22 @@ def _from_tf1(checkpoint: str, epoch: int, options: Options) -> None:
     if epoch in snapshots.epochs() and not options.own.overwrite:
         raise InputError(f"{snapshots.path(epoch)} is already there: give another --epoch, or --overwrite")
     new = not (Path(cfg.model_dir) / config_file.FILE).exists()
+    run = config_file.Run(cfg, COCO)
     if not new:
-        changed = config_file.differences(cfg, config_file.load(cfg.model_dir).config, ["backbone", *given])
+        run = config_file.load(cfg.model_dir)
+        changed = config_file.differences(cfg, run.config, ["backbone", *given])
         if changed:
             raise InputError(f"{cfg.model_dir} holds a run with other settings ({'; '.join(changed)})")
-    model = build_cpn(cfg.input_size, cfg.backbone, COCO.count)
+    network = make_parts(run.config, run.skeleton).network
+    model = network.build()
     problems = tf1_weights.compare(model, reader)
     if problems:
         print("\n".join(problems))
         raise InputError(f"{checkpoint}: does not fit the network, {len(problems)} variables are listed above")
     tf1_weights.read(model, reader)
-    snapshots.save(epoch, variables_by_name(model))
+    snapshots.save(epoch, network.variables(model))
     if new:
-        config_file.save(config_file.Run(cfg))
+        config_file.save(run)
     print(
         f"{snapshots.path(epoch)}: all {len(model.weights)} variables of {checkpoint} ({backbone}); "
         f"python -m tfcpn.eval --model_dir={cfg.model_dir} --epoch={epoch} evaluates it"

@@ -49,12 +49,13 @@ def _counts(images: int, people: list[Person], skeleton: Skeleton) -> list[int]:
     ]
 
 
-def filtered(data: dict, people: list[Person], rules: Filter) -> tuple[dict, list[Person]]:
+def filtered(data: dict, people: list[Person], category: int, rules: Filter) -> tuple[dict, list[Person]]:
     """The content of an annotation file after the filter, and its people who are left.
 
     Who does not pass keeps box and outline but loses the joints, as COCO has it for people it does not label: so
     they neither train nor count, and a prediction on them is no error. Images with more people than allowed, or with
-    nobody left, go with all that is in them; images in which nobody was labelled before stay.
+    nobody left, go with all that is in them; images in which nobody was labelled before stay. Annotations of other
+    categories are left out.
     """
     in_image = {p.image_id: 0 for p in people}
     for p in people:
@@ -68,9 +69,8 @@ def filtered(data: dict, people: list[Person], rules: Filter) -> tuple[dict, lis
     left = [p for p, stays in zip(people, passes) if stays]
     dropped = {p.id for p, stays in zip(people, passes) if not stays}
     gone = set(in_image) - {p.image_id for p in left}
-    annotations = [
-        without_joints(a) if a["id"] in dropped else a for a in data["annotations"] if a["image_id"] not in gone
-    ]
+    own = [a for a in data["annotations"] if a.get("category_id", category) == category and a["image_id"] not in gone]
+    annotations = [without_joints(a) if a["id"] in dropped else a for a in own]
     images = [image for image in data["images"] if image["id"] not in gone]
     return {**data, "images": images, "annotations": annotations}, left
 
@@ -79,11 +79,11 @@ def main(options: Options) -> None:
     own = options.own
     if Path(own.output).resolve() == Path(own.annotations).resolve():
         raise InputError("--output is the file that --annotations names; give another")
-    images, people, skeleton, _ = read_annotations(own.annotations)
+    images, people, skeleton, category = read_annotations(own.annotations)
     required = skeleton.numbers(own.require, "require")
     rules = Filter(own.min_joints, required, own.max_people, own.min_area)
     people = [p for p in people if p.trainable]
-    data, left = filtered(json.loads(Path(own.annotations).read_text()), people, rules)
+    data, left = filtered(json.loads(Path(own.annotations).read_text()), people, category, rules)
     if not left:
         raise InputError(f"{own.annotations}: none of its {len(people)} labelled people passes the filter")
     info = data.get("info")

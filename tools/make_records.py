@@ -69,7 +69,7 @@ def _finished(path: Path, items: list, image_dir: Path, skip_bad: bool) -> Shard
     if shard is None or (shard.bad and not skip_bad):
         return None
     good = [image.file_name for image, _ in items if image.file_name not in shard.bad]
-    if record_index.listing(image_dir, good) != shard.listing:
+    if record_index.listing(image_dir, good) not in (shard.listing, None):
         raise InputError(
             f"{path} was made of other images than those in {image_dir}; give another --output or delete the folder"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from pathlib import Path
 
 from tfcpn.base.errors import InputError
@@ -28,7 +29,7 @@ def main(options: Options) -> None:
     own = options.own
     folders = []
     for pattern in own.runs:
-        found = sorted(Path(p) for p in glob.glob(pattern) if Path(p).is_dir())
+        found = sorted(Path(p) for p in glob.glob(os.path.expanduser(pattern)) if Path(p).is_dir())
         if not found:
             raise InputError(f"--runs={pattern}: there is no such folder")
         folders += found

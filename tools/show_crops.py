@@ -49,7 +49,7 @@ def crop_of(
     points = alignment_points(person.keypoints, person.reach, skeleton, alignment.radius).numpy()
     region = person_region(person.box, points, True, shape, alignment, size)
     source = {"encoded": Path(picture.path).read_bytes(), "orientation": picture.orientation, "image_size": shape}
-    crop_format = CropFormat(size, alignment.by_points, TF_CPN.mean)
+    crop_format = CropFormat(size, alignment.by_points, TF_CPN.outside)
     pixels = decode_and_cut(source, region[None], crop_format)[0].numpy()
     joints = person.keypoints
     if alignment.by_points:

@@ -96,3 +96,30 @@ def test_a_person_with_sixteen_joints_and_an_empty_file_are_named(people_copy, c
     failed = command(*words(people_copy, tmp_path / "records"), check=False)
     (line,) = failed.err.strip().splitlines()
     assert "the file is empty" in line and failed.status == 1
+
+
+def test_pictures_that_were_changed_since_are_noticed_and_those_that_are_gone_are_not_needed(people_copy, command):
+    first = sorted(people_copy.train.glob("*.jpg"))[0]
+    whole = first.read_bytes()
+    first.write_bytes(whole + b"more")
+    failed = command(*words(people_copy, people_copy.records), check=False)
+    assert failed.status == 1 and "was made of other images than those in" in failed.err
+    first.unlink()
+    assert "nothing to do" in command(*words(people_copy, people_copy.records)).out
+
+
+def test_records_are_told_from_others_by_their_pictures_and_by_what_was_left_out(
+    people, people_copy, command, tmp_path
+):
+    """What a run was trained on binds it."""
+    identities = [read_index(people.records).identity]
+    first = sorted(people_copy.train.glob("*.jpg"))[0]
+    content = bytearray(first.read_bytes())
+    first.write_bytes(bytes(content) + b"more")  # still a JPEG, but another file
+    command(*words(people_copy, tmp_path / "changed"))
+    first.write_bytes(bytes(content[:1000]))
+    command(*words(people_copy, tmp_path / "skipped"), "--skip_bad")
+    identities += [read_index(tmp_path / name).identity for name in ("changed", "skipped")]
+    assert len({json.dumps(identity) for identity in identities}) == 3
+    command(*words(people, tmp_path / "again"))
+    assert read_index(tmp_path / "again").identity == identities[0]

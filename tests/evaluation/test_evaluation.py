@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -167,7 +168,7 @@ def test_a_joint_with_a_weak_peak_does_not_widen_the_circle():
     keypoints[1, 9] = 500
     scores = np.full((2, 17), 1.0)
     scores[1, 9] = 0.55
-    near, far = (points_of_joints(keypoints, s, COCO, "body") for s in (scores, np.ones((2, 17))))
+    near, far = (points_of_joints(keypoints, s, 0.5, COCO, "body") for s in (scores, np.ones((2, 17))))
     assert np.linalg.norm(near[1, 1] - near[1, 0]) < 40 < 400 < np.linalg.norm(far[1, 1] - far[1, 0])
     np.testing.assert_array_equal(near[0], far[0])
 
@@ -230,7 +231,7 @@ def evaluate_without_a_network(evaluation, epoch=3):
     joints = evaluation.parts.skeleton.count
 
     class Corner:
-        strategy, crop_format = evaluation.strategy, evaluation.parts.crop_format
+        strategy, crop_format, codec = evaluation.strategy, evaluation.parts.crop_format, evaluation.parts.codec
 
         def __call__(self, crops):
             return tf.zeros((len(crops), joints, 2)), tf.ones((len(crops), joints))
@@ -262,7 +263,8 @@ def test_each_way_of_evaluating_has_a_folder_of_its_own(people, tmp_path):
 def test_files_of_one_name_other_pictures_and_another_precision_do_not_share_a_folder(people, tmp_path):
     usual = config_of(people, model_dir=str(tmp_path))
     _, annotated, *_ = read_annotations(people.val_annotations)
-    changes = [{"mixed_precision": "bfloat16"}, {"val_images": f"{people.val}/../val"}]
+    elsewhere = shutil.copytree(people.val, tmp_path / "elsewhere")
+    changes = [{"mixed_precision": "bfloat16"}, {"val_images": str(elsewhere)}]
     for i, name in enumerate(("a", "b", "b")):  # the third is the second once more
         path = tmp_path / f"{name}{i}" / "detections.json"
         path.parent.mkdir()

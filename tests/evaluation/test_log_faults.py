@@ -29,7 +29,7 @@ SIZE = (128, 128)
 def training_views(people):
     index = read_index(people.records)
     source = open_source(people.records, index, shuffle_buffer=8)
-    crop_format = CropFormat(SIZE, True, TF_CPN.mean)
+    crop_format = CropFormat(SIZE, True, TF_CPN.outside)
     work = crops_and_joints(Alignment("blazepose"), COCO, crop_format, TRAINING_MARGIN)
     crops, joints = next(iter(training_batches(source, 0, work, 4)))
     return four_views(crops, joints, Draws(tf.ones(4), tf.zeros((4, 2))), COCO.mirror, TF_CPN)

@@ -15,7 +15,7 @@ from tfcpn.geometry import regions
 from tfcpn.geometry.crops import joints_to_image
 from tfcpn.networks.cpn import CpnOutputs, cpn
 from tfcpn.picture.cut import CropFormat
-from tfcpn.picture.look import MEAN_BGR
+from tfcpn.picture.look import MEAN_BGR, Look
 from tfcpn.skeleton import COCO
 
 SIZE = (256, 192)
@@ -89,3 +89,37 @@ def test_the_network_sees_the_normalised_crop_and_its_mirror_image(codec):
     expected = (crops - np.array([102.9801, 115.9465, 122.7717])) / 255
     np.testing.assert_allclose(seen[0][:2], expected, atol=1e-6)
     np.testing.assert_allclose(seen[0][2:], expected[:, :, ::-1], atol=1e-6)
+
+
+class Coordinates:
+    """A codec that is as unlike heatmaps as can be: outputs are joints in shares of the crop, and a score each."""
+
+    empty_score = 0.0
+
+    def flip(self, outputs):
+        xy, score = outputs
+        return tf.gather(xy * [-1.0, 1.0] + [1.0, 0.0], COCO.mirror, axis=1), tf.gather(score, COCO.mirror, axis=1)
+
+    def decode(self, outputs):
+        return outputs[0] * SIZE[::-1], outputs[1]
+
+
+def test_a_network_of_another_kind_is_flipped_and_averaged_by_its_own_codec():
+    """Its answer to the mirror image is the mirrored answer, but for a shift that the average halves."""
+    xy = np.random.default_rng(0).uniform(0.2, 0.8, (1, 17, 2)).astype(np.float32)
+    mirrored = (xy * [-1, 1] + [1, 0])[:, COCO.mirror] + [0, 0.1]
+    scores = np.concatenate([np.ones((1, 17)), np.zeros((1, 17))]).astype(np.float32)
+    look = Look((0.0, 0.0, 0.0), 255.0, rgb=True, outside=(0.0, 0.0, 0.0))
+    seen = []
+
+    def model(images, training):
+        seen.append(images)
+        return {"joints": (tf.constant(np.concatenate([xy, mirrored]), tf.float32), tf.constant(scores))}
+
+    network = cpn(SIZE, "resnet50", 17)._replace(look=look, prediction=lambda outputs: outputs["joints"])
+    crops = np.random.default_rng(1).integers(0, 256, (1, *SIZE, 3)).astype(np.uint8)
+    predictor = Predictor(model, network, Coordinates(), CropFormat(SIZE, False, look.outside))
+    joints, found = predictor._predict(tf.constant(crops))
+    np.testing.assert_allclose(joints, (xy + np.array([0, 0.05])) * SIZE[::-1], rtol=1e-5)
+    np.testing.assert_allclose(found, 0.5)
+    np.testing.assert_allclose(seen[0][0], crops[0, ..., ::-1] / 255, atol=1e-6)

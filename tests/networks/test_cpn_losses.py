@@ -6,11 +6,11 @@ from tfcpn.networks.cpn_losses import global_loss, refine_loss
 from tfcpn.training.step import weight_decay_loss
 
 
-def batch(seed=0, shape=(3, 8, 6, 17)):
+def batch(seed=0, shape=(3, 8, 6, 17), joints=17):
     rng = np.random.default_rng(seed)
     outputs = [rng.normal(0, 5, shape).astype(np.float32) for _ in range(4)]
     labels = [rng.uniform(0, 9, shape).astype(np.float32) for _ in range(4)]
-    return outputs, labels, rng.choice([0.0, 1.0, 2.0], (3, 17)).astype(np.float32)
+    return outputs, labels, rng.choice([0.0, 1.0, 2.0], (3, joints)).astype(np.float32)
 
 
 def test_global_loss_is_half_the_mean_over_levels_and_trains_occluded_joints_to_zero():
@@ -39,3 +39,9 @@ def test_only_the_hardest_joints_get_a_gradient():
 def test_weight_decay_is_half_the_sum_of_squares():
     kernels = [tf.constant([1.0, 2.0]), tf.constant([[3.0]])]
     assert float(weight_decay_loss(kernels, 0.1)) == pytest.approx(0.1 * 14 / 2)
+
+
+def test_with_fewer_joints_than_eight_all_of_them_are_the_hardest():
+    outputs, labels, visibility = batch(shape=(3, 8, 6, 5), joints=5)
+    expected = (np.mean((outputs[0] - labels[0]) ** 2, axis=(1, 2)) * (visibility >= 1)).sum(axis=1).mean() / 5
+    assert float(refine_loss(outputs[0], labels[0], visibility)) == pytest.approx(expected, rel=1e-5)

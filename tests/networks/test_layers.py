@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfcpn.base import device
-from tfcpn.networks.layers import PointwiseConv
+from tfcpn.networks.layers import PointwiseConv, Upsample
+from tfcpn.networks.variables import conv_kernels
 
 
 def outputs_and_gradients(kind, precision, stride, bias):
@@ -61,3 +62,21 @@ def test_the_weight_gradient_is_a_product_in_half_precision_only(precision, conv
 
     operations = [op.type for op in tf.function(gradient).get_concrete_function().graph.get_operations()]
     assert operations.count("Conv2DBackpropFilter") == convolutions
+
+
+def test_a_saved_model_of_these_layers_is_read_back(tmp_path):
+    """Without being told about them: they are known to Keras's serialisation."""
+    images = tf.keras.Input((8, 8, 3))
+    model = tf.keras.Model(images, Upsample((16, 16))(PointwiseConv(4, 1)(images)))
+    model.save(tmp_path / "model.keras")
+    again = tf.keras.models.load_model(tmp_path / "model.keras")
+    x = tf.random.stateless_normal((2, 8, 8, 3), (1, 2))
+    np.testing.assert_array_equal(model(x), again(x))
+    assert [type(layer) for layer in again.layers[1:]] == [PointwiseConv, Upsample]
+
+
+def test_weight_decay_sees_depthwise_kernels():
+    images = tf.keras.Input((8, 8, 3))
+    x = tf.keras.layers.SeparableConv2D(4, 3)(tf.keras.layers.DepthwiseConv2D(3)(images))
+    model = tf.keras.Model(images, tf.keras.layers.BatchNormalization()(x))
+    assert [tuple(k.shape) for k in conv_kernels(model)] == [(3, 3, 3, 1), (3, 3, 3, 1), (1, 1, 3, 4)]

@@ -7,11 +7,14 @@ import pytest
 import tensorflow as tf
 
 from support import recipe
+from support.parsing import parse
+from support.small_run import weights
 from support.tf1_files import write_tf1
 from tfcpn.base.errors import InputError
 from tfcpn.networks import tf1_weights
-from tfcpn.networks.cpn import build_cpn
+from tfcpn.networks.cpn import build_cpn, cpn
 from tfcpn.networks.variables import variables_by_name
+from tfcpn.run import config_file
 from tfcpn.run.snapshots import Snapshots
 
 
@@ -52,10 +55,10 @@ def test_an_original_checkpoint_becomes_a_snapshot_and_goes_back(
     assert written["backbone"] == f"resnet{backbone}"
     assert written["input_size"] == ([384, 288] if "384x288" in "".join(words) else [256, 192])
 
-    model = build_cpn((64, 64), f"resnet{backbone}", 17)
-    Snapshots(model_dir).restore(350, variables_by_name(model))
-    for name, variable in variables_by_name(model).items():
-        np.testing.assert_array_equal(variable, variables[name])
+    kept = weights(model_dir, 350)
+    assert len(kept) == len(variables)
+    for name, value in variables.items():
+        np.testing.assert_array_equal(kept[f"model/{name.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"], value)
 
     command(*tool, f"--tf1_checkpoint={back}", "--to_tf1")
     assert back.with_name("snapshot_350.ckpt.meta").exists(), "tf-cpn looks for it"
@@ -147,3 +150,36 @@ def test_a_checkpoint_of_something_else_is_refused(model, tmp_path):
     (tmp_path / "text").write_text("x")
     with pytest.raises(InputError, match="cannot be read as a TensorFlow checkpoint"):
         tf1_weights.init_backbone(model, tmp_path / "text")
+
+
+def test_what_is_there_is_not_overwritten_unless_told(command, tmp_path):
+    variables, _ = original()
+    path, back = tmp_path / "snapshot_350.ckpt", tmp_path / "back.ckpt"
+    write_tf1(path, variables, 2)
+    tool = ["tools/convert_checkpoint.py", f"--model_dir={tmp_path / 'run'}", "--epoch=350"]
+    command(*tool, f"--tf1_checkpoint={path}")
+    before = (tmp_path / "run/snapshots/snapshot_0350/variables.index").stat().st_mtime_ns
+    failed = command(*tool, f"--tf1_checkpoint={path}", check=False)
+    assert failed.status == 1 and "snapshot_0350 is already there: give another --epoch, or --overwrite" in failed.err
+    assert (tmp_path / "run/snapshots/snapshot_0350/variables.index").stat().st_mtime_ns == before
+    failed = command(*tool, f"--tf1_checkpoint={path}", "--to_tf1", check=False)
+    assert failed.status == 1 and "snapshot_350.ckpt is already there" in failed.err
+    command(*tool, f"--tf1_checkpoint={path}", "--overwrite")
+    assert (tmp_path / "run/snapshots/snapshot_0350/variables.index").stat().st_mtime_ns > before
+    back.write_text("an older one")
+    command(*tool, f"--tf1_checkpoint={back}", "--to_tf1", "--overwrite")
+    assert tf1_weights.compare(cpn((64, 64), "resnet50", 17).build(), tf1_weights.open_checkpoint(back)) == []
+
+
+def test_a_network_that_predicts_the_alignment_points_comes_back_too(command, tmp_path):
+    network = cpn((64, 64), "resnet50", 19)
+    run = tmp_path / "run"
+    cfg, _ = parse("--input_size=64x64", "--predict_align_points", f"--model_dir={run}", "--align=blazepose")
+    config_file.save(config_file.Run(cfg))
+    Snapshots(run).save(1, network.variables(network.build()))
+    path = tmp_path / "nineteen.ckpt"
+    tool = ["tools/convert_checkpoint.py", f"--model_dir={run}", f"--tf1_checkpoint={path}"]
+    command(*tool, "--epoch=1", "--to_tf1")
+    command(*tool, "--epoch=2")
+    a, b = weights(run, 1), weights(run, 2)
+    assert a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)

@@ -29,7 +29,7 @@ def run(part, people, command, tmp_path):
         ("forward", ["tfcpn float32", "tfcpn float32, flip test"]),
     ],
 )
-def test_every_part_is_measured(people, command, tmp_path, part, rows):
+def test_every_part_is_measured(people, command, tiny_network, tmp_path, part, rows):
     done, written = run(part, people, command, tmp_path)
     assert [row[part if part != "eval" else "evaluation"] for row in written["rows"]][: len(rows)] == rows
     assert written["peak_mb"] > 50 and written["machine"]["cores"] >= 1

@@ -4,10 +4,13 @@ import json
 import pytest
 
 from support.parsing import parse
+from tfcpn import parts
 from tfcpn.base.errors import InputError
+from tfcpn.networks.resnet_table import SCOPES, UNITS
 from tfcpn.run import config_file
 from tfcpn.run.config_file import Run
-from tfcpn.settings.config import Config
+from tfcpn.settings.config import NETWORKS, Config
+from tfcpn.skeleton import COCO, by_names
 
 
 def test_the_defaults_are_the_baseline():
@@ -85,3 +88,37 @@ def test_a_folder_without_a_run_and_a_damaged_config_are_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"nonsense": 1}))
     with pytest.raises(InputError, match="not the config.json of a run"):
         config_file.load(tmp_path)
+
+
+def test_a_run_that_goes_on_keeps_its_snapshots_unless_told(tmp_path):
+    """It may be older than the default that deletes some."""
+    config_file.save(Run(Config(model_dir=str(tmp_path), keep_snapshots=0)))
+    (tmp_path / "snapshots/snapshot_0001").mkdir(parents=True)
+    cfg, given = parse(f"--model_dir={tmp_path}")
+    assert config_file.for_training(cfg, given).keep_snapshots == 0
+    cfg, given = parse(f"--model_dir={tmp_path}", "--keep_snapshots=3")
+    assert config_file.for_training(cfg, given).keep_snapshots == 3
+
+
+def test_a_run_keeps_its_skeleton_and_an_older_one_has_cocos(tmp_path):
+    animal = by_names("animal", ("jaw", "left_wing", "right_wing"))
+    config_file.save(Run(Config(model_dir=str(tmp_path)), animal))
+    assert config_file.load(tmp_path).skeleton == animal
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["skeleton"], values["network"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert config_file.load(tmp_path).skeleton == COCO
+
+
+def test_a_path_may_begin_with_the_users_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    cfg, _ = parse("--model_dir=~/runs/a", "--val_images=~/val", "--boxes=~/d.json")
+    assert (cfg.model_dir, cfg.val_images) == ("/home/somebody/runs/a", "/home/somebody/val")
+    assert cfg.boxes == "/home/somebody/d.json"
+    assert parse()[0].boxes == "gt"
+
+
+def test_names_that_flags_may_give_are_those_that_parts_can_make():
+    assert list(parts._NETWORKS) == NETWORKS
+    assert parts.make_parts(parse()[0], COCO).network.name == "cpn"
+    assert list(UNITS) == list(SCOPES)

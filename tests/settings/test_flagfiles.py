@@ -1,8 +1,13 @@
+import dataclasses
+import json
+
 import pytest
 
 from support.commands import ROOT
 from support.parsing import parse, parse_file
-from tfcpn.settings.config import FIELDS, Config
+from tfcpn.run import config_file
+from tfcpn.run.config_file import Run
+from tfcpn.settings.config import FIELDS, REPORTED, Config
 
 FLAGS = ROOT / "flags"
 BASE = {"backbone": "resnet50", "input_size": (256, 192), "label_kernels": (15, 11, 9, 7), "batch_size": 32}
@@ -89,3 +94,22 @@ def test_a_flagfile_of_tf_cpn_keeps_the_recipe_and_names_its_run_after_itself(na
 def test_the_baselines_file_says_what_the_defaults_are(monkeypatch):
     assert parse_file("resnet50_256x192", monkeypatch) == parse()[0]
     assert Config().heatmap_scale == 255
+
+
+def test_an_evaluation_by_a_flagfile_is_the_same_whichever_sibling_trained_the_run(monkeypatch, tmp_path):
+    """Flagfiles that share a folder must each say what the others change."""
+    names = [path.stem for path in FLAGS.iterdir()]
+    parsed = {name: parse(f"--flagfile=flags/{name}.cfg") for name in names if not monkeypatch.chdir(ROOT)}
+    shared = 0
+    for name, (cfg, given) in parsed.items():
+        found = set()
+        for sibling, (other, _) in parsed.items():
+            if other.model_dir == cfg.model_dir and not config_file.differences(cfg, other):
+                place = str(tmp_path / name / sibling)
+                config_file.save(Run(dataclasses.replace(other, model_dir=place)))
+                run = config_file.for_evaluation(dataclasses.replace(cfg, model_dir=place), given)
+                evaluated = {n: v for n, v in dataclasses.asdict(run.config).items() if n in REPORTED}
+                found.add(json.dumps(evaluated, default=str))
+                shared += sibling != name
+        assert len(found) == 1, name
+    assert shared >= 12

@@ -30,6 +30,13 @@ def run_process(*words, cwd=ROOT, check=True, environment=None, timeout=900) -> 
     return SimpleNamespace(status=done.returncode, out=done.stdout, err=done.stderr)
 
 
+def _forget_precision() -> None:
+    """A command sets the precision of its process; the next test's layers are not to be built in it."""
+    device = sys.modules.get("tfcpn.base.device")
+    if device is not None:
+        device.set_precision("float32")
+
+
 def run_here(*words, check=True) -> SimpleNamespace:
     """The same in this process. words: "tools/x.py" or "-m", "tfcpn.x", then flags. A traceback fails the test."""
     words = [str(word) for word in words]
@@ -43,6 +50,8 @@ def run_here(*words, check=True) -> SimpleNamespace:
             module.COMMAND.run(module.main, arguments)
         except SystemExit as stop:
             status = stop.code
+        finally:
+            _forget_precision()
     if isinstance(status, str):  # as the interpreter does at the end of a process
         err.write(f"{status}\n")
         status = 1

@@ -47,6 +47,7 @@ class PerfectJoints:
     def __init__(self, evaluation: Evaluation):
         self.evaluation, self.cut, self.seen = evaluation, None, 0
         self.strategy, self.crop_format = tf.distribute.get_strategy(), evaluation.parts.crop_format
+        self.codec = evaluation.parts.codec
         _, annotated, *_ = read_annotations(evaluation.cfg.val_annotations)
         by_box = {(p.image_id, p.box): p for p in annotated}
         people = [by_box[b.image_id, b.box] for b in evaluation.people.boxes]
@@ -86,7 +87,7 @@ class PerfectMaps(PerfectJoints):
     def __init__(self, evaluation: Evaluation):
         super().__init__(evaluation)
         parts = evaluation.parts
-        self.codec, self.mirror = parts.codec, parts.skeleton.mirror
+        self.mirror = parts.skeleton.mirror
         flip = evaluation.cfg.flip_test
         self.predictor = Predictor(self.model, parts.network, parts.codec, parts.crop_format, flip)._predict
 

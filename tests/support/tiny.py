@@ -1,4 +1,4 @@
-"""A network of one convolution in the CPN's place, for what does not depend on which network it is."""
+"""A convolution and a batch norm in the CPN's place, for what does not depend on which network it is."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def build(input_size, joints: int) -> tf.keras.Model:
     images = tf.keras.Input((*input_size, 3))
     init = tf.keras.initializers.GlorotUniform(1)
     x = tf.keras.layers.Conv2D(joints, 4, 4, kernel_initializer=init, name="only")(images)
+    x = tf.keras.layers.BatchNormalization(name="norm")(x)
     return tf.keras.Model(images, tf.keras.layers.Activation("linear", dtype="float32")(x))
 
 
@@ -41,6 +42,13 @@ def tiny(cfg, skeleton) -> tuple[Network, HeatmapCodec]:
     )
     kernels, scale = cfg.label_kernels, cfg.heatmap_scale
     return network, HeatmapCodec(cfg.input_size, cfg.heatmap_size, kernels, scale, skeleton.mirror)
+
+
+# For a process of its own, `python -c TINY module words`: run a module with the tiny network.
+TINY = (
+    "import runpy, sys; sys.path.insert(0, 'tests'); from support.tiny import tiny; from tfcpn import parts;"
+    "parts._NETWORKS['cpn'] = tiny; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
 
 
 @pytest.fixture

@@ -121,3 +121,11 @@ def test_gradients_are_those_of_the_unscaled_loss(people, replicas):
     for a, b in zip(plain[1], scaled[1]):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
     assert float(plain[0]["total"]) == pytest.approx(float(scaled[0]["total"]))
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_run_in_half_precision_learns(people, command, tmp_path, precision):
+    words = ["--epochs=3", "--eval_every=3", f"--mixed_precision={precision}"]
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
+    totals = [float(row["total"]) for row in logged(tmp_path / "run")]
+    assert totals[2] < totals[0] and logged(tmp_path / "run")[2]["AP"] != ""

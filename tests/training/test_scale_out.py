@@ -1,4 +1,4 @@
-"""Several replicas and several processes do what one does."""
+"""Several replicas and several processes do what one does; the CPN itself on two replicas is in test_replicas.py."""
 
 import json
 import os
@@ -13,16 +13,14 @@ import tensorflow as tf
 from support.commands import ROOT, TENSORFLOW_ON_CPU, run_process
 from support.perfect import PerfectJoints, config_of, evaluation_of
 from support.small_run import flags, weights
-from tfcpn.base.device import make_strategy
-from tfcpn.base.errors import InputError
+from support.tiny import TINY
 from tfcpn.evaluation import estimate
 from tfcpn.evaluation.estimate import region_of_boxes
 
 # One process with two virtual CPU devices: the yardstick for two processes with one each.
 TWO_DEVICES = (
     "import runpy, sys, tensorflow as tf; cpu = tf.config.list_physical_devices('CPU')[0];"
-    "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2);"
-    "module = sys.argv.pop(1); runpy.run_module(module, run_name='__main__', alter_sys=True)"
+    "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2);" + TINY
 )
 
 
@@ -43,7 +41,7 @@ def run_workers(module, words):
     for index in range(2):
         task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
         environment = {**os.environ, **TENSORFLOW_ON_CPU, "TF_CONFIG": json.dumps(task)}
-        command = [sys.executable, "-m", module, *words, "--strategy=multi_worker"]
+        command = [sys.executable, "-c", TINY, module, *words, "--strategy=multi_worker"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
     try:
@@ -61,9 +59,9 @@ def run_workers(module, words):
 def runs(people, tmp_path_factory):
     """The same run by one process with two replicas, and by two processes: two epochs of two steps."""
     folder = tmp_path_factory.mktemp("scale_out")
-    words = ["--deterministic", "--batch_size=8", "--epoch_size=32", "--eval_batch_size=3"]
+    words = ["--deterministic", "--batch_size=8", "--epoch_size=32", "--eval_every=2", "--eval_batch_size=3"]
     run_process("-c", TWO_DEVICES, "tfcpn.train", *flags(people, folder / "one", *words), "--strategy=mirrored")
-    run_workers("tfcpn.train", flags(people, folder / "two", *words, "--eval_every=2"))
+    run_workers("tfcpn.train", flags(people, folder / "two", *words))
     return folder
 
 
@@ -91,7 +89,7 @@ def results(runs, people):
     for name in ("one", "two replicas", "two processes"):
         path.unlink(missing_ok=True)
         if name == "one":
-            run_process("-m", "tfcpn.eval", *words, "--strategy=one")
+            run_process("-c", TINY, "tfcpn.eval", *words, "--strategy=one")
         elif name == "two replicas":
             run_process("-c", TWO_DEVICES, "tfcpn.eval", *words, "--strategy=mirrored")
         else:
@@ -110,10 +108,12 @@ def test_a_shared_evaluation_writes_the_results_of_one(results, name):
     "tf_config",
     ["", "{", '{"cluster": {"worker": []}}', '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}'],
 )
-def test_a_tf_config_that_does_not_fit_is_named(tf_config, monkeypatch):
+def test_a_tf_config_that_does_not_fit_is_told_in_one_line(people, command, tf_config, monkeypatch, tmp_path):
     monkeypatch.setenv("TF_CONFIG", tf_config)
-    with pytest.raises(InputError, match="TF_CONFIG must be such as"):
-        make_strategy("multi_worker")
+    words = flags(people, tmp_path / "run", "--strategy=multi_worker")
+    failed = command("-m", "tfcpn.train", *words, check=False)
+    (line,) = failed.err.strip().splitlines()
+    assert failed.status == 1 and "TF_CONFIG must be such as" in line
 
 
 def test_machines_share_out_the_boxes_of_an_evaluation_in_order(people):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from support.commands import ROOT, TENSORFLOW_ON_CPU, run_here, run_process
+from support.parsing import parse_file
 from support.small_run import flags, logged, weights
 from support.tiny import tiny
 from tfcpn import parts
@@ -18,14 +19,15 @@ from tfcpn.data.coco import read_annotations
 from tfcpn.data.detections import read_detections
 from tfcpn.evaluation.average_precision import METRICS, coco_metrics
 
-# --- The network itself, in processes of its own.
+# --- The network itself, in processes of its own, with BlazePose's region and its two points as joints 18 and 19.
+BLAZEPOSE = ("--align=blazepose", "--predict_align_points", "--deterministic")
 
 
 @pytest.fixture(scope="module")
 def killed(people, tmp_path_factory):
     """A run that was killed in its second epoch."""
     model_dir = tmp_path_factory.mktemp("runs") / "smoke"
-    words = flags(people, model_dir, "--epochs=3000", "--deterministic")
+    words = flags(people, model_dir, "--epochs=3000", *BLAZEPOSE)
     words = [sys.executable, "-m", "tfcpn.train", *words]
     environment = {**os.environ, **TENSORFLOW_ON_CPU}
     process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
@@ -45,14 +47,15 @@ def killed(people, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def resumed(killed, people):
-    run_process("-m", "tfcpn.train", *flags(people, killed, "--deterministic", "--eval_every=2"))
+    run_process("-m", "tfcpn.train", *flags(people, killed, *BLAZEPOSE, "--eval_every=2"))
     return killed
 
 
 def test_a_killed_and_resumed_run_ends_with_the_bits_of_an_undisturbed_one(resumed, people, tmp_path):
-    run_process("-m", "tfcpn.train", *flags(people, tmp_path / "whole", "--deterministic"))
+    run_process("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *BLAZEPOSE))
     a, b = weights(resumed, 2), weights(tmp_path / "whole", 2)
     assert set(a) == set(b) and len(a) > 446 + 2 * 270
+    assert a["model/refine_out.Sweights/.ATTRIBUTES/VARIABLE_VALUE"].shape[-1] == 19
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
     first = weights(resumed, 1)
@@ -167,7 +170,7 @@ def test_blazepose_is_trained_and_evaluated_by_its_own_first_pass(people, comman
     (result,) = (tmp_path / "run/eval").glob("epoch_0001_drop_two_pass2_alignable/results.json")
     assert all(len(r["keypoints"]) == 51 for r in json.loads(result.read_text()))
     command("tools/report.py", f"--runs={tmp_path / 'run'}", f"--output={tmp_path / 'report'}")
-    assert "two-pass x2, 19 joints" in (tmp_path / "report/report.md").read_text()
+    assert "two-pass x2, two more joints" in (tmp_path / "report/report.md").read_text()
 
 
 def cut_a_shard(people):
@@ -247,12 +250,15 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(people, command, tm
     assert failed.status == 1 and line.startswith("error: ") and "Not a directory" in line
 
 
-def test_a_detectors_file_that_is_not_there_yet_does_not_keep_anybody_from_training(people, command, tmp_path):
-    """flags/tf_cpn.cfg names one that users have to provide."""
-    words = flags(people, tmp_path / "run", "--boxes=nowhere.json", "--epochs=1", "--eval_every=1")
-    done = command("-m", "tfcpn.train", *words)
-    assert "nowhere.json not found: validation on annotated boxes" in done.err
-    assert logged(tmp_path / "run")[0]["AP"] != ""
+def test_the_detectors_file_that_users_provide_is_not_needed_to_train(people, command, tmp_path):
+    """flags/tf_cpn.cfg names it. Another file that is not there is a mistake."""
+    usual = parse_file("tf_cpn", pytest.MonkeyPatch()).boxes
+    words = flags(people, tmp_path / "run", "--epochs=1", "--eval_every=1")
+    done = command("-m", "tfcpn.train", *words, f"--boxes={usual}")
+    assert f"{usual} not found: training without validation" in done.err
+    assert logged(tmp_path / "run")[0]["AP"] == ""
+    failed = command("-m", "tfcpn.train", *words, "--boxes=nowhere.json", "--epochs=2", check=False)
+    assert failed.status == 1 and "nowhere.json: cannot be read" in failed.err
 
 
 def test_a_detection_without_an_area_is_counted_and_left_out(run, people, command, tmp_path):

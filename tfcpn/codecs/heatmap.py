@@ -35,6 +35,9 @@ class HeatmapCodec:
     in a mirror image.
     """
 
+    # tf-cpn's: an empty map scores one half.
+    empty_score = 0.5
+
     def __init__(self, input_size, heatmap_size, kernels, scale: float, mirror):
         self.input_size = tuple(input_size)
         self.heatmap_size = tuple(heatmap_size)
@@ -112,4 +115,4 @@ class HeatmapCodec:
         values = tf.gather(tf.reshape(maps, (-1, maps.shape[1], height * width)), nearest, axis=2, batch_dims=2)
         stride_x, stride_y = self.input_size[1] / width, self.input_size[0] / height
         joints = tf.stack([x * stride_x + stride_x / 2, y * stride_y + stride_y / 2], axis=-1)
-        return joints, values / self.scale + 0.5
+        return joints, values / self.scale + self.empty_score

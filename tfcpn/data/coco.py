@@ -10,7 +10,7 @@ import numpy as np
 
 from tfcpn.base.errors import InputError
 from tfcpn.data.json_input import MOST_AREA, are_numbers, is_whole, read_json
-from tfcpn.skeleton import COCO, Skeleton, from_category
+from tfcpn.skeleton import COCO, Skeleton, from_category, one_sided
 
 PERSON = 1  # COCO's id of the category person
 _LONGEST_SIDE = 100_000
@@ -129,7 +129,11 @@ def _category(data: dict, path, expected: Skeleton | None) -> tuple[int, Skeleto
     if len(jointed) > 1:
         raise InputError(f"{path}: {len(jointed)} categories have keypoints, want one of them, or one with id 1")
     try:
-        return jointed[0]["id"], from_category(jointed[0]), ids
+        skeleton = from_category(jointed[0])
+        alone = one_sided(skeleton)
+        if alone:
+            _log.warning("%s: %s: no joint of the other side; kept in place in mirror images", path, ", ".join(alone))
+        return jointed[0]["id"], skeleton, ids
     except ValueError as error:
         raise InputError(f"{path}: category id {jointed[0]['id']}: {error}") from error
 

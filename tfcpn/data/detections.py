@@ -57,7 +57,7 @@ def read_detections(path, images: dict[int, CocoImage], category: int = PERSON) 
         problem = _problem(record)
         if problem:
             raise InputError(f"{path}: detection number {number}: {problem}")
-        if record.get("category_id", PERSON) != category or record["image_id"] not in images:
+        if record.get("category_id", category) != category or record["image_id"] not in images:
             continue
         if min(record["bbox"][2:]) <= 0:
             empty += 1

@@ -24,6 +24,12 @@ def _check_size(image: CocoImage, size: tuple[int, int], name: str) -> None:
         raise InputError(f"{name}: is {size[1]}x{size[0]} pixels, but annotated as {image.width}x{image.height}")
 
 
+def picture_size(path) -> tuple[int, int]:
+    """(height, width) of an image file as shown. Raises OSError, and InputError for a file that is no image."""
+    with Path(path).open("rb") as file:
+        return read_header(file, str(path))[:2]
+
+
 def find_picture(image_dir, image: CocoImage) -> Picture:
     """The file of an annotated image, of which only the header is read. Raises InputError if it does not fit."""
     path = Path(image_dir) / image.file_name

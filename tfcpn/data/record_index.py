@@ -58,12 +58,14 @@ class Index:
         return {**self.source, "images_sha256": digest.hexdigest()}
 
 
-def listing(image_dir, file_names) -> str:
-    """A digest of the names and sizes in bytes of these files, of which one may be missing."""
+def listing(image_dir, file_names) -> str | None:
+    """A digest of the names and sizes in bytes of these files; None if one of them is not there any more."""
     digest = hashlib.sha256()
     for name in file_names:
-        path = Path(image_dir) / name
-        digest.update(f"{name}\0{path.stat().st_size if path.exists() else None}\0".encode())
+        try:
+            digest.update(f"{name}\0{(Path(image_dir) / name).stat().st_size}\0".encode())
+        except OSError:
+            return None
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from pathlib import Path
 
@@ -108,16 +109,21 @@ def _digest(path: str) -> str:
     return f"{Path(path).stem}-{zlib.crc32(Path(path).read_bytes()):08x}"
 
 
+def _same_file(a: str, b: str) -> bool:
+    return os.path.realpath(a) == os.path.realpath(b)
+
+
 def variant(cfg: Config, usual: Config) -> str:
     """What sets the folder of an evaluation apart from that of the run's usual one; empty for the usual one.
 
     Files go by name and content, so that two of the same name do not share a folder.
     """
     words = []
-    if cfg.val_annotations != usual.val_annotations:
+    if not _same_file(cfg.val_annotations, usual.val_annotations):
         words.append(_digest(cfg.val_annotations))
-    if cfg.val_images != usual.val_images:
-        words.append(f"{Path(cfg.val_images).name}-{zlib.crc32(cfg.val_images.encode()):08x}")
+    if not _same_file(cfg.val_images, usual.val_images):
+        place = os.path.realpath(cfg.val_images)
+        words.append(f"{Path(place).name}-{zlib.crc32(place.encode()):08x}")
     if cfg.boxes != "gt":
         words.append(_digest(cfg.boxes))
     if not cfg.flip_test:

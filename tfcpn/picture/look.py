@@ -12,17 +12,18 @@ MEAN_BGR = (102.9801, 115.9465, 122.7717)
 
 
 class Look(NamedTuple):
-    """The input is (pixel - mean) / divisor. mean: the colour in BGR that is subtracted, and that lies outside.
+    """The input is (pixel - mean) / divisor. Colours are BGR, as crops are.
 
-    rgb: whether the network wants its channels as RGB; crops are BGR.
+    rgb: whether the network wants its channels as RGB. outside: the colour of what lies outside the image.
     """
 
     mean: tuple[float, float, float]
-    divisor: float = 255.0
-    rgb: bool = False
+    divisor: float
+    rgb: bool
+    outside: tuple[float, float, float]
 
 
-TF_CPN = Look(MEAN_BGR)
+TF_CPN = Look(MEAN_BGR, 255.0, rgb=False, outside=MEAN_BGR)
 
 
 def normalize(crops, look: Look) -> tf.Tensor:

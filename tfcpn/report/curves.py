@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 
-from tfcpn.report.runs import CURVES
-
 
 def draw_curves(logs: dict[str, list[dict]]) -> bytes:
     """PNG of losses and AP by epoch, one line for each run."""
@@ -14,14 +12,18 @@ def draw_curves(logs: dict[str, list[dict]]) -> bytes:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(CURVES), figsize=(4.2 * len(CURVES) + 2, 3.6), layout="constrained")
+    # Runs of several networks have several losses.
+    names = list(dict.fromkeys(name for log in logs.values() for name in log[0] if name != "epoch"))
+    names = [*(name for name in names if name not in ("total", "AP")), "total", "AP"]
+    size = 4.2 * len(names) + 2, 3.6
+    figure, axes = pyplot.subplots(1, len(names), figsize=size, layout="constrained")
     # Thirty runs can be told apart.
     looks = pyplot.cycler(linestyle=["-", "--", ":"]) * pyplot.rcParams["axes.prop_cycle"]
-    for axis, name in zip(axes, CURVES):
+    for axis, name in zip(axes, names):
         values = []
         axis.set_prop_cycle(looks)
         for run, log in logs.items():
-            points = [(row["epoch"], row[name]) for row in log if row[name] is not None]
+            points = [(row["epoch"], row[name]) for row in log if row.get(name) is not None]
             values += [value for _, value in points if value > 0]
             axis.plot(*zip(*(points or [(0, float("nan"))])), marker="o" if name == "AP" else None, label=run)
         axis.set(title=name if name == "AP" else f"{name} loss", xlabel="epoch")

@@ -11,7 +11,12 @@ from tfcpn.report.published import LOG_METRICS, published
 from tfcpn.report.table import cell
 
 SETTINGS = {"input_size", "heatmap_scale", "align", "boxes", "flip_test"}  # what the table tells
-CURVES = ("global", "refine", "total", "AP")
+
+
+def curves(columns) -> list[str]:
+    """What of a training log is drawn: the losses of its network, their sum and the AP."""
+    columns = list(columns)
+    return [*columns[columns.index("step") + 1 : columns.index("decay")], "total", "AP"]
 
 
 def read_run(folder: Path) -> tuple[list[dict], list[dict]]:
@@ -29,10 +34,11 @@ def read_run(folder: Path) -> tuple[list[dict], list[dict]]:
         evaluations.append(evaluation)
     if (folder / "metrics.csv").exists():
         with (folder / "metrics.csv").open() as file:
-            log = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            log = list(reader)
         try:
-            for row in log:
-                row.update({name: float(row[name]) if row[name] else None for name in ("epoch", *CURVES)})
+            names = ("epoch", *curves(reader.fieldnames or ()))
+            log = [{name: float(row[name]) if row[name] else None for name in names} for row in log]
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{folder / 'metrics.csv'}: not the training log of a run ({error})") from error
     return evaluations, log
@@ -56,7 +62,7 @@ def what(evaluation: dict) -> str:
             )
         )
     if s.get("predict_align_points"):
-        words.append("19 joints")
+        words.append("two more joints")
     words.append("gt boxes" if s["boxes"] == "gt" else Path(s["boxes"]).name)
     words.append("flip" if s["flip_test"] else "no flip")
     dataset = Path(s.get("val_annotations", "")).stem

@@ -25,11 +25,11 @@ def table(rows: list[tuple[str, dict[str, float]]]) -> str:
 
 def inherited(cfg: Config, given: set[str]) -> str:
     """A line that names the settings of the run which an evaluation goes by unasked; empty if all are the usual."""
+    names = [name for name, field in FIELDS.items() if field.metadata["group"] == EVALUATION and name != "epoch"]
+    names += ["val_annotations", "val_images", "align_missing", "mixed_precision"]
     words = [
         f"--{name}={getattr(cfg, name)}"
-        for name, field in FIELDS.items()
-        if field.metadata["group"] == EVALUATION
-        and name not in given | {"epoch"}
-        and getattr(cfg, name) != field.default
+        for name in names
+        if name not in given and getattr(cfg, name) != FIELDS[name].default
     ]
     return f"as the run was validated: {' '.join(words)}\n" if words else ""

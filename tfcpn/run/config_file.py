@@ -60,11 +60,12 @@ def differences(new: Config, old: Config, names=None) -> list[str]:
     ]
 
 
-def for_training(cfg: Config) -> Config:
+def for_training(cfg: Config, given: set[str] = frozenset()) -> Config:
     """The Config to train with in cfg.model_dir: a new run's own, or that of the run which goes on there.
 
-    Where `cfg` says "auto", a run that goes on keeps what was chosen when it began. Raises InputError, with the
-    differences, if the folder holds another experiment.
+    Where `cfg` says "auto", a run that goes on keeps what was chosen when it began; and so it does with the number of
+    snapshots that stay, lest a default delete them, unless that is among the flags that were given. Raises
+    InputError, with the differences, if the folder holds another experiment.
     """
     if not Snapshots(cfg.model_dir).epochs():
         return cfg  # what failed before its first snapshot binds nobody
@@ -72,6 +73,7 @@ def for_training(cfg: Config) -> Config:
         raise InputError(f"{cfg.model_dir} holds snapshots but no {FILE}; give another --model_dir")
     old = load(cfg.model_dir).config
     kept = {n: getattr(old, n) for n in ("init_weights", "mixed_precision") if getattr(cfg, n) == "auto"}
+    kept |= {n: getattr(old, n) for n in {"keep_snapshots"} - set(given)}
     cfg = dataclasses.replace(cfg, **kept)
     changed = differences(cfg, old)
     if changed:

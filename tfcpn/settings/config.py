@@ -80,7 +80,7 @@ class Config:
         choices=["drop", "square"],
     )
     predict_align_points: bool = _flag(
-        ALIGNMENT, False, "Predict mid-hip and the point above it on the circle as joints 18 and 19."
+        ALIGNMENT, False, "Predict mid-hip and the point above it on the circle as two more joints."
     )
 
     train_records: str = _flag(
