@@ -36,7 +36,7 @@ lint: $(READY)
 	$(VENV)/bin/hadolint Dockerfile
 
 test: lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV) $(DEMO) runs/demo
