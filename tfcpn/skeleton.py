@@ -23,7 +23,8 @@ class Skeleton:
 
     pairs: (left, right) joints that trade places in a mirror image. limbs: pairs of joints to draw a line between.
     sigmas: (K,) the tolerance of each joint in COCO's object keypoint similarity; None where nobody measured it.
-    hips, shoulders: two joints each, or none. nose, head: one joint, or none. Joints are told by their number.
+    hips, shoulders: two joints each, left and right, or none. nose, neck, head (its top): one joint, or none. Joints
+    are told by their number.
     align_points: whether the last two joints are the alignment points, which nobody annotates.
     """
 
@@ -35,6 +36,7 @@ class Skeleton:
     hips: tuple[int, ...] = ()
     shoulders: tuple[int, ...] = ()
     nose: tuple[int, ...] = ()
+    neck: tuple[int, ...] = ()
     head: tuple[int, ...] = ()
     align_points: bool = False
 
@@ -86,6 +88,18 @@ def one_sided(skeleton: Skeleton) -> list[str]:
     return [name for number, name in enumerate(skeleton.joints) if _side_and_part(name)[0] and number not in paired]
 
 
+def limits(skeleton: Skeleton) -> list[str]:
+    """What cannot be done with these joints, for want of what they do not tell: a line each."""
+    lines = []
+    if not skeleton.pairs:
+        lines.append("no left and right: mirror images keep every joint, which is wrong if there are sides")
+    if not skeleton.hips or not (skeleton.shoulders or skeleton.nose):
+        lines.append("no hips with shoulders or a nose: no --align=blazepose")
+    if skeleton.sigmas is None:
+        lines.append("no tolerances: AP is that of COCO's mean tolerance for every joint")
+    return lines
+
+
 def by_names(name: str, joints: tuple[str, ...], limbs=(), sigmas=None) -> Skeleton:
     """The skeleton whose pairs and roles are told by the joints' names: left_hip or LHip, nose, head_top."""
     joints = tuple(joints)
@@ -105,6 +119,7 @@ def by_names(name: str, joints: tuple[str, ...], limbs=(), sigmas=None) -> Skele
         hips=named("hip", "left", "right"),
         shoulders=named("shoulder", "left", "right"),
         nose=named("nose", ""),
+        neck=named("neck", ""),
         head=named("headtop", "") or named("head", ""),
     )
 
@@ -152,6 +167,36 @@ LSP = by_names(
 )
 
 
+# MediaPipe's 33 landmarks, as its documentation numbers them; nobody published tolerances of all.
+_HAND = ("pinky", "index", "thumb")
+_MEDIAPIPE_JOINTS = ("nose", "left_eye_inner", "left_eye", "left_eye_outer")
+_MEDIAPIPE_JOINTS += ("right_eye_inner", "right_eye", "right_eye_outer", "left_ear", "right_ear")
+_MEDIAPIPE_JOINTS += ("mouth_left", "mouth_right")
+_MEDIAPIPE_JOINTS += tuple(f"{s}_{part}" for part in ("shoulder", "elbow", "wrist") for s in ("left", "right"))
+_MEDIAPIPE_JOINTS += tuple(f"{s}_{part}" for part in _HAND for s in ("left", "right"))
+_MEDIAPIPE_JOINTS += tuple(
+    f"{s}_{part}" for part in ("hip", "knee", "ankle", "heel", "foot_index") for s in ("left", "right")
+)
+_MEDIAPIPE_LIMBS = (
+    (0, 1),
+    (1, 2),
+    (2, 3),
+    (3, 7),
+    (0, 4),
+    (4, 5),
+    (5, 6),
+    (6, 8),
+    (9, 10),
+    (11, 12),
+    (11, 23),
+    (12, 24),
+)
+_MEDIAPIPE_LIMBS += ((23, 24), (11, 13), (13, 15), (12, 14), (14, 16), (15, 17), (15, 19), (15, 21), (17, 19))
+_MEDIAPIPE_LIMBS += ((16, 18), (16, 20), (16, 22), (18, 20), (23, 25), (25, 27), (24, 26), (26, 28))
+_MEDIAPIPE_LIMBS += ((27, 29), (27, 31), (29, 31), (28, 30), (28, 32), (30, 32))
+MEDIAPIPE = by_names("mediapipe", _MEDIAPIPE_JOINTS, _MEDIAPIPE_LIMBS)
+
+
 def from_category(category: dict) -> Skeleton:
     """The skeleton of a category of an annotation file: COCO's own, or by the names of its keypoints.
 
@@ -163,7 +208,7 @@ def from_category(category: dict) -> Skeleton:
         raise ValueError("keypoints is no list of names")
     if len(set(joints)) < len(joints):
         raise ValueError("keypoints names a joint twice")
-    for known in (COCO, LSP):
+    for known in (COCO, LSP, MEDIAPIPE):
         if tuple(joints) == known.joints:
             return known
     limbs = category.get("skeleton", [])

@@ -29,8 +29,10 @@ def validated_as(cfg: Config) -> Config | None:
 def main(options: Options) -> None:
     # Here, so that --help and a mistake in the flags do not wait for TensorFlow.
     from tfcpn.base import device
-    from tfcpn.data.record_index import read_index
+    from tfcpn.data.coco import check_same_joints
+    from tfcpn.data.record_sets import read_records
     from tfcpn.data.service import check_reachable
+    from tfcpn.data.skeleton_file import choose_skeleton
     from tfcpn.evaluation.evaluation import Evaluation
     from tfcpn.parts import make_parts
     from tfcpn.run import config_file
@@ -38,8 +40,10 @@ def main(options: Options) -> None:
     from tfcpn.training.loop import train
 
     cfg = config_file.for_training(options.config, options.given)
-    index = read_index(cfg.train_records)
-    parts = make_parts(cfg, index.skeleton)
+    records = read_records(cfg.train_records)
+    annotated = choose_skeleton(cfg.skeleton) or records.skeleton
+    check_same_joints(cfg.train_records, records.skeleton, annotated)
+    parts = make_parts(cfg, annotated)
     if not Snapshots(cfg.model_dir).epochs():
         cfg = dataclasses.replace(cfg, init_weights=parts.network.find_weights(cfg.init_weights))
     cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
@@ -48,8 +52,8 @@ def main(options: Options) -> None:
     device.set_up(cfg.deterministic)
     strategy = device.make_strategy(cfg.strategy)
     validated = validated_as(cfg)
-    evaluation = Evaluation(validated, parts, index.skeleton, strategy) if validated else None
-    train(cfg, parts, index, strategy, evaluation)
+    evaluation = Evaluation(validated, parts, annotated, strategy) if validated else None
+    train(cfg, parts, annotated, records, strategy, evaluation)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import read_annotations
 from tfcpn.data.json_input import are_numbers, read_json
+from tfcpn.data.skeleton_file import choose_skeleton
 from tfcpn.report.pictures import check_name, draw_annotated, draw_results, read_image, sheet, write_picture
 from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import number, path, whole
+from tfcpn.settings.flag import SKELETON, number, path, whole
 
 COMMAND = Command(
     "python tools/draw_poses.py",
@@ -15,6 +16,7 @@ COMMAND = Command(
     {
         "What": [
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
+            SKELETON,
             path("images", None, "Folder of its images.", required=True),
             path("results", "", "Results file of tfcpn.eval; empty: draw the annotations."),
         ],
@@ -42,7 +44,7 @@ def _read_results(file: str, joints: int) -> list[dict]:
 def main(options: Options) -> None:
     own = options.own
     check_name(own.output)
-    images, people, skeleton, _ = read_annotations(own.annotations)
+    images, people, skeleton, _ = read_annotations(own.annotations, expected=choose_skeleton(own.skeleton))
     chosen = list(dict.fromkeys(p.image_id for p in people if p.trainable))[: own.count]
     results = _read_results(own.results, skeleton.count) if own.results else None
     cells = []

@@ -11,8 +11,9 @@ from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
 from tfcpn.data.coco import Person, read_annotations, without_joints
 from tfcpn.data.filters import Filter, keep
+from tfcpn.data.skeleton_file import choose_skeleton
 from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import number, path, whole, words
+from tfcpn.settings.flag import SKELETON, number, path, whole, words
 from tfcpn.skeleton import Skeleton
 
 REQUIRE = "Joints that must be labelled, such as nose,left_hip,right_hip."
@@ -22,6 +23,7 @@ COMMAND = Command(
     {
         "Files": [
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
+            SKELETON,
             path("output", None, "File to write.", required=True),
         ],
         "Who stays": [
@@ -79,7 +81,7 @@ def main(options: Options) -> None:
     own = options.own
     if Path(own.output).resolve() == Path(own.annotations).resolve():
         raise InputError("--output is the file that --annotations names; give another")
-    images, people, skeleton, category = read_annotations(own.annotations)
+    images, people, skeleton, category = read_annotations(own.annotations, expected=choose_skeleton(own.skeleton))
     required = skeleton.numbers(own.require, "require")
     rules = Filter(own.min_joints, required, own.max_people, own.min_area)
     people = [p for p in people if p.trainable]

@@ -13,8 +13,10 @@ from tfcpn.data import record_index
 from tfcpn.data.coco import CocoImage, Person, read_annotations
 from tfcpn.data.record_index import Index, Shard
 from tfcpn.data.record_workers import write_shards
+from tfcpn.data.skeleton_file import choose_skeleton
 from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import path, switch, whole
+from tfcpn.settings.flag import SKELETON, path, switch, whole
+from tfcpn.skeleton import limits, to_dict
 
 COMMAND = Command(
     "python tools/make_records.py",
@@ -24,6 +26,7 @@ COMMAND = Command(
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
             path("images", None, "Folder of its images.", required=True),
             path("output", None, "Folder for the records.", required=True),
+            SKELETON,
             whole("shards", 64, "Number of record files; at least 16 mix well.", least=1),
         ],
         "How": [
@@ -55,8 +58,8 @@ def _claim(output: Path, source: dict) -> None:
         other = True
     if other:
         raise InputError(
-            f"{output} holds records of other annotations, another --shards or an older tfcpn; give another --output "
-            "or delete it"
+            f"{output} holds records of other annotations, joints or --shards, or of an older tfcpn; give another "
+            "--output or delete it"
         )
 
 
@@ -88,11 +91,15 @@ def _already_there(output: Path, finished: list[Shard | None]) -> Index | None:
 def main(options: Options) -> None:
     own = options.own
     image_dir, output = Path(own.images), Path(own.output)
-    images, people, skeleton, _ = read_annotations(own.annotations)
+    images, people, skeleton, _ = read_annotations(own.annotations, expected=choose_skeleton(own.skeleton))
     if not image_dir.is_dir():
         raise InputError(f"--images={image_dir}: no such folder")
+    for limit in limits(skeleton):
+        print(f"joints {skeleton.name!r}: {limit}")
     digest = hashlib.sha256(Path(own.annotations).read_bytes()).hexdigest()
-    source = {"annotations_sha256": digest, "shards": own.shards, "version": record_index.VERSION}
+    joints = hashlib.sha256(json.dumps(to_dict(skeleton)).encode()).hexdigest()
+    source = {"annotations_sha256": digest, "skeleton_sha256": joints, "shards": own.shards}
+    source["version"] = record_index.VERSION
     _claim(output, source)
     shards = _shard_items(images, people, own.shards)
     paths = [output / f"people-{n:05d}-of-{len(shards):05d}.tfrecord" for n in range(len(shards))]

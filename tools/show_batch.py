@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from tfcpn.data.record_index import read_index
+from tfcpn.data.record_sets import read_records
+from tfcpn.data.skeleton_file import choose_skeleton
 from tfcpn.report.pictures import check_name, draw_pose, sheet, write_picture
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path, whole
@@ -46,10 +47,10 @@ def main(options: Options) -> None:
     from tfcpn.training import augmentation
 
     cfg = options.config
-    index = read_index(cfg.train_records)
-    parts = make_parts(cfg, index.skeleton)
-    rules = training_filter(cfg, index.skeleton)
-    source = open_source(cfg.train_records, index, rules, cfg.seed, cfg.shuffle_buffer)
+    records = read_records(cfg.train_records)
+    annotated = choose_skeleton(cfg.skeleton) or records.skeleton
+    parts, rules = make_parts(cfg, annotated), training_filter(cfg, annotated)
+    source = open_source(records, rules, cfg.seed, cfg.shuffle_buffer)
     work = crops_and_joints(parts.alignment, parts.skeleton, parts.crop_format, TRAINING_MARGIN)
     crops, joints = next(iter(training_batches(source, 0, work, options.own.people)))
     ranges = augmentation.Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation)

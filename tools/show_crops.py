@@ -9,10 +9,11 @@ import numpy as np
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import CocoImage, Person, read_annotations
 from tfcpn.data.pictures import find_picture
+from tfcpn.data.skeleton_file import choose_skeleton
 from tfcpn.geometry.alignment import RADII, Alignment
 from tfcpn.report.pictures import check_name, draw_pose, sheet, write_picture
 from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import choice, path, whole
+from tfcpn.settings.flag import SKELETON, choice, path, whole
 from tfcpn.skeleton import Skeleton
 
 COMMAND = Command(
@@ -21,6 +22,7 @@ COMMAND = Command(
     {
         "What": [
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
+            SKELETON,
             path("images", None, "Folder of its images.", required=True),
             whole("count", 8, "People: the first that BlazePose can align.", least=1),
             choice("radius", "body", RADII, "How the circle around the body is found."),
@@ -65,7 +67,7 @@ def main(options: Options) -> None:
     check_name(own.output)
     from tfcpn.geometry.points import alignable
 
-    images, people, skeleton, _ = read_annotations(own.annotations)
+    images, people, skeleton, _ = read_annotations(own.annotations, expected=choose_skeleton(own.skeleton))
     chosen = [p for p in people if p.trainable and alignable(p.keypoints, skeleton, own.radius)][: own.count]
     if not chosen:
         raise InputError(f"{own.annotations}: nobody has the joints of the alignment points")

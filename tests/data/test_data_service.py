@@ -15,7 +15,7 @@ from tfcpn.base.errors import InputError
 from tfcpn.data.coco import read_annotations
 from tfcpn.data.filters import EVERYBODY, Filter
 from tfcpn.data.order import open_source
-from tfcpn.data.record_index import read_index
+from tfcpn.data.record_sets import read_records
 from tfcpn.data.service import served
 
 
@@ -42,7 +42,7 @@ def trainable(people):
 
 
 def ids(people, address, run, rules, count, first, needed):
-    source = open_source(people.records, read_index(people.records), rules, shuffle_buffer=8)
+    source = open_source(read_records(people.records), rules, shuffle_buffer=8)
     assert source.people == count
     return [int(i) for i in served(address, run, source, lambda group: group["id"], first, needed)]
 
@@ -60,7 +60,7 @@ def test_two_workers_feed_everyone_exactly_once_a_pass(people, address):
 
 def test_a_filter_holds_and_a_later_start_passes_over_as_many(people, address):
     rules = Filter(min_joints=17)
-    count = open_source(people.records, read_index(people.records), rules).people
+    count = open_source(read_records(people.records), rules).people
     assert 3 < count < len(trainable(people))
     assert len(ids(people, address, "c", rules, count, count + 3, count - 4)) == 2 * count - 3
 
@@ -72,7 +72,7 @@ def test_training_takes_its_people_from_the_service(people, address, command, ti
 
 def test_several_machines_share_the_people_of_a_pass(people, address):
     count = len(trainable(people))
-    source = open_source(people.records, read_index(people.records), shuffle_buffer=8)
+    source = open_source(read_records(people.records), shuffle_buffer=8)
 
     def read(machine):
         context = tf.distribute.InputContext(2, machine, 2)

@@ -9,7 +9,7 @@ from tfcpn.base.errors import InputError
 from tfcpn.data.coco import read_annotations
 from tfcpn.data.filters import Filter, keep
 from tfcpn.data.order import in_order, open_source
-from tfcpn.data.record_index import read_index
+from tfcpn.data.record_sets import read_records
 from tfcpn.geometry.points import alignable
 from tfcpn.parts import training_filter
 from tfcpn.settings.config import Config
@@ -40,12 +40,12 @@ def slowly(people, rules):
 
 @pytest.mark.parametrize("name", RULES)
 def test_only_who_passes_is_trained_on_each_once_a_pass(people, name):
-    rules, index = RULES[name], read_index(people.records)
+    rules = RULES[name]
     _, annotated, *_ = read_annotations(people.train_annotations)
     trainable = [p for p in annotated if p.trainable]
     expected = slowly(trainable, rules)
     assert 0 < len(expected) < len(trainable) or name == "everybody"
-    source = open_source(people.records, index, rules, shuffle_buffer=8)
+    source = open_source(read_records(people.records), rules, shuffle_buffer=8)
     assert source.people == len(expected)
 
     def ids(first, count):
@@ -64,9 +64,8 @@ def test_people_who_cannot_be_aligned_are_dropped_by_their_joints():
 
 
 def test_a_filter_that_nobody_passes_is_named(people):
-    index = read_index(people.records)
     with pytest.raises(InputError, match=r"none of its \d+ people passes the filters"):
-        open_source(people.records, index, Filter(min_area=1e9))
+        open_source(read_records(people.records), Filter(min_area=1e9))
 
 
 @pytest.fixture

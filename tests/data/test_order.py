@@ -5,11 +5,11 @@ import pytest
 
 from tfcpn.data.coco import read_annotations
 from tfcpn.data.order import in_order, open_source
-from tfcpn.data.record_index import read_index
+from tfcpn.data.record_sets import read_records
 
 
 def ids(people, count, first=0, seed=0, shuffle_buffer=8):
-    source = open_source(people.records, read_index(people.records), seed=seed, shuffle_buffer=shuffle_buffer)
+    source = open_source(read_records(people.records), seed=seed, shuffle_buffer=shuffle_buffer)
     return [int(i) for i in in_order(source, first, lambda group: group["id"]).take(count)]
 
 

@@ -11,7 +11,7 @@ from tfcpn.data.coco import CocoImage, read_annotations
 from tfcpn.data.order import in_order, open_source
 from tfcpn.data.pictures import find_picture
 from tfcpn.data.pipeline import crops_and_joints, region_batches, training_batches
-from tfcpn.data.record_index import read_index
+from tfcpn.data.record_sets import read_records
 from tfcpn.geometry import regions
 from tfcpn.geometry.alignment import MODES, Alignment
 from tfcpn.picture.cut import CropFormat, decode_and_cut
@@ -29,7 +29,7 @@ def work_of(alignment, size, skeleton=COCO):
 
 
 def source_of(people):
-    return open_source(people.records, read_index(people.records), shuffle_buffer=8)
+    return open_source(read_records(people.records), shuffle_buffer=8)
 
 
 def test_a_batch_holds_the_references_crops_and_joints(people):

@@ -9,7 +9,7 @@ from tfcpn.data.coco import read_annotations
 from tfcpn.data.detections import Box
 from tfcpn.data.order import open_source
 from tfcpn.data.pipeline import crops_and_joints, training_batches
-from tfcpn.data.record_index import read_index
+from tfcpn.data.record_sets import read_records
 from tfcpn.data.results import result
 from tfcpn.evaluation.average_precision import coco_metrics
 from tfcpn.geometry.alignment import Alignment
@@ -27,8 +27,7 @@ SIZE = (128, 128)
 
 
 def training_views(people):
-    index = read_index(people.records)
-    source = open_source(people.records, index, shuffle_buffer=8)
+    source = open_source(read_records(people.records), shuffle_buffer=8)
     crop_format = CropFormat(SIZE, True, TF_CPN.outside)
     work = crops_and_joints(Alignment("blazepose"), COCO, crop_format, TRAINING_MARGIN)
     crops, joints = next(iter(training_batches(source, 0, work, 4)))

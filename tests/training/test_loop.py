@@ -12,7 +12,7 @@ from support.tiny import tiny
 from tfcpn import parts
 from tfcpn.data.order import open_source
 from tfcpn.data.pipeline import crops_and_joints, training_batches
-from tfcpn.data.record_index import read_index
+from tfcpn.data.record_sets import read_records
 from tfcpn.parts import make_parts
 from tfcpn.settings.recipe import TRAINING_MARGIN
 from tfcpn.skeleton import COCO
@@ -35,7 +35,7 @@ def with_the_tiny_network(tiny_network):
 
 def expected_losses(people, cfg, ranges):
     """The first batch's losses, put together by hand."""
-    made, source = make_parts(cfg, COCO), open_source(people.records, read_index(people.records))
+    made, source = make_parts(cfg, COCO), open_source(read_records(people.records))
     work = crops_and_joints(made.alignment, COCO, made.crop_format, TRAINING_MARGIN)
     crops, joints = next(iter(training_batches(source, 0, work, 4)))
     views = four_views(crops, joints, draw((cfg.seed, 0), 4, ranges), COCO.mirror, made.network.look)

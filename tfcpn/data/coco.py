@@ -161,8 +161,8 @@ def read_annotations(path, need_people: bool = True, expected: Skeleton | None =
 
     In a file where no joint has visibility 2, 1 says that a joint is labelled, and becomes COCO's 2. need_people:
     refuse a file in which nobody has a labelled joint; without, `annotations` may be missing, as in COCO's test sets.
-    expected: the skeleton that the file must have, if it tells one. Raises InputError that names file, record and
-    field.
+    expected: the skeleton that the people get; the file must have its joints, if it tells them. Raises InputError
+    that names file, record and field.
     """
     data = read_json(path)
     for key in ("images", "annotations"):
@@ -170,10 +170,9 @@ def read_annotations(path, need_people: bool = True, expected: Skeleton | None =
         if not isinstance(data, dict) or not isinstance(data.get(key, [] if optional else None), list):
             raise InputError(f"{path}: has no list {key!r}; want a COCO person_keypoints file")
     category, skeleton, ids = _category(data, path, expected)
-    if expected is not None and skeleton.joints != expected.joints:
-        raise InputError(
-            f"{path}: its joints are {', '.join(skeleton.joints)}; the run's are {', '.join(expected.joints)}"
-        )
+    if expected is not None:
+        check_same_joints(path, skeleton, expected)
+        skeleton = expected
     images: dict[int, CocoImage] = {}
     for image in _records(path, "image", data["images"], _parse_image):
         _add(images, image, path, "image")
@@ -191,6 +190,15 @@ def read_annotations(path, need_people: bool = True, expected: Skeleton | None =
     if need_people and not any(p.trainable for p in people.values()):
         raise InputError(f"{path}: no person in it has a labelled joint")
     return Annotations(images, _as_coco_labels(list(people.values()), path), skeleton, category)
+
+
+def check_same_joints(path, told: Skeleton, expected: Skeleton) -> None:
+    """See that a file's joints are those that are expected, in their order. Raises InputError."""
+    if told.joints != expected.joints:
+        raise InputError(
+            f"{path}: its joints are {', '.join(told.joints)}; want those of {expected.name!r}, "
+            f"{', '.join(expected.joints)}"
+        )
 
 
 def _as_coco_labels(people: list[Person], path) -> list[Person]:

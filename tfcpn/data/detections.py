@@ -16,13 +16,15 @@ _log = logging.getLogger(__name__)
 class Box:
     """A person to estimate the pose of. box: x, y, w, h in pixels.
 
-    points: the alignment points (x, y of mid-hip, x, y on the body's circle), if they are known.
+    points: the alignment points (x, y of mid-hip, x, y on the body's circle), if they are known. person: the id of
+    the annotation that the box is of, if it is of one.
     """
 
     image_id: int
     box: tuple[float, float, float, float]
     score: float
     points: tuple[float, float, float, float] | None = None
+    person: int | None = None
 
 
 def _problem(record) -> str:

@@ -7,15 +7,14 @@ A group is a dictionary: the `encoded` file, `orientation` and `image_size` (hei
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.data import records
 from tfcpn.data.filters import EVERYBODY, Filter, keep
-from tfcpn.data.record_index import Index
+from tfcpn.data.record_sets import Records
+from tfcpn.data.records import parse
 
 SHARDS_AT_ONCE = 16
 _READ_AHEAD = 1 << 20
@@ -26,42 +25,37 @@ _OF_A_PERSON = ("box", "keypoints", "reach", "id")
 class Source(NamedTuple):
     """Records to train from, and everything that the order of their people depends on; made by `open_source`.
 
-    rules: who takes part. people: how many these are. shuffle_buffer: people that are mixed at a time, besides the
-    shards, whose order is drawn and of which 16 are read in turn.
+    rules: who takes part. people: how many these are in a pass. shuffle_buffer: people that are mixed at a time,
+    besides the shards, whose order is drawn and of which 16 are read in turn.
     """
 
-    folder: Path
-    index: Index
+    records: Records
     rules: Filter
     people: int
     seed: int
     shuffle_buffer: int
 
-    @property
-    def files(self) -> list[str]:
-        return [str(Path(self.folder) / shard.file) for shard in self.index.shards if shard.trainable]
 
-
-def open_source(folder, index: Index, rules: Filter = EVERYBODY, seed: int = 0, shuffle_buffer: int = 2048) -> Source:
-    """The people of the folder's index who pass the rules. Raises InputError if there are none.
+def open_source(records: Records, rules: Filter = EVERYBODY, seed: int = 0, shuffle_buffer: int = 2048) -> Source:
+    """The people of the records who pass the rules. Raises InputError if there are none.
 
     With rules, the records are read once to count them (on COCO's 19 GB a minute or two).
     """
-    source = Source(Path(folder), index, rules, index.trainable, seed, shuffle_buffer)
+    source = Source(records, rules, records.trainable, seed, shuffle_buffer)
     if rules == EVERYBODY:
         return source
-    groups = tf.data.TFRecordDataset(source.files, buffer_size=_READ_AHEAD).map(lambda r: _group(r, source))
+    groups = tf.data.TFRecordDataset(records.files, buffer_size=_READ_AHEAD).map(lambda r: _group(r, source))
     people = int(groups.reduce(tf.constant(0, tf.int64), lambda n, group: n + tf.size(group["id"], tf.int64)))
     if not people:
         raise InputError(
-            f"{folder}: none of its {index.trainable} people passes the filters and --align_missing=drop"
+            f"{records.name}: none of its {records.trainable} people passes the filters and --align_missing=drop"
         )
     return source._replace(people=people)
 
 
 def _group(serialized, source: Source) -> dict:
     """The people of one record to train on, which may be none."""
-    r = records.parse(serialized, source.index.skeleton.count)
+    r = parse(serialized, source.records.skeleton.count)
     trainable = r["people/trainable"] > 0
     in_image = tf.reduce_sum(tf.cast(trainable, tf.int32))
     rows = tf.where(trainable & keep(r["people/keypoints"], r["people/area"], in_image, source.rules))[:, 0]
@@ -80,7 +74,7 @@ def _groups(source: Source, number) -> tf.data.Dataset:
     """The groups of pass `number` (a Python integer or an int64 tensor), whose shards come in an order of its own."""
     number = tf.cast(number, tf.int64)
     seed = tf.stack([tf.cast(source.seed, tf.int64), number])
-    order = tf.random.experimental.stateless_shuffle(source.files, seed=seed)
+    order = tf.random.experimental.stateless_shuffle(source.records.files, seed=seed)
     serialized = tf.data.Dataset.from_tensor_slices(order).interleave(
         lambda file: tf.data.TFRecordDataset(file, buffer_size=_READ_AHEAD),
         cycle_length=SHARDS_AT_ONCE,

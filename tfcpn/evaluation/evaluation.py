@@ -7,6 +7,7 @@ import os
 import zlib
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.device import is_chief
@@ -14,6 +15,7 @@ from tfcpn.base.files import write_atomically
 from tfcpn.data.results import result
 from tfcpn.evaluation.average_precision import METRICS, coco_metrics
 from tfcpn.evaluation.estimate import aligned_by_first_pass, estimate, region_of_boxes
+from tfcpn.evaluation.pck import NAMES, Pck, choose_norm, pck
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.evaluation.validation_set import ValidationSet, read_validation_set
 from tfcpn.parts import Parts
@@ -44,6 +46,31 @@ def predict(cfg: Config, parts: Parts, people: ValidationSet, predictor: Predict
     return [result(*person, people.category) for person in found]
 
 
+def pck_of_results(people: ValidationSet, results: list[dict], norm: str) -> Pck:
+    """The PCK of results on annotated boxes. Who counts and was left out is missed."""
+    place = {box.person: row for row, box in enumerate(people.boxes)}
+    missed = np.full((people.skeleton.count, 2), np.nan)
+    found = [
+        np.reshape(results[place[p.id]]["keypoints"], (-1, 3))[:, :2] if p.id in place else missed
+        for p in people.people
+    ]
+    keypoints, boxes = (np.stack([getattr(p, name) for p in people.people]) for name in ("keypoints", "box"))
+    return pck(np.stack(found), keypoints, boxes, people.skeleton, norm)
+
+
+def _share(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def _pck_report(found: Pck, skeleton: Skeleton) -> dict:
+    """What metrics.json tells of a PCK, joint by joint."""
+    shares = {
+        joint: {name: _share(share) for name, share in zip(NAMES, row)}
+        for joint, row in zip(skeleton.joints, found.joints)
+    }
+    return {"normalised_by": found.norm, "people": found.people, "joints": shares}
+
+
 class Evaluation:
     """A validation set and how it is evaluated, for any number of models.
 
@@ -60,25 +87,33 @@ class Evaluation:
     ):
         self.cfg, self.parts, self.usual = cfg, parts, usual or cfg
         self.strategy = strategy or tf.distribute.get_strategy()
+        choose_norm(annotated, cfg.pck_norm)
         self.people = read_people(cfg, parts, annotated)
 
     def evaluate(self, predictor: Predictor, epoch: int) -> dict[str, float]:
-        """Predict, score, write `eval/epoch_NNNN/results.json` and `metrics.json`; returns COCO's ten numbers.
+        """Predict, score, write `eval/epoch_NNNN/results.json` and `metrics.json`; returns COCO's numbers and PCK.
 
-        There are none if nobody is labelled, and in processes that are not the first of several.
+        There is no AP if nobody is labelled, no PCK with a detector's boxes (whose people are nobody's), and nothing
+        in processes that are not the first of several.
         """
         cfg, people = self.cfg, self.people
         results = predict(cfg, self.parts, people, predictor, f"epoch {epoch} on {len(people.images)} images")
         if not is_chief(self.strategy):
             return {}
-        metrics = {}
+        metrics, by_joint = {}, None
         if people.labelled:
             metrics = coco_metrics(cfg.val_annotations, results, people.counted, people.skeleton, people.category)
+        if cfg.boxes == "gt":
+            found = pck_of_results(people, results, cfg.pck_norm)
+            metrics |= {name: _share(share) for name, share in zip(NAMES, found.mean)}
+            by_joint = _pck_report(found, people.skeleton)
         folder = Path(cfg.model_dir) / "eval" / f"epoch_{epoch:04d}{variant(cfg, self.usual)}"
         report = {
             "experiment": cfg.experiment,
             "epoch": epoch,
-            **(metrics or dict.fromkeys(METRICS)),
+            **dict.fromkeys(METRICS),
+            **metrics,
+            "pck": by_joint,
             "people": people.labelled,
             "people_counted": len(people.counted),
             "boxes_evaluated": len(people.boxes),

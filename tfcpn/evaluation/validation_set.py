@@ -20,8 +20,8 @@ from tfcpn.skeleton import Skeleton
 class ValidationSet:
     """People of an annotation file, on whom any number of models can be evaluated.
 
-    skeleton: the annotated joints. category: id of their category. labelled: how many people have joints. counted:
-    ids of the annotations that count. boxes: whom to look at, by image; pictures: where each of them is.
+    skeleton: the annotated joints. category: id of their category. labelled: how many people have joints. people:
+    those of them that count. boxes: whom to look at, by image; pictures: where each of them is.
     """
 
     annotations: str
@@ -29,9 +29,14 @@ class ValidationSet:
     skeleton: Skeleton
     category: int
     labelled: int
-    counted: frozenset[int]
+    people: tuple[Person, ...]
     boxes: tuple[Box, ...]
     pictures: tuple[Picture, ...]
+
+    @property
+    def counted(self) -> frozenset[int]:
+        """Ids of the annotations that count."""
+        return frozenset(p.id for p in self.people)
 
 
 def check_source(alignment: Alignment, source: str, boxes: str) -> None:
@@ -55,7 +60,7 @@ def _annotated_boxes(people: list[Person], known: np.ndarray, skeleton: Skeleton
         keypoints, reach = np.stack([p.keypoints for p in people]), np.array([p.reach for p in people])
         found = alignment_points(keypoints, reach, skeleton, alignment.radius).numpy().reshape(-1, 4).tolist()
         points = [tuple(xy) if has else None for xy, has in zip(found, known)]
-    return [Box(p.image_id, p.box, 1.0, xy) for p, xy in zip(people, points)]
+    return [Box(p.image_id, p.box, 1.0, xy, p.id) for p, xy in zip(people, points)]
 
 
 def _with_points(boxes: list[Box], alignment: Alignment, source: str, annotations: str, file: str) -> list[Box]:
@@ -111,6 +116,6 @@ def read_validation_set(
     needed = sorted({b.image_id for b in shown})
     with ThreadPoolExecutor(8) as pool:
         found = dict(zip(needed, pool.map(lambda i: find_picture(image_dir, images[i]), needed)))
-    counted = frozenset(p.id for p in people)
     pictures = tuple(found[b.image_id] for b in shown)
-    return ValidationSet(annotations, images, skeleton, category, len(labelled), counted, tuple(shown), pictures)
+    whom = len(labelled), tuple(people), tuple(shown), pictures
+    return ValidationSet(annotations, images, skeleton, category, *whom)

@@ -10,6 +10,7 @@ from tfcpn.base.errors import InputError
 from tfcpn.report.published import LOG_METRICS, published
 from tfcpn.report.table import cell
 
+PCK = ("PCK@.2", "PCK@.1")
 SETTINGS = {"input_size", "heatmap_scale", "align", "boxes", "flip_test"}  # what the table tells
 
 
@@ -81,9 +82,10 @@ def rows(evaluations: list[dict]) -> list[list[str]]:
         log = published(e["settings"], e["epoch"])
         own = [cell(e[name]) for name in LOG_METRICS]
         theirs = [cell(log[name]) if log else "" for name in LOG_METRICS]
-        table.append([e["experiment"], what(e), str(e["epoch"]), *own, *theirs])
+        pck = [cell(e.get(name)) if name in e else "" for name in PCK]
+        table.append([e["experiment"], what(e), str(e["epoch"]), *own, *theirs, *pck])
     return table
 
 
 def header() -> list[str]:
-    return ["experiment", "what", "epoch", *LOG_METRICS, *(f"log's {name}" for name in LOG_METRICS)]
+    return ["experiment", "what", "epoch", *LOG_METRICS, *(f"log's {name}" for name in LOG_METRICS), *PCK]

@@ -8,18 +8,21 @@ from tfcpn.settings.config import EVALUATION, FIELDS, Config
 
 def cell(value: float | None) -> str:
     """.702 as the log writes it; COCO's -1 means that there is nobody of that size, None that nothing was scored."""
-    if value is None or value < 0:
+    if value is None or not value >= 0:
         return "n/a"
     return f"{value:.3f}".replace("0.", ".", 1) if value < 0.9995 else "1.000"
 
 
 def table(rows: list[tuple[str, dict[str, float]]]) -> str:
-    """Rows of (label, metrics) as a Markdown table in the experiment log's form."""
+    """Rows of (label, metrics) as a Markdown table in the experiment log's form, with PCK behind it where it is."""
+    names = [*LOG_METRICS, *dict.fromkeys(n for _, metrics in rows for n in metrics if n.startswith("PCK"))]
     width = max([len("epoch"), *(len(label) for label, _ in rows)])
-    lines = [f"| {'epoch':<{width}} | " + " | ".join(f"{n:>5}" for n in LOG_METRICS) + " |"]
-    lines.append(f"|{'-' * (width + 2)}|" + "|".join("-" * 7 for _ in LOG_METRICS) + "|")
+    lines = [f"| {'epoch':<{width}} | " + " | ".join(f"{n:>{max(5, len(n))}}" for n in names) + " |"]
+    lines.append(f"|{'-' * (width + 2)}|" + "|".join("-" * 7 for n in names) + "|")
     for label, metrics in rows:
-        lines.append(f"| {label:<{width}} | " + " | ".join(f"{cell(metrics.get(n)):>5}" for n in LOG_METRICS) + " |")
+        lines.append(
+            f"| {label:<{width}} | " + " | ".join(f"{cell(metrics.get(n)):>{max(5, len(n))}}" for n in names) + " |"
+        )
     return "\n".join(lines)
 
 

@@ -34,6 +34,13 @@ class Config:
     model_dir: str = _flag(RUN, "", "Folder of the run; empty: runs/<experiment>.", free=True, path=True)
     seed: int = _flag(RUN, 0, "Decides first weights, order of the data and augmentation.", least=0)
 
+    skeleton: str = _flag(
+        NETWORK,
+        "auto",
+        "The joints: auto, those that the records tell; coco, lsp, mediapipe or a .json file: theirs, under the same "
+        "names, with what it says of pairs, limbs and tolerances.",
+        path=True,
+    )
     network: str = _flag(NETWORK, "cpn", "What is trained: tf-cpn's Cascaded Pyramid Network.", choices=NETWORKS)
     backbone: str = _flag(NETWORK, "resnet50", "Feature extractor.", choices=list(UNITS))
     input_size: tuple[int, int] = _flag(NETWORK, (256, 192), "HEIGHTxWIDTH of a crop, multiples of 32.")
@@ -84,7 +91,11 @@ class Config:
     )
 
     train_records: str = _flag(
-        DATA, "data/coco/records", "Folder made by tools/make_records.py.", free=True, path=True
+        DATA,
+        "data/coco/records",
+        "Folders made by tools/make_records.py, with commas between them; a:2,b:1 has everyone of a twice a pass.",
+        free=True,
+        path=True,
     )
     val_images: str = _flag(DATA, "data/coco/val2017", "Folder of the validation images.", free=True, path=True)
     val_annotations: str = _flag(
@@ -186,6 +197,14 @@ class Config:
         "all",
         "People that count: all, or those who have the joints of the alignment points.",
         choices=["all", "alignable"],
+        free=True,
+    )
+    pck_norm: str = _flag(
+        EVALUATION,
+        "auto",
+        "PCK is relative to the torso (left shoulder to right hip), the head (neck to its top) or the longer side of "
+        "the box; auto: the torso, where the joints tell it, else the box.",
+        choices=["auto", "torso", "head", "box"],
         free=True,
     )
     flip_test: bool = _flag(EVALUATION, True, "Average each prediction with that of the mirror image.", free=True)

@@ -54,6 +54,12 @@ def choice(name: str, default: str | None, choices, help: str, **more) -> Flag:
     return Flag(name, "choice", default, help, choices=tuple(choices), **more)
 
 
+# Of every command that reads an annotation file.
+SKELETON = path(
+    "skeleton", "auto", "auto: the joints that the file's category tells; or coco, lsp, mediapipe, or a .json file's."
+)
+
+
 def define(flag: Flag, values: flags.FlagValues) -> None:
     """Let absl know the flag."""
     limits = {"lower_bound": flag.least, "upper_bound": flag.most}

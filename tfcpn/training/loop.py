@@ -11,10 +11,11 @@ import tensorflow as tf
 from tfcpn.base import device
 from tfcpn.data.order import Source, open_source
 from tfcpn.data.pipeline import crops_and_joints, training_batches
-from tfcpn.data.record_index import Index
+from tfcpn.data.record_sets import Records
 from tfcpn.data.service import served
 from tfcpn.evaluation.average_precision import METRICS
 from tfcpn.evaluation.evaluation import Evaluation
+from tfcpn.evaluation.pck import NAMES
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.parts import Parts, training_filter
 from tfcpn.report.table import table
@@ -23,6 +24,7 @@ from tfcpn.run.log import RunLog, columns
 from tfcpn.run.snapshots import Snapshots
 from tfcpn.settings.config import Config
 from tfcpn.settings.recipe import TRAINING_MARGIN, VIEWS
+from tfcpn.skeleton import Skeleton
 from tfcpn.training.augmentation import Ranges
 from tfcpn.training.epoch import Pace, train_epoch
 from tfcpn.training.step import TrainingStep, make_optimizer
@@ -95,19 +97,27 @@ def _stopped(cfg: Config) -> str:
 
 
 def train(
-    cfg: Config, parts: Parts, index: Index, strategy: tf.distribute.Strategy, evaluation: Evaluation | None
+    cfg: Config,
+    parts: Parts,
+    annotated: Skeleton,
+    records: Records,
+    strategy: tf.distribute.Strategy,
+    evaluation: Evaluation | None,
 ) -> None:
-    """Train up to epoch cfg.epochs, from the newest snapshot in cfg.model_dir if there is one."""
+    """Train up to epoch cfg.epochs, from the newest snapshot in cfg.model_dir if there is one.
+
+    annotated: the joints of the records' people.
+    """
     chief, replicas = device.is_chief(strategy), strategy.num_replicas_in_sync
-    trained_on = {"records": index.identity, "replicas": replicas}
+    trained_on = {"records": records.identity, "replicas": replicas}
     config_file.check_trained_on(cfg.model_dir, trained_on)
-    rules = training_filter(cfg, index.skeleton)
-    source = open_source(cfg.train_records, index, rules, cfg.seed, cfg.shuffle_buffer)
+    rules = training_filter(cfg, annotated)
+    source = open_source(records, rules, cfg.seed, cfg.shuffle_buffer)
     snapshots = Snapshots(cfg.model_dir)
     done = (snapshots.epochs() or [0])[-1]
     learner = make_learner(cfg, parts, strategy, snapshots, done)
     if chief:
-        config_file.save(config_file.Run(cfg, index.skeleton, trained_on))
+        config_file.save(config_file.Run(cfg, annotated, trained_on))
     step = make_step(cfg, parts, learner, strategy)
     predictor = Predictor(learner.model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy)
     crops = cfg.batch_size * replicas
@@ -116,7 +126,7 @@ def train(
         "%s: %d people, %d steps an epoch, %s, %d replica(s), from epoch %d",
         *(cfg.train_records, source.people, pace.steps, cfg.mixed_precision, replicas, done + 1),
     )
-    log = RunLog(cfg.model_dir, columns(parts.network.loss_names, METRICS), done, chief)
+    log = RunLog(cfg.model_dir, columns(parts.network.loss_names, (*METRICS, *NAMES)), done, chief)
 
     def validate(epoch: int) -> None:
         due = evaluation and (epoch % cfg.eval_every == 0 or epoch == cfg.epochs)

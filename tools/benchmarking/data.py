@@ -19,7 +19,7 @@ from tfcpn.data.coco import CocoImage, Person, categories, read_annotations
 from tfcpn.data.detections import Box
 from tfcpn.data.order import open_source
 from tfcpn.data.pipeline import crops_and_joints, training_batches
-from tfcpn.data.record_index import read_index
+from tfcpn.data.record_sets import read_records
 from tfcpn.data.record_workers import write_shards
 from tfcpn.data.results import result
 from tfcpn.evaluation.average_precision import coco_metrics
@@ -65,9 +65,9 @@ def _reference_input(data: People, cfg: Config, count: int) -> None:
 
 
 def _our_batches(cfg: Config, people_in_batch: int):
-    index = read_index(cfg.train_records)
-    source = open_source(cfg.train_records, index, shuffle_buffer=cfg.shuffle_buffer)
-    parts = make_parts(cfg, index.skeleton)
+    packed = read_records(cfg.train_records)
+    source = open_source(packed, shuffle_buffer=cfg.shuffle_buffer)
+    parts = make_parts(cfg, packed.skeleton)
     work = crops_and_joints(parts.alignment, parts.skeleton, parts.crop_format, TRAINING_MARGIN)
     return iter(training_batches(source, 0, work, people_in_batch))
 

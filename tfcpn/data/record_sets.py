@@ -1,0 +1,72 @@
+"""--train_records: one folder of records, or several whose people are trained on together. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from tfcpn.base.errors import InputError
+from tfcpn.data.coco import check_same_joints
+from tfcpn.data.record_index import Index, read_index
+from tfcpn.skeleton import Skeleton
+
+
+class RecordSet(NamedTuple):
+    """share: how often everyone of this folder comes in a pass."""
+
+    folder: Path
+    share: int
+    index: Index
+
+
+class Records(NamedTuple):
+    """Folders of records with the same joints."""
+
+    sets: tuple[RecordSet, ...]
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.sets[0].index.skeleton
+
+    @property
+    def name(self) -> str:
+        return ",".join(f"{s.folder}" + (f":{s.share}" if s.share > 1 else "") for s in self.sets)
+
+    @property
+    def files(self) -> list[str]:
+        """The shards of a pass; those of a folder with share 2 are there twice."""
+        shards = [
+            (s, shard) for s in self.sets for _ in range(s.share) for shard in s.index.shards if shard.trainable
+        ]
+        return [str(s.folder / shard.file) for s, shard in shards]
+
+    @property
+    def trainable(self) -> int:
+        """How many people come in a pass."""
+        return sum(s.share * s.index.trainable for s in self.sets)
+
+    @property
+    def identity(self) -> dict:
+        """What tells these records from others, whatever their folders are called."""
+        if len(self.sets) == 1 and self.sets[0].share == 1:
+            return self.sets[0].index.identity
+        return {"sets": [{"share": s.share, **s.index.identity} for s in self.sets]}
+
+
+def read_records(names: str) -> Records:
+    """names: folders with commas between them, each perhaps with a share behind a colon, such as a:2,b:1.
+
+    Raises InputError for a folder without records, a share of 0, or joints that differ.
+    """
+    sets = []
+    for word in str(names).split(","):
+        folder, share = re.fullmatch(r"(.*?)(?::(\d+))?", word.strip()).groups()
+        if not folder or share == "0":
+            raise InputError(f"--train_records={names}: want folders, with commas between them, such as a or a:2,b:1")
+        sets.append(RecordSet(Path(folder).expanduser(), int(share or 1), read_index(Path(folder).expanduser())))
+    if len({s.folder.resolve() for s in sets}) < len(sets):
+        raise InputError(f"--train_records={names}: a folder is named twice; give it a share, such as a:2")
+    for other in sets[1:]:
+        check_same_joints(other.folder, other.index.skeleton, sets[0].index.skeleton)
+    return Records(tuple(sets))
