@@ -95,6 +95,10 @@ def limits(skeleton: Skeleton) -> list[str]:
         lines.append("no left and right: mirror images keep every joint, which is wrong if there are sides")
     if not skeleton.hips or not (skeleton.shoulders or skeleton.nose):
         lines.append("no hips with shoulders or a nose: no --align=blazepose")
+    elif not skeleton.shoulders:
+        lines.append("no shoulders: --align=blazepose with --align_radius=nose only")
+    if not skeleton.hips or not skeleton.shoulders:
+        lines.append("no torso: PCK is relative to the box")
     if skeleton.sigmas is None:
         lines.append("no tolerances: AP is that of COCO's mean tolerance for every joint")
     return lines
@@ -103,7 +107,9 @@ def limits(skeleton: Skeleton) -> list[str]:
 def by_names(name: str, joints: tuple[str, ...], limbs=(), sigmas=None) -> Skeleton:
     """The skeleton whose pairs and roles are told by the joints' names: left_hip or LHip, nose, head_top."""
     joints = tuple(joints)
-    parts = {_side_and_part(joint): number for number, joint in enumerate(joints)}
+    told = [_side_and_part(joint) for joint in joints]
+    # What two joints are called alike says nothing of either.
+    parts = {part: number for number, part in enumerate(told) if told.count(part) == 1}
 
     def named(part: str, *sides: str) -> tuple[int, ...]:
         found = tuple(parts[side, part] for side in sides if (side, part) in parts)

@@ -29,10 +29,8 @@ def validated_as(cfg: Config) -> Config | None:
 def main(options: Options) -> None:
     # Here, so that --help and a mistake in the flags do not wait for TensorFlow.
     from tfcpn.base import device
-    from tfcpn.data.coco import check_same_joints
-    from tfcpn.data.record_sets import read_records
+    from tfcpn.data.record_sets import read_records, skeleton_of
     from tfcpn.data.service import check_reachable
-    from tfcpn.data.skeleton_file import choose_skeleton
     from tfcpn.evaluation.evaluation import Evaluation
     from tfcpn.parts import make_parts
     from tfcpn.run import config_file
@@ -41,8 +39,7 @@ def main(options: Options) -> None:
 
     cfg = config_file.for_training(options.config, options.given)
     records = read_records(cfg.train_records)
-    annotated = choose_skeleton(cfg.skeleton) or records.skeleton
-    check_same_joints(cfg.train_records, records.skeleton, annotated)
+    annotated = skeleton_of(records, cfg.skeleton)
     parts = make_parts(cfg, annotated)
     if not Snapshots(cfg.model_dir).epochs():
         cfg = dataclasses.replace(cfg, init_weights=parts.network.find_weights(cfg.init_weights))

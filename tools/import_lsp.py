@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,19 @@ def read_joints(file: str) -> np.ndarray:
         joints = loadmat(file)["joints"]
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (KeyError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        IndexError,
+        EOFError,
+        NotImplementedError,
+        MatReadError,
+        zlib.error,
+    ) as error:
         raise InputError(f"{file}: not the joints.mat of Leeds Sports Pose ({error})") from error
     joints = np.asarray(joints)
-    if joints.ndim != 3 or joints.shape[:2] not in ((14, 3), (3, 14)) or not np.issubdtype(joints.dtype, np.number):
+    if joints.ndim != 3 or joints.shape[:2] not in ((14, 3), (3, 14)) or joints.dtype.kind not in "iuf":
         raise InputError(f"{file}: joints is {joints.dtype} {joints.shape}, want (14, 3, N) or (3, 14, N) numbers")
     extended = joints.shape[:2] == (14, 3)
     joints = np.moveaxis(joints if extended else joints.transpose(1, 0, 2), 2, 0).astype(np.float64)
@@ -101,7 +111,7 @@ def main(options: Options) -> None:
         raise InputError(f"--first={own.first} --last={last}: {own.joints} holds pictures 1 to {len(joints)}")
     skeleton = {"lsp": LSP, "coco": COCO}[own.joint_set]
     images, annotations, missing = [], [], []
-    digits = 4 if (Path(own.images) / "im0001.jpg").exists() else 5
+    digits = 4 if (Path(own.images) / f"im{own.first:04d}.jpg").exists() else 5
     for i in range(own.first, last + 1):
         name = f"im{i:0{digits}d}.jpg"
         try:
@@ -116,11 +126,16 @@ def main(options: Options) -> None:
     if missing:
         raise InputError(f"{own.images}: {len(missing)} pictures are missing, the first is {missing[0]}")
     labels = sum(a["num_keypoints"] for a in annotations)
+    rows = [name in skeleton.joints for name in ROWS]
+    outside = int((joints[own.first - 1 : last, rows, 2] > 0).sum()) - labels
     settings = {"first": own.first, "last": last, "margin": own.margin, "area": "of the box"}
     info = {"description": "Leeds Sports Pose in COCO's format, by tfcpn", "settings": settings}
     data = {"info": info, "images": images, "annotations": annotations, "categories": categories(skeleton)}
     write_atomically(Path(own.output), json.dumps(data))
     print(f"{own.output}: {len(images)} pictures, {len(annotations)} people, {labels} labelled joints")
+    nobody = len(images) - len(annotations)
+    if outside or nobody:
+        print(f"left out: {outside} joints outside their picture, {nobody} people without joints")
 
 
 if __name__ == "__main__":

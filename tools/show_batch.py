@@ -5,8 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from tfcpn.data.record_sets import read_records
-from tfcpn.data.skeleton_file import choose_skeleton
+from tfcpn.data.record_sets import read_records, skeleton_of
 from tfcpn.report.pictures import check_name, draw_pose, sheet, write_picture
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path, whole
@@ -48,7 +47,7 @@ def main(options: Options) -> None:
 
     cfg = options.config
     records = read_records(cfg.train_records)
-    annotated = choose_skeleton(cfg.skeleton) or records.skeleton
+    annotated = skeleton_of(records, cfg.skeleton)
     parts, rules = make_parts(cfg, annotated), training_filter(cfg, annotated)
     source = open_source(records, rules, cfg.seed, cfg.shuffle_buffer)
     work = crops_and_joints(parts.alignment, parts.skeleton, parts.crop_format, TRAINING_MARGIN)

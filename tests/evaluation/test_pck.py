@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from support.perfect import BLAZEPOSE, PerfectJoints, config_of, evaluation_of
+from support.small_run import flags, logged
 from tfcpn.base.errors import InputError
 from tfcpn.evaluation.pck import NAMES, THRESHOLDS, choose_norm, pck
 from tfcpn.skeleton import COCO, LSP, by_names
@@ -82,3 +84,45 @@ def test_the_length_is_chosen_by_what_the_joints_tell():
     )
     with pytest.raises(InputError, match="--pck_norm=head: the joints 'coco' do not tell it; use box"):
         choose_norm(COCO, "head")
+
+
+def test_half_bodies_have_no_pck_and_that_stops_nobody(people_copy, edit_json, command, tiny_network, tmp_path):
+    def without_hips(data):
+        for record in data["annotations"]:
+            for joint in COCO.hips:
+                record["keypoints"][3 * joint : 3 * joint + 3] = [0, 0, 0]
+            record["num_keypoints"] = sum(v > 0 for v in record["keypoints"][2::3])
+
+    edit_json(people_copy.val_annotations, without_hips)
+    command("-m", "tfcpn.train", *flags(people_copy, tmp_path / "run", "--epochs=1", "--eval_every=1"))
+    (row,) = logged(tmp_path / "run")
+    assert row["PCK@.2"] == "" and row["AP"] != ""
+    done = command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}", "--pck_norm=box")
+    assert "n/a" not in done.out.splitlines()[-2].split("|")[-2]
+    assert {p.name for p in (tmp_path / "run/eval").iterdir()} == {"epoch_0001", "epoch_0001_pck-box"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {**BLAZEPOSE, "align_source": "two_pass", "predict_align_points": True},
+        {**BLAZEPOSE, "align_missing": "drop"},
+    ],
+)
+def test_joints_are_compared_with_those_of_their_own_person(people_copy, edit_json, monkeypatch, tmp_path, changes):
+    def shuffle(data):  # neighbours in the file are of different pictures, so that the boxes' order is another
+        data["annotations"].sort(key=lambda a: (a["id"] * 7) % 11)
+        first = next(a for a in data["annotations"] if a["num_keypoints"])
+        first["keypoints"][15:18] = [0, 0, 0]  # no left shoulder, so no alignment
+        first["num_keypoints"] = sum(v > 0 for v in first["keypoints"][2::3])
+
+    edit_json(people_copy.val_annotations, shuffle)
+    evaluation = evaluation_of(config_of(people_copy, model_dir=str(tmp_path), pck_norm="box", **changes))
+    metrics = evaluation.evaluate(PerfectJoints(evaluation).watch(monkeypatch), 1)
+    counted = evaluation.people.people
+    looked_at = {box.person for box in evaluation.people.boxes}
+    labels = [(p.keypoints[:, 2] > 0).sum() for p in counted]
+    share = sum(n for p, n in zip(counted, labels) if p.id in looked_at) / sum(labels)
+    assert (share < 1) == ("align_missing" in changes)
+    assert metrics["PCK@.2"] == pytest.approx(share) and metrics["PCK@.1"] == pytest.approx(share)

@@ -47,7 +47,7 @@ def test_animals_go_all_the_way(animals, command, tiny_network, tmp_path):
     run = tmp_path / "run"
     words = flags(animals, run, "--epochs=2", "--eval_every=2", "--filter_min_joints=2")
     command("-m", "tfcpn.train", *words, f"--filter_require={joints[0]}")
-    kept = json.loads((run / "config.json").read_text())["skeleton"]
+    kept = json.loads((run / "config.json").read_text())["joints"]
     assert kept["joints"] == joints and kept["limbs"] == [[0, 1], [0, 2]]
     assert kept["pairs"] == ([[1, 2], [3, 4]] if len(joints) == 5 else [])
     done = command("-m", "tfcpn.eval", f"--model_dir={run}")
@@ -114,8 +114,31 @@ def test_a_file_of_joints_gives_them_sides_and_tolerances(animals, command, tiny
     command("-m", "tfcpn.train", *flags(animals, tmp_path / "run", "--epochs=1", "--eval_every=1"))
     done = command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}")
     assert "mean tolerance" not in done.out
-    kept = json.loads((tmp_path / "run/config.json").read_text())["skeleton"]
+    kept = json.loads((tmp_path / "run/config.json").read_text())["joints"]
     assert kept["sigmas"] == own["sigmas"] and kept["pairs"] == [[1, 2]]
+
+
+def test_a_run_may_be_given_its_joints_and_goes_on_with_them_alone(animals, command, tiny_network, tmp_path):
+    animals, joints = animals
+    animals.records = tmp_path / "records"
+    records(command, animals, animals.records)
+    own, path = {"joints": joints, "pairs": [joints[1:3]]}, tmp_path / "own.json"
+    path.write_text(json.dumps(own))
+    words = flags(animals, tmp_path / "run", f"--skeleton={path}", "--eval_every=1")
+    command("-m", "tfcpn.train", *words, "--epochs=1")
+    command("-m", "tfcpn.train", *words, "--epochs=2")
+    assert len(logged(tmp_path / "run")) == 2
+    command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}")
+    command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}", f"--skeleton={path}")
+    path.write_text(json.dumps({**own, "pairs": []}))
+    failed = command("-m", "tfcpn.train", *words, "--epochs=3", check=False)
+    assert failed.status == 1 and "was trained on other joints" in failed.err
+    path.write_text(json.dumps({**own, "hips": joints[1:3]}))
+    failed = command("-m", "tfcpn.train", *flags(animals, tmp_path / "b", f"--skeleton={path}"), check=False)
+    assert failed.status == 1 and "make the records with it too" in failed.err
+    picture = [f"--train_records={animals.records}", f"--output={tmp_path / 'b.png'}"]
+    failed = command("tools/show_batch.py", *picture, "--skeleton=coco", check=False)
+    assert failed.status == 1 and "its joints are" in failed.err
 
 
 def test_several_folders_are_trained_on_together_each_person_once_a_pass(
@@ -134,7 +157,8 @@ def test_several_folders_are_trained_on_together_each_person_once_a_pass(
     assert ids(both, 2 * len(one)) == sorted(one * 2)
     assert ids(f"{people.records}:3,{people_copy.records}:1", 4 * len(one)) == sorted(one * 4)
     command("-m", "tfcpn.train", *flags(people, tmp_path / "run", f"--train_records={both}", "--epochs=1"))
-    again = flags(people, tmp_path / "run", f"--train_records={both.replace(',', ':2,')}", "--epochs=2")
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", f"--train_records={both}", "--epochs=2"))
+    again = flags(people, tmp_path / "run", f"--train_records={both.replace(',', ':2,')}", "--epochs=3")
     failed = command("-m", "tfcpn.train", *again, check=False)
     assert failed.status == 1 and "was trained on other records" in failed.err
     for words, message in (

@@ -129,11 +129,7 @@ def _category(data: dict, path, expected: Skeleton | None) -> tuple[int, Skeleto
     if len(jointed) > 1:
         raise InputError(f"{path}: {len(jointed)} categories have keypoints, want one of them, or one with id 1")
     try:
-        skeleton = from_category(jointed[0])
-        alone = one_sided(skeleton)
-        if alone:
-            _log.warning("%s: %s: no joint of the other side; kept in place in mirror images", path, ", ".join(alone))
-        return jointed[0]["id"], skeleton, ids
+        return jointed[0]["id"], from_category(jointed[0]), ids
     except ValueError as error:
         raise InputError(f"{path}: category id {jointed[0]['id']}: {error}") from error
 
@@ -173,6 +169,9 @@ def read_annotations(path, need_people: bool = True, expected: Skeleton | None =
     if expected is not None:
         check_same_joints(path, skeleton, expected)
         skeleton = expected
+    elif one_sided(skeleton):
+        alone = ", ".join(one_sided(skeleton))
+        _log.warning("%s: %s: no joint of the other side; kept in place in mirror images", path, alone)
     images: dict[int, CocoImage] = {}
     for image in _records(path, "image", data["images"], _parse_image):
         _add(images, image, path, "image")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tfcpn.base.errors import InputError
 from tfcpn.data.json_input import are_numbers, read_json
-from tfcpn.skeleton import COCO, LSP, MEDIAPIPE, Skeleton
+from tfcpn.skeleton import ALIGN_POINTS, COCO, LSP, MEDIAPIPE, Skeleton
 
 KNOWN = {"coco": COCO, "lsp": LSP, "mediapipe": MEDIAPIPE}
+LEAST_SIGMA = 0.001  # a thousandth of the square root of the area: less than a pixel of anything
 _FIELDS = {"name", "joints", "pairs", "limbs", "sigmas", "hips", "shoulders", "nose", "neck", "head"}
 
 
@@ -30,6 +31,8 @@ def _joints_of(data: dict, field: str, joints: list[str], counts: tuple[int, ...
     for name in names:
         if name not in joints:
             raise ValueError(f"{field}: there is no joint {name!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{field} names a joint twice")
     return tuple(joints.index(name) for name in names)
 
 
@@ -37,10 +40,7 @@ def _pairs_of(data: dict, field: str, joints: list[str]) -> tuple[tuple[int, int
     pairs = data.get(field, [])
     if not isinstance(pairs, list):
         raise ValueError(f"{field} is {pairs!r}, want a list of pairs of joints")
-    found = tuple(_joints_of({field: pair}, field, joints, (2,)) for pair in pairs)
-    if any(a == b for a, b in found):
-        raise ValueError(f"{field} pairs a joint with itself")
-    return found
+    return tuple(_joints_of({field: pair}, field, joints, (2,)) for pair in pairs)
 
 
 def read_skeleton(file: str) -> Skeleton:
@@ -57,14 +57,14 @@ def read_skeleton(file: str) -> Skeleton:
         joints = data.get("joints")
         if not isinstance(joints, list) or not joints or not all(isinstance(j, str) and j for j in joints):
             raise ValueError(f"joints is {joints!r}, want a list of names")
-        if len(set(joints)) < len(joints):
-            raise ValueError("joints names one twice")
+        if len(set(joints)) < len(joints) or set(joints) & set(ALIGN_POINTS):
+            raise ValueError(f"joints names one twice, or {' or '.join(ALIGN_POINTS)}, which are no annotated joints")
         name = data.get("name", "own")
         if not isinstance(name, str) or not name:
             raise ValueError(f"name is {name!r}, want a text")
         sigmas = data.get("sigmas")
-        if sigmas is not None and (not are_numbers(sigmas, len(joints)) or min(sigmas) <= 0):
-            raise ValueError(f"sigmas is {sigmas!r}, want {len(joints)} numbers above 0")
+        if sigmas is not None and (not are_numbers(sigmas, len(joints)) or min(sigmas) < LEAST_SIGMA):
+            raise ValueError(f"sigmas is {sigmas!r}, want {len(joints)} numbers from {LEAST_SIGMA} on")
         pairs = _pairs_of(data, "pairs", joints)
         if len({joint for pair in pairs for joint in pair}) < 2 * len(pairs):
             raise ValueError("pairs has a joint in two pairs")

@@ -169,6 +169,8 @@ def variant(cfg: Config, usual: Config) -> str:
         words.append(cfg.align_source + (f"{cfg.first_pass_turns}" if cfg.first_pass_turns > 1 else ""))
     if cfg.eval_people != "all":
         words.append(cfg.eval_people)
+    if cfg.pck_norm != usual.pck_norm:
+        words.append(f"pck-{cfg.pck_norm}")
     if cfg.mixed_precision != usual.mixed_precision:
         words.append(cfg.mixed_precision)
     return "".join(f"_{word}" for word in words)

@@ -66,6 +66,8 @@ def what(evaluation: dict) -> str:
         words.append("two more joints")
     words.append("gt boxes" if s["boxes"] == "gt" else Path(s["boxes"]).name)
     words.append("flip" if s["flip_test"] else "no flip")
+    if s.get("pck_norm", "auto") != "auto":
+        words.append(f"PCK by {s['pck_norm']}")
     dataset = Path(s.get("val_annotations", "")).stem
     if not dataset.startswith("person_keypoints_val"):
         words.append(f"on {dataset}")

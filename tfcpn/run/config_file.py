@@ -29,7 +29,7 @@ class Run(NamedTuple):
 
 
 def save(run: Run) -> None:
-    extra = {"skeleton": skeletons.to_dict(run.skeleton), "trained_on": run.trained_on}
+    extra = {"joints": skeletons.to_dict(run.skeleton), "trained_on": run.trained_on}
     values = {**dataclasses.asdict(run.config), **extra}
     write_atomically(Path(run.config.model_dir) / FILE, json.dumps(values, indent=2) + "\n")
 
@@ -41,7 +41,7 @@ def load(model_dir) -> Run:
         raise InputError(f"{path} not found: no run lives in {model_dir}; train one, or give its --model_dir")
     try:
         values = json.loads(path.read_text())
-        trained_on, kept = values.pop("trained_on", None), values.pop("skeleton", None)
+        trained_on, kept = values.pop("trained_on", None), values.pop("joints", None)
         skeleton = skeletons.from_dict(kept) if kept else COCO  # a run that is older than skeletons
         config = Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
         return Run(config, skeleton, trained_on)
@@ -90,14 +90,17 @@ def fingerprint(cfg: Config, trained_on: dict) -> str:
     return f"{cfg.experiment}-{zlib.crc32(values.encode()):08x}"
 
 
-def check_trained_on(model_dir, trained_on: dict) -> None:
-    """See that a run goes on with the people and replicas it began with, on which order and steps depend."""
+def check_trained_on(model_dir, skeleton: Skeleton, trained_on: dict) -> None:
+    """See that a run goes on with the joints, people and replicas it began with, on which its steps depend."""
     if not (Path(model_dir) / FILE).exists() or not Snapshots(model_dir).epochs():
         return
-    old = load(model_dir).trained_on
+    run = load(model_dir)
+    if run.skeleton != skeleton:
+        raise InputError(f"{model_dir} was trained on other joints, or with other pairs, roles or tolerances of them")
     for name, value in trained_on.items():
-        if old is not None and old.get(name) != value:
-            raise InputError(f"{model_dir} was trained on other {name} ({old.get(name)}, now {value})")
+        old = (run.trained_on or trained_on).get(name)
+        if old != value:
+            raise InputError(f"{model_dir} was trained on other {name} ({old}, now {value})")
 
 
 def for_evaluation(cfg: Config, given: set[str]) -> Run:

@@ -50,13 +50,14 @@ class RunLog:
         return any(int(row["epoch"]) == epoch and row.get("AP") not in (None, "") for row in self.rows)
 
     def validation(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Add the numbers of a validation to the row of an epoch."""
+        """Add the numbers of a validation to the row of an epoch; None stands for one that there is not."""
         for row in self.rows:
             if int(row["epoch"]) == epoch:
                 row.update(metrics)
                 with self.writer.as_default(int(row["step"])):
                     for name, value in metrics.items():
-                        tf.summary.scalar(f"val/{name}", value)
+                        if value is not None:
+                            tf.summary.scalar(f"val/{name}", value)
         self._write()
 
     def _write(self) -> None:

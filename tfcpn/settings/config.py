@@ -38,7 +38,7 @@ class Config:
         NETWORK,
         "auto",
         "The joints: auto, those that the records tell; coco, lsp, mediapipe or a .json file: theirs, under the same "
-        "names, with what it says of pairs, limbs and tolerances.",
+        "names, with what it says of pairs, limbs, roles and tolerances.",
         path=True,
     )
     network: str = _flag(NETWORK, "cpn", "What is trained: tf-cpn's Cascaded Pyramid Network.", choices=NETWORKS)

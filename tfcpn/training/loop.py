@@ -110,7 +110,7 @@ def train(
     """
     chief, replicas = device.is_chief(strategy), strategy.num_replicas_in_sync
     trained_on = {"records": records.identity, "replicas": replicas}
-    config_file.check_trained_on(cfg.model_dir, trained_on)
+    config_file.check_trained_on(cfg.model_dir, annotated, trained_on)
     rules = training_filter(cfg, annotated)
     source = open_source(records, rules, cfg.seed, cfg.shuffle_buffer)
     snapshots = Snapshots(cfg.model_dir)
