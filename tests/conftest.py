@@ -72,5 +72,5 @@ def edit_json():
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that of two workers none is left alone with one at the end."""
-    first = ("test_train_and_eval", "test_tf1_weights", "test_scale_out", "test_replicas")
+    first = ("test_killed_and_resumed", "test_tf1_weights", "test_scale_out", "test_replicas")
     items.sort(key=lambda item: next((i for i, name in enumerate(first) if name == item.path.stem), len(first)))
