@@ -1,4 +1,4 @@
-"""Run the small experiments of docs/experiments.md on drawn people; what is finished is not run again."""
+"""Run the experiments of docs/experiments.md; what is finished is not run again, what was interrupted goes on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from pathlib import Path
 
 from tfcpn.base.errors import InputError
 from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import choice, text
+from tfcpn.settings.flag import choice, path, text
 
 COMMAND = Command(
     "python tools/experiments.py",
     __doc__,
     {
         "What": [
-            choice("group", "all", ("all", "scale", "align"), "Question 1 (scale 1.0), the alignments, or both."),
+            choice(
+                "group",
+                "all",
+                ("all", "scale", "align", "photographs"),
+                "Question 1 (scale 1.0), the alignments on drawn people, both; or the alignments on photographs.",
+            ),
             text("only", "", "Name of one experiment."),
+            path("archive", "", "Of photographs: folder of Leeds Sports Pose Extended, with images/ and joints.mat."),
         ]
     },
 )
@@ -44,6 +50,9 @@ ALIGN = {
     "rotate": BLAZEPOSE,
     "rotate_points": [*BLAZEPOSE, "--predict_align_points"],
 }
+# The same four regions; an annotation without an outline, so BlazePose's circle goes by the joints.
+PHOTOGRAPHS = {name: ALIGN[name] for name in ("rotate", "norotate", "square", "person")}
+GROUPS = {"scale": "drawn_scale", "align": "drawn_align", "photographs": "photographs"}  # with their flagfiles
 PEOPLE = {
     "scale": ("drawn_upright", ["--train=1000", "--val=120", "--fallen=0"]),
     "align": ("drawn_fallen", ["--train=1400", "--val=160", "--fallen=0.4", "--seed=7"]),
@@ -53,8 +62,8 @@ TWO_PASS = [["--align_source=two_pass"], ["--align_source=two_pass", "--first_pa
 
 def experiments(group: str) -> dict[str, list[str]]:
     """Names of runs with their flags."""
-    if group == "align":
-        return ALIGN
+    if group != "scale":
+        return {"align": ALIGN, "photographs": PHOTOGRAPHS}[group]
     runs = {}
     for seed in range(3):
         for name, words in SCALE.items():
@@ -79,19 +88,34 @@ def make_people(group: str) -> None:
     )
 
 
-def run(group: str, name: str, words: list[str]) -> None:
-    """Train and evaluate one experiment; its run lies in runs/drawn_<group>/<name>."""
-    model_dir = Path("runs") / f"drawn_{group}" / name
-    files = "".join(Path(f"flags/{file}.cfg").read_text() for file in ("drawn", f"drawn_{group}"))
+def import_photographs(archive: str) -> None:
+    """The first 8,000 of the archive to train on, the rest to validate on. Raises InputError if it is not there."""
+    place = [f"--images={archive}/images", f"--joints={archive}/joints.mat"]
+    if not archive or not Path(archive, "joints.mat").exists():
+        raise InputError(f"--archive={archive}: want the folder of Leeds Sports Pose Extended, with joints.mat")
+    for split, share in (("train", ["--last=8000"]), ("val", ["--first=8001"])):
+        call("tools/import_lsp.py", *place, *share, f"--output=data/lsp/annotations_{split}.json")
+    annotations = "--annotations=data/lsp/annotations_train.json"
+    call("tools/make_records.py", annotations, place[0], "--output=data/lsp/records", "--shards=16")
+
+
+def run(group: str, name: str, words: list[str], archive: str = "") -> None:
+    """Train and evaluate one experiment; its run lies in runs/<flagfile of the group>/<name>."""
+    file = GROUPS[group]
+    model_dir = Path("runs") / file / name
+    files = "".join(Path(f"flags/{f}.cfg").read_text() for f in ("drawn", file))
     made_by, finished = f"{' '.join(words)}\n{files}", model_dir / "finished"
     if finished.exists():
         if finished.read_text() != made_by:
             raise InputError(f"{model_dir} was made with other flags; delete it, or move it away")
         print(f"{model_dir}: already there, nothing to do")
         return
-    flagfile, place = f"--flagfile=flags/drawn_{group}.cfg", [f"--experiment={name}", f"--model_dir={model_dir}"]
-    call("-m", "tfcpn.train", flagfile, *place, *words)
-    for source in TWO_PASS if "--align=blazepose" in words else []:
+    flagfile, place = f"--flagfile=flags/{file}.cfg", [f"--experiment={name}", f"--model_dir={model_dir}"]
+    pictures = [f"--val_images={archive}/images"] if archive else []
+    call("-m", "tfcpn.train", flagfile, *place, *pictures, *words)
+    # Drawn people were evaluated in training, the points annotated.
+    sources = [[]] if group == "photographs" else []
+    for source in sources + (TWO_PASS if "--align=blazepose" in words else []):
         call("-m", "tfcpn.eval", f"--model_dir={model_dir}", *source)
     finished.write_text(made_by)
 
@@ -103,11 +127,17 @@ def main(options: Options) -> None:
     if not chosen:
         raise InputError(f"--only={own.only}: there is no such experiment in {', '.join(groups)}")
     for group in {g: None for g, _ in chosen}:
-        make_people(group)
+        if group == "photographs":
+            import_photographs(own.archive)
+        else:
+            make_people(group)
     for (group, name), words in chosen.items():
-        run(group, name, words)
+        run(group, name, words, own.archive if group == "photographs" else "")
     for group in {g: None for g, _ in chosen}:
-        call("tools/report.py", f"--runs=runs/drawn_{group}/*", f"--output=runs/drawn_{group}_report")
+        runs = f"runs/{GROUPS[group]}"
+        call("tools/report.py", f"--runs={runs}/*", f"--output={runs}_report")
+        if group == "photographs":
+            call("tools/pck_by_turn.py", f"--evaluations={runs}/*/eval/*", f"--output={runs}_report/pck_by_turn.md")
 
 
 if __name__ == "__main__":

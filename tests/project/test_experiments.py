@@ -1,20 +1,22 @@
 """The experiments of docs/experiments.md are what its tables say."""
 
 import pytest
-from experiments import SEVERAL_SEEDS, experiments
+from experiments import GROUPS, SEVERAL_SEEDS, experiments
 
 from support.commands import ROOT
 from support.parsing import parse
 
-RUNS = [(group, name, words) for group in ("scale", "align") for name, words in experiments(group).items()]
+RUNS = [
+    (group, name, words) for group in ("scale", "align", "photographs") for name, words in experiments(group).items()
+]
 
 
 @pytest.mark.parametrize("group, name, words", RUNS, ids=[name for _, name, _ in RUNS])
 def test_every_experiment_is_a_run(group, name, words, monkeypatch):
     monkeypatch.chdir(ROOT)
-    cfg, given = parse(f"--flagfile=flags/drawn_{group}.cfg", *words)
-    base, _ = parse(f"--flagfile=flags/drawn_{group}.cfg")
-    assert cfg.train_records.startswith("data/drawn_")
+    cfg, given = parse(f"--flagfile=flags/{GROUPS[group]}.cfg", *words)
+    base, _ = parse(f"--flagfile=flags/{GROUPS[group]}.cfg")
+    assert cfg.train_records.startswith("data/lsp/" if group == "photographs" else "data/drawn_")
     changed = {w.split("=")[0].lstrip("-").replace("noalign", "align") for w in words}
     assert changed <= given and (cfg != base or name in ("scale255_seed0",))
 
@@ -31,3 +33,8 @@ def test_the_remedy_is_what_its_two_parts_do():
 def test_seeds_are_repeated_where_the_table_compares_means():
     for name in SEVERAL_SEEDS:
         assert {f"{name}_seed{seed}" for seed in range(3)} <= set(experiments("scale"))
+
+
+def test_photographs_want_their_archive(command):
+    failed = command("tools/experiments.py", "--group=photographs", "--archive=nowhere", check=False)
+    assert failed.status == 1 and "--archive=nowhere: want the folder of Leeds Sports Pose Extended" in failed.err

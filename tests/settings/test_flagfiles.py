@@ -57,6 +57,7 @@ ROWS = {
     "drawn": {"batch_size": 16, "epoch_size": 1600, "label_kernels": (11, 9, 7, 5)},
     "drawn_scale": {"input_size": (96, 64), "epochs": 6, "learning_rate": 1e-3, "heatmap_scale": 255},
     "drawn_align": {"train_records": "data/drawn_fallen/records", "epochs": 10, "learning_rate": 2e-3},
+    "photographs": {"train_records": "data/lsp/records", "epochs": 20, "batch_size": 16, "learning_rate": 2e-3},
     "demo": {"experiment": "demo", "input_size": (128, 96), "heatmap_scale": 255, "rotation": 45, "rescale_min": 0.7},
     "smoke": {"experiment": "smoke", "input_size": (64, 64), "epochs": 2, "train_records": "data/demo/records"},
 }
