@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from tfcpn.codecs.codec import Codec
@@ -13,17 +14,22 @@ from tfcpn.networks.cpn import cpn
 from tfcpn.networks.network import Network
 from tfcpn.picture.cut import CropFormat
 from tfcpn.settings.config import Config
+from tfcpn.settings.recipe import TRAINING_MARGIN, VIEWS
 from tfcpn.skeleton import Skeleton
 
 
 class Parts(NamedTuple):
-    """What a run consists of. skeleton: the network's joints, the alignment points among them if it predicts them."""
+    """What a run consists of. skeleton: the network's joints, the alignment points among them if it predicts them.
+
+    training_format: of the crops that training views are cut from.
+    """
 
     skeleton: Skeleton
     alignment: Alignment
     network: Network
     codec: Codec
     crop_format: CropFormat
+    training_format: CropFormat
 
 
 def alignment_of(cfg: Config) -> Alignment:
@@ -38,7 +44,11 @@ def make_parts(cfg: Config, annotated: Skeleton) -> Parts:
     skeleton = annotated.with_align_points() if cfg.predict_align_points else annotated
     network, codec = _NETWORKS[cfg.network](cfg, skeleton)
     crop_format = CropFormat(cfg.input_size, alignment.by_points, network.look.outside)
-    return Parts(skeleton, alignment, network, codec, crop_format)
+    training_format = crop_format
+    if cfg.views != VIEWS:
+        # As large as its view at the region's own size, which then loses nothing.
+        training_format = replace(crop_format, size=tuple(round(n * TRAINING_MARGIN) for n in cfg.input_size))
+    return Parts(skeleton, alignment, network, codec, crop_format, training_format)
 
 
 def _cpn(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:

@@ -50,8 +50,14 @@ ALIGN = {
     "rotate": BLAZEPOSE,
     "rotate_points": [*BLAZEPOSE, "--predict_align_points"],
 }
-# The same four regions; an annotation without an outline, so BlazePose's circle goes by the joints.
-PHOTOGRAPHS = {name: ALIGN[name] for name in ("rotate", "norotate", "square", "person")}
+# All of one size. The last row turns what the square box shows by any angle in training, instead of the region.
+PHOTOGRAPHS = {
+    "rotate": ["--align=blazepose"],
+    "norotate": ["--align=blazepose", "--noalign_rotate"],
+    "square": ["--align=square"],
+    "person": ["--align=person"],
+    "square_turned": ["--align=square", "--rotation=180"],
+}
 GROUPS = {"scale": "drawn_scale", "align": "drawn_align", "photographs": "photographs"}  # with their flagfiles
 PEOPLE = {
     "scale": ("drawn_upright", ["--train=1000", "--val=120", "--fallen=0"]),

@@ -43,19 +43,19 @@ def main(options: Options) -> None:
     from tfcpn.data.pipeline import crops_and_joints, training_batches
     from tfcpn.parts import make_parts, training_filter
     from tfcpn.picture.look import to_pixels
-    from tfcpn.training import augmentation
+    from tfcpn.training.augmentation import Ranges
+    from tfcpn.training.views import views_of
 
     cfg = options.config
     records = read_records(cfg.train_records)
     annotated = skeleton_of(records, cfg.skeleton)
     parts, rules = make_parts(cfg, annotated), training_filter(cfg, annotated)
     source = open_source(records, rules, cfg.seed, cfg.shuffle_buffer)
-    work = crops_and_joints(parts.alignment, parts.skeleton, parts.crop_format, TRAINING_MARGIN)
+    work = crops_and_joints(parts.alignment, parts.skeleton, parts.training_format, TRAINING_MARGIN)
     crops, joints = next(iter(training_batches(source, 0, work, options.own.people)))
-    ranges = augmentation.Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation)
-    draws = augmentation.draw((cfg.seed, 0), len(crops), ranges)
-    look = parts.network.look
-    images, joints, visibility = augmentation.four_views(crops, joints, draws, parts.skeleton.mirror, look)
+    ranges, look = Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation), parts.network.look
+    views = views_of(cfg.views, ranges, parts.skeleton.mirror, look, cfg.input_size)
+    images, joints, visibility = views(crops, joints, (cfg.seed, 0))
     labels = [t.numpy() for t in parts.codec.encode(joints, visibility).maps]
     pixels = to_pixels(images.numpy(), look)
     cells = []

@@ -9,9 +9,11 @@ from tfcpn.codecs.heatmap import HeatmapCodec, HeatmapTargets
 from tfcpn.networks.cpn import build_cpn, cpn
 from tfcpn.networks.variables import conv_kernels, variables_by_name
 from tfcpn.picture.look import TF_CPN
+from tfcpn.settings.recipe import VIEWS
 from tfcpn.skeleton import COCO
 from tfcpn.training import augmentation
 from tfcpn.training.step import TrainingStep, losses_and_gradients, make_optimizer
+from tfcpn.training.views import views_of
 
 SIZE = (64, 64)
 CODEC = HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror)
@@ -34,7 +36,8 @@ def views(count):
 
 
 def step_of(model, optimizer, strategy, decay):
-    settings = {"mirror": COCO.mirror, "ranges": augmentation.Ranges(), "weight_decay": decay, "seed": 5}
+    views = views_of(VIEWS, augmentation.Ranges(), COCO.mirror, TF_CPN, SIZE)
+    settings = {"views": views, "weight_decay": decay, "seed": 5}
     return TrainingStep(model, optimizer, CPN, CODEC, strategy, **settings)
 
 

@@ -72,8 +72,10 @@ def build_cpn(input_size: tuple[int, int], backbone: str, num_joints: int, seed:
     return tf.keras.Model(images, CpnOutputs(tuple(global_maps[n] for n in (2, 3, 4, 5)), refine), name="cpn")
 
 
-def cpn_losses(outputs: CpnOutputs, targets: HeatmapTargets) -> dict[str, tf.Tensor]:
-    """The two data losses of tf-cpn. targets: four label maps, widest first; the last is the refine output's."""
+def cpn_losses(outputs: CpnOutputs, targets: HeatmapTargets, taught=None) -> dict[str, tf.Tensor]:
+    """The two data losses of tf-cpn. targets: four label maps, widest first; the last is the refine output's. Nobody
+    teaches: `taught` is None.
+    """
     return {
         "global": global_loss(outputs.global_maps, targets.maps, targets.visibility),
         "refine": refine_loss(outputs.refine, targets.maps[-1], targets.visibility),

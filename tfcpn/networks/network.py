@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -15,19 +15,26 @@ class Network(NamedTuple):
 
     name: as in --network. look: what it sees of a crop. build: makes the Keras model, under the current precision
     policy and strategy; it takes (N, H, W, 3) images and returns `outputs` of any structure. prediction: of the
-    outputs what the codec decodes. losses: (outputs, the codec's targets) -> scalars by name, means over the crops.
-    loss_names: those names, in order. variables: the model's variables under the names that snapshots keep them by.
+    outputs what the codec decodes. losses: (outputs, the codec's targets, the teacher's outputs) -> scalars by name,
+    means over the crops. loss_names: those names, in order. told: those of them that are told but not learnt from.
+    variables: the model's variables under the names that snapshots keep them by.
     kernels: the variables that weight decay acts on. find_weights: --init_weights -> what to start from ("none", a
-    path, ...); raises InputError if it is not there. load_weights: gives a model those first weights.
+    path, ...); raises InputError if it is not there. load_weights: gives a model those first weights. teacher: of
+    those weights a function from images to outputs that the losses compare with, or None. prepare: gets the model and
+    batches of training images before the first step. why_ruined: what is wrong with losses, empty if nothing is.
     """
 
     name: str
     look: Look
     build: Callable[[], tf.keras.Model]
     prediction: Callable[[Any], Any]
-    losses: Callable[[Any, Any], dict[str, tf.Tensor]]
+    losses: Callable[[Any, Any, Any], dict[str, tf.Tensor]]
     loss_names: tuple[str, ...]
     variables: Callable[[tf.keras.Model], dict[str, tf.Variable]]
     kernels: Callable[[tf.keras.Model], list[tf.Variable]]
     find_weights: Callable[[str], str]
     load_weights: Callable[[tf.keras.Model, str], None]
+    told: tuple[str, ...] = ()
+    teacher: Callable[[str], Callable | None] = lambda found: None
+    prepare: Callable[[tf.keras.Model, Iterable], None] | None = None
+    why_ruined: Callable[[dict[str, float]], str] | None = None

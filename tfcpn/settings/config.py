@@ -118,6 +118,14 @@ class Config:
     shuffle_buffer: int = _flag(
         DATA, 2048, "People mixed at a time, besides the shards; a crop of memory each.", least=1
     )
+    views: int = _flag(
+        DATA,
+        VIEWS,
+        "Views of each person in a step: tf-cpn's 4 (zoomed, mirrored, twice turned), or 1, which is zoomed, turned "
+        "and, half of the time, mirrored, so that a step sees four times as many people.",
+        least=1,
+        most=VIEWS,
+    )
     rescale_min: float = _flag(
         DATA, 0.7, "Least zoom of a training view; from 1.25 on it is the whole crop.", least=0.1
     )
@@ -126,8 +134,10 @@ class Config:
         DATA, 45.0, "The turned views turn by up to this, in degrees either way.", least=0, most=180
     )
 
-    batch_size: int = _flag(TRAINING, 32, "Crops per replica and step, four of them views of one person.", least=4)
-    epoch_size: int = _flag(TRAINING, 60000, "Crops per epoch.", least=4)
+    batch_size: int = _flag(
+        TRAINING, 32, "Crops per replica and step, --views of them of each person.", least=1
+    )
+    epoch_size: int = _flag(TRAINING, 60000, "Crops per epoch.", least=1)
     epochs: int = _flag(TRAINING, 400, "Train up to this epoch.", least=1, free=True)
     learning_rate: float = _flag(TRAINING, 5e-4, "Adam's rate in the first epochs.", least=0)
     lr_halving: int = _flag(TRAINING, 60, "The rate halves after every so many epochs.", least=1)
@@ -292,8 +302,12 @@ def from_values(parsed) -> Config:
     values["label_kernels"] = _parse_kernels(values["label_kernels"])
     if values["align"] == "blazepose" and values["input_size"][0] != values["input_size"][1]:
         raise InputError("--align=blazepose: its region is a square, want such as --input_size=256x256")
-    if values["batch_size"] % VIEWS:
-        raise InputError(f"--batch_size={values['batch_size']}: want a multiple of {VIEWS}, the views of a person")
+    if values["views"] not in (1, VIEWS):
+        raise InputError(f"--views={values['views']}: want {VIEWS} or 1")
+    if values["batch_size"] % values["views"]:
+        raise InputError(
+            f"--batch_size={values['batch_size']}: want a multiple of {values['views']}, the views of a person"
+        )
     if values["data_service"] and not re.fullmatch(r"[^:/\s]+:\d+", values["data_service"]):
         raise InputError(f"--data_service={values['data_service']}: want host:port, such as localhost:5050")
     if values["data_service"] and values["deterministic"]:

@@ -54,7 +54,7 @@ def _resize_weights(low, high, size: int) -> tf.Tensor:
     return tf.nn.relu(1 - tf.abs(source[..., None] - tf.range(size, dtype=tf.float32)))
 
 
-def _zero_outside(joints, visibility, height: int, width: int) -> tf.Tensor:
+def zero_outside(joints, visibility, height: int, width: int) -> tf.Tensor:
     x, y = joints[..., 0], joints[..., 1]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     return tf.where(inside, visibility, 0.0)
@@ -76,7 +76,7 @@ def _rescale(images, joints, visibility, rescale):
     images = tf.einsum("pyh,phwc->pywc", weights[1], images)
     images = tf.einsum("pxw,pywc->pyxc", weights[0], images)
     joints = tf.stack(moved, axis=-1)
-    return images, joints, _zero_outside(joints, visibility, height, width)
+    return images, joints, zero_outside(joints, visibility, height, width)
 
 
 def _mirror(images, joints, visibility, other_side: list[int]):
@@ -124,7 +124,7 @@ def _rotate(images, joints, visibility, angle):
         axis=-1,
     )
     joints = tf.where(((x >= 0) & (y >= 0))[..., None], turned, joints)
-    return images, joints, _zero_outside(joints, visibility, height, width)
+    return images, joints, zero_outside(joints, visibility, height, width)
 
 
 def four_views(crops, joints, draws: Draws, mirror: list[int], look: Look) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -44,7 +44,8 @@ def train_epoch(
     source: str,
     stopped: str = "the training input stopped",
 ) -> dict:
-    """Train one epoch; returns its row for the log. Raises InputError for a loss that is not a number.
+    """Train one epoch; returns its row for the log. Raises InputError for a loss that is not a number, or for losses
+    that tell that the network is being ruined, no later than after 20 steps of them.
 
     step_function: a `TrainingStep`. learning_rate: the optimiser's, for the row. source: the name of the records.
     stopped: what to say if no more batches come.
@@ -68,6 +69,9 @@ def train_epoch(
                     "snapshot is that of the epoch before; lower --learning_rate, or use --mixed_precision=float32"
                 )
             values = dict(zip(names, means))
+            problem = step_function.network.why_ruined(values) if step_function.network.why_ruined else ""
+            if problem:
+                raise InputError(f"step {first + i + 1} (epoch {epoch}): {problem}")
             shown = {k: f"{v:.4g}" for k, v in values.items()}
             bar.set_postfix({**shown, "lr": f"{learning_rate:.2g}"}, refresh=False)
             bar.update(count * pace.crops)

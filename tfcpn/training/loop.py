@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -23,21 +23,23 @@ from tfcpn.run import config_file
 from tfcpn.run.log import RunLog, columns
 from tfcpn.run.snapshots import Snapshots
 from tfcpn.settings.config import Config
-from tfcpn.settings.recipe import TRAINING_MARGIN, VIEWS
+from tfcpn.settings.recipe import TRAINING_MARGIN
 from tfcpn.skeleton import Skeleton
 from tfcpn.training.augmentation import Ranges
 from tfcpn.training.epoch import Pace, train_epoch
 from tfcpn.training.step import TrainingStep, make_optimizer
+from tfcpn.training.views import views_of
 
 _log = logging.getLogger(__name__)
 
 
 class Learner(NamedTuple):
-    """A network that is being trained: its model, the optimiser, and the variables that snapshots keep."""
+    """A network that is being trained: its model, the optimiser, the variables that snapshots keep, its teacher."""
 
     model: tf.keras.Model
     optimizer: tf.keras.optimizers.legacy.Optimizer
     variables: dict[str, tf.Variable]
+    teacher: Callable | None = None
 
 
 def make_learner(
@@ -48,26 +50,28 @@ def make_learner(
     with strategy.scope():
         model = parts.network.build()
         optimizer = make_optimizer(cfg.learning_rate, cfg.mixed_precision, model.trainable_variables)
+        teacher = parts.network.teacher(cfg.init_weights)
     variables = parts.network.variables(model)
     if done:
         snapshots.restore(done, variables, optimizer)
     else:
         parts.network.load_weights(model, cfg.init_weights)
-    return Learner(model, optimizer, variables)
+    return Learner(model, optimizer, variables, teacher)
 
 
 def make_step(cfg: Config, parts: Parts, learner: Learner, strategy: tf.distribute.Strategy) -> TrainingStep:
+    ranges = Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation)
     return TrainingStep(
         learner.model,
         learner.optimizer,
         parts.network,
         parts.codec,
         strategy,
-        mirror=parts.skeleton.mirror,
-        ranges=Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation),
+        views=views_of(cfg.views, ranges, parts.skeleton.mirror, parts.network.look, cfg.input_size),
         weight_decay=cfg.weight_decay,
         seed=cfg.seed,
         data_loss_weight=cfg.effective_data_loss_weight(),
+        teacher=learner.teacher,
     )
 
 
@@ -75,9 +79,9 @@ def make_batches(
     cfg: Config, parts: Parts, source: Source, strategy: tf.distribute.Strategy, run: str, done: int, pace: Pace
 ) -> Iterator:
     """The stream of batches that training goes on with after epoch `done`. run: a name that no other run has."""
-    work = crops_and_joints(parts.alignment, parts.skeleton, parts.crop_format, TRAINING_MARGIN)
-    share = cfg.batch_size // VIEWS
-    people_an_epoch = pace.steps * pace.crops // VIEWS
+    work = crops_and_joints(parts.alignment, parts.skeleton, parts.training_format, TRAINING_MARGIN)
+    share = cfg.batch_size // cfg.views
+    people_an_epoch = pace.steps * pace.crops // cfg.views
     seen, needed = done * people_an_epoch, (cfg.epochs - done) * people_an_epoch
 
     def pipeline(context):

@@ -1,15 +1,15 @@
-"""One step of training: crops and joints in, four views and targets made on the device, Adam applied."""
+"""One step of training: crops and joints in, views and targets made on the device, Adam applied."""
 
 from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from tfcpn.codecs.codec import Codec
 from tfcpn.networks.network import Network
-from tfcpn.training import augmentation
 
 
 def make_optimizer(learning_rate: float, mixed_precision: str, variables):
@@ -40,17 +40,19 @@ def losses_and_gradients(
     replicas: int = 1,
     scale_loss=None,
     data_loss_weight: float = 1.0,
+    taught=None,
 ) -> tuple[dict[str, tf.Tensor], list]:
     """Losses of one replica's batch by name, and the gradient of each trainable variable.
 
     images: (N, H, W, 3) float32. targets: the codec's. The losses are the network's own, means over the replica's
     crops, times data_loss_weight; then "decay", the whole of it, and "total". Gradients are meant to be summed over
     `replicas`, as in tf-cpn, so each carries its share of the decay. scale_loss: a LossScaleOptimizer, under float16.
+    taught: the teacher's outputs for the same images, if the network has a teacher.
     """
     with tf.GradientTape() as tape:
         outputs = model(images, training=True)
-        losses = {name: data_loss_weight * loss for name, loss in network.losses(outputs, targets).items()}
-        data = functools.reduce(operator.add, losses.values())
+        losses = {name: data_loss_weight * loss for name, loss in network.losses(outputs, targets, taught).items()}
+        data = functools.reduce(operator.add, (loss for name, loss in losses.items() if name not in network.told))
         decay = weight_decay_loss(network.kernels(model), weight_decay)
         objective = data + decay / replicas
         if scale_loss is not None:
@@ -64,7 +66,7 @@ def losses_and_gradients(
 class TrainingStep:
     """The step as a compiled function of (crops, joints, step number), run on every replica of a strategy.
 
-    loss_names: what the values are that it returns. mirror: the joint that each becomes in a mirror image.
+    views: what it sees of crops and joints, as from `views_of`. teacher: the network's, if it has one. loss_names: what the values are that it returns.
     """
 
     def __init__(
@@ -75,14 +77,14 @@ class TrainingStep:
         codec: Codec,
         strategy,
         *,
-        mirror: list[int],
-        ranges: augmentation.Ranges,
+        views: Callable,
         weight_decay: float,
         seed: int,
         data_loss_weight: float = 1.0,
+        teacher: Callable | None = None,
     ):
         self.model, self.optimizer, self.network, self.codec = model, optimizer, network, codec
-        self.strategy, self.mirror, self.ranges = strategy, mirror, ranges
+        self.strategy, self.views, self.teacher = strategy, views, teacher
         self.weight_decay, self.seed, self.data_loss_weight = weight_decay, seed, data_loss_weight
         self.loss_names = (*network.loss_names, "decay", "total")
         self.loss_scaler = optimizer if hasattr(optimizer, "get_scaled_loss") else None
@@ -90,13 +92,12 @@ class TrainingStep:
     def _replica_step(self, crops, joints, step):
         replicas = self.strategy.num_replicas_in_sync
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
-        draws = augmentation.draw((self.seed, step * replicas + replica), tf.shape(crops)[0], self.ranges)
-        views = augmentation.four_views(crops, joints, draws, self.mirror, self.network.look)
-        images, joints, visibility = views
+        images, joints, visibility = self.views(crops, joints, (self.seed, step * replicas + replica))
         return self.learn(images, self.codec.encode(joints, visibility))
 
     def learn(self, images, targets) -> tf.Tensor:
         """One replica's update from its views and targets; its losses as one tensor. Call within `strategy.run`."""
+        taught = self.teacher(images) if self.teacher else None
         losses, gradients = losses_and_gradients(
             self.model,
             self.network,
@@ -106,6 +107,7 @@ class TrainingStep:
             self.strategy.num_replicas_in_sync,
             self.loss_scaler,
             self.data_loss_weight,
+            taught,
         )
         # In a replica this sums the gradients over all of them.
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables))

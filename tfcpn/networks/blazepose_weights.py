@@ -1,0 +1,79 @@
+"""MediaPipe's weights into our network, and ours into a copy of MediaPipe's file."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from tfcpn.base.errors import InputError
+from tfcpn.networks.blazepose_layers import NORM_EPSILON
+from tfcpn.networks.blazepose_model import convolutions, norm_of
+from tfcpn.networks.blazepose_table import HEATMAP_SIZE, INPUT_SIZE, LANDMARKS, PER_LANDMARK, TABLES, Table
+from tfcpn.networks.tflite_file import TfliteGraph, read_bytes
+
+MEMBER = "pose_landmark"  # what the landmark network's file is called in a .task bundle
+_OUTPUTS = [(1, LANDMARKS * PER_LANDMARK), (1, 1), (1, *INPUT_SIZE, 1), (1, *HEATMAP_SIZE, LANDMARKS), (1, LANDMARKS * 3)]
+
+
+def read_file(path: str) -> tuple[TfliteGraph, Table]:
+    """A landmark network of MediaPipe's and which of our tables it is. Raises InputError for any other file."""
+    graph = TfliteGraph(read_bytes(path, MEMBER), path)
+    for table in TABLES.values():
+        if _shapes(graph) == table_shapes(table) and graph.outputs() == _OUTPUTS:
+            return graph, table
+    raise InputError(
+        f"{path}: its {len(graph.convolutions)} convolutions are not those of MediaPipe's pose landmark network "
+        f"{' or '.join(TABLES)} of 0.10"
+    )
+
+
+def _shapes(graph: TfliteGraph) -> list:
+    return [(c.depthwise, c.stride, c.kernel.shape) for c in graph.convolutions]
+
+
+_SHAPES: dict[str, list] = {}
+
+
+def table_shapes(table: Table) -> list:
+    """Of each convolution of a table: whether it is depthwise, its stride, the shape of its kernel."""
+    from tfcpn.networks.blazepose_model import build_blazepose
+
+    if table.name not in _SHAPES:
+        layers = convolutions(build_blazepose(table))
+        _SHAPES[table.name] = [
+            (isinstance(c, tf.keras.layers.DepthwiseConv2D), c.strides[0], tuple(c.weights[0].shape)) for c in layers
+        ]
+    return _SHAPES[table.name]
+
+
+def load_file(model: tf.keras.Model, path: str) -> None:
+    """Give a model the weights of a file. A batch norm takes the bias as its offset and changes nothing else."""
+    graph, _ = read_file(path)
+    layers = convolutions(model)
+    if len(layers) != len(graph.convolutions):
+        raise InputError(f"{path}: has {len(graph.convolutions)} convolutions, the network {len(layers)}")
+    for layer, read in zip(layers, graph.convolutions):
+        norm = norm_of(model, layer)
+        layer.weights[0].assign(read.kernel)
+        if norm is None:
+            layer.weights[1].assign(read.bias)
+            continue
+        channels = len(read.bias)
+        # Of moving variance 1 - epsilon, so that what it divides by is 1.
+        variance = np.full(channels, 1 - NORM_EPSILON)
+        norm.set_weights([np.ones(channels), read.bias, np.zeros(channels), variance])
+
+
+def folded(model: tf.keras.Model) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(kernel, bias) of each convolution in the files' order, its batch norm folded into them, float32."""
+    weights = []
+    for layer in convolutions(model):
+        norm, kernel = norm_of(model, layer), layer.weights[0].numpy().astype(np.float64)
+        if norm is None:
+            weights.append((kernel, layer.weights[1].numpy().astype(np.float64)))
+            continue
+        gamma, beta, mean, variance = (w.astype(np.float64) for w in norm.get_weights())
+        gain = gamma / np.sqrt(variance + NORM_EPSILON)
+        depthwise = isinstance(layer, tf.keras.layers.DepthwiseConv2D)
+        weights.append((kernel * (gain[:, None] if depthwise else gain), beta - mean * gain))
+    return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in weights]

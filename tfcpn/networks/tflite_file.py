@@ -1,0 +1,129 @@
+"""TensorFlow Lite files taken apart: the weights of their convolutions, and a copy of a file with other weights."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tfcpn.base.errors import InputError
+
+_IDENTIFIER = b"TFL3"
+
+
+class Convolution(NamedTuple):
+    """A CONV_2D or DEPTHWISE_CONV_2D of a file. kernel: (kh, kw, in, out), or (kh, kw, channels, 1) if depthwise, as
+    Keras has them; bias: (out,). Both float32. stride: 1 or 2.
+    """
+
+    depthwise: bool
+    stride: int
+    kernel: np.ndarray
+    bias: np.ndarray
+
+
+def read_bytes(path: str, member: str) -> bytes:
+    """The bytes of a .tflite file, or of the one whose name begins with `member` in a .task bundle. Raises InputError."""
+    if not Path(path).exists():
+        raise InputError(f"{path} not found; make models fetches MediaPipe's files into data/mediapipe")
+    if not zipfile.is_zipfile(path):
+        content = Path(path).read_bytes()
+    else:
+        try:
+            with zipfile.ZipFile(path) as bundle:
+                names = [n for n in bundle.namelist() if Path(n).name.startswith(member) and n.endswith(".tflite")]
+                if not names:
+                    raise InputError(f"{path}: is a bundle without a {member}*.tflite; it holds {bundle.namelist()}")
+                content = bundle.read(names[0])
+        except zipfile.BadZipFile as error:
+            raise InputError(f"{path}: is a damaged bundle ({error}); fetch it again") from error
+    if content[4:8] != _IDENTIFIER:
+        raise InputError(f"{path}: is no TensorFlow Lite file; make models fetches MediaPipe's")
+    return content
+
+
+class TfliteGraph:
+    """A file's only graph, unpacked. path: for messages. Raises InputError for a file that is damaged."""
+
+    def __init__(self, content: bytes, path: str):
+        from tensorflow.lite.python import schema_py_generated as schema
+
+        self.path, self._schema = path, schema
+        try:
+            self._model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+            self._graph = self._model.subgraphs[0]
+            # Every buffer is looked at now, so that a file that was cut short is told here.
+            self._producers = {o: op for op in self._graph.operators for o in op.outputs}
+            codes = schema.BuiltinOperator
+            self._kinds = {codes.CONV_2D: False, codes.DEPTHWISE_CONV_2D: True}
+            self._convolutions = [op for op in self._graph.operators if self._code(op) in self._kinds]
+            self.convolutions = [self._read(op) for op in self._convolutions]
+        except Exception as error:  # the generated reader raises whatever its offsets lead to
+            raise InputError(f"{path}: is damaged or no network of ours ({error!r}); fetch it again") from error
+
+    def _code(self, operator) -> int:
+        code = self._model.operatorCodes[operator.opcodeIndex]
+        return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+    def _constant(self, tensor: int):
+        """The tensor whose buffer holds the values: itself, or the float16 one that it is dequantised from."""
+        producer = self._producers.get(tensor)
+        if producer is not None and self._code(producer) == self._schema.BuiltinOperator.DEQUANTIZE:
+            tensor = producer.inputs[0]
+        return self._graph.tensors[tensor]
+
+    def _values(self, tensor: int) -> np.ndarray:
+        constant = self._constant(tensor)
+        types = {self._schema.TensorType.FLOAT16: np.float16, self._schema.TensorType.FLOAT32: np.float32}
+        raw = bytes(self._model.buffers[constant.buffer].data)
+        return np.frombuffer(raw, types[constant.type]).reshape(constant.shape)
+
+    def _read(self, operator) -> Convolution:
+        depthwise = self._kinds[self._code(operator)]
+        kernel, bias = (self._values(t).astype(np.float32) for t in operator.inputs[1:3])
+        # Files have (out, kh, kw, in), and (1, kh, kw, channels).
+        axes = (1, 2, 3, 0)
+        return Convolution(depthwise, operator.builtinOptions.strideH, np.transpose(kernel, axes), bias)
+
+    @property
+    def constants(self) -> int:
+        """How many numbers the file keeps as float16 or float32, shapes and the like aside."""
+        floats = (self._schema.TensorType.FLOAT16, self._schema.TensorType.FLOAT32)
+        kept = {t.buffer: t for t in self._graph.tensors if t.type in floats}
+        return sum(int(np.prod(t.shape)) for b, t in kept.items() if self._model.buffers[b].data is not None)
+
+    def outputs(self) -> list[tuple[int, ...]]:
+        """Shapes of the outputs, in the file's order."""
+        return [tuple(int(n) for n in self._graph.tensors[o].shape) for o in self._graph.outputs]
+
+    def with_weights(self, weights: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
+        """A copy of the file with these (kernel, bias) in the place of its convolutions', in the types that it keeps
+        them in. Nothing else of it changes. Raises InputError for values that float16 does not hold.
+        """
+        import flatbuffers
+
+        kept = {}
+        for number, (operator, arrays) in enumerate(zip(self._convolutions, weights)):
+            for tensor, array in zip(operator.inputs[1:3], arrays):
+                constant = self._constant(tensor)
+                dtype = np.float16 if constant.type == self._schema.TensorType.FLOAT16 else np.float32
+                stored = np.transpose(array, (3, 0, 1, 2)) if array.ndim == 4 else array
+                with np.errstate(over="ignore"):
+                    stored = stored.astype(dtype)
+                if not np.isfinite(stored).all():
+                    raise InputError(
+                        f"{self.path}: convolution {number} has weights that {np.dtype(dtype)} does not hold"
+                    )
+                if tuple(stored.shape) != tuple(constant.shape):
+                    raise InputError(f"{self.path}: convolution {number} is {tuple(constant.shape)}, not {stored.shape}")
+                kept[constant.buffer] = self._model.buffers[constant.buffer].data
+                self._model.buffers[constant.buffer].data = np.frombuffer(stored.tobytes(), np.uint8)
+        try:
+            builder = flatbuffers.Builder(1 << 20)
+            builder.Finish(self._model.Pack(builder), _IDENTIFIER)
+            return bytes(builder.Output())
+        finally:
+            for buffer, data in kept.items():
+                self._model.buffers[buffer].data = data
