@@ -18,10 +18,10 @@ def main(options: Options) -> None:
     from tfcpn.parts import make_parts
     from tfcpn.report.table import inherited, table
     from tfcpn.run import config_file
-    from tfcpn.run.snapshots import Snapshots
+    from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
 
     run = config_file.for_evaluation(options.config, options.given)
-    usual = config_file.load(run.config.model_dir).config
+    usual = run.config if run.unborn else config_file.load(run.config.model_dir).config
     usual = dataclasses.replace(usual, mixed_precision=device.resolve_precision(usual.mixed_precision))
     snapshots = Snapshots(run.config.model_dir)
     epochs = snapshots.parse(run.config.epoch)
@@ -29,6 +29,8 @@ def main(options: Options) -> None:
     device.set_up(cfg.deterministic)
     strategy = device.make_strategy(cfg.strategy)
     parts = make_parts(cfg, run.skeleton)
+    if FIRST_WEIGHTS in epochs:
+        cfg = dataclasses.replace(cfg, init_weights=parts.network.find_weights(cfg.init_weights))
     evaluation = Evaluation(cfg, parts, run.skeleton, strategy, usual)
     device.set_precision(cfg.mixed_precision)
     with strategy.scope():
@@ -37,12 +39,16 @@ def main(options: Options) -> None:
     predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy)
     rows = []
     for epoch in epochs:
-        snapshots.restore(epoch, variables)
+        if epoch == FIRST_WEIGHTS:
+            parts.network.load_weights(model, cfg.init_weights)
+        else:
+            snapshots.restore(epoch, variables)
         rows.append((str(epoch), evaluation.evaluate(predictor, epoch)))
     if not device.is_chief(strategy):
         return
     print(evaluation.describe())
-    print(inherited(cfg, options.given), end="")
+    if not run.unborn:
+        print(inherited(cfg, options.given), end="")
     print(
         table(rows) if evaluation.people.labelled else f"{cfg.val_annotations}: nobody is labelled, so there is no AP"
     )

@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 from tfcpn.codecs.codec import Codec
 from tfcpn.codecs.heatmap import HeatmapCodec
+from tfcpn.codecs.landmarks import LandmarkCodec
 from tfcpn.data.filters import Filter
 from tfcpn.geometry.alignment import Alignment
 from tfcpn.geometry.points import alignment_joints
+from tfcpn.networks.blazepose import blazepose
+from tfcpn.networks.blazepose_table import LANDMARKS
 from tfcpn.networks.cpn import cpn
 from tfcpn.networks.network import Network
 from tfcpn.picture.cut import CropFormat
@@ -57,8 +60,15 @@ def _cpn(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
     return network, HeatmapCodec(cfg.input_size, cfg.heatmap_size, kernels, scale, skeleton.mirror)
 
 
+def _blazepose(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
+    held = cfg.init_weights != "none"
+    how = cfg.seed, held, cfg.held_weight, cfg.heatmap_weight
+    network = blazepose(cfg.blazepose_size, cfg.blazepose_norm, *how)
+    return network, LandmarkCodec(skeleton, LANDMARKS, cfg.input_size[1], cfg.refine_landmarks)
+
+
 # What --network may say: each from a Config and the joints to the network and the codec that goes with it.
-_NETWORKS = {"cpn": _cpn}
+_NETWORKS = {"cpn": _cpn, "blazepose": _blazepose}
 
 
 def training_filter(cfg: Config, skeleton: Skeleton) -> Filter:

@@ -24,14 +24,17 @@ COMMAND = Command(
     "python tools/pck_by_turn.py",
     __doc__,
     {
-        "What": [words("evaluations", (), "Folders of evaluations, such as 'runs/*/eval/*'.", required=True)],
+        "What": [
+            words("evaluations", (), "Folders of evaluations, such as 'runs/*/eval/*'.", required=True),
+            words("joints", (), "Joints that count, so that networks with different ones compare; empty: all."),
+        ],
         "Where": [path("output", "pck_by_turn.md", "Table to write; the numbers lie beside it as .json.")],
     },
 )
 
 
-def of_evaluation(folder: Path) -> dict:
-    """The shares of one evaluation on annotated boxes, by threshold and turn."""
+def of_evaluation(folder: Path, joints: tuple[str, ...] = ()) -> dict:
+    """The shares of one evaluation on annotated boxes, by threshold and turn. joints: those that count; empty: all."""
     metrics, results = read_json(folder / "metrics.json"), read_json(folder / "results.json")
     settings = metrics.get("settings", {}) if isinstance(metrics, dict) else {}
     if settings.get("boxes") != "gt" or not isinstance(results, list):
@@ -45,14 +48,19 @@ def of_evaluation(folder: Path) -> dict:
         by_image.setdefault(result["image_id"], []).append(result)
     if any(len(by_image.get(p.image_id, ())) > 1 for p in people):
         raise InputError(f"{folder}: has several people in a picture, whose results file does not tell who is who")
-    found = np.full((len(people), skeleton.count, 2), np.nan)
+    found, absent = np.full((len(people), skeleton.count, 2), np.nan), np.zeros(skeleton.count, bool)
     for row, person in enumerate(people):
         for result in by_image.get(person.image_id, ()):
-            found[row] = np.reshape(result["keypoints"], (-1, 3))[:, :2]
+            predicted = np.reshape(result["keypoints"], (-1, 3))
+            found[row] = predicted[:, :2]
+            absent |= predicted[:, 2] == 0
+    if joints:
+        absent[np.setdiff1d(range(skeleton.count), skeleton.numbers(joints, "joints"))] = True
     keypoints, boxes = np.stack([p.keypoints for p in people]), np.stack([p.box for p in people])
     norm = choose_norm(skeleton, settings.get("pck_norm", "auto"))
-    hit = hits(found, keypoints, lengths(keypoints, boxes, skeleton, norm))
-    turn = torso_turn(keypoints, skeleton)
+    turn, length = torso_turn(keypoints, skeleton), lengths(keypoints, boxes, skeleton, norm)
+    keypoints[:, absent, 2] = 0
+    hit = hits(found, keypoints, length)
     shares = {name: shares_by_turn(hit[..., i], turn) for i, name in enumerate(NAMES)}
     return {"experiment": metrics["experiment"], "what": what(metrics), "epoch": metrics["epoch"], "shares": shares}
 
@@ -77,7 +85,7 @@ def main(options: Options) -> None:
     folders = [folder for folder in folders if (folder / "metrics.json").exists()]
     if not folders:
         raise InputError(f"--evaluations={','.join(options.own.evaluations)}: there is no evaluation")
-    rows = [of_evaluation(folder) for folder in folders]
+    rows = [of_evaluation(folder, options.own.joints) for folder in folders]
     text, output = table(rows), Path(options.own.output)
     values = [
         {**r, "shares": {n: {g: s._asdict() for g, s in by.items()} for n, by in r["shares"].items()}} for r in rows

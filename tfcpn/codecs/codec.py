@@ -10,10 +10,12 @@ import tensorflow as tf
 class Codec(Protocol):
     """The way between joints in a crop and what a network puts out. (N, K) stands for N crops of K joints.
 
-    empty_score: what `decode` gives a joint for which nothing in the outputs speaks.
+    empty_score: what `decode` gives a joint for which nothing in the outputs speaks. absent: numbers of the joints
+    that the network does not have at all; what `decode` says of them means nothing.
     """
 
     empty_score: float
+    absent: tuple[int, ...]
 
     def encode(self, joints, visibility) -> Any:
         """Joints (N, K, 2) as (x, y) in crop pixels and their visibility (N, K) -> what the losses compare with."""

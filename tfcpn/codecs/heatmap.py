@@ -37,6 +37,7 @@ class HeatmapCodec:
 
     # tf-cpn's: an empty map scores one half.
     empty_score = 0.5
+    absent = ()
 
     def __init__(self, input_size, heatmap_size, kernels, scale: float, mirror):
         self.input_size = tuple(input_size)

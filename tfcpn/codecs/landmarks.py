@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
@@ -50,13 +49,10 @@ class LandmarkCodec:
                 f"the joints {skeleton.name!r} ({', '.join(skeleton.joints)}) are none of BlazePose's: want some of "
                 f"{', '.join(MEDIAPIPE.joints)}"
             )
+        self.absent = tuple(number for number, place in enumerate(self.places) if place < 0)
         # The joint that stands for each landmark; K for none.
         self._joints = [self.places.index(n) if n in self.places else skeleton.count for n in range(count)]
         self.mirror = MEDIAPIPE.mirror + list(range(MEDIAPIPE.count, count))
-
-    def absent(self) -> np.ndarray:
-        """Which of the K joints the network does not have: (K,) bool."""
-        return np.array(self.places) < 0
 
     def encode(self, joints, visibility) -> LandmarkTargets:
         """Joints (N, K, 2) as (x, y) in crop pixels and their visibility (N, K) -> by landmark."""

@@ -17,7 +17,9 @@ METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl
 MEAN_SIGMA = float(np.mean(COCO.sigmas))
 
 
-def _completed(data: dict, counted: Collection[int] | None, category: int, skeleton: Skeleton) -> dict:
+def _completed(
+    data: dict, counted: Collection[int] | None, category: int, skeleton: Skeleton, absent: tuple[int, ...]
+) -> dict:
     """An annotation file's content with the fields that pycocotools insists on and `read_annotations` does not.
 
     Annotations are numbered anew, from 1: pycocotools takes the id 0 for "matched to nobody".
@@ -27,6 +29,9 @@ def _completed(data: dict, counted: Collection[int] | None, category: int, skele
         people = [a if a["id"] in counted else without_joints(a) for a in people]
     annotations = []
     for number, record in enumerate(people, start=1):
+        if absent:
+            keypoints = [0 if i % 3 == 2 and i // 3 in absent else v for i, v in enumerate(record["keypoints"])]
+            record = {k: v for k, v in record.items() if k != "num_keypoints"} | {"keypoints": keypoints}
         labelled = sum(v > 0 for v in record["keypoints"][2::3])
         usual = {"category_id": category, "iscrowd": 0, "num_keypoints": labelled}
         annotations.append({**usual, **record, "id": number})
@@ -39,17 +44,19 @@ def coco_metrics(
     counted: Collection[int] | None = None,
     skeleton: Skeleton = COCO,
     category: int = PERSON,
+    absent: tuple[int, ...] = (),
 ) -> dict[str, float]:
     """The ten numbers of COCO's keypoint evaluation, of all images of the annotation file.
 
     counted: ids of the annotations that count; None: all. A result on one of the others is neither right nor wrong.
+    absent: numbers of joints that do not count, as if nobody had labelled them.
     """
     from pycocotools.coco import COCO as Index
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
         truth = Index()
-        truth.dataset = _completed(read_json(annotations), counted, category, skeleton)
+        truth.dataset = _completed(read_json(annotations), counted, category, skeleton, absent)
         truth.createIndex()
         # loadRes adds fields to the entries that it is given, and changes none.
         evaluation = COCOeval(truth, truth.loadRes([dict(r) for r in results]), "keypoints")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfcpn.base.device import is_chief
 from tfcpn.base.files import write_atomically
 from tfcpn.data.results import result
 from tfcpn.evaluation.average_precision import METRICS, coco_metrics
+from tfcpn.evaluation.detector import with_detected_points
 from tfcpn.evaluation.estimate import aligned_by_first_pass, estimate, region_of_boxes
 from tfcpn.evaluation.pck import NAMES, Pck, choose_norm, pck
 from tfcpn.evaluation.predictor import Predictor
@@ -23,13 +25,20 @@ from tfcpn.settings.config import REPORTED, Config
 from tfcpn.skeleton import Skeleton
 
 _SOURCES = {"gt": "the annotation, an upper bound", "detections": "the detector", "two_pass": "a first pass"}
+_SOURCES["detector"] = "MediaPipe's detector"
 
 
 def read_people(cfg: Config, parts: Parts, annotated: Skeleton) -> ValidationSet:
     """The validation set of a Config. annotated: the joints that its file must have."""
     files = cfg.val_annotations, cfg.val_images
     how = {"boxes": cfg.boxes, "source": cfg.align_source, "who": cfg.eval_people}
-    return read_validation_set(*files, annotated, parts.alignment, **how)
+    people = read_validation_set(*files, annotated, parts.alignment, **how)
+    if cfg.align_source != "detector":
+        return people
+    boxes = with_detected_points(people.boxes, people.pictures, cfg.detector)
+    shown = [(b, p) for b, p in zip(boxes, people.pictures) if b.points or cfg.align_missing == "square"]
+    boxes, pictures = zip(*shown)
+    return replace(people, boxes=boxes, pictures=pictures)
 
 
 def predict(cfg: Config, parts: Parts, people: ValidationSet, predictor: Predictor, label: str) -> list[dict]:
@@ -41,9 +50,9 @@ def predict(cfg: Config, parts: Parts, people: ValidationSet, predictor: Predict
     else:
         regions = region_of_boxes(*place, parts.alignment, size)
     joints, scores = estimate(predictor, people.pictures, regions, cfg.eval_batch_size, label)
-    annotated = people.skeleton.count
+    annotated, absent = people.skeleton.count, parts.codec.absent
     found = zip(people.boxes, joints[:, :annotated], scores[:, :annotated])
-    return [result(*person, people.category) for person in found]
+    return [result(*person, people.category, absent) for person in found]
 
 
 def pck_of_results(people: ValidationSet, results: list[dict], norm: str) -> Pck:
@@ -88,7 +97,7 @@ class Evaluation:
         self.cfg, self.parts, self.usual = cfg, parts, usual or cfg
         self.strategy = strategy or tf.distribute.get_strategy()
         choose_norm(annotated, cfg.pck_norm)
-        self.people = read_people(cfg, parts, annotated)
+        self.people = read_people(cfg, parts, annotated).without(parts.codec.absent)
 
     def evaluate(self, predictor: Predictor, epoch: int) -> dict[str, float]:
         """Predict, score, write `eval/epoch_NNNN/results.json` and `metrics.json`; returns COCO's numbers and PCK.
@@ -101,8 +110,9 @@ class Evaluation:
         if not is_chief(self.strategy):
             return {}
         metrics, by_joint = {}, None
+        kind = people.skeleton, people.category, self.parts.codec.absent
         if people.labelled:
-            metrics = coco_metrics(cfg.val_annotations, results, people.counted, people.skeleton, people.category)
+            metrics = coco_metrics(cfg.val_annotations, results, people.counted, *kind)
         if cfg.boxes == "gt":
             found = pck_of_results(people, results, cfg.pck_norm)
             metrics |= {name: _share(share) for name, share in zip(NAMES, found.mean)}
@@ -135,6 +145,11 @@ class Evaluation:
         ]
         if self.parts.alignment.by_points:
             parts.append(f"alignment points from {_SOURCES[cfg.align_source]}")
+        if cfg.align_source == "detector":
+            parts.append(f"which found {sum(b.points is not None for b in people.boxes)}")
+        absent = [people.skeleton.joints[joint] for joint in self.parts.codec.absent]
+        if absent:
+            parts.append(f"without {', '.join(absent)}, which the network does not have")
         if people.labelled and people.skeleton.sigmas is None:
             parts.append("every joint with COCO's mean tolerance, for want of the set's own")
         return f"{cfg.experiment}: {', '.join(parts)}"
@@ -169,6 +184,8 @@ def variant(cfg: Config, usual: Config) -> str:
         words.append(cfg.align_source + (f"{cfg.first_pass_turns}" if cfg.first_pass_turns > 1 else ""))
     if cfg.eval_people != "all":
         words.append(cfg.eval_people)
+    if cfg.refine_landmarks:
+        words.append("refined")
     if cfg.pck_norm != usual.pck_norm:
         words.append(f"pck-{cfg.pck_norm}")
     if cfg.mixed_precision != usual.mixed_precision:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,17 @@ class ValidationSet:
     boxes: tuple[Box, ...]
     pictures: tuple[Picture, ...]
 
+    def without(self, joints: tuple[int, ...]) -> ValidationSet:
+        """The same people with these joints, by number, as if nobody had labelled them."""
+        if not joints:
+            return self
+        people = []
+        for person in self.people:
+            keypoints = person.keypoints.copy()
+            keypoints[list(joints), 2] = 0
+            people.append(replace(person, keypoints=keypoints))
+        return replace(self, people=tuple(people))
+
     @property
     def counted(self) -> frozenset[int]:
         """Ids of the annotations that count."""
@@ -49,6 +60,8 @@ def check_source(alignment: Alignment, source: str, boxes: str) -> None:
             "--align_source=gt wants --boxes=gt; a detector's boxes are aligned by --align_source=two_pass, or by "
             "detections if its file has the field align_points"
         )
+    elif source == "detector" and boxes != "gt":
+        raise InputError("--align_source=detector wants --boxes=gt: it looks for the people of annotated boxes")
     elif source == "detections" and boxes == "gt":
         raise InputError("--align_source=detections wants a detector's file in --boxes")
 
@@ -65,7 +78,7 @@ def _annotated_boxes(people: list[Person], known: np.ndarray, skeleton: Skeleton
 
 def _with_points(boxes: list[Box], alignment: Alignment, source: str, annotations: str, file: str) -> list[Box]:
     """The boxes that stay: without those that lack alignment points, if that is what becomes of them."""
-    if not alignment.by_points or source == "two_pass":
+    if not alignment.by_points or source in ("two_pass", "detector"):
         return boxes
     known = [b for b in boxes if b.points is not None]
     if not known and source == "detections":

@@ -62,7 +62,8 @@ def shipped(found: str, size: str):
     model = build_blazepose(TABLES[size])
     load_file(model, found)
     model.trainable = False
-    return partial(model, training=False)
+    # In training mode it makes the masks of as many crops as the trained network; nothing else of it differs.
+    return partial(model, training=True)
 
 
 def _losses(

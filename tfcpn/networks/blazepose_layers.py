@@ -5,9 +5,55 @@ from __future__ import annotations
 import tensorflow as tf
 
 # What becomes of the batch norms that MediaPipe's files have folded into their convolutions.
-NORMS = ("none", "frozen", "batch")
+NORMS = ("scaled", "none", "frozen", "batch")
 NORM_EPSILON = 1e-3
 NORM_SUFFIX = "_norm"
+
+
+class _Scaled:
+    """Of a convolution whose kernel and bias are kept in units of their own, channel by channel.
+
+    A folded batch norm leaves channels whose weights differ by a factor of a million, of which no rate fits all: in
+    units of their own a step changes each in proportion. The units are weights that are not trained.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        channels = self.bias.shape
+        ones = {"initializer": "ones", "trainable": False, "dtype": tf.float32}
+        self.kernel_unit = self.add_weight(name="kernel_unit", shape=channels, **ones)
+        self.bias_unit = self.add_weight(name="bias_unit", shape=channels, **ones)
+
+    def scaled(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Kernel and bias as they are used."""
+        depthwise = isinstance(self, tf.keras.layers.DepthwiseConv2D)
+        kernel = self.depthwise_kernel if depthwise else self.kernel
+        unit = self.kernel_unit[:, None] if depthwise else self.kernel_unit
+        return kernel * tf.cast(unit, kernel.dtype), self.bias * tf.cast(self.bias_unit, self.bias.dtype)
+
+
+class ScaledConv2D(_Scaled, tf.keras.layers.Conv2D):
+    """A convolution with a bias, in units of its own."""
+
+    def call(self, inputs):
+        kernel, bias = self.scaled()
+        return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper()), bias)
+
+
+class ScaledDepthwiseConv2D(_Scaled, tf.keras.layers.DepthwiseConv2D):
+    """A depthwise convolution with a bias, in units of its own."""
+
+    def call(self, inputs):
+        kernel, bias = self.scaled()
+        strides = (1, *self.strides, 1)
+        return tf.nn.bias_add(tf.nn.depthwise_conv2d(inputs, kernel, strides, self.padding.upper()), bias)
+
+
+class FirstPart(tf.keras.layers.Layer):
+    """In training the first quarter of a batch, rounded up; else all of it."""
+
+    def call(self, inputs, training=None):
+        return inputs[: (tf.shape(inputs)[0] + 3) // 4] if training else inputs
 
 
 def _relu6(name: str):
@@ -17,13 +63,17 @@ def _relu6(name: str):
 class BlazeLayers:
     """Makes convolutions one after another, numbered in their order, which is that of MediaPipe's files.
 
-    norm: "none" gives every convolution a bias; "batch" a batch norm instead; "frozen" a batch norm that uses its
-    moving statistics in training too, so that it scales and shifts. The layers that the network ends in have a bias
-    always. seed: of the first weights.
+    norm: "none" gives every convolution a bias; "scaled" too, and units (`ScaledConv2D`); "batch" a batch norm instead;
+    "frozen" a batch norm that uses its moving statistics in training too, so that it scales and shifts. The layers
+    that the network ends in have a bias always. seed: of the first weights.
     """
 
     def __init__(self, norm: str, seed: int = 0):
         self.norm, self.seed, self.count = norm, seed, 0
+        self.biased, self.normed = norm in ("none", "scaled"), norm in ("frozen", "batch")
+        self.kinds = tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D
+        if norm == "scaled":
+            self.kinds = ScaledConv2D, ScaledDepthwiseConv2D
 
     def _named(self, name: str) -> str:
         self.count += 1
@@ -33,7 +83,7 @@ class BlazeLayers:
         return tf.keras.initializers.HeNormal(seed=self.seed * 1000 + self.count)
 
     def _normed(self, x, name: str, relu: bool):
-        if self.norm != "none":
+        if self.normed:
             layer = tf.keras.layers.BatchNormalization(epsilon=NORM_EPSILON, name=name + NORM_SUFFIX)
             x = layer(x, training=False) if self.norm == "frozen" else layer(x)
         return _relu6(f"{name}_relu6")(x) if relu else x
@@ -44,8 +94,8 @@ class BlazeLayers:
         if stride == 2:
             x = tf.keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
         padding = "same" if stride == 1 else "valid"
-        how = {"use_bias": self.norm == "none", "kernel_initializer": self._initializer(), "name": name}
-        x = tf.keras.layers.Conv2D(channels, kernel, strides=stride, padding=padding, **how)(x)
+        how = {"use_bias": self.biased, "kernel_initializer": self._initializer(), "name": name}
+        x = self.kinds[0](channels, kernel, strides=stride, padding=padding, **how)(x)
         return self._normed(x, name, relu)
 
     def depthwise(self, x, kernel: int, name: str, *, stride: int = 1, pad: bool = True):
@@ -54,15 +104,15 @@ class BlazeLayers:
         padding = "same"
         if stride == 2 and pad:
             x, padding = tf.keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
-        how = {"use_bias": self.norm == "none", "depthwise_initializer": self._initializer(), "name": name}
-        x = tf.keras.layers.DepthwiseConv2D(kernel, strides=stride, padding=padding, **how)(x)
+        how = {"use_bias": self.biased, "depthwise_initializer": self._initializer(), "name": name}
+        x = self.kinds[1](kernel, strides=stride, padding=padding, **how)(x)
         return self._normed(x, name, True)
 
     def end(self, x, channels: int, kernel: int, name: str, padding: str = "same"):
         """A convolution that the network ends in: float32, with a bias."""
         name = self._named(name)
         how = {"kernel_initializer": self._initializer(), "dtype": "float32", "name": name}
-        return tf.keras.layers.Conv2D(channels, kernel, padding=padding, **how)(x)
+        return self.kinds[0](channels, kernel, padding=padding, **how)(x)
 
     def bottleneck(self, x, block, name: str, skip=None):
         """An inverted bottleneck, residual where shapes allow. skip: called on x between expansion and depthwise,

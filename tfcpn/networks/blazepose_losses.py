@@ -12,7 +12,13 @@ from tfcpn.skeleton import ALIGN_POINTS
 # In heatmap cells, as the shipped network's own peaks are: at 1, 2 and 3 cells from the middle they have .85, .45 and
 # .15 of their height (measured on LSP Extended).
 LABEL_SIGMA = 1.7
-OCCLUDED, VISIBLE = 1.0, 2.0
+VISIBLE = 2.0
+# Differences of z (in parts of the crop) and of world landmarks (in metres) that count less than in proportion.
+HELD_SCALE = 0.05
+# So that the gradient of none of them is greater than that of the labelled joints' distance: the raw ones of z, of
+# visibility and of a person's being there are up to ten times as large (docs/blazepose.md).
+HELD_WEIGHTS = {"xy": 1.0, "z": 0.3, "visibility": 0.1, "presence": 0.1, "person": 0.03, "mask": 2.0}
+HELD_WEIGHTS |= {"heatmaps": 20.0, "world": 0.3}
 # Alignment points are nowhere to be seen, so labels say nothing about their visibility.
 _SEEN = len(NAMES) - len(ALIGN_POINTS)
 
@@ -57,26 +63,40 @@ def labelled_losses(outputs: BlazePoseOutputs, targets: LandmarkTargets) -> dict
     }
 
 
-def held_loss(outputs: BlazePoseOutputs, shipped: BlazePoseOutputs, targets: LandmarkTargets) -> tf.Tensor:
-    """How far the network is from the shipped one's word on the same crops where labels say nothing.
+def _divergence(logits, their_logits) -> tf.Tensor:
+    """Kullback-Leibler divergence of Bernoulli distributions: 0 where they agree, and flat there."""
+    theirs = tf.sigmoid(their_logits)
+    return _cross_entropy(logits, theirs) - _cross_entropy(their_logits, theirs)
 
-    The sum of: the distance of landmarks that are not labelled, and of every z, in parts of the crop; differences of
-    the probabilities of visibility (where not labelled), of presence, of a person and of the mask; cross entropy, less
-    what cannot be avoided, of heatmaps that are not labelled; the distance of world landmarks in metres.
+
+def _near(difference, scale: float) -> tf.Tensor:
+    """The pseudo-Huber distance: |difference| where it is greater than scale, its square where it is less."""
+    return scale * (tf.sqrt(1 + (difference / scale) ** 2) - 1)
+
+
+def held_parts(
+    outputs: BlazePoseOutputs, shipped: BlazePoseOutputs, targets: LandmarkTargets
+) -> dict[str, tf.Tensor]:
+    """How far the network is from the shipped one's word on the same crops where labels say nothing, by what it is
+    about: landmarks that are not labelled ("xy") and every "z", in parts of the crop; "visibility" where it is not
+    labelled, "presence", "person", "mask" and the "heatmaps" that are not labelled, divergences; "world" in metres.
     """
     free = tf.cast(targets.visibility <= 0, tf.float32)
     ours, theirs = outputs.landmarks, shipped.landmarks
-    seen = tf.abs(tf.sigmoid(ours[..., 3]) - tf.sigmoid(theirs[..., 3]))
-    certain = tf.sigmoid(shipped.heatmaps)
-    maps = _cross_entropy(outputs.heatmaps, certain) - _cross_entropy(shipped.heatmaps, certain)
-    parts = [
-        distance(ours, theirs[..., :2], free),
-        tf.reduce_mean(tf.abs(ours[..., 2] - theirs[..., 2])) / INPUT_SIZE[0],
-        _mean(seen, free),
-        tf.reduce_mean(tf.abs(tf.sigmoid(ours[..., 4]) - tf.sigmoid(theirs[..., 4]))),
-        tf.reduce_mean(tf.abs(tf.sigmoid(outputs.person) - tf.sigmoid(shipped.person))),
-        tf.reduce_mean(tf.abs(tf.sigmoid(outputs.mask) - tf.sigmoid(shipped.mask))),
-        _mean(tf.reduce_mean(maps, axis=(1, 2)), free),
-        tf.reduce_mean(tf.abs(outputs.world - shipped.world)),
-    ]
-    return tf.add_n(parts)
+    maps = tf.reduce_mean(_divergence(outputs.heatmaps, shipped.heatmaps), axis=(1, 2))
+    return {
+        "xy": distance(ours, theirs[..., :2], free),
+        "z": tf.reduce_mean(_near((ours[..., 2] - theirs[..., 2]) / INPUT_SIZE[0], HELD_SCALE)),
+        "visibility": _mean(_divergence(ours[..., 3], theirs[..., 3]), free),
+        "presence": tf.reduce_mean(_divergence(ours[..., 4], theirs[..., 4])),
+        "person": tf.reduce_mean(_divergence(outputs.person, shipped.person)),
+        "mask": tf.reduce_mean(_divergence(outputs.mask, shipped.mask[: tf.shape(outputs.mask)[0]])),
+        "heatmaps": _mean(maps, free),
+        "world": tf.reduce_mean(_near(outputs.world - shipped.world, HELD_SCALE)),
+    }
+
+
+def held_loss(outputs: BlazePoseOutputs, shipped: BlazePoseOutputs, targets: LandmarkTargets) -> tf.Tensor:
+    """The sum of `held_parts` by HELD_WEIGHTS."""
+    parts = held_parts(outputs, shipped, targets)
+    return tf.add_n([HELD_WEIGHTS[name] * part for name, part in parts.items()])

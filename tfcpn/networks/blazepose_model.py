@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfcpn.networks.blazepose_layers import NORM_SUFFIX, BlazeLayers
+from tfcpn.networks.blazepose_layers import NORM_SUFFIX, BlazeLayers, FirstPart
 from tfcpn.networks.blazepose_table import INPUT_SIZE, LANDMARKS, MASK_CHANNELS, PER_LANDMARK, Table
 
 
@@ -14,7 +14,7 @@ class BlazePoseOutputs(NamedTuple):
     """What the network returns, float32.
 
     landmarks: (N, 39, 5) x, y and z in crop pixels, logits of visibility and presence. person: (N, 1) logit of a
-    person's being there. mask: (N, 256, 256, 1) logits. heatmaps: (N, 64, 64, 39) logits. world: (N, 39, 3) x, y, z
+    person's being there. mask: (N, 256, 256, 1) logits, in training of the first quarter of the crops. heatmaps: (N, 64, 64, 39) logits. world: (N, 39, 3) x, y, z
     in metres about the mid-hip.
     """
 
@@ -69,8 +69,9 @@ def build_blazepose(table: Table, norm: str = "none", seed: int = 0, stop_gradie
         x = _add(_up(x, f"up{size}"), skip, f"decoder{size}")
     decoded = x
 
-    x = layers.separable(decoded, MASK_CHANNELS, "mask")
-    x = _add(_up(x, "mask_up128"), mask_skip, "mask_add128")
+    # The mask is a quarter of the work and nobody labels it: in training it is held on a quarter of the crops.
+    x = layers.separable(FirstPart(name="mask_part64")(decoded), MASK_CHANNELS, "mask")
+    x = _add(_up(x, "mask_up128"), FirstPart(name="mask_part128")(mask_skip), "mask_add128")
     x = layers.residual(layers.residual(x, "mask128a"), "mask128b")
     x = _up(x, "mask_up256")
     x = layers.residual(layers.residual(x, "mask256a"), "mask256b")

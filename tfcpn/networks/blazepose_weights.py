@@ -54,6 +54,11 @@ def load_file(model: tf.keras.Model, path: str) -> None:
         raise InputError(f"{path}: has {len(graph.convolutions)} convolutions, the network {len(layers)}")
     for layer, read in zip(layers, graph.convolutions):
         norm = norm_of(model, layer)
+        if hasattr(layer, "kernel_unit"):
+            unit = np.sqrt((read.kernel**2).mean(axis=(0, 1, 3) if read.depthwise else (0, 1, 2)))
+            unit = np.where(unit > 0, unit, 1).astype(np.float32)
+            layer.set_weights([read.kernel / (unit[:, None] if read.depthwise else unit), read.bias, unit, unit**0])
+            continue
         layer.weights[0].assign(read.kernel)
         if norm is None:
             layer.weights[1].assign(read.bias)
@@ -68,6 +73,9 @@ def folded(model: tf.keras.Model) -> list[tuple[np.ndarray, np.ndarray]]:
     """(kernel, bias) of each convolution in the files' order, its batch norm folded into them, float32."""
     weights = []
     for layer in convolutions(model):
+        if hasattr(layer, "kernel_unit"):
+            weights.append([tensor.numpy() for tensor in layer.scaled()])
+            continue
         norm, kernel = norm_of(model, layer), layer.weights[0].numpy().astype(np.float64)
         if norm is None:
             weights.append((kernel, layer.weights[1].numpy().astype(np.float64)))
@@ -77,3 +85,11 @@ def folded(model: tf.keras.Model) -> list[tuple[np.ndarray, np.ndarray]]:
         depthwise = isinstance(layer, tf.keras.layers.DepthwiseConv2D)
         weights.append((kernel * (gain[:, None] if depthwise else gain), beta - mean * gain))
     return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in weights]
+
+
+def exported(model: tf.keras.Model, template: str) -> bytes:
+    """A copy of MediaPipe's file with the model's weights. Raises InputError for a template of another network."""
+    graph, table = read_file(template)
+    if model.name != f"blazepose_{table.name}":
+        raise InputError(f"--template={template} is the {table.name} network, not {model.name.removeprefix('blazepose_')}")
+    return graph.with_weights(folded(model))

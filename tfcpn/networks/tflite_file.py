@@ -28,20 +28,26 @@ def read_bytes(path: str, member: str) -> bytes:
     """The bytes of a .tflite file, or of the one whose name begins with `member` in a .task bundle. Raises InputError."""
     if not Path(path).exists():
         raise InputError(f"{path} not found; make models fetches MediaPipe's files into data/mediapipe")
-    if not zipfile.is_zipfile(path):
-        content = Path(path).read_bytes()
-    else:
-        try:
-            with zipfile.ZipFile(path) as bundle:
-                names = [n for n in bundle.namelist() if Path(n).name.startswith(member) and n.endswith(".tflite")]
-                if not names:
-                    raise InputError(f"{path}: is a bundle without a {member}*.tflite; it holds {bundle.namelist()}")
-                content = bundle.read(names[0])
-        except zipfile.BadZipFile as error:
-            raise InputError(f"{path}: is a damaged bundle ({error}); fetch it again") from error
+    content = Path(path).read_bytes()
+    # A .tflite file may have a zip of its own behind it, so this question comes first.
+    if content[4:8] == _IDENTIFIER:
+        return content
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            content = bundle.read(task_member(bundle, path, member))
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path}: is neither a TensorFlow Lite file nor a .task bundle ({error})") from error
     if content[4:8] != _IDENTIFIER:
-        raise InputError(f"{path}: is no TensorFlow Lite file; make models fetches MediaPipe's")
+        raise InputError(f"{path}: the {member}*.tflite in it is no TensorFlow Lite file")
     return content
+
+
+def task_member(bundle: zipfile.ZipFile, path: str, member: str) -> str:
+    """The name of a bundle's file whose name begins with `member`. Raises InputError if there is none."""
+    names = [n for n in bundle.namelist() if Path(n).name.startswith(member) and n.endswith(".tflite")]
+    if not names:
+        raise InputError(f"{path}: is a bundle without a {member}*.tflite; it holds {', '.join(bundle.namelist())}")
+    return names[0]
 
 
 class TfliteGraph:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfcpn.base.addons import transform
 from tfcpn.geometry.crops import crop_to_image
 from tfcpn.geometry.regions import region_rectangle
-from tfcpn.picture.decode import Window, decode_touched, narrow, touched
+from tfcpn.picture.decode import Window, decode_touched, narrow, not_empty, touched
 
 
 def _rows_of(colour, width) -> tf.Tensor:
@@ -33,14 +33,26 @@ def cut_rectangle(window: Window, rectangle, size: tuple[int, int], outside) -> 
     """A rectangle that may leave the image, resized to (*size, 3) uint8 BGR.
 
     rectangle: (4,) int32 min x, min y, max x, max y, the maxima exclusive. window: what of the image it touches.
-    outside: (3,) the colour in BGR that lies outside the image.
+    outside: (3,) the colour in BGR that lies outside the image; None: its border is repeated.
     """
     limit = tf.reverse(tf.shape(window.pixels)[:2], [0])
     low = rectangle[:2] - window.corner
     high = rectangle[2:] - window.corner
-    start, end = tf.clip_by_value(low, 0, limit), tf.clip_by_value(high, 0, limit)
+    if outside is None:
+        # At least the pixel that is nearest to the rectangle.
+        start = tf.clip_by_value(low, 0, limit - 1)
+        end = tf.clip_by_value(high, start + 1, limit)
+    else:
+        start, end = tf.clip_by_value(low, 0, limit), tf.clip_by_value(high, 0, limit)
     extent = tf.maximum(end - start, 0)
     pixels = tf.slice(window.pixels, [start[1], start[0], 0], [extent[1], extent[0], 3])
+    if outside is None:
+        # What of the rectangle lies beyond, on each side; all of it is on one side if it does not touch the image.
+        row, column = (
+            tf.clip_by_value(tf.range(low[axis], high[axis]), start[axis], end[axis] - 1) - start[axis]
+            for axis in (1, 0)
+        )
+        return to_bgr(resize(tf.gather(tf.gather(pixels, row, axis=0), column, axis=1), size))
     before = tf.clip_by_value(start - low, 0, high - low - extent)
     after = high - low - extent - before
     leaves = tf.reduce_any(extent < high - low)
@@ -52,7 +64,7 @@ def cut_turned(window: Window, region, size: tuple[int, int], outside) -> tf.Ten
     """The pixels of a turned region: (*size, 3) uint8 BGR.
 
     region: (5,) as in `geometry.regions`. Bilinear, with pixel centres at halves, as `resize` has them. window: what
-    of the image it touches. outside: (3,) the colour in BGR that lies outside the image.
+    of the image it touches. outside: (3,) the colour in BGR that lies outside the image; None: its border is repeated.
     """
     window = narrow(window, region, size)
     # Crop pixel (i, j) has its centre at (i + .5, j + .5), and so has the window's.
@@ -63,6 +75,9 @@ def cut_turned(window: Window, region, size: tuple[int, int], outside) -> tf.Ten
     linear = tf.cast(linear, tf.float32)
     flat = tf.concat([linear[0], shift[:1], linear[1], shift[1:], tf.zeros(2)], axis=0)
     height, width = tf.unstack(tf.shape(window.pixels)[:2])
+    if outside is None:
+        pixels = tf.cast(window.pixels, tf.float32)[None]
+        return to_bgr(transform(pixels, flat[None], "bilinear", output_shape=size, fill_mode="nearest")[0])
     colour = tf.constant(outside[::-1])
     difference = tf.cast(tf.reshape(window.pixels, (height, width * 3)), tf.float32) - _rows_of(colour, width)
     difference = tf.reshape(difference, (1, height, width, 3))
@@ -72,11 +87,14 @@ def cut_turned(window: Window, region, size: tuple[int, int], outside) -> tf.Ten
 
 @dataclass(frozen=True)
 class CropFormat:
-    """What crops look like: their (height, width), whether regions may be turned, and the BGR colour outside."""
+    """What crops look like: their (height, width), whether regions may be turned, and the BGR colour outside.
+
+    Without a colour the image's border is repeated outside.
+    """
 
     size: tuple[int, int]
     turned: bool
-    outside: tuple[float, float, float]
+    outside: tuple[float, float, float] | None
 
 
 def decode_and_cut(image: dict, regions, crop_format: CropFormat) -> tf.Tensor:
@@ -87,7 +105,10 @@ def decode_and_cut(image: dict, regions, crop_format: CropFormat) -> tf.Tensor:
     """
     size, outside = crop_format.size, crop_format.outside
     image_size = image["image_size"]
-    window = decode_touched(image["encoded"], image["orientation"], touched(regions, size, image_size), image_size)
+    rectangle = touched(regions, size, image_size)
+    if outside is None:
+        rectangle = not_empty(rectangle, image_size)
+    window = decode_touched(image["encoded"], image["orientation"], rectangle, image_size)
     cut = cut_turned if crop_format.turned else cut_rectangle
     places = regions if crop_format.turned else region_rectangle(regions)
 

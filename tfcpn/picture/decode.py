@@ -72,6 +72,13 @@ def touched(regions, input_size: tuple[int, int], image_size) -> tf.Tensor:
     return tf.cast(tf.concat([low, high], axis=0), tf.int32)
 
 
+def not_empty(rectangle, image_size) -> tf.Tensor:
+    """A rectangle (4,) int32 of the image that may be empty, with at least the pixel that is nearest to it."""
+    last = tf.reverse(tf.cast(image_size, tf.int32), [0]) - 1
+    low = tf.clip_by_value(rectangle[:2], 0, last)
+    return tf.concat([low, tf.maximum(rectangle[2:], low + 1)], axis=0)
+
+
 def narrow(window: Window, region, size: tuple[int, int]) -> Window:
     """Of a window that several regions touch what one touches: its crop gets the same bits whoever else is there."""
     extent = tf.reverse(tf.shape(window.pixels)[:2], [0])

@@ -14,13 +14,14 @@ MEAN_BGR = (102.9801, 115.9465, 122.7717)
 class Look(NamedTuple):
     """The input is (pixel - mean) / divisor. Colours are BGR, as crops are.
 
-    rgb: whether the network wants its channels as RGB. outside: the colour of what lies outside the image.
+    rgb: whether the network wants its channels as RGB. outside: the colour of what lies outside the image; None: its
+    border is repeated there.
     """
 
     mean: tuple[float, float, float]
     divisor: float
     rgb: bool
-    outside: tuple[float, float, float]
+    outside: tuple[float, float, float] | None
 
 
 TF_CPN = Look(MEAN_BGR, 255.0, rgb=False, outside=MEAN_BGR)

@@ -11,7 +11,9 @@ from typing import NamedTuple
 from tfcpn import skeleton as skeletons
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
-from tfcpn.run.snapshots import Snapshots
+from tfcpn.data.coco import read_annotations
+from tfcpn.data.skeleton_file import choose_skeleton
+from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
 from tfcpn.settings.config import EVALUATION, FIELDS, Config
 from tfcpn.skeleton import COCO, Skeleton
 
@@ -21,11 +23,14 @@ _BESIDE_THE_NETWORK = {"mixed_precision", "strategy", "align_missing"}
 
 
 class Run(NamedTuple):
-    """What a config.json tells. skeleton: the annotated joints. trained_on: what else decides the weights."""
+    """What a config.json tells. skeleton: the annotated joints. trained_on: what else decides the weights. unborn:
+    whether there is no such file, since first weights are looked at before any training.
+    """
 
     config: Config
     skeleton: Skeleton = COCO
     trained_on: dict | None = None
+    unborn: bool = False
 
 
 def save(run: Run) -> None:
@@ -51,10 +56,12 @@ def load(model_dir) -> Run:
 
 def differences(new: Config, old: Config, names=None) -> list[str]:
     """What would make `new` another experiment than `old`, each as "name: old -> new". names: look at these only."""
+    # Along a cosine every rate depends on where it ends.
+    bound = {"epochs"} if old.lr_cosine and new.lr_cosine else set()
     return [
         f"{name}: {getattr(old, name)} -> {getattr(new, name)}"
         for name, field in FIELDS.items()
-        if not field.metadata["free"]
+        if (name in bound or not field.metadata["free"])
         and (names is None or name in names)
         and getattr(new, name) != getattr(old, name)
     ]
@@ -107,8 +114,11 @@ def for_evaluation(cfg: Config, given: set[str]) -> Run:
     """The run in cfg.model_dir, to be evaluated as it was validated, but for what `cfg` says otherwise.
 
     given: names of the flags that were set. One that contradicts the run's architecture or labels is refused. Which
-    snapshots, and on which machine, is never the run's to say.
+    snapshots, and on which machine, is never the run's to say. Where no run lives, `cfg` itself may tell the first
+    weights to evaluate, --epoch=0, on the joints of its validation set.
     """
+    if cfg.epoch.strip() == str(FIRST_WEIGHTS) and not (Path(cfg.model_dir) / FILE).exists():
+        return Run(cfg, choose_skeleton(cfg.skeleton) or read_annotations(cfg.val_annotations)[2], unborn=True)
     run = load(cfg.model_dir)
     conflicts = differences(cfg, run.config, given - _BESIDE_THE_NETWORK)
     if conflicts:

@@ -14,6 +14,8 @@ from tfcpn.base.errors import InputError
 
 _NAME = re.compile(r"snapshot_(\d{4,})")
 KEPT_FOREVER = 50
+# The epoch before the first: weights that no snapshot keeps, since --init_weights tells them.
+FIRST_WEIGHTS = 0
 
 
 class Snapshots:
@@ -37,9 +39,12 @@ class Snapshots:
         return sorted(int(m.group(1)) for m in matches if m)
 
     def parse(self, text: str) -> list[int]:
-        """Epochs from a flag such as "350", "350,400" or "latest". Raises InputError if one is not there."""
+        """Epochs from a flag such as "350", "350,400" or "latest"; 0 is always there, the weights that a run begins with.
+
+        Raises InputError if one is not there.
+        """
         available = self.epochs()
-        if not available:
+        if not available and text.strip() != str(FIRST_WEIGHTS):
             raise InputError(f"{self.folder}: there is no snapshot to evaluate; train first")
         chosen = []
         for word in text.split(","):
@@ -47,7 +52,7 @@ class Snapshots:
                 chosen.append(available[-1])
             elif not word.strip().isdigit():
                 raise InputError(f"--epoch={text}: want numbers, with commas between them, or latest")
-            elif int(word) not in available:
+            elif int(word) not in [FIRST_WEIGHTS, *available]:
                 raise InputError(f"{self.path(int(word))} does not exist; there are epochs {_ranges(available)}")
             else:
                 chosen.append(int(word))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 
@@ -14,7 +15,9 @@ from tfcpn.settings.recipe import TF_CPN_SCALE, VIEWS
 
 RUN, NETWORK, ALIGNMENT, DATA = "Run", "Network and labels", "Alignment", "Data and augmentation"
 TRAINING, MACHINE, EVALUATION = "Training", "Machine", "Evaluation"
-NETWORKS = ["cpn"]
+NETWORKS = ["cpn", "blazepose"]
+# What --network=blazepose has where no flag says otherwise: the only size it takes, and the region it was made for.
+BLAZEPOSE = {"input_size": (256, 256), "align": "blazepose"}
 
 
 def _flag(group: str, default, help: str, *, choices=(), least=None, most=None, free=False, path=False):
@@ -41,9 +44,34 @@ class Config:
         "names, with what it says of pairs, limbs, roles and tolerances.",
         path=True,
     )
-    network: str = _flag(NETWORK, "cpn", "What is trained: tf-cpn's Cascaded Pyramid Network.", choices=NETWORKS)
-    backbone: str = _flag(NETWORK, "resnet50", "Feature extractor.", choices=list(UNITS))
-    input_size: tuple[int, int] = _flag(NETWORK, (256, 192), "HEIGHTxWIDTH of a crop, multiples of 32.")
+    network: str = _flag(
+        NETWORK,
+        "cpn",
+        "What is trained: tf-cpn's Cascaded Pyramid Network, or MediaPipe's pose landmark network.",
+        choices=NETWORKS,
+    )
+    backbone: str = _flag(NETWORK, "resnet50", "The CPN's feature extractor.", choices=list(UNITS))
+    input_size: tuple[int, int] = _flag(
+        NETWORK, (256, 192), "HEIGHTxWIDTH of a crop, multiples of 32; 256x256 for BlazePose."
+    )
+    blazepose_size: str = _flag(NETWORK, "full", "Which of MediaPipe's networks.", choices=["full", "lite"])
+    blazepose_norm: str = _flag(
+        NETWORK,
+        "auto",
+        "What stands for the batch norms that MediaPipe's file has folded away: scaled, units of their own for each "
+        "channel's weights; none; frozen, batch norms of measured statistics that stay; batch, batch norms that are "
+        "trained with; auto: scaled for MediaPipe's weights, batch for random ones.",
+        choices=["auto", "scaled", "none", "frozen", "batch"],
+    )
+    held_weight: float = _flag(
+        NETWORK,
+        0.1,
+        "BlazePose: factor of the distance to the shipped network's word on what is not labelled.",
+        least=0,
+    )
+    heatmap_weight: float = _flag(
+        NETWORK, 2.0, "BlazePose: factor of the loss of labelled joints' heatmaps.", least=0
+    )
     heatmap_scale: float = _flag(NETWORK, TF_CPN_SCALE, "Peak of a label heatmap; 255 is tf-cpn's.", least=1e-6)
     scale_free: bool = _flag(
         NETWORK,
@@ -141,12 +169,19 @@ class Config:
     epochs: int = _flag(TRAINING, 400, "Train up to this epoch.", least=1, free=True)
     learning_rate: float = _flag(TRAINING, 5e-4, "Adam's rate in the first epochs.", least=0)
     lr_halving: int = _flag(TRAINING, 60, "The rate halves after every so many epochs.", least=1)
+    lr_cosine: bool = _flag(
+        TRAINING, False, "Instead, the rate falls to 0 at --epochs along half a cosine, epoch by epoch."
+    )
+    warmup_steps: int = _flag(
+        TRAINING, 0, "The rate grows in a line from 0 over so many first steps, to what it would be.", least=0
+    )
     weight_decay: float = _flag(TRAINING, 1e-5, "Factor of the L2 loss over the convolution kernels.", least=0)
     init_weights: str = _flag(
         TRAINING,
         "auto",
-        "TensorFlow 1 checkpoint that starts the backbone; keras: ImageNet weights of tf.keras.applications; none: "
-        "random weights; auto: slim's checkpoint in data/imagenet if it is there, else random and a warning.",
+        "TensorFlow 1 checkpoint that starts the CPN's backbone; keras: ImageNet weights of tf.keras.applications; none: "
+        "random weights; auto: slim's checkpoint in data/imagenet if it is there, else random and a warning. BlazePose: "
+        "MediaPipe's .tflite or .task file; auto: data/mediapipe/pose_landmark_full.tflite.",
         path=True,
     )
     keep_snapshots: int = _flag(
@@ -189,10 +224,17 @@ class Config:
     align_source: str = _flag(
         EVALUATION,
         "gt",
-        "Where BlazePose's alignment points come from: the annotation (an upper bound), the detector's file, or a "
-        "first pass of the network over the square box.",
-        choices=["gt", "detections", "two_pass"],
+        "Where BlazePose's alignment points come from: the annotation (an upper bound), the file in --boxes, a first "
+        "pass of the network over the square box, or MediaPipe's detector over the whole picture.",
+        choices=["gt", "detections", "two_pass", "detector"],
         free=True,
+    )
+    detector: str = _flag(
+        EVALUATION,
+        "data/mediapipe/pose_detection.tflite",
+        "With --align_source=detector: MediaPipe's .tflite or .task file.",
+        free=True,
+        path=True,
     )
     first_pass_turns: int = _flag(
         EVALUATION,
@@ -218,6 +260,12 @@ class Config:
         free=True,
     )
     flip_test: bool = _flag(EVALUATION, True, "Average each prediction with that of the mirror image.", free=True)
+    refine_landmarks: bool = _flag(
+        EVALUATION,
+        False,
+        "BlazePose: move each joint to the mean of its heatmap about it, as MediaPipe's graph does.",
+        free=True,
+    )
     eval_batch_size: int = _flag(EVALUATION, 32, "Crops per forward pass.", least=1, free=True)
 
     @property
@@ -233,7 +281,9 @@ class Config:
         return self.data_loss_weight * ((TF_CPN_SCALE / self.heatmap_scale) ** 2 if self.scale_free else 1)
 
     def learning_rate_at(self, epoch: int) -> float:
-        """The rate of epoch 1, 2, ...: halved after every `lr_halving` epochs."""
+        """The rate of epoch 1, 2, ...: halved after every `lr_halving` epochs, or along a cosine, at their middles."""
+        if self.lr_cosine:
+            return self.learning_rate * (1 + math.cos(math.pi * (epoch - 0.5) / self.epochs)) / 2
         return self.learning_rate * 0.5 ** ((epoch - 1) // self.lr_halving)
 
 
@@ -283,6 +333,8 @@ def _parse_kernels(text: str) -> tuple[int, ...]:
 
 def _default_experiment(values: dict) -> str:
     """The baseline's network and size, and what else makes the run a different experiment."""
+    if values["network"] == "blazepose":
+        return f"blazepose_{values['blazepose_size']}" + ("_scratch" if values["init_weights"] == "none" else "")
     name = "{}_{}x{}".format(values["backbone"], *values["input_size"])
     if values["heatmap_scale"] != FIELDS["heatmap_scale"].default:
         name += f"_scale{values['heatmap_scale']:g}" + ("_free" if values["scale_free"] else "")
@@ -300,6 +352,14 @@ def from_values(parsed) -> Config:
     values = {name: value_of(flag, parsed) for name, flag in FLAGS.items()}
     values["input_size"] = _parse_input_size(values["input_size"])
     values["label_kernels"] = _parse_kernels(values["label_kernels"])
+    if values["network"] == "blazepose":
+        values |= {name: value for name, value in BLAZEPOSE.items() if not parsed[name].present}
+        if values["input_size"] != BLAZEPOSE["input_size"]:
+            raise InputError("--network=blazepose: takes --input_size=256x256 only")
+        if values["blazepose_norm"] == "auto":
+            values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
+        if values["blazepose_norm"] != "batch" and values["init_weights"] == "none":
+            raise InputError("--init_weights=none wants --blazepose_norm=batch: nothing else learns from random weights")
     if values["align"] == "blazepose" and values["input_size"][0] != values["input_size"][1]:
         raise InputError("--align=blazepose: its region is a square, want such as --input_size=256x256")
     if values["views"] not in (1, VIEWS):

@@ -87,8 +87,10 @@ def _mirror(images, joints, visibility, other_side: list[int]):
     return mirror_pixels(images), joints, tf.gather(visibility, other_side, axis=1)
 
 
-def _rotate(images, joints, visibility, angle):
-    """Views 2 and 3: turned about the centre (W/2, H/2). What comes in from outside is 0, the mean colour."""
+def _rotate(images, joints, visibility, angle, fill: str = "constant"):
+    """Views 2 and 3: turned about the centre (W/2, H/2). What comes in from outside is 0, the mean colour, or, with
+    fill "nearest", the border.
+    """
     height, width = images.shape[1:3]
     centre_x, centre_y = width / 2, height / 2
     radians = angle * (np.pi / 180)
@@ -111,7 +113,7 @@ def _rotate(images, joints, visibility, angle):
             axis=1,
         ),
         interpolation="bilinear",
-        fill_mode="constant",
+        fill_mode=fill,
         fill_value=0.0,
     )
     x, y = joints[..., 0], joints[..., 1]
@@ -136,7 +138,8 @@ def four_views(crops, joints, draws: Draws, mirror: list[int], look: Look) -> tu
     """
     rescaled = _rescale(normalize(crops, look), joints[..., :2], joints[..., 2], draws.rescale)
     mirrored = _mirror(*rescaled, mirror)
-    turned = [_rotate(*rescaled, draws.angle[:, i]) for i in range(2)]
+    fill = "nearest" if look.outside is None else "constant"
+    turned = [_rotate(*rescaled, draws.angle[:, i], fill) for i in range(2)]
     views = [rescaled, mirrored, *turned]
     assert len(views) == VIEWS
 

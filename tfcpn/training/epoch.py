@@ -17,11 +17,14 @@ LOG_EVERY = 20  # steps between looks at the losses, each of which waits for the
 
 
 class Pace(NamedTuple):
-    """steps: of an epoch. crops: of a step, on all replicas. epochs: at which training ends."""
+    """steps: of an epoch. crops: of a step, on all replicas. epochs: at which training ends. warmup: first steps of
+    all over which the rate grows in a line.
+    """
 
     steps: int
     crops: int
     epochs: int
+    warmup: int = 0
 
 
 def _next_batch(batches: Iterator, source: str, stopped: str):
@@ -58,6 +61,8 @@ def train_epoch(
     with progress(pace.steps * pace.crops, f"epoch {epoch}/{pace.epochs}", "crop") as bar:
         for i in range(pace.steps):
             crops, joints = _next_batch(batches, source, stopped)
+            if first + i <= pace.warmup and pace.warmup:
+                step_function.set_rate(learning_rate * min(1, (first + i + 1) / pace.warmup))
             totals += step_function(crops, joints, tf.constant(first + i, tf.int64))
             if (i + 1) % LOG_EVERY and i + 1 < pace.steps:
                 continue

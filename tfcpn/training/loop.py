@@ -31,6 +31,8 @@ from tfcpn.training.step import TrainingStep, make_optimizer
 from tfcpn.training.views import views_of
 
 _log = logging.getLogger(__name__)
+# Batches of images that a network is prepared on, if it asks for some.
+PREPARING_BATCHES = 32
 
 
 class Learner(NamedTuple):
@@ -93,6 +95,16 @@ def make_batches(
     return iter(strategy.distribute_datasets_from_function(pipeline))
 
 
+def first_images(cfg: Config, parts: Parts, source: Source) -> Iterator[tf.Tensor]:
+    """Images of the first people of the training order, the same in every process: batches of a step's size."""
+    work = crops_and_joints(parts.alignment, parts.skeleton, parts.training_format, TRAINING_MARGIN)
+    ranges = Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation)
+    views = views_of(cfg.views, ranges, parts.skeleton.mirror, parts.network.look, cfg.input_size)
+    people = training_batches(source, 0, work, cfg.batch_size // cfg.views)
+    for number, (crops, joints) in enumerate(people.take(PREPARING_BATCHES)):
+        yield views(crops, joints, (cfg.seed, number))[0]
+
+
 def _stopped(cfg: Config) -> str:
     """What has probably happened when no more batches come."""
     if cfg.data_service:
@@ -125,7 +137,7 @@ def train(
     step = make_step(cfg, parts, learner, strategy)
     predictor = Predictor(learner.model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy)
     crops = cfg.batch_size * replicas
-    pace = Pace(max(1, cfg.epoch_size // crops), crops, cfg.epochs)
+    pace = Pace(max(1, cfg.epoch_size // crops), crops, cfg.epochs, cfg.warmup_steps)
     _log.info(
         "%s: %d people, %d steps an epoch, %s, %d replica(s), from epoch %d",
         *(cfg.train_records, source.people, pace.steps, cfg.mixed_precision, replicas, done + 1),
@@ -142,6 +154,9 @@ def train(
 
     if done:
         validate(done)  # if the run was stopped before it could
+    if not done and parts.network.prepare:
+        with strategy.scope():
+            parts.network.prepare(learner.model, first_images(cfg, parts, source))
     if done < cfg.epochs:
         run = config_file.fingerprint(cfg, trained_on)
         batches = make_batches(cfg, parts, source, strategy, run, done, pace)

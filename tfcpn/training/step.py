@@ -113,6 +113,10 @@ class TrainingStep:
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables))
         return tf.stack([losses[name] for name in self.loss_names])
 
+    def set_rate(self, rate: float) -> None:
+        """The optimiser's rate from the next step on."""
+        self.optimizer.learning_rate = rate
+
     @tf.function
     def __call__(self, crops, joints, step) -> tf.Tensor:
         """crops: (P, H, W, 3) uint8 BGR. joints: (P, K, 3) float32, x, y in crop pixels and visibility.

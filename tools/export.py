@@ -1,0 +1,103 @@
+"""Give a trained network back: a snapshot's weights in a copy of MediaPipe's file, for MediaPipe's own runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfcpn.base.errors import InputError
+from tfcpn.base.files import write_atomically
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import choice, path, switch
+
+COMMAND = Command(
+    "python tools/export.py",
+    __doc__,
+    {
+        "Where": [
+            choice("format", "mediapipe", ("mediapipe",), "What is written: MediaPipe's .tflite file, or a bundle."),
+            path("template", "data/mediapipe/pose_landmark_full.tflite", "The file whose graph, names and types stay."),
+            path("task", "", "A .task bundle of MediaPipe's: a copy of it with the new network is written."),
+            path("output", None, "File to write.", required=True),
+            switch("overwrite", False, "Write over a file that is there."),
+            "model_dir",
+            "epoch",
+        ]
+    },
+    shared=True,
+)
+# Landmarks of a file may differ from Keras's by so many crop pixels: float16 weights make a tenth.
+WORST_DISTANCE = 1.0
+
+
+def checked(content: bytes, model) -> float:
+    """How far the landmarks of a file are from those of the model, in crop pixels, on made-up pictures.
+
+    Raises InputError if that is more than float16 explains.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    interpreter = tf.lite.Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    place, worst = interpreter.get_input_details()[0]["index"], 0.0
+    output = next(o["index"] for o in interpreter.get_output_details() if o["name"] == "Identity")
+    for image in smooth_pictures(np.random.default_rng(0), 4):
+        interpreter.set_tensor(place, image[None])
+        interpreter.invoke()
+        theirs = interpreter.get_tensor(output).reshape(-1, 5)[:, :2]
+        ours = model(image[None], training=False).landmarks.numpy()[0, :, :2]
+        worst = max(worst, float(np.abs(theirs - ours).max()))
+    if not worst <= WORST_DISTANCE:
+        raise InputError(
+            f"the file's landmarks are {worst:.2f} crop pixels off those of Keras: its float16 weights do not hold "
+            "what was learnt; train with a lower --learning_rate"
+        )
+    return worst
+
+
+def smooth_pictures(rng, count: int):
+    """Made-up pictures (count, 256, 256, 3) float32 from 0 to 1, of soft colours."""
+    import cv2
+    import numpy as np
+
+    small = rng.uniform(0, 1, (count, 8, 8, 3)).astype(np.float32)
+    return np.stack([cv2.resize(picture, (256, 256), interpolation=cv2.INTER_CUBIC) for picture in small]).clip(0, 1)
+
+
+def main(options: Options) -> None:
+    own, cfg = options.own, options.config
+    output = Path(own.output)
+    if output.exists() and not own.overwrite:
+        raise InputError(f"{output} is there; --overwrite writes over it")
+    from tfcpn.base import device
+    from tfcpn.networks.blazepose_weights import MEMBER, exported
+    from tfcpn.networks.task_bundle import with_member
+    from tfcpn.parts import make_parts
+    from tfcpn.run import config_file
+    from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
+    from tfcpn.skeleton import MEDIAPIPE
+
+    skeleton, snapshots = MEDIAPIPE, Snapshots(cfg.model_dir)
+    epochs = snapshots.parse(cfg.epoch)
+    if len(epochs) > 1:
+        raise InputError(f"--epoch={cfg.epoch}: want one")
+    if epochs != [FIRST_WEIGHTS] or (Path(cfg.model_dir) / config_file.FILE).exists():
+        run = config_file.load(cfg.model_dir)
+        cfg, skeleton = run.config, run.skeleton
+    if cfg.network != "blazepose":
+        raise InputError(f"--format=mediapipe wants --network=blazepose; {cfg.model_dir} is {cfg.network}")
+    device.set_precision("float32")
+    network = make_parts(cfg, skeleton).network
+    model = network.build()
+    if epochs == [FIRST_WEIGHTS]:
+        network.load_weights(model, network.find_weights(cfg.init_weights))
+    else:
+        snapshots.restore(epochs[0], network.variables(model))
+    content = exported(model, own.template)
+    worst = checked(content, model)
+    write_atomically(output, with_member(own.task, MEMBER, content) if own.task else content)
+    print(f"written: {output}; its landmarks are at most {worst:.3f} crop pixels off those of Keras")
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)
