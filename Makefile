@@ -1,5 +1,6 @@
 # make demo: draws people, trains a CPN on them and shows what it learnt.   make test: lint, tests, a tiny run.
-# Both set up their own environment in .venv first.
+# make models: fetches MediaPipe's networks.   make mediapipe-check: MediaPipe's own Pose with one of ours.
+# All set up their own environment in .venv first.
 
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3; do \
@@ -9,7 +10,12 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 DEMO := data/demo
 
-.PHONY: setup demo test lint clean
+# Where MediaPipe itself is installed, apart from ours: it brings a second OpenCV. PICTURES: people to look at.
+MEDIAPIPE_VENV ?= .venv-mediapipe
+MODEL ?= data/mediapipe/pose_landmark_full.tflite
+PICTURES ?= data/drawn_check/val
+
+.PHONY: setup demo test lint clean models mediapipe-check
 
 setup: $(READY)
 
@@ -29,6 +35,19 @@ demo: $(READY)
 	$(RUN) tools/draw_poses.py --annotations=$(DEMO)/annotations/person_keypoints_val.json --images=$(DEMO)/val \
 		--results=$$(ls -d runs/demo/eval/epoch_* | tail -n 1)/results.json --output=runs/demo/poses.png
 	@echo "Look at runs/demo/poses.png"
+
+models: $(READY)
+	$(RUN) tools/get_models.py
+
+$(MEDIAPIPE_VENV)/.ready:
+	@test -n "$(PYTHON)" || { echo "error: needs Python 3.9, 3.10 or 3.11; give one with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(MEDIAPIPE_VENV)
+	$(MEDIAPIPE_VENV)/bin/pip install --quiet mediapipe==0.10.14
+	touch $@
+
+mediapipe-check: models $(MEDIAPIPE_VENV)/.ready
+	$(RUN) tools/make_people.py --output=data/drawn_check --train=1 --val=20
+	$(RUN) tools/mediapipe_check.py --model=$(MODEL) --pictures=$(PICTURES) --python=$(MEDIAPIPE_VENV)/bin/python
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -13,6 +13,7 @@ import tfcpn  # noqa: F401  (quietens TensorFlow's start)
 
 import tensorflow as tf  # isort: skip
 from support.commands import run_here, run_process  # isort: skip
+from support.models import mediapipe  # noqa: F401  isort: skip
 from support.tiny import tiny_network  # noqa: F401  isort: skip
 
 # Before anything uses the device: two of them, so that code for several replicas runs here too.

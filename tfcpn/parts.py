@@ -62,7 +62,7 @@ def _cpn(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
 
 def _blazepose(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
     held = cfg.init_weights != "none"
-    how = cfg.seed, held, cfg.held_weight, cfg.heatmap_weight
+    how = cfg.seed, held, cfg.held_weight, cfg.heatmap_weight, cfg.blazepose_frozen
     network = blazepose(cfg.blazepose_size, cfg.blazepose_norm, *how)
     return network, LandmarkCodec(skeleton, LANDMARKS, cfg.input_size[1], cfg.refine_landmarks)
 

@@ -50,13 +50,12 @@ ALIGN = {
     "rotate": BLAZEPOSE,
     "rotate_points": [*BLAZEPOSE, "--predict_align_points"],
 }
-# All of one size. The last row turns what the square box shows by any angle in training, instead of the region.
+# All of one size.
 PHOTOGRAPHS = {
     "rotate": ["--align=blazepose"],
     "norotate": ["--align=blazepose", "--noalign_rotate"],
     "square": ["--align=square"],
     "person": ["--align=person"],
-    "square_turned": ["--align=square", "--rotation=180"],
 }
 GROUPS = {"scale": "drawn_scale", "align": "drawn_align", "photographs": "photographs"}  # with their flagfiles
 PEOPLE = {

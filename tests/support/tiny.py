@@ -20,7 +20,7 @@ def build(input_size, joints: int) -> tf.keras.Model:
     return tf.keras.Model(images, tf.keras.layers.Activation("linear", dtype="float32")(x))
 
 
-def losses(outputs, targets) -> dict[str, tf.Tensor]:
+def losses(outputs, targets, taught=None) -> dict[str, tf.Tensor]:
     """Two of different size, so that one cannot pass for the other."""
     error = tf.reduce_mean(tf.square(outputs - targets.maps[-1]))
     return {"global": error, "refine": 3 * error}

@@ -91,9 +91,7 @@ def refined(xy, heatmaps, width: int) -> tf.Tensor:
     middle = tf.floor(xy / width * cells)
     inside = tf.reduce_all((middle >= 0) & (middle < cells), axis=-1)
     confidence = tf.transpose(tf.sigmoid(heatmaps), (0, 3, 1, 2))
-    within = [
-        tf.abs(tf.range(cells[axis])[None, None] - middle[..., axis, None]) <= REFINE_REACH for axis in (0, 1)
-    ]
+    within = [tf.abs(tf.range(cells[axis])[None, None] - middle[..., axis, None]) <= REFINE_REACH for axis in (0, 1)]
     window = tf.where(within[1][..., :, None] & within[0][..., None, :], confidence, 0.0)
     total = tf.reduce_sum(window, axis=(2, 3))
     column = tf.reduce_sum(window * tf.range(cells[0]), axis=(2, 3))

@@ -49,11 +49,16 @@ class ScaledDepthwiseConv2D(_Scaled, tf.keras.layers.DepthwiseConv2D):
         return tf.nn.bias_add(tf.nn.depthwise_conv2d(inputs, kernel, strides, self.padding.upper()), bias)
 
 
+def first_part(batch) -> tf.Tensor:
+    """The first quarter of a batch, rounded up: what the network is held on."""
+    return batch[: (tf.shape(batch)[0] + 3) // 4]
+
+
 class FirstPart(tf.keras.layers.Layer):
-    """In training the first quarter of a batch, rounded up; else all of it."""
+    """In training the first quarter of a batch; else all of it."""
 
     def call(self, inputs, training=None):
-        return inputs[: (tf.shape(inputs)[0] + 3) // 4] if training else inputs
+        return first_part(inputs) if training else inputs
 
 
 def _relu6(name: str):

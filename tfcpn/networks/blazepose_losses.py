@@ -49,16 +49,26 @@ def label_heatmaps(targets: LandmarkTargets) -> tf.Tensor:
     return tf.einsum("nlh,nlw->nhwl", lines[1], lines[0])
 
 
+def _tell_visibility(visibility) -> tf.Tensor:
+    """Which labels (N, L) say whether a joint is seen: float32. Without one occluded joint in the batch none does, since
+    such sets leave out what is not seen, and a network learns from them that everything is.
+    """
+    labelled = tf.cast(visibility > 0, tf.float32)
+    occluded = tf.reduce_any((visibility > 0) & (visibility < VISIBLE))
+    seen = tf.cast(tf.range(visibility.shape[1]) < _SEEN, tf.float32)
+    return labelled * seen * tf.cast(occluded, tf.float32)
+
+
 def labelled_losses(outputs: BlazePoseOutputs, targets: LandmarkTargets) -> dict[str, tf.Tensor]:
-    """Means over labelled joints: "landmarks", the L1 distance in parts of the crop; "visibility" and "heatmaps",
-    cross entropies.
+    """Means over labelled joints: "landmarks", the L1 distance in parts of the crop; "visibility", where labels tell it,
+    and "heatmaps", cross entropies.
     """
     labelled = tf.cast(targets.visibility > 0, tf.float32)
-    visible = tf.cast(targets.visibility >= VISIBLE, tf.float32)[:, :_SEEN]
+    visible = tf.cast(targets.visibility >= VISIBLE, tf.float32)
     maps = tf.reduce_mean(_cross_entropy(outputs.heatmaps, label_heatmaps(targets)), axis=(1, 2))
     return {
         "landmarks": distance(outputs.landmarks, targets.xy, labelled),
-        "visibility": _mean(_cross_entropy(outputs.landmarks[:, :_SEEN, 3], visible), labelled[:, :_SEEN]),
+        "visibility": _mean(_cross_entropy(outputs.landmarks[..., 3], visible), _tell_visibility(targets.visibility)),
         "heatmaps": _mean(maps, labelled),
     }
 
@@ -78,8 +88,8 @@ def held_parts(
     outputs: BlazePoseOutputs, shipped: BlazePoseOutputs, targets: LandmarkTargets
 ) -> dict[str, tf.Tensor]:
     """How far the network is from the shipped one's word on the same crops where labels say nothing, by what it is
-    about: landmarks that are not labelled ("xy") and every "z", in parts of the crop; "visibility" where it is not
-    labelled, "presence", "person", "mask" and the "heatmaps" that are not labelled, divergences; "world" in metres.
+    about: landmarks that are not labelled ("xy") and every "z", in parts of the crop; "visibility" where labels do not
+    tell it, "presence", "person", "mask" and the "heatmaps" that are not labelled, divergences; "world" in metres.
     """
     free = tf.cast(targets.visibility <= 0, tf.float32)
     ours, theirs = outputs.landmarks, shipped.landmarks
@@ -87,10 +97,10 @@ def held_parts(
     return {
         "xy": distance(ours, theirs[..., :2], free),
         "z": tf.reduce_mean(_near((ours[..., 2] - theirs[..., 2]) / INPUT_SIZE[0], HELD_SCALE)),
-        "visibility": _mean(_divergence(ours[..., 3], theirs[..., 3]), free),
+        "visibility": _mean(_divergence(ours[..., 3], theirs[..., 3]), 1 - _tell_visibility(targets.visibility)),
         "presence": tf.reduce_mean(_divergence(ours[..., 4], theirs[..., 4])),
         "person": tf.reduce_mean(_divergence(outputs.person, shipped.person)),
-        "mask": tf.reduce_mean(_divergence(outputs.mask, shipped.mask[: tf.shape(outputs.mask)[0]])),
+        "mask": tf.reduce_mean(_divergence(outputs.mask, shipped.mask)),
         "heatmaps": _mean(maps, free),
         "world": tf.reduce_mean(_near(outputs.world - shipped.world, HELD_SCALE)),
     }

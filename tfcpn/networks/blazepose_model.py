@@ -33,11 +33,14 @@ def _add(a, b, name: str):
     return tf.keras.layers.Add(name=name)([a, b])
 
 
-def build_blazepose(table: Table, norm: str = "none", seed: int = 0, stop_gradient: bool = False) -> tf.keras.Model:
+def build_blazepose(
+    table: Table, norm: str = "none", seed: int = 0, stop_gradient: bool = False, frozen: int = 0
+) -> tf.keras.Model:
     """The network as a Keras functional model from (N, 256, 256, 3) images to `BlazePoseOutputs`.
 
     norm: as in `BlazeLayers`. stop_gradient: whether the regression branch leaves the encoder alone, as in the
-    paper's training (section 2.4). Convolutions are numbered in the order of MediaPipe's files.
+    paper's training (section 2.4). frozen: how many of the first convolutions are not trained. Convolutions are
+    numbered in the order of MediaPipe's files.
     """
     layers = BlazeLayers(norm, seed)
     images = tf.keras.Input((*INPUT_SIZE, 3), name="image")
@@ -96,7 +99,11 @@ def build_blazepose(table: Table, norm: str = "none", seed: int = 0, stop_gradie
         heatmaps,
         reshape((LANDMARKS, 3), name="world", dtype="float32")(world),
     )
-    return tf.keras.Model(images, outputs, name=f"blazepose_{table.name}")
+    model = tf.keras.Model(images, outputs, name=f"blazepose_{table.name}")
+    for layer in convolutions(model)[:frozen]:
+        for kept in filter(None, (layer, norm_of(model, layer))):
+            kept.trainable = False
+    return model
 
 
 def convolutions(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:

@@ -12,7 +12,13 @@ from tfcpn.networks.blazepose_table import HEATMAP_SIZE, INPUT_SIZE, LANDMARKS, 
 from tfcpn.networks.tflite_file import TfliteGraph, read_bytes
 
 MEMBER = "pose_landmark"  # what the landmark network's file is called in a .task bundle
-_OUTPUTS = [(1, LANDMARKS * PER_LANDMARK), (1, 1), (1, *INPUT_SIZE, 1), (1, *HEATMAP_SIZE, LANDMARKS), (1, LANDMARKS * 3)]
+_OUTPUTS = [
+    (1, LANDMARKS * PER_LANDMARK),
+    (1, 1),
+    (1, *INPUT_SIZE, 1),
+    (1, *HEATMAP_SIZE, LANDMARKS),
+    (1, LANDMARKS * 3),
+]
 
 
 def read_file(path: str) -> tuple[TfliteGraph, Table]:
@@ -91,5 +97,7 @@ def exported(model: tf.keras.Model, template: str) -> bytes:
     """A copy of MediaPipe's file with the model's weights. Raises InputError for a template of another network."""
     graph, table = read_file(template)
     if model.name != f"blazepose_{table.name}":
-        raise InputError(f"--template={template} is the {table.name} network, not {model.name.removeprefix('blazepose_')}")
+        raise InputError(
+            f"--template={template} is the {table.name} network, not {model.name.removeprefix('blazepose_')}"
+        )
     return graph.with_weights(folded(model))

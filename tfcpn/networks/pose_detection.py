@@ -47,7 +47,7 @@ def decoded(raw: np.ndarray, logits: np.ndarray, least: float) -> tuple[np.ndarr
 
     Of each the x, y of the box's corners, then of its four points, in parts of the detector's input.
     """
-    scores = 1 / (1 + np.exp(-np.clip(logits, -_GREATEST_LOGIT, _GREATEST_LOGIT)))
+    scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -_GREATEST_LOGIT, _GREATEST_LOGIT)))
     keep = scores >= least
     pairs, middles = raw[keep].reshape(-1, 6, 2) / SIZE, anchors()[keep]
     centre, half = pairs[:, 0] + middles, pairs[:, 1] / 2

@@ -100,6 +100,10 @@ class TfliteGraph:
         kept = {t.buffer: t for t in self._graph.tensors if t.type in floats}
         return sum(int(np.prod(t.shape)) for b, t in kept.items() if self._model.buffers[b].data is not None)
 
+    def tensors(self) -> list[tuple[bytes, int, tuple[int, ...]]]:
+        """Name, type and shape of every tensor."""
+        return [(bytes(t.name), t.type, tuple(t.shape)) for t in self._graph.tensors]
+
     def outputs(self) -> list[tuple[int, ...]]:
         """Shapes of the outputs, in the file's order."""
         return [tuple(int(n) for n in self._graph.tensors[o].shape) for o in self._graph.outputs]
@@ -123,7 +127,9 @@ class TfliteGraph:
                         f"{self.path}: convolution {number} has weights that {np.dtype(dtype)} does not hold"
                     )
                 if tuple(stored.shape) != tuple(constant.shape):
-                    raise InputError(f"{self.path}: convolution {number} is {tuple(constant.shape)}, not {stored.shape}")
+                    raise InputError(
+                        f"{self.path}: convolution {number} is {tuple(constant.shape)}, not {stored.shape}"
+                    )
                 kept[constant.buffer] = self._model.buffers[constant.buffer].data
                 self._model.buffers[constant.buffer].data = np.frombuffer(stored.tobytes(), np.uint8)
         try:

@@ -63,6 +63,14 @@ class Config:
         "trained with; auto: scaled for MediaPipe's weights, batch for random ones.",
         choices=["auto", "scaled", "none", "frozen", "batch"],
     )
+    blazepose_frozen: int = _flag(
+        NETWORK,
+        0,
+        "BlazePose: so many of its first convolutions keep their weights; 11 are those down to a quarter of the size, "
+        "which take most of a step's time.",
+        least=0,
+        most=96,
+    )
     held_weight: float = _flag(
         NETWORK,
         0.1,
@@ -162,9 +170,7 @@ class Config:
         DATA, 45.0, "The turned views turn by up to this, in degrees either way.", least=0, most=180
     )
 
-    batch_size: int = _flag(
-        TRAINING, 32, "Crops per replica and step, --views of them of each person.", least=1
-    )
+    batch_size: int = _flag(TRAINING, 32, "Crops per replica and step, --views of them of each person.", least=1)
     epoch_size: int = _flag(TRAINING, 60000, "Crops per epoch.", least=1)
     epochs: int = _flag(TRAINING, 400, "Train up to this epoch.", least=1, free=True)
     learning_rate: float = _flag(TRAINING, 5e-4, "Adam's rate in the first epochs.", least=0)
@@ -359,7 +365,9 @@ def from_values(parsed) -> Config:
         if values["blazepose_norm"] == "auto":
             values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
         if values["blazepose_norm"] != "batch" and values["init_weights"] == "none":
-            raise InputError("--init_weights=none wants --blazepose_norm=batch: nothing else learns from random weights")
+            raise InputError(
+                "--init_weights=none wants --blazepose_norm=batch: nothing else learns from random weights"
+            )
     if values["align"] == "blazepose" and values["input_size"][0] != values["input_size"][1]:
         raise InputError("--align=blazepose: its region is a square, want such as --input_size=256x256")
     if values["views"] not in (1, VIEWS):

@@ -1,0 +1,94 @@
+"""Joints of any set as BlazePose's landmarks."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcpn.base.errors import InputError
+from tfcpn.codecs.landmarks import LandmarkCodec, Landmarks, refined
+from tfcpn.skeleton import COCO, LSP, MEDIAPIPE, by_names
+
+# The published correspondences: COCO's 17 of the 33, and LSP's first 12.
+COCO_PLACES = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
+LSP_PLACES = [28, 26, 24, 23, 25, 27, 16, 14, 12, 11, 13, 15]
+
+
+def codec(skeleton, **more):
+    return LandmarkCodec(skeleton, 39, 256, **more)
+
+
+def outputs(rng, count=2):
+    landmarks = rng.uniform(0, 256, (count, 39, 5)).astype(np.float32)
+    return Landmarks(tf.constant(landmarks), tf.constant(rng.normal(size=(count, 64, 64, 39)).astype(np.float32)))
+
+
+def test_joints_find_their_landmark_by_name():
+    assert codec(COCO).places == COCO_PLACES
+    assert codec(LSP).places == [*LSP_PLACES, -1, -1] and codec(LSP).absent == (12, 13)
+    assert codec(MEDIAPIPE).places == list(range(33))
+    assert codec(COCO.with_align_points()).places == [*COCO_PLACES, 33, 34]
+
+
+def test_what_is_encoded_is_decoded():
+    rng = np.random.default_rng(0)
+    joints, visibility = rng.uniform(0, 256, (3, 17, 2)), rng.choice([0.0, 1.0, 2.0], (3, 17))
+    targets = codec(COCO).encode(tf.constant(joints, tf.float32), tf.constant(visibility, tf.float32))
+    landmarks = np.zeros((3, 39, 5), np.float32)
+    landmarks[..., :2] = targets.xy
+    found, _ = codec(COCO).decode(Landmarks(tf.constant(landmarks), tf.zeros((3, 64, 64, 39))))
+    np.testing.assert_allclose(found, joints, rtol=1e-6)
+    np.testing.assert_array_equal(np.asarray(targets.visibility)[:, COCO_PLACES], visibility)
+    assert np.asarray(targets.visibility).sum() == visibility.sum()
+
+
+def test_a_joint_without_a_landmark_lies_at_0_and_scores_0():
+    joints, scores = codec(LSP).decode(outputs(np.random.default_rng(1)))
+    assert not np.asarray(joints)[:, 12:].any() and not np.asarray(scores)[:, 12:].any()
+    assert (np.asarray(scores)[:, :12] > 0).all()
+
+
+def test_flipping_twice_changes_nothing_and_once_trades_sides():
+    given = outputs(np.random.default_rng(2))
+    once = codec(COCO).flip(given)
+    twice = codec(COCO).flip(once)
+    np.testing.assert_allclose(twice.landmarks, given.landmarks, rtol=1e-5)
+    np.testing.assert_array_equal(twice.heatmaps, given.heatmaps)
+    left, right = MEDIAPIPE.joints.index("left_knee"), MEDIAPIPE.joints.index("right_knee")
+    np.testing.assert_allclose(once.landmarks[:, left, 0], 256 - given.landmarks[:, right, 0])
+    np.testing.assert_array_equal(once.heatmaps[:, :, 0, left], given.heatmaps[:, :, 63, right])
+
+
+def test_joints_that_are_none_of_blazeposes_are_refused():
+    with pytest.raises(InputError, match="beak, tail.*are none of BlazePose's"):
+        codec(by_names("bird", ("beak", "tail")))
+
+
+def plain_refined(xy, heatmaps):
+    """The rule cell by cell."""
+    done = xy.copy()
+    height, width = heatmaps.shape[1:3]
+    for n, landmark in np.ndindex(*xy.shape[:2]):
+        column, row = (int(np.floor(v / 256 * s)) for v, s in zip(xy[n, landmark], (width, height)))
+        if not (0 <= column < width and 0 <= row < height):
+            continue
+        total = across = down = most = 0.0
+        for y in range(max(0, row - 3), min(height, row + 4)):
+            for x in range(max(0, column - 3), min(width, column + 4)):
+                sure = 1 / (1 + np.exp(-heatmaps[n, y, x, landmark]))
+                total, across, down, most = total + sure, across + x * sure, down + y * sure, max(most, sure)
+        if most >= 0.5:
+            done[n, landmark] = across / total / width * 256, down / total / height * 256
+    return done
+
+
+def test_refinement_is_the_mean_of_a_window():
+    rng = np.random.default_rng(3)
+    xy = rng.uniform(-20, 276, (2, 39, 2)).astype(np.float32)
+    heatmaps = rng.normal(-3, 2, (2, 64, 64, 39)).astype(np.float32)
+    expected = plain_refined(xy, heatmaps)
+    assert 5 < (expected == xy).all(axis=-1).sum() < 60  # some stay, some move
+    np.testing.assert_allclose(refined(tf.constant(xy), tf.constant(heatmaps), 256), expected, atol=1e-2)
+    decoded, _ = codec(MEDIAPIPE, refine=True).decode(
+        Landmarks(tf.constant(np.concatenate([xy, np.zeros((2, 39, 3), np.float32)], axis=-1)), tf.constant(heatmaps))
+    )
+    np.testing.assert_allclose(decoded, expected[:, :33], atol=1e-2)

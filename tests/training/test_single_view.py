@@ -1,0 +1,103 @@
+"""One view of each person: where joints and pixels go, and what the draws are."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.photos import photo
+from tfcpn.geometry.crops import joints_to_crop
+from tfcpn.picture.cut import cut_turned
+from tfcpn.picture.decode import Window
+from tfcpn.picture.look import TF_CPN, Look, to_pixels
+from tfcpn.skeleton import COCO
+from tfcpn.training.augmentation import Ranges
+from tfcpn.training.single_view import SingleDraws, draw_single, single_view
+
+REPEATED = Look((0.0, 0.0, 0.0), 255.0, rgb=True, outside=None)
+SIZE, WIDER = (64, 48), (80, 60)
+
+
+def draws(rescale=1.0, angle=0.0, mirrored=False):
+    return SingleDraws(tf.constant([rescale]), tf.constant([angle]), tf.constant([mirrored]))
+
+
+def crop_of(region):
+    window = Window(tf.constant(photo(300, 400)[..., ::-1].copy()), tf.zeros(2, tf.int32))
+    return cut_turned(window, tf.constant(region, tf.float64), WIDER, TF_CPN.outside)
+
+
+def joints_of(region, xy=((200.0, 150.0), (190.0, 120.0), (0.0, 0.0))):
+    joints = np.zeros((1, 17, 3), np.float32)
+    joints[0, : len(xy), :2], joints[0, :2, 2] = xy, 2
+    return joints_to_crop(joints, tf.constant([region], tf.float64), WIDER)
+
+
+# A region of 120 x 160 and its training crop, 1.25 times as large.
+REGION, TRAINED = (200.0, 150.0, 120.0, 160.0, 0.0), (200.0, 150.0, 150.0, 200.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "given, region",
+    [
+        (draws(), REGION),
+        (draws(rescale=0.75), (200.0, 150.0, 90.0, 120.0, 0.0)),
+        # Counter-clockwise: the region turns clockwise.
+        (draws(angle=10.0, rescale=0.8), (200.0, 150.0, 96.0, 128.0, np.radians(10))),
+    ],
+)
+def test_a_view_is_the_region_that_it_says(given, region):
+    """Pixels and joints are those that would be cut from the picture itself."""
+    images, joints, visibility = single_view(
+        crop_of(TRAINED)[None], joints_of(TRAINED), given, COCO.mirror, TF_CPN, SIZE
+    )
+    window = Window(tf.constant(photo(300, 400)[..., ::-1].copy()), tf.zeros(2, tf.int32))
+    expected = cut_turned(window, tf.constant(region, tf.float64), SIZE, TF_CPN.outside).numpy()
+    away = np.abs(to_pixels(images.numpy(), TF_CPN)[0].astype(int) - expected)
+    assert np.median(away) <= 2 and np.percentile(away, 99) < 12  # twice interpolated
+    there = joints_to_crop(
+        np.array([[[200.0, 150.0, 2], [190.0, 120.0, 2]]], np.float32), tf.constant([region], tf.float64), SIZE
+    )
+    np.testing.assert_allclose(joints[0, :2], there[0, :, :2], atol=1e-3)
+    np.testing.assert_array_equal(visibility[0], [2, 2] + [0] * 15)
+
+
+def test_a_mirrored_view_trades_sides():
+    plain = single_view(crop_of(TRAINED)[None], joints_of(TRAINED), draws(), COCO.mirror, TF_CPN, SIZE)
+    images, joints, visibility = single_view(
+        crop_of(TRAINED)[None], joints_of(TRAINED), draws(mirrored=True), COCO.mirror, TF_CPN, SIZE
+    )
+    np.testing.assert_allclose(images, plain[0][:, :, ::-1], atol=1e-5)
+    left, right = COCO.joints.index("left_eye"), COCO.joints.index("right_eye")
+    np.testing.assert_allclose(joints[0, right, 0], 48 - plain[1][0, left, 0], atol=1e-4)
+    assert visibility[0, right] == 2 and visibility[0, left] == 0
+
+
+def test_joints_that_leave_the_view_are_not_labelled():
+    _, joints, visibility = single_view(
+        crop_of(TRAINED)[None],
+        joints_of(TRAINED, ((200.0, 150.0), (200.0, 60.0))),
+        draws(0.7),
+        COCO.mirror,
+        TF_CPN,
+        SIZE,
+    )
+    np.testing.assert_array_equal(visibility[0, :3], [2, 0, 0])
+    assert (joints[0, 2:].numpy() < 0).all()
+
+
+def test_outside_the_crop_is_the_mean_colour_or_the_border_again():
+    white = tf.fill((1, *WIDER, 3), tf.constant(255, tf.uint8))
+    turned = draws(angle=45.0, rescale=1.25)
+    mean, _, _ = single_view(white, joints_of(TRAINED), turned, COCO.mirror, TF_CPN, SIZE)
+    assert (mean[0, 0, 0].numpy() == 0).all() and mean[0, 32, 24].numpy().min() > 0.5
+    border, _, _ = single_view(white, joints_of(TRAINED), turned, COCO.mirror, REPEATED, SIZE)
+    np.testing.assert_allclose(border, 1, atol=1e-6)
+
+
+def test_draws_depend_on_the_seed_alone_and_fill_their_ranges():
+    a, b, c = (draw_single(seed, 4000, Ranges(0.8, 1.1, 20)) for seed in ((1, 2), (1, 2), (1, 3)))
+    np.testing.assert_array_equal(a.angle, b.angle)
+    assert not np.array_equal(a.rescale, c.rescale)
+    assert 0.8 <= np.min(a.rescale) < 0.801 and 1.099 < np.max(a.rescale) <= 1.1
+    assert -20 <= np.min(a.angle) < -19.9 and 19.9 < np.max(a.angle) <= 20
+    assert np.mean(a.mirrored) == pytest.approx(0.5, abs=0.03)

@@ -1,0 +1,97 @@
+"""See that MediaPipe's own Pose takes a network of ours: its landmarks beside those of this project, on pictures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from tfcpn.base.errors import InputError
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import number, path, whole
+
+COMMAND = Command(
+    "python tools/mediapipe_check.py",
+    __doc__,
+    {
+        "What": [
+            path("model", "data/mediapipe/pose_landmark_full.tflite", "The network, such as tools/export.py writes."),
+            path("pictures", None, "Folder of pictures of people.", required=True),
+            whole("count", 20, "How many of them, by name.", least=1),
+            path("detector", "data/mediapipe/pose_detection.tflite", "MediaPipe's detector."),
+        ],
+        "How": [
+            path(
+                "python", ".venv-mediapipe/bin/python", "A Python that has mediapipe 0.10.14; make mediapipe-check."
+            ),
+            number("most", 0.02, "Allowed median distance of landmarks, in parts of the person's region.", least=0),
+        ],
+    },
+)
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+def theirs(python: str, model: str, pictures: list[Path]) -> list:
+    """Of each picture MediaPipe's 33 landmarks [x, y] in pixels, or None."""
+    script = Path(__file__).with_name("mediapipe_pose.py")
+    done = subprocess.run([python, str(script), model, *map(str, pictures)], capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"{python}: MediaPipe failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main(options: Options) -> None:
+    own = options.own
+    pictures = sorted(p for p in Path(own.pictures).glob("*") if p.suffix.lower() in SUFFIXES)[: own.count]
+    if not pictures:
+        raise InputError(f"--pictures={own.pictures}: there is no .jpg or .png")
+    if not Path(own.python).exists():
+        raise InputError(f"--python={own.python} not found; make mediapipe-check makes it")
+    import cv2
+    import numpy as np
+
+    from tfcpn.codecs.landmarks import LandmarkCodec
+    from tfcpn.data.coco import CocoImage
+    from tfcpn.data.pictures import find_picture
+    from tfcpn.evaluation.estimate import estimate
+    from tfcpn.evaluation.predictor import Predictor
+    from tfcpn.geometry.regions import points_region
+    from tfcpn.networks.blazepose import blazepose
+    from tfcpn.networks.blazepose_table import INPUT_SIZE, LANDMARKS
+    from tfcpn.networks.blazepose_weights import read_file
+    from tfcpn.networks.pose_detection import PoseDetector
+    from tfcpn.picture.cut import CropFormat
+    from tfcpn.skeleton import MEDIAPIPE
+
+    _, table = read_file(own.model)
+    network = blazepose(table.name, "none", 0, held=True, held_weight=0, heatmap_weight=0)
+    model = network.build()
+    network.load_weights(model, own.model)
+    codec = LandmarkCodec(MEDIAPIPE, LANDMARKS, INPUT_SIZE[1], refine=True)
+    predictor = Predictor(model, network, codec, CropFormat(INPUT_SIZE, True, network.look.outside), flip_test=False)
+    detector, distances, found = PoseDetector(own.detector), [], 0
+    told = theirs(own.python, own.model, pictures)
+    for path, landmarks in zip(pictures, told):
+        image = cv2.imread(str(path))
+        people = detector(image)
+        found += bool(people)
+        if not people or landmarks is None:
+            continue
+        region = points_region(people[0].points, 1.25).numpy()
+        place = find_picture(str(path.parent), CocoImage(0, path.name, *image.shape[:2]))
+        joints, _ = estimate(predictor, [place], region[None], 1, path.name)
+        distances.append(np.median(np.linalg.norm(joints[0] - np.array(landmarks), axis=1)) / region[2])
+    both = (
+        f"of {len(pictures)} pictures MediaPipe finds somebody in {sum(t is not None for t in told)}, we in {found}"
+    )
+    if not distances:
+        raise InputError(f"{both}, nobody in both: nothing to compare")
+    median, worst = float(np.median(distances)), float(np.max(distances))
+    print(f"{own.model}: {both}")
+    print(f"distance of a person's landmarks, in parts of its region: median {median:.4f}, greatest {worst:.4f}")
+    if median > own.most:
+        raise InputError(f"MediaPipe's landmarks are {median:.4f} of the region away from ours, more than {own.most}")
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)

@@ -1,0 +1,36 @@
+"""MediaPipe's own Pose on pictures, as JSON: run by tools/mediapipe_check.py with the Python that has mediapipe.
+
+usage: mediapipe_pose.py MODEL.tflite PICTURE...   writes, in the pictures' order, 33 [x, y] in pixels, or null.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+
+def main(model, pictures):
+    import cv2
+    import mediapipe
+
+    # Pose reads its network from its package: for this run the given file lies there.
+    place = Path(mediapipe.__file__).parent / "modules/pose_landmark/pose_landmark_full.tflite"
+    with tempfile.TemporaryDirectory() as folder:
+        own = shutil.copy(place, folder)
+        try:
+            shutil.copy(model, place)
+            found = []
+            for path in pictures:
+                picture = cv2.imread(path)
+                height, width = picture.shape[:2]
+                with mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1) as pose:
+                    landmarks = pose.process(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)).pose_landmarks
+                found.append(landmarks and [[p.x * width, p.y * height] for p in landmarks.landmark])
+        finally:
+            shutil.copy(own, place)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
