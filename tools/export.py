@@ -33,8 +33,9 @@ MOST = 2.0
 
 
 def checked(content: bytes, model) -> tuple[float, float]:
-    """How far the landmarks of a file are from those of the model, in crop pixels, on made-up pictures: the median and
-    the greatest. Raises InputError if that is more than float16 explains.
+    """How far the landmarks of a file are from those of the model, in crop pixels, on made-up pictures.
+
+    Returns the median and the greatest. Raises InputError if that is more than float16 explains.
     """
     import numpy as np
     import tensorflow as tf
@@ -100,7 +101,8 @@ def main(options: Options) -> None:
     median, worst = checked(content, model)
     write_atomically(output, with_member(own.task, MEMBER, content) if own.task else content)
     print(
-        f"written: {output}; its landmarks are {median:.3f} crop pixels off those of Keras (median; at most {worst:.3f})"
+        f"written: {output}; its landmarks are {median:.3f} crop pixels off those of Keras (median), "
+        f"at most {worst:.3f}"
     )
 
 

@@ -42,9 +42,9 @@ MODELS = {
     ),
 }
 LICENCE = f"mediapipe-{VERSION}.dist-info/LICENSE"
-NOTICE = f"""pose_landmark_full.tflite and pose_detection.tflite are part of MediaPipe {VERSION}, copyright The MediaPipe Authors,
-under the Apache License 2.0 (LICENSE). They were taken unchanged out of its wheel. A network that is trained from them
-is a derivative work of them: keep this notice and the licence with it, and say that you changed it.
+NOTICE = f"""pose_landmark_full.tflite and pose_detection.tflite are part of MediaPipe {VERSION}, copyright The
+MediaPipe Authors, under the Apache License 2.0 (LICENSE). They were taken unchanged out of its wheel. A network that is trained
+from them is a derivative work of them: keep this notice and the licence with it, and say that you changed it.
 """
 
 
@@ -63,8 +63,8 @@ def fetch() -> bytes:
         if done.returncode or not wheels:
             told = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip brought nothing"]
             raise InputError(
-                f"mediapipe {VERSION} cannot be fetched ({told[-1]}); where there is no way to the internet, bring its "
-                "wheel and give it as --wheel=FILE"
+                f"mediapipe {VERSION} cannot be fetched ({told[-1]}); where there is no way to the internet, bring "
+                "its wheel and give it as --wheel=FILE"
             )
         return wheels[0].read_bytes()
 

@@ -71,15 +71,15 @@ def main(options: Options) -> None:
     predictor = Predictor(model, network, codec, CropFormat(INPUT_SIZE, True, network.look.outside), flip_test=False)
     detector, distances, found = PoseDetector(own.detector), [], 0
     told = theirs(own.python, own.model, pictures)
-    for path, landmarks in zip(pictures, told):
-        image = cv2.imread(str(path))
+    for file, landmarks in zip(pictures, told):
+        image = cv2.imread(str(file))
         people = detector(image)
         found += bool(people)
         if not people or landmarks is None:
             continue
         region = points_region(people[0].points, 1.25).numpy()
-        place = find_picture(str(path.parent), CocoImage(0, path.name, *image.shape[:2]))
-        joints, _ = estimate(predictor, [place], region[None], 1, path.name)
+        place = find_picture(str(file.parent), CocoImage(0, file.name, *image.shape[:2]))
+        joints, _ = estimate(predictor, [place], region[None], 1, file.name)
         distances.append(np.median(np.linalg.norm(joints[0] - np.array(landmarks), axis=1)) / region[2])
     both = (
         f"of {len(pictures)} pictures MediaPipe finds somebody in {sum(t is not None for t in told)}, we in {found}"

@@ -34,7 +34,7 @@ COMMAND = Command(
 
 
 def of_evaluation(folder: Path, joints: tuple[str, ...] = ()) -> dict:
-    """The shares of one evaluation on annotated boxes, by threshold and turn. joints: those that count; empty: all."""
+    """The shares of one evaluation on annotated boxes, by threshold and turn. joints: who count; empty: all."""
     metrics, results = read_json(folder / "metrics.json"), read_json(folder / "results.json")
     settings = metrics.get("settings", {}) if isinstance(metrics, dict) else {}
     if settings.get("boxes") != "gt" or not isinstance(results, list):

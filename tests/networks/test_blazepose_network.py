@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from support.commands import ROOT
 from support.models import run_tflite
 from support.photos import photo
-
 from tfcpn.base.errors import InputError
 from tfcpn.networks.blazepose import blazepose
 from tfcpn.networks.blazepose_layers import NORMS

@@ -21,7 +21,7 @@ def test_a_box_and_points_count_from_their_anchor_in_pixels_of_the_input():
     values, scores = decoded(raw, logits, 0.5)
     middle = anchors()[100] * 224
     assert scores == pytest.approx([1 / (1 + np.exp(-2))])
-    expected = [middle + [8 - 10, -4 - 5], middle + [8 + 10, -4 + 5], middle + [30, 40]]
+    expected = middle + np.array([[8 - 10, -4 - 5], [8 + 10, -4 + 5], [30, 40]])
     np.testing.assert_allclose(values[0, :3] * 224, expected, rtol=1e-5)
 
 

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
+
 from support.commands import ROOT
 from support.models import run_tflite
 from support.photos import photo
 from support.small_run import logged
-
 from tfcpn.networks.blazepose import variables_of
 from tfcpn.networks.blazepose_model import build_blazepose
 from tfcpn.networks.blazepose_table import FULL

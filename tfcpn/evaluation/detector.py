@@ -1,4 +1,4 @@
-"""Alignment points from MediaPipe's detector: whom it sees in a picture, matched with the boxes that are looked at."""
+"""Alignment points from MediaPipe's detector: whom it sees in a picture, matched with the boxes looked at."""
 
 from __future__ import annotations
 

@@ -68,9 +68,9 @@ def _relu6(name: str):
 class BlazeLayers:
     """Makes convolutions one after another, numbered in their order, which is that of MediaPipe's files.
 
-    norm: "none" gives every convolution a bias; "scaled" too, and units (`ScaledConv2D`); "batch" a batch norm instead;
-    "frozen" a batch norm that uses its moving statistics in training too, so that it scales and shifts. The layers
-    that the network ends in have a bias always. seed: of the first weights.
+    norm: "none" gives every convolution a bias; "scaled" too, and units (`ScaledConv2D`); "batch" a batch norm
+    instead; "frozen" a batch norm that uses its moving statistics in training too, so that it scales and shifts. The
+    layers that the network ends in have a bias always. seed: of the first weights.
     """
 
     def __init__(self, norm: str, seed: int = 0):

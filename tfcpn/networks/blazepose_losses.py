@@ -50,8 +50,8 @@ def label_heatmaps(targets: LandmarkTargets) -> tf.Tensor:
 
 
 def _tell_visibility(visibility) -> tf.Tensor:
-    """Which labels (N, L) say whether a joint is seen: float32. Without one occluded joint in the batch none does, since
-    such sets leave out what is not seen, and a network learns from them that everything is.
+    """Which labels (N, L) say whether a joint is seen: float32. Without one occluded joint in the batch none does,
+    since such sets leave out what is not seen, and a network learns from them that everything is.
     """
     labelled = tf.cast(visibility > 0, tf.float32)
     occluded = tf.reduce_any((visibility > 0) & (visibility < VISIBLE))
@@ -60,8 +60,8 @@ def _tell_visibility(visibility) -> tf.Tensor:
 
 
 def labelled_losses(outputs: BlazePoseOutputs, targets: LandmarkTargets) -> dict[str, tf.Tensor]:
-    """Means over labelled joints: "landmarks", the L1 distance in parts of the crop; "visibility", where labels tell it,
-    and "heatmaps", cross entropies.
+    """Means over labelled joints: "landmarks", the L1 distance in parts of the crop; "visibility", where labels tell
+    it, and "heatmaps", cross entropies.
     """
     labelled = tf.cast(targets.visibility > 0, tf.float32)
     visible = tf.cast(targets.visibility >= VISIBLE, tf.float32)
@@ -87,9 +87,10 @@ def _near(difference, scale: float) -> tf.Tensor:
 def held_parts(
     outputs: BlazePoseOutputs, shipped: BlazePoseOutputs, targets: LandmarkTargets
 ) -> dict[str, tf.Tensor]:
-    """How far the network is from the shipped one's word on the same crops where labels say nothing, by what it is
-    about: landmarks that are not labelled ("xy") and every "z", in parts of the crop; "visibility" where labels do not
-    tell it, "presence", "person", "mask" and the "heatmaps" that are not labelled, divergences; "world" in metres.
+    """How far the network is from the shipped one's word on the same crops where labels say nothing, by its subject.
+
+    Landmarks that are not labelled ("xy") and every "z", in parts of the crop; "visibility" where labels do not tell
+    it, "presence", "person", "mask" and the "heatmaps" that are not labelled, divergences; "world" in metres.
     """
     free = tf.cast(targets.visibility <= 0, tf.float32)
     ours, theirs = outputs.landmarks, shipped.landmarks

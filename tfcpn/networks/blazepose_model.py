@@ -1,4 +1,4 @@
-"""BlazePose (arXiv 2006.10204) as MediaPipe ships it: an encoder, a decoder to heatmaps, a mask, a regression branch."""
+"""BlazePose (arXiv 2006.10204) as MediaPipe ships it: encoder, decoder to heatmaps, mask and regression branch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class BlazePoseOutputs(NamedTuple):
     """What the network returns, float32.
 
     landmarks: (N, 39, 5) x, y and z in crop pixels, logits of visibility and presence. person: (N, 1) logit of a
-    person's being there. mask: (N, 256, 256, 1) logits, in training of the first quarter of the crops. heatmaps: (N, 64, 64, 39) logits. world: (N, 39, 3) x, y, z
-    in metres about the mid-hip.
+    person's being there. mask: (N, 256, 256, 1) logits, in training of the first quarter of the crops. heatmaps:
+    (N, 64, 64, 39) logits. world: (N, 39, 3) x, y, z in metres about the mid-hip.
     """
 
     landmarks: tf.Tensor

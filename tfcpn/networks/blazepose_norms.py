@@ -1,4 +1,4 @@
-"""What a folded network gets back from measured statistics, so that it trains and computes the same: norms, or units."""
+"""What a folded network gets back from measured statistics and computes the same with: batch norms, or units."""
 
 from __future__ import annotations
 

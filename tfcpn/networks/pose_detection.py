@@ -1,7 +1,7 @@
 """MediaPipe's pose detector: people of a whole picture, each with the two alignment points of the body.
 
-The detector (BlazePose, arXiv 2006.10204, section 2.2) is an SSD on 224 x 224 pixels that finds faces and guesses from
-them where the mid-hip is and how far the body reaches.
+The detector (BlazePose, arXiv 2006.10204, section 2.2) is an SSD on 224 x 224 pixels that finds faces and guesses
+from them where the mid-hip is and how far the body reaches.
 """
 
 from __future__ import annotations

@@ -25,7 +25,10 @@ class Convolution(NamedTuple):
 
 
 def read_bytes(path: str, member: str) -> bytes:
-    """The bytes of a .tflite file, or of the one whose name begins with `member` in a .task bundle. Raises InputError."""
+    """The bytes of a .tflite file, or of the one whose name begins with `member` in a .task bundle.
+
+    Raises InputError if there is no such thing.
+    """
     if not Path(path).exists():
         raise InputError(f"{path} not found; make models fetches MediaPipe's files into data/mediapipe")
     content = Path(path).read_bytes()

@@ -64,7 +64,7 @@ def cut_turned(window: Window, region, size: tuple[int, int], outside) -> tf.Ten
     """The pixels of a turned region: (*size, 3) uint8 BGR.
 
     region: (5,) as in `geometry.regions`. Bilinear, with pixel centres at halves, as `resize` has them. window: what
-    of the image it touches. outside: (3,) the colour in BGR that lies outside the image; None: its border is repeated.
+    of the image it touches. outside: (3,) the colour in BGR that lies outside it; None: its border is repeated.
     """
     window = narrow(window, region, size)
     # Crop pixel (i, j) has its centre at (i + .5, j + .5), and so has the window's.

@@ -39,9 +39,9 @@ class Snapshots:
         return sorted(int(m.group(1)) for m in matches if m)
 
     def parse(self, text: str) -> list[int]:
-        """Epochs from a flag such as "350", "350,400" or "latest"; 0 is always there, the weights that a run begins with.
+        """Epochs from a flag such as "350", "350,400" or "latest".
 
-        Raises InputError if one is not there.
+        0 is always there: the weights that a run begins with. Raises InputError if one is not there.
         """
         available = self.epochs()
         if not available and text.strip() != str(FIRST_WEIGHTS):

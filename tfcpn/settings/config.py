@@ -66,8 +66,8 @@ class Config:
     blazepose_frozen: int = _flag(
         NETWORK,
         0,
-        "BlazePose: so many of its first convolutions keep their weights; 11 are those down to a quarter of the size, "
-        "which take most of a step's time.",
+        "BlazePose: so many of its first convolutions keep their weights; 11 are those down to a quarter of the "
+        "size, which take most of a step's time.",
         least=0,
         most=96,
     )
@@ -185,9 +185,9 @@ class Config:
     init_weights: str = _flag(
         TRAINING,
         "auto",
-        "TensorFlow 1 checkpoint that starts the CPN's backbone; keras: ImageNet weights of tf.keras.applications; none: "
-        "random weights; auto: slim's checkpoint in data/imagenet if it is there, else random and a warning. BlazePose: "
-        "MediaPipe's .tflite or .task file; auto: data/mediapipe/pose_landmark_full.tflite.",
+        "TensorFlow 1 checkpoint that starts the CPN's backbone; keras: ImageNet weights of tf.keras.applications; "
+        "none: random weights; auto: slim's checkpoint in data/imagenet if it is there, else random and a warning. "
+        "BlazePose: MediaPipe's .tflite or .task file; auto: data/mediapipe/pose_landmark_full.tflite.",
         path=True,
     )
     keep_snapshots: int = _flag(
@@ -287,7 +287,7 @@ class Config:
         return self.data_loss_weight * ((TF_CPN_SCALE / self.heatmap_scale) ** 2 if self.scale_free else 1)
 
     def learning_rate_at(self, epoch: int) -> float:
-        """The rate of epoch 1, 2, ...: halved after every `lr_halving` epochs, or along a cosine, at their middles."""
+        """The rate of epoch 1, 2, ...: halved after every `lr_halving` epochs, or a cosine's at their middles."""
         if self.lr_cosine:
             return self.learning_rate * (1 + math.cos(math.pi * (epoch - 0.5) / self.epochs)) / 2
         return self.learning_rate * 0.5 ** ((epoch - 1) // self.lr_halving)

@@ -66,7 +66,8 @@ def losses_and_gradients(
 class TrainingStep:
     """The step as a compiled function of (crops, joints, step number), run on every replica of a strategy.
 
-    views: what it sees of crops and joints, as from `views_of`. teacher: the network's, if it has one. loss_names: what the values are that it returns.
+    views: what it sees of crops and joints, as from `views_of`. teacher: the network's, if it has one. loss_names:
+    what the values are that it returns.
     """
 
     def __init__(
