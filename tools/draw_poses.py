@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tfcpn.base.errors import InputError
-from tfcpn.data.coco import read_annotations
+from tfcpn.data.coco import Person, read_annotations
 from tfcpn.data.json_input import are_numbers, read_json
 from tfcpn.data.skeleton_file import choose_skeleton
 from tfcpn.report.pictures import check_name, draw_annotated, draw_results, read_image, sheet, write_picture
 from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import SKELETON, number, path, whole
+from tfcpn.settings.flag import SKELETON, choice, number, path, whole
 
 COMMAND = Command(
     "python tools/draw_poses.py",
@@ -19,10 +19,16 @@ COMMAND = Command(
             SKELETON,
             path("images", None, "Folder of its images.", required=True),
             path("results", "", "Results file of tfcpn.eval; empty: draw the annotations."),
+            choice(
+                "order",
+                "file",
+                ("file", "best", "worst"),
+                "Which images: the first; or, with --results, those whose people are found best or worst.",
+            ),
         ],
         "Picture": [
             path("output", "poses.png", "Picture to write, .png or .jpg."),
-            whole("count", 12, "Images on the sheet: the first that have people.", least=1),
+            whole("count", 12, "Images on the sheet, of those that have people.", least=1),
             whole("columns", 4, "Images in a row.", least=1),
             number("least_score", 0.0, "Leave out results with a lower score."),
         ],
@@ -41,12 +47,39 @@ def _read_results(file: str, joints: int) -> list[dict]:
     return results
 
 
+def errors_by_image(people: list[Person], results: list[dict]) -> dict[int, float]:
+    """How badly the people of each image are found: of its worst person the mean distance of the labelled joints from
+    the result that is nearest to it, in parts of the longer side of the person's box; infinite without a result.
+    """
+    import numpy as np
+
+    worst: dict[int, float] = {}
+    by_image: dict[int, list] = {}
+    for result in results:
+        by_image.setdefault(result["image_id"], []).append(np.reshape(result["keypoints"], (-1, 3)))
+    for person in (p for p in people if p.trainable):
+        distances = [np.inf]
+        for found in by_image.get(person.image_id, ()):
+            counts = (person.keypoints[:, 2] > 0) & (found[:, 2] > 0)
+            if counts.any():
+                away = np.linalg.norm(found[counts, :2] - person.keypoints[counts, :2], axis=1)
+                distances.append(float(away.mean()) / max(person.box[2:]))
+        worst[person.image_id] = max(worst.get(person.image_id, 0.0), min(distances))
+    return worst
+
+
 def main(options: Options) -> None:
     own = options.own
     check_name(own.output)
     images, people, skeleton, _ = read_annotations(own.annotations, expected=choose_skeleton(own.skeleton))
-    chosen = list(dict.fromkeys(p.image_id for p in people if p.trainable))[: own.count]
+    if own.order != "file" and not own.results:
+        raise InputError(f"--order={own.order} wants --results")
     results = _read_results(own.results, skeleton.count) if own.results else None
+    chosen = list(dict.fromkeys(p.image_id for p in people if p.trainable))
+    if own.order != "file":
+        error = errors_by_image(people, results)
+        chosen.sort(key=lambda image: error[image], reverse=own.order == "worst")
+    chosen = chosen[: own.count]
     cells = []
     for image_id in chosen:
         pixels = read_image(own.images, images[image_id])

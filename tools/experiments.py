@@ -104,6 +104,16 @@ def import_photographs(archive: str) -> None:
     call("tools/make_records.py", annotations, place[0], "--output=data/lsp/records", "--shards=16")
 
 
+def draw_best_and_worst(runs: Path, archive: str) -> None:
+    """A picture of the people whom each run finds best, and one of those whom it finds worst, beside the report."""
+    place = [f"--images={archive}/images", "--annotations=data/lsp/annotations_val.json"]
+    for results in sorted(runs.glob("*/eval/*/results.json")):
+        for order in ("best", "worst"):
+            name = f"{results.parent.parent.parent.name}_{results.parent.name}_{order}.jpg"
+            output = f"--output={runs}_report/{name}"
+            call("tools/draw_poses.py", *place, f"--results={results}", f"--order={order}", output)
+
+
 def run(group: str, name: str, words: list[str], archive: str = "") -> None:
     """Train and evaluate one experiment; its run lies in runs/<flagfile of the group>/<name>."""
     file = GROUPS[group]
@@ -143,6 +153,7 @@ def main(options: Options) -> None:
         call("tools/report.py", f"--runs={runs}/*", f"--output={runs}_report")
         if group == "photographs":
             call("tools/pck_by_turn.py", f"--evaluations={runs}/*/eval/*", f"--output={runs}_report/pck_by_turn.md")
+            draw_best_and_worst(Path(runs), own.archive)
 
 
 if __name__ == "__main__":

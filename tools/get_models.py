@@ -42,9 +42,10 @@ MODELS = {
     ),
 }
 LICENCE = f"mediapipe-{VERSION}.dist-info/LICENSE"
-NOTICE = f"""pose_landmark_full.tflite and pose_detection.tflite are part of MediaPipe {VERSION}, copyright The
-MediaPipe Authors, under the Apache License 2.0 (LICENSE). They were taken unchanged out of its wheel. A network that is trained
-from them is a derivative work of them: keep this notice and the licence with it, and say that you changed it.
+NOTICE = f"""pose_landmark_full.tflite and pose_detection.tflite are part of MediaPipe {VERSION},
+copyright The MediaPipe Authors, under the Apache License 2.0 (LICENSE). They were taken unchanged out of its wheel. A
+network that is trained from them is a derivative work of them: keep this notice and the licence with it, and say that
+you changed it.
 """
 
 

@@ -1,6 +1,7 @@
 import json
 
 import cv2
+import draw_poses
 import numpy as np
 import pytest
 
@@ -62,6 +63,23 @@ def test_the_picture_of_a_training_batch_is_written(people, command, tmp_path):
     ]
     command("tools/show_batch.py", *words)
     assert cv2.imread(str(tmp_path / "b.png")).shape == (3 * 64, 12 * 64, 3)
+
+
+def test_the_worst_are_those_whose_joints_are_farthest_from_their_annotation(people):
+    _, drawn, _, _ = read_annotations(people.val_annotations)
+    first, second = drawn[0], next(p for p in drawn if p.image_id != drawn[0].image_id)
+
+    def result(person, shift):
+        keypoints = person.keypoints.copy()
+        keypoints[:, :2] += shift
+        keypoints[:, 2] = 1
+        return {"image_id": person.image_id, "keypoints": keypoints.ravel().tolist(), "score": 1}
+
+    side = max(second.box[2:])
+    results = [result(first, 0), result(second, 0.3 * side), result(second, (0, 0.1 * side))]
+    errors = draw_poses.errors_by_image([first, second], results)
+    assert errors == {first.image_id: 0, second.image_id: pytest.approx(0.1, rel=1e-4)}
+    assert draw_poses.errors_by_image([first], [])[first.image_id] == np.inf
 
 
 @pytest.mark.parametrize("tool", ["draw_poses", "show_crops", "show_batch"])

@@ -58,6 +58,10 @@ ROWS = {
     "drawn_scale": {"input_size": (96, 64), "epochs": 6, "learning_rate": 1e-3, "heatmap_scale": 255},
     "drawn_align": {"train_records": "data/drawn_fallen/records", "epochs": 10, "learning_rate": 2e-3},
     "photographs": {"train_records": "data/lsp/records", "epochs": 20, "batch_size": 16, "learning_rate": 2e-3},
+    "blazepose_finetune": {
+        **{"network": "blazepose", "input_size": (256, 256), "align": "blazepose", "blazepose_norm": "scaled"},
+        **{"views": 1, "lr_cosine": True, "weight_decay": 0, "flip_test": False, "refine_landmarks": True},
+    },
     "demo": {"experiment": "demo", "input_size": (128, 96), "heatmap_scale": 255, "rotation": 45, "rescale_min": 0.7},
     "smoke": {"experiment": "smoke", "input_size": (64, 64), "epochs": 2, "train_records": "data/demo/records"},
 }

@@ -57,10 +57,10 @@ def draw_annotated(pixels: np.ndarray, people: list[Person], skeleton: Skeleton)
 
 
 def draw_results(pixels: np.ndarray, results: list[dict], skeleton: Skeleton) -> None:
-    """Draw the people of a results file in place."""
+    """Draw the people of a results file in place, without joints that their network does not have."""
     for result in results:
         joints = np.reshape(result["keypoints"], (-1, 3))
-        draw_pose(pixels, joints[:, :2], np.ones(len(joints), bool), skeleton)
+        draw_pose(pixels, joints[:, :2], joints[:, 2] > 0, skeleton)
 
 
 def check_name(output: str) -> None:

@@ -1,0 +1,103 @@
+"""What training moved: two BlazePose files on the same people, by parts of the body and by output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tfcpn.base.files import write_atomically
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import path, whole
+
+COMMAND = Command(
+    "python tools/compare_blazepose.py",
+    __doc__,
+    {
+        "What": [
+            path("before", "data/mediapipe/pose_landmark_full.tflite", "The network that was there."),
+            path("after", None, "The network that came of it, such as tools/export.py writes.", required=True),
+            path("annotations", None, "COCO annotations of people whose alignment points are known.", required=True),
+            path("images", None, "Their images.", required=True),
+            whole("people", 200, "How many of them, by image.", least=1),
+        ],
+        "Where": [path("output", "", "JSON file for the same numbers.")],
+    },
+)
+# Landmarks by what they are of: the first and the last of each range of MediaPipe's numbers.
+GROUPS = {
+    "face": (0, 10),
+    "shoulders, elbows, wrists": (11, 16),
+    "hands": (17, 22),
+    "hips, knees, ankles": (23, 28),
+    "feet": (29, 32),
+    "alignment points": (33, 34),
+}
+
+
+def differences(before, after, size: int) -> dict[str, float]:
+    """Medians over people and landmarks of two `BlazePoseOutputs` of the same crops of `size` pixels.
+
+    Distances are in parts of the crop; "z" is too. Probabilities are from 0 to 1; "mask" is the intersection over
+    union of the two people's outlines.
+    """
+    import numpy as np
+
+    def sigmoid(values):
+        return 1 / (1 + np.exp(-np.clip(values, -60, 60)))
+
+    told = {}
+    way = np.linalg.norm(before.landmarks[..., :2] - after.landmarks[..., :2], axis=-1) / size
+    for name, (first, last) in GROUPS.items():
+        told[name] = float(np.median(way[:, first : last + 1]))
+    told["z"] = float(np.median(np.abs(before.landmarks - after.landmarks)[:, :33, 2])) / size
+    for name, column in (("visibility", 3), ("presence", 4)):
+        both = sigmoid(before.landmarks[:, :33, column]), sigmoid(after.landmarks[:, :33, column])
+        told[name] = float(np.mean(np.abs(both[0] - both[1])))
+    told["person"] = float(np.mean(np.abs(sigmoid(before.person) - sigmoid(after.person))))
+    told["world, metres"] = float(np.median(np.linalg.norm(before.world - after.world, axis=-1)[:, :33]))
+    inside = before.mask > 0, after.mask > 0
+    shared = (inside[0] & inside[1]).sum(axis=(1, 2, 3)), (inside[0] | inside[1]).sum(axis=(1, 2, 3))
+    told["mask, IoU"] = float(np.median(shared[0] / np.maximum(shared[1], 1)))
+    return told
+
+
+def main(options: Options) -> None:
+    own = options.own
+    import numpy as np
+
+    from tfcpn.data.coco import read_annotations
+    from tfcpn.data.pipeline import region_batches
+    from tfcpn.evaluation.estimate import region_of_boxes
+    from tfcpn.evaluation.validation_set import read_validation_set
+    from tfcpn.geometry.alignment import Alignment
+    from tfcpn.networks.blazepose import MEDIAPIPE_LOOK
+    from tfcpn.networks.blazepose_model import BlazePoseOutputs, build_blazepose
+    from tfcpn.networks.blazepose_table import INPUT_SIZE
+    from tfcpn.networks.blazepose_weights import load_file, read_file
+    from tfcpn.picture.cut import CropFormat
+    from tfcpn.picture.look import normalize
+
+    alignment = Alignment("blazepose", missing="drop")
+    skeleton = read_annotations(own.annotations)[2]
+    people = read_validation_set(own.annotations, own.images, skeleton, alignment)
+    boxes, pictures = people.boxes[: own.people], people.pictures[: own.people]
+    regions = region_of_boxes(boxes, pictures, alignment, INPUT_SIZE)
+    models = []
+    for file in (own.before, own.after):
+        models.append(build_blazepose(read_file(file)[1]))
+        load_file(models[-1], file)
+    told: list[list] = [[], []]
+    for crops in region_batches(pictures, regions, CropFormat(INPUT_SIZE, True, None), 16):
+        for outputs, model in zip(told, models):
+            outputs.append(model(normalize(crops, MEDIAPIPE_LOOK), training=False))
+    before, after = (BlazePoseOutputs(*(np.concatenate([t.numpy() for t in o]) for o in zip(*t))) for t in told)
+    found = differences(before, after, INPUT_SIZE[0])
+    print(f"{len(boxes)} people of {own.annotations}: {own.after} beside {own.before}")
+    for name, value in found.items():
+        print(f"  {name:28}{value:.4f}")
+    if own.output:
+        write_atomically(Path(own.output), json.dumps({"people": len(boxes), **found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)
