@@ -7,7 +7,7 @@ from PIL import Image
 from support.photos import photo, write
 from tfcpn.base.errors import InputError
 from tfcpn.geometry import regions
-from tfcpn.picture.cut import cut_rectangle, resize, to_bgr
+from tfcpn.picture.cut import CropFormat, cut_rectangle, decode_and_cut, resize, to_bgr
 from tfcpn.picture.decode import decode_touched, touched
 from tfcpn.picture.header import read_header
 from tfcpn.picture.look import MEAN_BGR
@@ -92,3 +92,35 @@ def test_a_phones_jpeg_with_a_second_picture_behind_it_is_read(tmp_path):
 def test_what_is_not_jpeg_or_png_is_refused_by_name(content):
     with pytest.raises(InputError, match="x.jpg: not a JPEG or PNG"):
         read_header(content, "x.jpg")
+
+
+def bordered(image, pad=400):
+    return np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+
+
+@pytest.mark.parametrize("rectangle", RECTANGLES)
+def test_without_a_colour_outside_the_border_is_repeated(tmp_path, rectangle):
+    encoded = write(tmp_path / "a.png", photo())
+    x0, y0, x1, y1 = rectangle
+    region = regions.rectangle_region(tf.constant(rectangle))[None]
+    image = {
+        "encoded": encoded,
+        "orientation": tf.constant(1, tf.int64),
+        "image_size": tf.constant([150, 210], tf.int64),
+    }
+    for turned in (False, True):
+        ours = decode_and_cut(image, region, CropFormat((y1 - y0, x1 - x0), turned, None))[0].numpy()
+        expected = bordered(photo())[y0 + 400 : y1 + 400, x0 + 400 : x1 + 400]
+        assert np.abs(ours.astype(int) - expected).max() <= 1
+
+
+def test_a_turned_region_far_outside_sees_the_nearest_border(tmp_path):
+    encoded = write(tmp_path / "a.png", photo())
+    region = tf.constant([[-500.0, 75.0, 60.0, 60.0, 0.3]], tf.float64)
+    image = {
+        "encoded": encoded,
+        "orientation": tf.constant(1, tf.int64),
+        "image_size": tf.constant([150, 210], tf.int64),
+    }
+    crop = decode_and_cut(image, region, CropFormat((32, 32), True, None))[0].numpy()
+    assert (np.abs(crop.reshape(-1, 1, 3).astype(int) - photo()[None, :, 0]).sum(axis=2).min(axis=1) <= 20).all()

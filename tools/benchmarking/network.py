@@ -13,18 +13,19 @@ from tfcpn.parts import Parts, make_parts
 from tfcpn.picture.look import normalize
 from tfcpn.settings.config import Config
 from tfcpn.skeleton import COCO
-from tfcpn.training import augmentation
+from tfcpn.training.augmentation import Ranges
 from tfcpn.training.loop import Learner, make_step
 from tfcpn.training.step import make_optimizer
+from tfcpn.training.views import views_of
 
 
 def forward_flops(model: tf.keras.Model) -> int:
     """Floating-point operations of one image's convolutions: two for each multiplication and addition."""
     flops = 0
     for layer in model.layers:
-        if isinstance(layer, tf.keras.layers.Conv2D):
-            height, width, filters = layer.output_shape[1:]
-            flops += 2 * height * width * filters * int(np.prod(layer.kernel.shape[:3]))
+        if isinstance(layer, (tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D)):
+            # Of a depthwise kernel every value is used once a pixel, as of any other.
+            flops += 2 * int(np.prod(layer.output_shape[1:3])) * int(np.prod(layer.weights[0].shape))
     return flops
 
 
@@ -37,15 +38,12 @@ def matmul_flops_per_second(precision: str, rounds: int = 5) -> float:
     return 2 * 2048**3 / min(times)
 
 
-def crops_and_joints(cfg: Config, people: int):
-    """Random crops (P, H, W, 3) uint8 and joints (P, K, 3), all inside."""
+def crops_and_joints(cfg: Config, people: int, size: tuple[int, int]):
+    """Random crops (P, *size, 3) uint8 and joints (P, K, 3), all inside."""
     rng = np.random.default_rng(0)
-    crops = tf.constant(rng.integers(0, 256, (people, *cfg.input_size, 3)), tf.uint8)
-    joints = rng.uniform(0.2, 0.8, (people, make_parts(cfg, COCO).skeleton.count, 3)) * [*cfg.input_size[::-1], 0] + [
-        0,
-        0,
-        2,
-    ]
+    crops = tf.constant(rng.integers(0, 256, (people, *size, 3)), tf.uint8)
+    joints = rng.uniform(0.2, 0.8, (people, make_parts(cfg, COCO).skeleton.count, 3)) * [*size[::-1], 0]
+    joints[..., 2] = 2
     return crops, tf.constant(joints, tf.float32)
 
 
@@ -55,14 +53,15 @@ def our_step(cfg: Config, precision: str, crops, joints):
     parts = make_parts(cfg, COCO)
     model = parts.network.build()
     optimizer = make_optimizer(cfg.learning_rate, precision, model.trainable_variables)
-    step = make_step(cfg, parts, Learner(model, optimizer, {}), tf.distribute.get_strategy())
+    found = parts.network.find_weights(cfg.init_weights) if parts.network.told else "none"
+    learner = Learner(model, optimizer, {}, parts.network.teacher(found))
+    step = make_step(cfg, parts, learner, tf.distribute.get_strategy())
     return model, lambda: step(crops, joints, tf.constant(1, tf.int64)).numpy()
 
 
-def _targets(parts: Parts, crops, joints):
-    draws = augmentation.draw((0, 1), len(crops), augmentation.Ranges())
-    views = augmentation.four_views(crops, joints, draws, parts.skeleton.mirror, parts.network.look)
-    images, joints, visibility = views
+def _targets(cfg: Config, parts: Parts, crops, joints):
+    views = views_of(cfg.views, Ranges(), parts.skeleton.mirror, parts.network.look, cfg.input_size)
+    images, joints, visibility = views(crops, joints, (0, 1))
     return images, parts.codec.encode(joints, visibility)
 
 
@@ -78,7 +77,7 @@ def _plain_keras(cfg: Config, images, targets):
     def step():
         with tf.GradientTape() as tape:
             outputs = model(images, training=True)
-            loss = tf.add_n(list(network.losses(outputs, targets).values()))
+            loss = tf.add_n(list(network.losses(outputs, targets, None).values()))
             loss += cfg.weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels])
         optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
         return loss
@@ -89,24 +88,24 @@ def _plain_keras(cfg: Config, images, targets):
 def _around_the_network(cfg: Config, crops, joints):
     """Augmentation, labels and losses alone."""
     parts = make_parts(cfg, COCO)
-    outputs = parts.network.build()(tf.zeros((4 * len(crops), *cfg.input_size, 3)), training=False)
+    outputs = parts.network.build()(tf.zeros((cfg.views * len(crops), *cfg.input_size, 3)), training=False)
 
     @tf.function
     def work():
-        _, targets = _targets(parts, crops, joints)
-        return tf.add_n(list(parts.network.losses(outputs, targets).values()))
+        _, targets = _targets(cfg, parts, crops, joints)
+        return tf.add_n(list(parts.network.losses(outputs, targets, None).values()))
 
     return lambda: work().numpy()
 
 
 def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
     """Rows of the table: a training step of cfg.batch_size crops."""
-    crops, joints = crops_and_joints(cfg, cfg.batch_size // 4)
+    crops, joints = crops_and_joints(cfg, cfg.batch_size // cfg.views, make_parts(cfg, COCO).training_format.size)
     half = device.resolve_precision("auto")
     model, ours = our_step(cfg, "float32", crops, joints)
     functions = {
         "tfcpn float32": ours,
-        "plain Keras float32": _plain_keras(cfg, *_targets(make_parts(cfg, COCO), crops, joints)),
+        "plain Keras float32": _plain_keras(cfg, *_targets(cfg, make_parts(cfg, COCO), crops, joints)),
     }
     if half != "float32":
         functions[f"tfcpn {half}"] = our_step(cfg, half, crops, joints)[1]
@@ -130,7 +129,7 @@ def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
 
 def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
     """Rows of the table: prediction with flip test, and without, of cfg.eval_batch_size crops."""
-    crops, _ = crops_and_joints(cfg, cfg.eval_batch_size)
+    crops, _ = crops_and_joints(cfg, cfg.eval_batch_size, cfg.input_size)
     half = device.resolve_precision("auto")
     functions, models = {}, {}
     for precision in dict.fromkeys(["float32", half]):
@@ -141,9 +140,9 @@ def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
             predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, flip)
             functions[f"tfcpn {precision}{name}"] = lambda p=predictor: p(crops)[0].numpy()
     plain, images = tf.function(models["float32"]), normalize(crops, parts.network.look)
-    functions["plain Keras float32, no decoding"] = lambda: parts.network.prediction(
-        plain(images, training=False)
-    ).numpy()
+    functions["plain Keras float32, no decoding"] = lambda: tf.nest.flatten(
+        parts.network.prediction(plain(images, training=False))
+    )[0].numpy()
     times = in_turn(functions, rounds)
     rows = []
     for name, seconds in times.items():

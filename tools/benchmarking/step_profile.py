@@ -12,7 +12,9 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 from benchmarking import network
 from tfcpn.base import device
 from tfcpn.base.errors import InputError
+from tfcpn.parts import make_parts
 from tfcpn.settings.config import Config
+from tfcpn.skeleton import COCO
 
 # Operations that only run others, whose time is theirs.
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "While", "StatelessWhile"}
@@ -44,7 +46,8 @@ def benchmark_profile(cfg: Config, rounds: int) -> list[dict]:
     """
     if tf.config.list_physical_devices("GPU"):
         raise InputError("profile reads a CPU's trace; on a GPU use TensorBoard's profiler, or CUDA_VISIBLE_DEVICES=")
-    crops, joints = network.crops_and_joints(cfg, cfg.batch_size // 4)
+    size = make_parts(cfg, COCO).training_format.size
+    crops, joints = network.crops_and_joints(cfg, cfg.batch_size // cfg.views, size)
     _, step = network.our_step(cfg, device.resolve_precision(cfg.mixed_precision), crops, joints)
     step(), step()
     with tempfile.TemporaryDirectory() as folder:
