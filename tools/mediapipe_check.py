@@ -33,7 +33,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 def theirs(python: str, model: str, pictures: list[Path]) -> list:
     """Of each picture MediaPipe's 33 landmarks [x, y] in pixels, or None."""
-    script = Path(__file__).with_name("mediapipe_pose.py")
+    script = Path(__file__).parent / "with_mediapipe" / "pose.py"
     done = subprocess.run([python, str(script), model, *map(str, pictures)], capture_output=True, text=True)
     if done.returncode:
         raise InputError(f"{python}: MediaPipe failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")

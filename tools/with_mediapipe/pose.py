@@ -1,6 +1,6 @@
 """MediaPipe's own Pose on pictures, as JSON: run by tools/mediapipe_check.py with the Python that has mediapipe.
 
-usage: mediapipe_pose.py MODEL.tflite PICTURE...   writes, in the pictures' order, 33 [x, y] in pixels, or null.
+usage: pose.py MODEL.tflite PICTURE...   writes, in the pictures' order, 33 [x, y] in pixels, or null.
 """
 
 import json
