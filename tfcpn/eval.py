@@ -38,7 +38,8 @@ def main(options: Options) -> None:
     variables = parts.network.variables(model)
     predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy)
     rows = []
-    for epoch in epochs:
+    # First weights first: of random ones there is no other copy than the model as it was built.
+    for epoch in sorted(epochs, key=lambda epoch: epoch != FIRST_WEIGHTS):
         if epoch == FIRST_WEIGHTS:
             parts.network.load_weights(model, cfg.init_weights)
         else:

@@ -41,13 +41,14 @@ def main(options: Options) -> None:
     records = read_records(cfg.train_records)
     annotated = skeleton_of(records, cfg.skeleton)
     parts = make_parts(cfg, annotated)
-    if not Snapshots(cfg.model_dir).epochs():
-        cfg = dataclasses.replace(cfg, init_weights=parts.network.find_weights(cfg.init_weights))
     cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
     if cfg.data_service:
         check_reachable(cfg.data_service)
     device.set_up(cfg.deterministic)
     strategy = device.make_strategy(cfg.strategy)
+    # Not before: it may use the device, which is set up once.
+    if not Snapshots(cfg.model_dir).epochs():
+        cfg = dataclasses.replace(cfg, init_weights=parts.network.find_weights(cfg.init_weights))
     validated = validated_as(cfg)
     evaluation = Evaluation(validated, parts, annotated, strategy) if validated else None
     train(cfg, parts, annotated, records, strategy, evaluation)

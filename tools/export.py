@@ -16,7 +16,9 @@ COMMAND = Command(
         "Where": [
             choice("format", "mediapipe", ("mediapipe",), "What is written: MediaPipe's .tflite file, or a bundle."),
             path(
-                "template", "data/mediapipe/pose_landmark_full.tflite", "The file whose graph, names and types stay."
+                "template",
+                "data/mediapipe/pose_landmark_full.tflite",
+                "The file whose graph, names and types stay; with --task the bundle's own.",
             ),
             path("task", "", "A .task bundle of MediaPipe's: a copy of it with the new network is written."),
             path("output", None, "File to write.", required=True),
@@ -85,11 +87,17 @@ def main(options: Options) -> None:
     epochs = snapshots.parse(cfg.epoch)
     if len(epochs) > 1:
         raise InputError(f"--epoch={cfg.epoch}: want one")
-    if epochs != [FIRST_WEIGHTS] or (Path(cfg.model_dir) / config_file.FILE).exists():
+    lives = (Path(cfg.model_dir) / config_file.FILE).exists()
+    if epochs != [FIRST_WEIGHTS] or (lives and "init_weights" not in options.given):
         run = config_file.load(cfg.model_dir)
         cfg, skeleton = run.config, run.skeleton
     if cfg.network != "blazepose":
         raise InputError(f"--format=mediapipe wants --network=blazepose; {cfg.model_dir} is {cfg.network}")
+    if cfg.init_weights == "none":
+        raise InputError(
+            f"{cfg.model_dir} began from random weights, so nobody taught it z, presence or a person's being there, "
+            "without which MediaPipe finds nobody"
+        )
     device.set_precision("float32")
     network = make_parts(cfg, skeleton).network
     model = network.build()
@@ -97,7 +105,9 @@ def main(options: Options) -> None:
         network.load_weights(model, network.find_weights(cfg.init_weights))
     else:
         snapshots.restore(epochs[0], network.variables(model))
-    content = exported(model, own.template)
+    # A bundle's own network has metadata that MediaPipe's tasks want and the wheel's file lacks.
+    template = own.task if own.task and "template" not in options.given else own.template
+    content = exported(model, template)
     median, worst = checked(content, model)
     write_atomically(output, with_member(own.task, MEMBER, content) if own.task else content)
     print(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from tfcpn.base.errors import InputError
@@ -80,7 +81,7 @@ def taken_out(wheel: bytes, name: str) -> dict[str, bytes]:
                 files[file] = bundle.read(member)
                 if digest(files[file]) != sha256:
                     raise InputError(f"{name}: its {file} is not that of mediapipe {VERSION}")
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise InputError(f"{name}: is no whole wheel of mediapipe {VERSION} ({error}); fetch it again") from error
     return files
 

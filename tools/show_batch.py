@@ -41,6 +41,7 @@ def main(options: Options) -> None:
     check_name(options.own.output)
     from tfcpn.data.order import open_source
     from tfcpn.data.pipeline import crops_and_joints, training_batches
+    from tfcpn.networks.blazepose_losses import label_heatmaps
     from tfcpn.parts import make_parts, training_filter
     from tfcpn.picture.look import to_pixels
     from tfcpn.training.augmentation import Ranges
@@ -56,7 +57,9 @@ def main(options: Options) -> None:
     ranges, look = Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation), parts.network.look
     views = views_of(cfg.views, ranges, parts.skeleton.mirror, look, cfg.input_size)
     images, joints, visibility = views(crops, joints, (cfg.seed, 0))
-    labels = [t.numpy() for t in parts.codec.encode(joints, visibility).maps]
+    targets = parts.codec.encode(joints, visibility)
+    maps = getattr(targets, "maps", None) or [label_heatmaps(targets) * 255]
+    labels = [t.numpy() for t in maps]
     pixels = to_pixels(images.numpy(), look)
     cells = []
     for i, view in enumerate(pixels):

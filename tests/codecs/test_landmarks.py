@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.codecs.landmarks import LandmarkCodec, Landmarks, refined
+from tfcpn.codecs.landmarks import LandmarkCodec, Landmarks, LandmarkTargets, refined
+from tfcpn.networks.blazepose_losses import label_heatmaps
 from tfcpn.skeleton import COCO, LSP, MEDIAPIPE, by_names
 
 # The published correspondences: COCO's 17 of the 33, and LSP's first 12.
@@ -52,10 +53,20 @@ def test_flipping_twice_changes_nothing_and_once_trades_sides():
     once = codec(COCO).flip(given)
     twice = codec(COCO).flip(once)
     np.testing.assert_allclose(twice.landmarks, given.landmarks, rtol=1e-5)
-    np.testing.assert_array_equal(twice.heatmaps, given.heatmaps)
+    np.testing.assert_array_equal(twice.heatmaps[:, :, 2:], given.heatmaps[:, :, 2:])
     left, right = MEDIAPIPE.joints.index("left_knee"), MEDIAPIPE.joints.index("right_knee")
     np.testing.assert_allclose(once.landmarks[:, left, 0], 256 - given.landmarks[:, right, 0])
-    np.testing.assert_array_equal(once.heatmaps[:, :, 0, left], given.heatmaps[:, :, 63, right])
+    np.testing.assert_array_equal(once.heatmaps[:, :, 1:, left], given.heatmaps[:, :, :0:-1, right])
+
+
+def test_a_peak_moves_with_its_joint_in_a_mirror_image():
+    """So that the mean of a crop's heatmap and its mirror image's has one peak and not two."""
+    targets = codec(COCO).encode(tf.fill((1, 17, 2), 80.0), tf.fill((1, 17), 2.0))
+    maps = label_heatmaps(targets)
+    landmarks = tf.concat([targets.xy, tf.zeros((1, 39, 3))], axis=-1)
+    mirrored = LandmarkTargets(tf.constant([256.0, 0]) - targets.xy * tf.constant([1.0, -1]), targets.visibility)
+    there = codec(COCO).flip(Landmarks(landmarks, label_heatmaps(mirrored)))
+    np.testing.assert_allclose(there.heatmaps[0, :, 1:, 0], maps[0, :, 1:, 0], atol=1e-5)
 
 
 def test_joints_that_are_none_of_blazeposes_are_refused():

@@ -65,6 +65,8 @@ class LandmarkCodec:
         landmarks = tf.gather(outputs.landmarks, self.mirror, axis=1)
         landmarks = tf.concat([self.width - landmarks[..., :1], landmarks[..., 1:]], axis=-1)
         heatmaps = tf.reverse(tf.gather(outputs.heatmaps, self.mirror, axis=3), axis=[2])
+        # A joint at x has its peak at column x / 4, so column i becomes column 64 - i; the first one is repeated.
+        heatmaps = tf.concat([heatmaps[:, :, :1], heatmaps[:, :, :-1]], axis=2)
         return Landmarks(landmarks, heatmaps)
 
     def decode(self, outputs: Landmarks) -> tuple[tf.Tensor, tf.Tensor]:

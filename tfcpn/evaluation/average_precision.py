@@ -17,6 +17,11 @@ METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl
 MEAN_SIGMA = float(np.mean(COCO.sigmas))
 
 
+def _present(keypoints: list, absent: tuple[int, ...]) -> list:
+    """x, y, visibility of all joints but some."""
+    return [value for place, value in enumerate(keypoints) if place // 3 not in absent]
+
+
 def _completed(
     data: dict, counted: Collection[int] | None, category: int, skeleton: Skeleton, absent: tuple[int, ...]
 ) -> dict:
@@ -30,8 +35,8 @@ def _completed(
     annotations = []
     for number, record in enumerate(people, start=1):
         if absent:
-            keypoints = [0 if i % 3 == 2 and i // 3 in absent else v for i, v in enumerate(record["keypoints"])]
-            record = {k: v for k, v in record.items() if k != "num_keypoints"} | {"keypoints": keypoints}
+            record = {k: v for k, v in record.items() if k != "num_keypoints"}
+            record["keypoints"] = _present(record["keypoints"], absent)
         labelled = sum(v > 0 for v in record["keypoints"][2::3])
         usual = {"category_id": category, "iscrowd": 0, "num_keypoints": labelled}
         annotations.append({**usual, **record, "id": number})
@@ -59,12 +64,11 @@ def coco_metrics(
         truth.dataset = _completed(read_json(annotations), counted, category, skeleton, absent)
         truth.createIndex()
         # loadRes adds fields to the entries that it is given, and changes none.
-        evaluation = COCOeval(truth, truth.loadRes([dict(r) for r in results]), "keypoints")
+        entries = [{**r, "keypoints": _present(r["keypoints"], absent)} for r in results]
+        evaluation = COCOeval(truth, truth.loadRes(entries), "keypoints")
         evaluation.params.catIds = [category]
-        if skeleton.sigmas is not None:
-            evaluation.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
-        else:
-            evaluation.params.kpt_oks_sigmas = np.full(skeleton.count, MEAN_SIGMA)
+        sigmas = skeleton.sigmas if skeleton.sigmas is not None else [MEAN_SIGMA] * skeleton.count
+        evaluation.params.kpt_oks_sigmas = np.delete(np.array(sigmas), list(absent))
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

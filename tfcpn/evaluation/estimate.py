@@ -102,5 +102,6 @@ def aligned_by_first_pass(
         regions = square + np.array([0, 0, 0, 0, turn * np.pi / 2])
         passes.append(estimate(predictor, pictures, regions, batch_size, f"{label}, first pass"))
     joints, scores = surest_turn(*(np.stack(values) for values in zip(*passes)), skeleton)
-    points = points_of_joints(joints, scores, predictor.codec.empty_score, skeleton, alignment.radius)
+    codec = predictor.codec
+    points = points_of_joints(joints, scores, codec.empty_score, skeleton, alignment.radius, codec.absent)
     return region_of_boxes(boxes, pictures, alignment, size, points)

@@ -21,6 +21,7 @@ from tfcpn.evaluation.pck import NAMES, Pck, choose_norm, pck
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.evaluation.validation_set import ValidationSet, read_validation_set
 from tfcpn.parts import Parts
+from tfcpn.run.snapshots import FIRST_WEIGHTS
 from tfcpn.settings.config import REPORTED, Config
 from tfcpn.skeleton import Skeleton
 
@@ -55,8 +56,8 @@ def predict(cfg: Config, parts: Parts, people: ValidationSet, predictor: Predict
     return [result(*person, people.category, absent) for person in found]
 
 
-def pck_of_results(people: ValidationSet, results: list[dict], norm: str) -> Pck:
-    """The PCK of results on annotated boxes. Who counts and was left out is missed."""
+def pck_of_results(people: ValidationSet, results: list[dict], norm: str, absent: tuple[int, ...] = ()) -> Pck:
+    """The PCK of results on annotated boxes. Who counts and was left out is missed. absent: joints not to count."""
     place = {box.person: row for row, box in enumerate(people.boxes)}
     missed = np.full((people.skeleton.count, 2), np.nan)
     found = [
@@ -64,7 +65,7 @@ def pck_of_results(people: ValidationSet, results: list[dict], norm: str) -> Pck
         for p in people.people
     ]
     keypoints, boxes = (np.stack([getattr(p, name) for p in people.people]) for name in ("keypoints", "box"))
-    return pck(np.stack(found), keypoints, boxes, people.skeleton, norm)
+    return pck(np.stack(found), keypoints, boxes, people.skeleton, norm, absent)
 
 
 def _share(value: float) -> float | None:
@@ -97,7 +98,7 @@ class Evaluation:
         self.cfg, self.parts, self.usual = cfg, parts, usual or cfg
         self.strategy = strategy or tf.distribute.get_strategy()
         choose_norm(annotated, cfg.pck_norm)
-        self.people = read_people(cfg, parts, annotated).without(parts.codec.absent)
+        self.people = read_people(cfg, parts, annotated)
 
     def evaluate(self, predictor: Predictor, epoch: int) -> dict[str, float]:
         """Predict, score, write `eval/epoch_NNNN/results.json` and `metrics.json`; returns COCO's numbers and PCK.
@@ -114,10 +115,11 @@ class Evaluation:
         if people.labelled:
             metrics = coco_metrics(cfg.val_annotations, results, people.counted, *kind)
         if cfg.boxes == "gt":
-            found = pck_of_results(people, results, cfg.pck_norm)
+            found = pck_of_results(people, results, cfg.pck_norm, self.parts.codec.absent)
             metrics |= {name: _share(share) for name, share in zip(NAMES, found.mean)}
             by_joint = _pck_report(found, people.skeleton)
-        folder = Path(cfg.model_dir) / "eval" / f"epoch_{epoch:04d}{variant(cfg, self.usual)}"
+        words = variant(cfg, self.usual) + (first_weights(cfg) if epoch == FIRST_WEIGHTS else "")
+        folder = Path(cfg.model_dir) / "eval" / f"epoch_{epoch:04d}{words}"
         report = {
             "experiment": cfg.experiment,
             "epoch": epoch,
@@ -161,6 +163,12 @@ def _digest(path: str) -> str:
 
 def _same_file(a: str, b: str) -> bool:
     return os.path.realpath(a) == os.path.realpath(b)
+
+
+def first_weights(cfg: Config) -> str:
+    """What sets apart evaluations of weights that no run has trained, which may all lie in one folder."""
+    words = [_digest(file) for file in (cfg.init_weights, cfg.val_annotations) if os.path.isfile(file)]
+    return "".join(f"_{word}" for word in [*words, cfg.align])
 
 
 def variant(cfg: Config, usual: Config) -> str:

@@ -22,17 +22,24 @@ def surest_turn(joints: np.ndarray, scores: np.ndarray, skeleton: Skeleton) -> t
 
 
 def points_of_joints(
-    joints: np.ndarray, scores: np.ndarray, empty_score: float, skeleton: Skeleton, radius: str
+    joints: np.ndarray,
+    scores: np.ndarray,
+    empty_score: float,
+    skeleton: Skeleton,
+    radius: str,
+    absent: tuple[int, ...] = (),
 ) -> np.ndarray:
     """The alignment points (B, 2, 2) that the joints (B, K, 2) in the image with scores (B, K) tell.
 
     Where the network predicts them they are its last two joints. Else they are made as from an annotation without an
     outline; a joint that scores little above empty_score is not in the picture, comes out anywhere, and must not
-    widen the circle.
+    widen the circle; nor must one that the network does not have (absent).
     """
     if skeleton.align_points:
         return joints[:, skeleton.annotated :]
     peak = scores - empty_score
-    seen = peak >= LEAST_PEAK * np.median(peak, axis=1, keepdims=True)
+    present = np.delete(peak, list(absent), axis=1)
+    seen = peak >= LEAST_PEAK * np.median(present, axis=1, keepdims=True)
+    seen[:, list(absent)] = False
     keypoints = np.concatenate([joints, seen[..., None]], axis=-1)
     return alignment_points(keypoints, np.zeros(len(joints)), skeleton, radius).numpy()

@@ -61,10 +61,20 @@ def hits(found: np.ndarray, keypoints: np.ndarray, length: np.ndarray) -> np.nda
     return np.where(counts[..., None], within, np.nan)
 
 
-def pck(found: np.ndarray, keypoints: np.ndarray, boxes: np.ndarray, skeleton: Skeleton, norm: str = "auto") -> Pck:
-    """found: (B, K, 2) in the image. keypoints: (B, K, 3) annotated. boxes: (B, 4)."""
+def pck(
+    found: np.ndarray,
+    keypoints: np.ndarray,
+    boxes: np.ndarray,
+    skeleton: Skeleton,
+    norm: str = "auto",
+    absent: tuple[int, ...] = (),
+) -> Pck:
+    """found: (B, K, 2) in the image. keypoints: (B, K, 3) annotated. boxes: (B, 4). absent: joints not to count."""
     norm = choose_norm(skeleton, norm)
     length = lengths(keypoints, boxes, skeleton, norm)
+    if absent:
+        keypoints = keypoints.copy()
+        keypoints[:, list(absent), 2] = 0
     hit = hits(found, keypoints, length)
     counted = ~np.isnan(hit)
     right = np.nansum(hit, axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,17 +32,6 @@ class ValidationSet:
     people: tuple[Person, ...]
     boxes: tuple[Box, ...]
     pictures: tuple[Picture, ...]
-
-    def without(self, joints: tuple[int, ...]) -> ValidationSet:
-        """The same people with these joints, by number, as if nobody had labelled them."""
-        if not joints:
-            return self
-        people = []
-        for person in self.people:
-            keypoints = person.keypoints.copy()
-            keypoints[list(joints), 2] = 0
-            people.append(replace(person, keypoints=keypoints))
-        return replace(self, people=tuple(people))
 
     @property
     def counted(self) -> frozenset[int]:

@@ -23,8 +23,9 @@ from tfcpn.picture.look import Look
 SHIPPED = "data/mediapipe/pose_landmark_full.tflite"
 # RGB from 0 to 1; what lies outside the image repeats its border.
 MEDIAPIPE_LOOK = Look((0.0, 0.0, 0.0), 255.0, rgb=True, outside=None)
-# A network that is this much farther from the labels than the one it began as does not come back.
-RUINED = 1.5
+# A network that is this much farther from the labels than the one it began as does not come back, unless both are
+# within so little of the crop that labels themselves are no better.
+RUINED, NO_MATTER = 1.5, 0.02
 _log = logging.getLogger(__name__)
 
 
@@ -91,7 +92,7 @@ def _losses(
 def why_ruined(losses: dict[str, float]) -> str:
     """What is wrong with a network that is held to the shipped one, by means over some steps; empty if nothing is."""
     ours, theirs = losses["beside_shipped"], losses["shipped"]
-    if not theirs or ours <= RUINED * theirs:
+    if not theirs or ours <= max(RUINED * theirs, NO_MATTER):
         return ""
     return (
         f"the network is being ruined: its labelled joints are {ours:.1%} of the crop off, those of the network that "

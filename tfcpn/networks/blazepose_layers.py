@@ -29,7 +29,8 @@ class _Scaled:
         depthwise = isinstance(self, tf.keras.layers.DepthwiseConv2D)
         kernel = self.depthwise_kernel if depthwise else self.kernel
         unit = self.kernel_unit[:, None] if depthwise else self.kernel_unit
-        return kernel * tf.cast(unit, kernel.dtype), self.bias * tf.cast(self.bias_unit, self.bias.dtype)
+        # Under a mixed policy all four are half precision within `call`, and float32 elsewhere.
+        return kernel * unit, self.bias * self.bias_unit
 
 
 class ScaledConv2D(_Scaled, tf.keras.layers.Conv2D):

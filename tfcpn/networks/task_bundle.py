@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 
 from tfcpn.base.errors import InputError
 from tfcpn.networks.tflite_file import task_member
@@ -28,6 +29,6 @@ def with_member(path: str, member: str, content: bytes) -> bytes:
                 start = copy.tell() + _HEADER + len(entry.filename.encode())
                 info.extra = b"\0" * (-start % _ALIGNMENT)
                 new.writestr(info, data)
-    except (zipfile.BadZipFile, FileNotFoundError) as error:
+    except (zipfile.BadZipFile, zlib.error, FileNotFoundError) as error:
         raise InputError(f"{path}: is no .task bundle ({error})") from error
     return copy.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ def read_bytes(path: str, member: str) -> bytes:
     try:
         with zipfile.ZipFile(path) as bundle:
             content = bundle.read(task_member(bundle, path, member))
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: is neither a TensorFlow Lite file nor a .task bundle ({error})") from error
     if content[4:8] != _IDENTIFIER:
         raise InputError(f"{path}: the {member}*.tflite in it is no TensorFlow Lite file")

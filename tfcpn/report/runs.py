@@ -48,19 +48,23 @@ def read_run(folder: Path) -> tuple[list[dict], list[dict]]:
 def what(evaluation: dict) -> str:
     """How an evaluation differs from the next one, in words."""
     s = evaluation["settings"]
-    words = [
-        "{}x{}".format(*s["input_size"]),
-        f"scale {s['heatmap_scale']:g}" + (" free" * bool(s.get("scale_free"))),
-    ]
+    words = ["{}x{}".format(*s["input_size"])]
+    if s.get("network", "cpn") == "cpn":
+        words.append(f"scale {s['heatmap_scale']:g}" + (" free" * bool(s.get("scale_free"))))
+    else:
+        words += [s["network"], *["refined"] * bool(s.get("refine_landmarks"))]
     words.append(s["align"])
     if s["align"] == "blazepose":
         words[-1] += " rotated" if s.get("align_rotate", True) else " not rotated"
         words[-1] += ", others dropped" if s.get("align_missing") == "drop" else ""
         turns = f" x{s['first_pass_turns']}" if s.get("first_pass_turns", 1) > 1 else ""
         words.append(
-            {"gt": "points annotated", "detections": "points detected"}.get(
-                s.get("align_source", "gt"), "two-pass" + turns
-            )
+            {
+                "gt": "points annotated",
+                "detections": "points detected",
+                "detector": "MediaPipe's detector",
+                "two_pass": "two-pass" + turns,
+            }[s.get("align_source", "gt")]
         )
     if s.get("predict_align_points"):
         words.append("two more joints")

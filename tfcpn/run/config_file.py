@@ -56,12 +56,10 @@ def load(model_dir) -> Run:
 
 def differences(new: Config, old: Config, names=None) -> list[str]:
     """What would make `new` another experiment than `old`, each as "name: old -> new". names: look at these only."""
-    # Along a cosine every rate depends on where it ends.
-    bound = {"epochs"} if old.lr_cosine and new.lr_cosine else set()
     return [
         f"{name}: {getattr(old, name)} -> {getattr(new, name)}"
         for name, field in FIELDS.items()
-        if (name in bound or not field.metadata["free"])
+        if not field.metadata["free"]
         and (names is None or name in names)
         and getattr(new, name) != getattr(old, name)
     ]
@@ -80,9 +78,12 @@ def for_training(cfg: Config, given: set[str] = frozenset()) -> Config:
         raise InputError(f"{cfg.model_dir} holds snapshots but no {FILE}; give another --model_dir")
     old = load(cfg.model_dir).config
     kept = {n: getattr(old, n) for n in ("init_weights", "mixed_precision") if getattr(cfg, n) == "auto"}
-    kept |= {n: getattr(old, n) for n in {"keep_snapshots"} - set(given)}
+    # "auto" of the norm was decided by the first weights, which may be kept from the run themselves.
+    kept |= {n: getattr(old, n) for n in {"keep_snapshots", "blazepose_norm"} - set(given)}
     cfg = dataclasses.replace(cfg, **kept)
     changed = differences(cfg, old)
+    if cfg.lr_cosine and cfg.epochs != old.epochs:
+        changed.append(f"epochs: {old.epochs} -> {cfg.epochs}, on which every rate of --lr_cosine depends")
     if changed:
         raise InputError(
             f"{cfg.model_dir} holds a run with other settings ({'; '.join(changed)}): go on with those, or give "

@@ -16,8 +16,9 @@ from tfcpn.settings.recipe import TF_CPN_SCALE, VIEWS
 RUN, NETWORK, ALIGNMENT, DATA = "Run", "Network and labels", "Alignment", "Data and augmentation"
 TRAINING, MACHINE, EVALUATION = "Training", "Machine", "Evaluation"
 NETWORKS = ["cpn", "blazepose"]
-# What --network=blazepose has where no flag says otherwise: the only size it takes, and the region it was made for.
-BLAZEPOSE = {"input_size": (256, 256), "align": "blazepose"}
+# What --network=blazepose has where no flag says otherwise: the only size it takes, the region it was made for, no
+# decay of weights that were good when training began.
+BLAZEPOSE = {"input_size": (256, 256), "align": "blazepose", "weight_decay": 0.0, "views": 1}
 
 
 def _flag(group: str, default, help: str, *, choices=(), least=None, most=None, free=False, path=False):
@@ -364,6 +365,8 @@ def from_values(parsed) -> Config:
             raise InputError("--network=blazepose: takes --input_size=256x256 only")
         if values["blazepose_norm"] == "auto":
             values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
+        if values["blazepose_frozen"] and values["init_weights"] == "none":
+            raise InputError("--init_weights=none: random weights are not to be kept, want --blazepose_frozen=0")
         if values["blazepose_norm"] != "batch" and values["init_weights"] == "none":
             raise InputError(
                 "--init_weights=none wants --blazepose_norm=batch: nothing else learns from random weights"

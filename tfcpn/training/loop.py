@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -126,6 +128,9 @@ def train(
     """
     chief, replicas = device.is_chief(strategy), strategy.num_replicas_in_sync
     trained_on = {"records": records.identity, "replicas": replicas}
+    if parts.network.told and Path(cfg.init_weights).exists():
+        # The steps depend on the teacher, which is a file.
+        trained_on["first weights"] = f"{zlib.crc32(Path(cfg.init_weights).read_bytes()):08x}"
     config_file.check_trained_on(cfg.model_dir, annotated, trained_on)
     rules = training_filter(cfg, annotated)
     source = open_source(records, rules, cfg.seed, cfg.shuffle_buffer)
