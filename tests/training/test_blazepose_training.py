@@ -110,7 +110,8 @@ def test_from_random_weights_without_a_teacher(people, command, tmp_path):
 def test_what_does_not_go_together_is_refused(people, command, tmp_path):
     for words, told in (
         (["--input_size=256x192"], "takes --input_size=256x256 only"),
-        (["--init_weights=none", "--blazepose_norm=none"], "wants --blazepose_norm=batch"),
+        (["--init_weights=none", "--blazepose_frozen=0", "--blazepose_norm=none"], "wants --blazepose_norm=batch"),
+        (["--init_weights=none"], "want --blazepose_frozen=0"),
         (["--init_weights=keras"], "is for --network=cpn"),
         ([f"--init_weights={tmp_path / 'no.tflite'}"], "not found; make models"),
     ):
