@@ -9,6 +9,7 @@ import tensorflow as tf
 from support.commands import ROOT
 from support.models import run_tflite
 from support.photos import photo
+from tfcpn.base import device
 from tfcpn.base.errors import InputError
 from tfcpn.networks.blazepose import blazepose
 from tfcpn.networks.blazepose_layers import NORMS
@@ -182,3 +183,20 @@ def test_other_files_are_refused(tmp_path, mediapipe):
         find(mediapipe.detector)
     with pytest.raises(InputError, match="is the full network: want --blazepose_size=full"):
         blazepose("lite", "none", 0, True, 0.1, 1.0).find_weights(mediapipe.landmarks)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("norm", ["scaled", "batch"])
+def test_it_is_built_and_differentiated_in_half_precision(precision, norm):
+    device.set_precision(precision)
+    try:
+        model = build_blazepose(LITE, norm)
+        with tf.GradientTape() as tape:
+            outputs = model(pictures(1)[:2], training=True)
+            loss = tf.reduce_mean(outputs.landmarks)
+        gradients = tape.gradient(loss, model.trainable_weights)
+        assert all(o.dtype == tf.float32 for o in outputs)
+        assert sum(g is not None for g in gradients) > 100
+        assert [k.dtype for k, _ in folded(model)[:2]] == [np.float32] * 2
+    finally:
+        device.set_precision("float32")
