@@ -48,12 +48,14 @@ def of_evaluation(folder: Path, joints: tuple[str, ...] = ()) -> dict:
         by_image.setdefault(result["image_id"], []).append(result)
     if any(len(by_image.get(p.image_id, ())) > 1 for p in people):
         raise InputError(f"{folder}: has several people in a picture, whose results file does not tell who is who")
-    found, absent = np.full((len(people), skeleton.count, 2), np.nan), np.zeros(skeleton.count, bool)
+    found, present = np.full((len(people), skeleton.count, 2), np.nan), np.zeros(skeleton.count, bool)
     for row, person in enumerate(people):
         for result in by_image.get(person.image_id, ()):
             predicted = np.reshape(result["keypoints"], (-1, 3))
             found[row] = predicted[:, :2]
-            absent |= predicted[:, 2] == 0
+            present |= predicted[:, 2] > 0
+    # What no result has its network does not.
+    absent = ~present & bool(by_image)
     if joints:
         absent[np.setdiff1d(range(skeleton.count), skeleton.numbers(joints, "joints"))] = True
     keypoints, boxes = np.stack([p.keypoints for p in people]), np.stack([p.box for p in people])
