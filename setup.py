@@ -11,6 +11,8 @@ setup(
     python_requires=">=3.9,<3.12",
     install_requires=[
         "absl-py>=1.4,<3",
+        # MediaPipe's .tflite files; TensorFlow brings it.
+        "flatbuffers>=23.5",
         "matplotlib>=3.7,<4",
         "numpy>=1.23,<2",
         # The headless wheel is the same cv2 without X11 libraries; 4.12 wants numpy 2.

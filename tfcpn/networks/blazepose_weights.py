@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfcpn.base.errors import InputError
 from tfcpn.networks.blazepose_layers import NORM_EPSILON
-from tfcpn.networks.blazepose_model import convolutions, norm_of
+from tfcpn.networks.blazepose_model import build_blazepose, convolutions, norm_of
 from tfcpn.networks.blazepose_table import HEATMAP_SIZE, INPUT_SIZE, LANDMARKS, PER_LANDMARK, TABLES, Table
 from tfcpn.networks.tflite_file import TfliteGraph, read_bytes
 
@@ -42,8 +42,6 @@ _SHAPES: dict[str, list] = {}
 
 def table_shapes(table: Table) -> list:
     """Of each convolution of a table: whether it is depthwise, its stride, the shape of its kernel."""
-    from tfcpn.networks.blazepose_model import build_blazepose
-
     if table.name not in _SHAPES:
         layers = convolutions(build_blazepose(table))
         _SHAPES[table.name] = [

@@ -113,12 +113,12 @@ class TfliteGraph:
         return [tuple(int(n) for n in self._graph.tensors[o].shape) for o in self._graph.outputs]
 
     def with_weights(self, weights: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
-        """A copy of the file with these (kernel, bias) in the place of its convolutions', in the types that it keeps
-        them in. Nothing else of it changes. Raises InputError for values that float16 does not hold.
+        """The file with these (kernel, bias) in the place of its convolutions', in the types that it keeps them in.
+
+        Nothing else of it changes; the graph keeps them too. Raises InputError for values that float16 does not hold.
         """
         import flatbuffers
 
-        kept = {}
         for number, (operator, arrays) in enumerate(zip(self._convolutions, weights)):
             for tensor, array in zip(operator.inputs[1:3], arrays):
                 constant = self._constant(tensor)
@@ -134,12 +134,7 @@ class TfliteGraph:
                     raise InputError(
                         f"{self.path}: convolution {number} is {tuple(constant.shape)}, not {stored.shape}"
                     )
-                kept[constant.buffer] = self._model.buffers[constant.buffer].data
                 self._model.buffers[constant.buffer].data = np.frombuffer(stored.tobytes(), np.uint8)
-        try:
-            builder = flatbuffers.Builder(1 << 20)
-            builder.Finish(self._model.Pack(builder), _IDENTIFIER)
-            return bytes(builder.Output())
-        finally:
-            for buffer, data in kept.items():
-                self._model.buffers[buffer].data = data
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(self._model.Pack(builder), _IDENTIFIER)
+        return bytes(builder.Output())
