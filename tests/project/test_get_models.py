@@ -1,0 +1,34 @@
+"""MediaPipe's files come whole and of the right version, or one line tells why not."""
+
+import zipfile
+
+import get_models
+import pytest
+
+
+def wheel(path, **files):
+    with zipfile.ZipFile(path, "w") as bundle:
+        for name, content in files.items():
+            bundle.writestr(name, content)
+    return path
+
+
+def test_what_is_there_is_not_fetched_again(mediapipe, command, tmp_path):
+    folder = mediapipe.landmarks.rsplit("/", 1)[0]
+    told = command("tools/get_models.py", f"--output={folder}", "--wheel=nowhere.whl")
+    assert "already there" in told.out
+
+
+@pytest.mark.parametrize("damage", ["missing", "no zip", "empty", "another version"])
+def test_a_wheel_that_does_not_fit_is_told_and_nothing_is_written(command, tmp_path, damage):
+    path = tmp_path / "mediapipe.whl"
+    if damage == "no zip":
+        path.write_text("not a wheel")
+    elif damage != "missing":
+        members = [get_models.LICENCE, *(member for member, _ in get_models.MODELS.values())]
+        wheel(path, **({} if damage == "empty" else dict.fromkeys(members, b"other")))
+    words = [f"--output={tmp_path / 'models'}", f"--wheel={path}"]
+    failed = command("tools/get_models.py", *words, check=False)
+    expected = {"missing": "not found", "another version": "is not that of mediapipe 0.10.14"}
+    assert failed.status == 1 and expected.get(damage, "no whole wheel") in failed.err
+    assert len(failed.err.strip().splitlines()) == 1 and not (tmp_path / "models").exists()
