@@ -20,6 +20,7 @@ def main(options: Options) -> None:
     from tfcpn.run import config_file
     from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
 
+    device.choose(options.config.device)
     run = config_file.for_evaluation(options.config, options.given)
     usual = run.config if run.unborn else config_file.load(run.config.model_dir).config
     usual = dataclasses.replace(usual, mixed_precision=device.resolve_precision(usual.mixed_precision))

@@ -17,14 +17,15 @@ from tfcpn.networks.cpn import cpn
 from tfcpn.networks.network import Network
 from tfcpn.picture.cut import CropFormat
 from tfcpn.settings.config import Config
-from tfcpn.settings.recipe import TRAINING_MARGIN, VIEWS
+from tfcpn.settings.recipe import VIEWS, training_margin
 from tfcpn.skeleton import Skeleton
 
 
 class Parts(NamedTuple):
     """What a run consists of. skeleton: the network's joints, the alignment points among them if it predicts them.
 
-    training_format: of the crops that training views are cut from.
+    training_format: of the crops that training views are cut from. training_margin: side of what they show over that
+    of the region.
     """
 
     skeleton: Skeleton
@@ -33,6 +34,7 @@ class Parts(NamedTuple):
     codec: Codec
     crop_format: CropFormat
     training_format: CropFormat
+    training_margin: float
 
 
 def alignment_of(cfg: Config) -> Alignment:
@@ -47,11 +49,11 @@ def make_parts(cfg: Config, annotated: Skeleton) -> Parts:
     skeleton = annotated.with_align_points() if cfg.predict_align_points else annotated
     network, codec = _NETWORKS[cfg.network](cfg, skeleton)
     crop_format = CropFormat(cfg.input_size, alignment.by_points, network.look.outside)
-    training_format = crop_format
+    training_format, margin = crop_format, training_margin(cfg.shift)
     if cfg.views != VIEWS:
         # As large as its view at the region's own size, which then loses nothing.
-        training_format = replace(crop_format, size=tuple(round(n * TRAINING_MARGIN) for n in cfg.input_size))
-    return Parts(skeleton, alignment, network, codec, crop_format, training_format)
+        training_format = replace(crop_format, size=tuple(round(n * margin) for n in cfg.input_size))
+    return Parts(skeleton, alignment, network, codec, crop_format, training_format, margin)
 
 
 def _cpn(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:

@@ -35,23 +35,26 @@ def main(options: Options) -> None:
     from tfcpn.parts import make_parts
     from tfcpn.run import config_file
     from tfcpn.run.snapshots import Snapshots
+    from tfcpn.run.stop import StopRequest
     from tfcpn.training.loop import train
 
-    cfg = config_file.for_training(options.config, options.given)
-    records = read_records(cfg.train_records)
-    annotated = skeleton_of(records, cfg.skeleton)
-    parts = make_parts(cfg, annotated)
-    cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
-    if cfg.data_service:
-        check_reachable(cfg.data_service)
-    device.set_up(cfg.deterministic)
-    strategy = device.make_strategy(cfg.strategy)
-    # Not before: it may use the device, which is set up once.
-    if not Snapshots(cfg.model_dir).epochs():
-        cfg = dataclasses.replace(cfg, init_weights=parts.network.find_weights(cfg.init_weights))
-    validated = validated_as(cfg)
-    evaluation = Evaluation(validated, parts, annotated, strategy) if validated else None
-    train(cfg, parts, annotated, records, strategy, evaluation)
+    with StopRequest() as request:
+        device.choose(options.config.device)
+        cfg = config_file.for_training(options.config, options.given)
+        records = read_records(cfg.train_records)
+        annotated = skeleton_of(records, cfg.skeleton)
+        parts = make_parts(cfg, annotated)
+        cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
+        if cfg.data_service:
+            check_reachable(cfg.data_service)
+        device.set_up(cfg.deterministic)
+        strategy = device.make_strategy(cfg.strategy)
+        # Not before: it may use the device, which is set up once.
+        if not Snapshots(cfg.model_dir).positions():
+            cfg = dataclasses.replace(cfg, init_weights=parts.network.find_weights(cfg.init_weights))
+        validated = validated_as(cfg)
+        evaluation = Evaluation(validated, parts, annotated, strategy) if validated else None
+        train(cfg, parts, annotated, records, strategy, evaluation, request)
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def _write_image(number: int, folder: Path, split: str, seed: int, fallen: float
     pixels, annotations = draw_scene(seed, split, number, fallen)
     name = f"{number + 1:012d}.jpg"
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])
-    write_atomically(folder / name, encoded.tobytes())
+    write_atomically(folder / name, encoded.tobytes(), durable=False)
     return {"id": number + 1, "file_name": name, "height": pixels.shape[0], "width": pixels.shape[1]}, annotations
 
 

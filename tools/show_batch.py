@@ -9,7 +9,6 @@ from tfcpn.data.record_sets import read_records, skeleton_of
 from tfcpn.report.pictures import check_name, draw_pose, sheet, write_picture
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path, whole
-from tfcpn.settings.recipe import TRAINING_MARGIN
 from tfcpn.skeleton import Skeleton
 
 COMMAND = Command(
@@ -44,23 +43,20 @@ def main(options: Options) -> None:
     from tfcpn.networks.blazepose_losses import label_heatmaps
     from tfcpn.parts import make_parts, training_filter
     from tfcpn.picture.look import to_pixels
-    from tfcpn.training.augmentation import Ranges
-    from tfcpn.training.views import views_of
+    from tfcpn.training.views import views_for
 
     cfg = options.config
     records = read_records(cfg.train_records)
     annotated = skeleton_of(records, cfg.skeleton)
     parts, rules = make_parts(cfg, annotated), training_filter(cfg, annotated)
     source = open_source(records, rules, cfg.seed, cfg.shuffle_buffer)
-    work = crops_and_joints(parts.alignment, parts.skeleton, parts.training_format, TRAINING_MARGIN)
+    work = crops_and_joints(parts.alignment, parts.skeleton, parts.training_format, parts.training_margin)
     crops, joints = next(iter(training_batches(source, 0, work, options.own.people)))
-    ranges, look = Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation), parts.network.look
-    views = views_of(cfg.views, ranges, parts.skeleton.mirror, look, cfg.input_size)
-    images, joints, visibility = views(crops, joints, (cfg.seed, 0))
+    images, joints, visibility = views_for(cfg, parts)(crops, joints, (cfg.seed, 0))
     targets = parts.codec.encode(joints, visibility)
     maps = getattr(targets, "maps", None) or [label_heatmaps(targets) * 255]
     labels = [t.numpy() for t in maps]
-    pixels = to_pixels(images.numpy(), look)
+    pixels = to_pixels(images.numpy(), parts.network.look)
     cells = []
     for i, view in enumerate(pixels):
         cells += _cell(view, joints[i].numpy(), visibility[i].numpy(), [m[i] for m in labels], parts.skeleton)

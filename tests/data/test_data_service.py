@@ -1,5 +1,6 @@
 """Two workers of a tf.data service on loopback: everyone exactly once a pass."""
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -65,18 +66,33 @@ def test_a_filter_holds_and_a_later_start_passes_over_as_many(people, address):
     assert len(ids(people, address, "c", rules, count, count + 3, count - 4)) == 2 * count - 3
 
 
+def test_a_start_of_its_own_gets_everyone_anew(people, address):
+    """A run that goes on after a crash does not share what is left of its earlier start's job."""
+    everyone = trainable(people)
+    count = len(everyone)
+    source = open_source(read_records(people.records), shuffle_buffer=8)
+    stream = iter(served(address, "e, first start", source, lambda group: group["id"], 0, count - 1))
+    for _ in range(count // 2):
+        next(stream)
+    again = ids(people, address, "e, second start", EVERYBODY, count, 0, count - 1)
+    assert sorted(again) == sorted(2 * everyone)
+
+
 def test_training_takes_its_people_from_the_service(people, address, command, tiny_network, tmp_path):
     command("-m", "tfcpn.train", *flags(people, tmp_path / "run", f"--data_service={address}"))
     assert all(np.isfinite(v).all() for v in weights(tmp_path / "run", 2).values())
 
 
-def test_several_machines_share_the_people_of_a_pass(people, address):
+def test_several_machines_share_the_people_of_a_pass(people, address, tmp_path):
+    copies = [people.records, shutil.copytree(people.records, tmp_path / "elsewhere")]
     count = len(trainable(people))
     source = open_source(read_records(people.records), shuffle_buffer=8)
 
     def read(machine):
         context = tf.distribute.InputContext(2, machine, 2)
-        return [int(i) for i in served(address, "d", source, lambda group: group["id"], 0, count - 1, context)]
+        # Each host has the records somewhere else.
+        there = source._replace(records=read_records(copies[machine]))
+        return [int(i) for i in served(address, "d", there, lambda group: group["id"], 0, count - 1, context)]
 
     with ThreadPoolExecutor(2) as machines:
         seen = [i for part in machines.map(read, range(2)) for i in part]

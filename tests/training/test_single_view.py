@@ -9,6 +9,7 @@ from tfcpn.geometry.crops import joints_to_crop
 from tfcpn.picture.cut import cut_turned
 from tfcpn.picture.decode import Window
 from tfcpn.picture.look import TF_CPN, Look, to_pixels
+from tfcpn.settings.recipe import TRAINING_MARGIN, training_margin
 from tfcpn.skeleton import COCO
 from tfcpn.training.augmentation import Ranges
 from tfcpn.training.single_view import SingleDraws, draw_single, single_view
@@ -17,8 +18,12 @@ REPEATED = Look((0.0, 0.0, 0.0), 255.0, rgb=True, outside=None)
 SIZE, WIDER = (64, 48), (80, 60)
 
 
-def draws(rescale=1.0, angle=0.0, mirrored=False):
-    return SingleDraws(tf.constant([rescale]), tf.constant([angle]), tf.constant([mirrored]))
+def draws(rescale=1.0, angle=0.0, mirrored=False, shift=(0.0, 0.0)):
+    return SingleDraws(tf.constant([rescale]), tf.constant([angle]), tf.constant([mirrored]), tf.constant([shift]))
+
+
+def view_of(crops, joints, given, look=TF_CPN, margin=TRAINING_MARGIN):
+    return single_view(crops, joints, given, COCO.mirror, look, SIZE, margin)
 
 
 def crop_of(region):
@@ -43,13 +48,14 @@ REGION, TRAINED = (200.0, 150.0, 120.0, 160.0, 0.0), (200.0, 150.0, 150.0, 200.0
         (draws(rescale=0.75), (200.0, 150.0, 90.0, 120.0, 0.0)),
         # Counter-clockwise: the region turns clockwise.
         (draws(angle=10.0, rescale=0.8), (200.0, 150.0, 96.0, 128.0, np.radians(10))),
+        # An eighth of the width to the right, a sixteenth of the height up; turned about where it then is.
+        (draws(rescale=0.75, shift=(0.125, -0.0625)), (215.0, 140.0, 90.0, 120.0, 0.0)),
+        (draws(angle=10.0, rescale=0.6, shift=(0.125, 0.0)), (215.0, 150.0, 72.0, 96.0, np.radians(10))),
     ],
 )
 def test_a_view_is_the_region_that_it_says(given, region):
     """Pixels and joints are those that would be cut from the picture itself."""
-    images, joints, visibility = single_view(
-        crop_of(TRAINED)[None], joints_of(TRAINED), given, COCO.mirror, TF_CPN, SIZE
-    )
+    images, joints, visibility = view_of(crop_of(TRAINED)[None], joints_of(TRAINED), given)
     window = Window(tf.constant(photo(300, 400)[..., ::-1].copy()), tf.zeros(2, tf.int32))
     expected = cut_turned(window, tf.constant(region, tf.float64), SIZE, TF_CPN.outside).numpy()
     away = np.abs(to_pixels(images.numpy(), TF_CPN)[0].astype(int) - expected)
@@ -62,10 +68,8 @@ def test_a_view_is_the_region_that_it_says(given, region):
 
 
 def test_a_mirrored_view_trades_sides():
-    plain = single_view(crop_of(TRAINED)[None], joints_of(TRAINED), draws(), COCO.mirror, TF_CPN, SIZE)
-    images, joints, visibility = single_view(
-        crop_of(TRAINED)[None], joints_of(TRAINED), draws(mirrored=True), COCO.mirror, TF_CPN, SIZE
-    )
+    plain = view_of(crop_of(TRAINED)[None], joints_of(TRAINED), draws())
+    images, joints, visibility = view_of(crop_of(TRAINED)[None], joints_of(TRAINED), draws(mirrored=True))
     np.testing.assert_allclose(images, plain[0][:, :, ::-1], atol=1e-5)
     left, right = COCO.joints.index("left_eye"), COCO.joints.index("right_eye")
     np.testing.assert_allclose(joints[0, right, 0], 48 - plain[1][0, left, 0], atol=1e-4)
@@ -73,13 +77,8 @@ def test_a_mirrored_view_trades_sides():
 
 
 def test_joints_that_leave_the_view_are_not_labelled():
-    _, joints, visibility = single_view(
-        crop_of(TRAINED)[None],
-        joints_of(TRAINED, ((200.0, 150.0), (200.0, 60.0))),
-        draws(0.7),
-        COCO.mirror,
-        TF_CPN,
-        SIZE,
+    _, joints, visibility = view_of(
+        crop_of(TRAINED)[None], joints_of(TRAINED, ((200.0, 150.0), (200.0, 60.0))), draws(0.7)
     )
     np.testing.assert_array_equal(visibility[0, :3], [2, 0, 0])
     assert (joints[0, 2:].numpy() < 0).all()
@@ -88,9 +87,9 @@ def test_joints_that_leave_the_view_are_not_labelled():
 def test_outside_the_crop_is_the_mean_colour_or_the_border_again():
     white = tf.fill((1, *WIDER, 3), tf.constant(255, tf.uint8))
     turned = draws(angle=45.0, rescale=1.25)
-    mean, _, _ = single_view(white, joints_of(TRAINED), turned, COCO.mirror, TF_CPN, SIZE)
+    mean, _, _ = view_of(white, joints_of(TRAINED), turned)
     assert (mean[0, 0, 0].numpy() == 0).all() and mean[0, 32, 24].numpy().min() > 0.5
-    border, _, _ = single_view(white, joints_of(TRAINED), turned, COCO.mirror, REPEATED, SIZE)
+    border, _, _ = view_of(white, joints_of(TRAINED), turned, REPEATED)
     np.testing.assert_allclose(border, 1, atol=1e-6)
 
 
@@ -101,3 +100,23 @@ def test_draws_depend_on_the_seed_alone_and_fill_their_ranges():
     assert 0.8 <= np.min(a.rescale) < 0.801 and 1.099 < np.max(a.rescale) <= 1.1
     assert -20 <= np.min(a.angle) < -19.9 and 19.9 < np.max(a.angle) <= 20
     assert np.mean(a.mirrored) == pytest.approx(0.5, abs=0.03)
+    assert not np.any(a.shift)
+
+
+def test_a_shift_is_drawn_without_changing_what_else_is():
+    plain, moved = (draw_single((1, 2), 4000, Ranges(0.8, 1.1, 20, shift)) for shift in (0.0, 0.1))
+    np.testing.assert_array_equal(plain.angle, moved.angle)
+    np.testing.assert_array_equal(plain.rescale, moved.rescale)
+    assert -0.1 <= np.min(moved.shift) < -0.0999 and 0.0999 < np.max(moved.shift) < 0.1
+    assert abs(np.corrcoef(moved.shift[:, 0], moved.shift[:, 1])[0, 1]) < 0.05
+
+
+def test_a_moved_view_at_the_widest_zoom_is_still_within_its_crop():
+    """Crops are as much larger as it takes, so that nothing that the picture has is repeated or mean colour."""
+    margin = training_margin(0.1)
+    white = tf.fill((1, round(64 * margin), round(48 * margin), 3), tf.constant(255, tf.uint8))
+    wide = draws(rescale=1.25, shift=(0.1, -0.1))
+    images, _, _ = view_of(white, joints_of(TRAINED), wide, margin=margin)
+    assert images.numpy().min() > 0.5
+    images, _, _ = view_of(white, joints_of(TRAINED), wide, margin=TRAINING_MARGIN)
+    assert images.numpy().min() == 0

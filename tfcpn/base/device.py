@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 from pathlib import Path
 
 import tensorflow as tf
 
+from tfcpn.base import gpu
 from tfcpn.base.errors import InputError
 
 
@@ -15,7 +18,7 @@ def resolve_precision(name: str) -> str:
     """ "auto" -> the fastest precision that the machine computes natively; other names stay as they are."""
     if name != "auto":
         return name
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
@@ -34,19 +37,50 @@ def set_precision(name: str) -> None:
     tf.keras.mixed_precision.set_global_policy("float32" if name in ("float32", "tf32") else f"mixed_{name}")
 
 
+def choose(name: str) -> None:
+    """What --device says: "cpu" leaves the GPUs alone, "gpu" wants one, "auto" takes what there is.
+
+    Raises InputError without a GPU under "gpu", and under "auto" if there is a card that TensorFlow, which is built
+    for it, does not see: a run of days on the CPU is not what its owner meant.
+    """
+    if name == "cpu":
+        use_no_gpu()
+        return
+    if tf.config.list_physical_devices("GPU") or not tf.test.is_built_with_cuda():
+        return
+    # Hidden on purpose, such as by a scheduler or a test.
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    why = "" if hidden else gpu.why_unused()
+    if why or name == "gpu":
+        raise InputError(f"--device={name}: {why or 'there is no GPU here'}")
+
+
+def describe() -> str:
+    """What this process computes on: its GPUs by name, or its CPU."""
+    names = [
+        tf.config.experimental.get_device_details(device).get("device_name", "GPU")
+        for device in tf.config.get_visible_devices("GPU")
+    ]
+    if names:
+        return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+    cpu = Path("/proc/cpuinfo")
+    models = re.findall(r"^model name\s*: (.*)$", cpu.read_text(), re.M) if cpu.exists() else []
+    return f"CPU ({models[0] if models else platform.machine()}, {os.cpu_count()} cores)"
+
+
 def _check_cluster() -> None:
     """See that TF_CONFIG describes a cluster and this process's place in it. Raises InputError."""
     wanted = (
         '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}, with an '
-        "index of its own for each process"
+        "index of its own for each process; one of them may be the chief"
     )
     try:
         cluster = json.loads(os.environ.get("TF_CONFIG", ""))
-        workers, task = cluster["cluster"]["worker"], cluster["task"]
+        hosts, task = cluster["cluster"], cluster["task"]
         fits = (
-            task["type"] == "worker"
-            and 0 <= int(task["index"]) < len(workers)
-            and set(cluster["cluster"]) == {"worker"}
+            {"worker"} <= set(hosts) <= {"worker", "chief"}
+            and len(hosts.get("chief", [""])) == 1
+            and 0 <= int(task["index"]) < len(hosts[task["type"]])
         )
     except (ValueError, KeyError, TypeError):
         fits = False
@@ -72,9 +106,18 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes: the first worker, or the only process."""
+    """Whether this process is the one that writes: the chief, else the first worker, or the only process."""
+    if not together(strategy):
+        return True
     resolver = strategy.cluster_resolver
-    return resolver is None or not resolver.task_type or resolver.task_id == 0
+    jobs = resolver.cluster_spec().jobs
+    return resolver.task_type == ("chief" if "chief" in jobs else "worker") and resolver.task_id == 0
+
+
+def together(strategy: tf.distribute.Strategy) -> bool:
+    """Whether other processes take part."""
+    resolver = strategy.cluster_resolver
+    return resolver is not None and bool(resolver.task_type)
 
 
 def use_no_gpu() -> None:
@@ -84,13 +127,13 @@ def use_no_gpu() -> None:
 
 def set_up(deterministic: bool) -> None:
     """Let GPU memory grow with need, and make every operation repeatable if asked."""
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+    for card in tf.config.get_visible_devices("GPU"):
+        tf.config.experimental.set_memory_growth(card, True)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
         # That is not enough. The graph optimiser rewrites sums in an order that hangs on memory addresses: of ten
         # processes two had gradients with other last bits, without it none. One thread an operation on a CPU, for
         # kernels that sum over threads.
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-        if not tf.config.list_physical_devices("GPU"):
+        if not tf.config.get_visible_devices("GPU"):
             tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -6,3 +6,14 @@ class InputError(Exception):
 
     The entry points print it without a traceback and exit with status 1.
     """
+
+
+class Stopped(BaseException):
+    """Asked to stop by a signal, with everything saved that the same command needs to go on.
+
+    The entry points print it and exit with status `RESUMABLE`.
+    """
+
+
+# EX_TEMPFAIL of sysexits.h: try again. Schedulers tell it from a failure (1) and from a kill (137).
+RESUMABLE = 75

@@ -1,18 +1,77 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and still there after the power has failed."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write to a temporary name beside `path` and rename: a reader never sees half a file."""
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk. Where a file system has no such thing for
+    folders, as some network ones, there is nothing to wait for.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not Path(path).is_dir():
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
+    """Write to a temporary name beside `path` and rename: a reader never sees half a file. durable: nor after the
+    power has failed, which takes some milliseconds.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        if durable:
+            sync(temporary)
         os.replace(temporary, path)
+        if durable:
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """A folder that is there whole or not at all. fill: writes what shall be in it. One that is there is replaced."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        fill(temporary)
+        for file in temporary.rglob("*"):
+            sync(file)
+        sync(temporary)
+        if path.exists():
+            # Out of the way in one step, since a folder with something in it cannot be renamed over.
+            old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(folder: Path) -> list[str]:
+    """Delete what processes that died left under temporary names in a folder; the names. Nobody else may write there
+    at the time.
+    """
+    left = sorted(Path(folder).glob(".*.tmp")) if Path(folder).is_dir() else []
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return [path.name for path in left]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import check_same_joints
-from tfcpn.data.record_index import Index, read_index
+from tfcpn.data.record_index import Index, Shard, read_index
 from tfcpn.data.skeleton_file import choose_skeleton
 from tfcpn.skeleton import Skeleton
 
@@ -36,12 +36,20 @@ class Records(NamedTuple):
         return ",".join(f"{s.folder}" + (f":{s.share}" if s.share > 1 else "") for s in self.sets)
 
     @property
-    def files(self) -> list[str]:
-        """The shards of a pass; those of a folder with share 2 are there twice."""
-        shards = [
-            (s, shard) for s in self.sets for _ in range(s.share) for shard in s.index.shards if shard.trainable
+    def shards(self) -> list[tuple[Path, Shard]]:
+        """The shards of a pass, each with its folder; those of a folder with share 2 are there twice."""
+        return [
+            (s.folder, shard)
+            for s in self.sets
+            for _ in range(s.share)
+            for shard in s.index.shards
+            if shard.trainable
         ]
-        return [str(s.folder / shard.file) for s, shard in shards]
+
+    @property
+    def files(self) -> list[str]:
+        """Where those shards are."""
+        return [str(folder / shard.file) for folder, shard in self.shards]
 
     @property
     def trainable(self) -> int:

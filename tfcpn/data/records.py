@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
+from tfcpn.base.files import sync, write_atomically
 from tfcpn.data.coco import CocoImage, Person
+from tfcpn.data.people_file import ShardPeople, offsets, write_people
 from tfcpn.data.pictures import check_content
 from tfcpn.data.record_index import Shard, description, listing, shard_json
 
@@ -62,6 +63,19 @@ def parse(serialized, num_joints: int) -> dict[str, tf.Tensor]:
     return tf.io.parse_single_example(serialized, {**_FEATURES, "people/keypoints": keypoints})
 
 
+def _arrays(offset: np.ndarray, packed: list[list[Person]]) -> ShardPeople:
+    """What is written beside a shard of the people of each of its images."""
+    everyone = [person for people in packed for person in people]
+    return ShardPeople(
+        offset,
+        np.array([len(people) for people in packed], np.int64),
+        np.array([p.id for p in everyone], np.int64),
+        np.array([p.keypoints for p in everyone], np.float32),
+        np.array([p.area for p in everyone], np.float32),
+        np.array([p.trainable for p in everyone], bool),
+    )
+
+
 def write_shard(path: Path, items, image_dir: Path, skip_bad: bool, on_image=lambda: None) -> Shard:
     """Write (image, people) pairs to a shard, under a temporary name until it is whole.
 
@@ -70,8 +84,8 @@ def write_shard(path: Path, items, image_dir: Path, skip_bad: bool, on_image=lam
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    people_count = trainable = 0
     good: list[str] = []
+    packed: list[list[Person]] = []
     bad: dict[str, str] = {}
     content = hashlib.sha256()
     try:
@@ -83,8 +97,7 @@ def write_shard(path: Path, items, image_dir: Path, skip_bad: bool, on_image=lam
                     writer.write(encode(image, people, encoded, orientation))
                     content.update(hashlib.sha256(encoded).digest())
                     good.append(image.file_name)
-                    people_count += len(people)
-                    trainable += sum(p.trainable for p in people)
+                    packed.append(people)
                 except OSError as error:
                     bad[image.file_name] = f"{image.file_name}: cannot be read ({error.strerror})"
                 except InputError as error:
@@ -92,10 +105,15 @@ def write_shard(path: Path, items, image_dir: Path, skip_bad: bool, on_image=lam
                 on_image()
         size = temporary.stat().st_size
         digests = content.hexdigest(), listing(image_dir, good)
-        shard = Shard(path.name, size, len(good), people_count, trainable, *digests, bad)
+        everyone = [person for people in packed for person in people]
+        counts = len(good), len(everyone), sum(p.trainable for p in everyone)
+        shard = Shard(path.name, size, *counts, *digests, bad)
         if skip_bad or not bad:
+            write_people(path, shard, _arrays(offsets(temporary), packed))
+            sync(temporary)
             write_atomically(description(path), shard_json(shard))
             temporary.replace(path)
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
     return shard

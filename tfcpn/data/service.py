@@ -32,22 +32,27 @@ def served(
 ) -> tf.data.Dataset:
     """A stream of work(group), as in `data.order`, from the service at `address` (host:port): everyone once a pass.
 
-    run: a name that all processes of a training share and no other training has: they then share the people too.
-    first: people that an interrupted run has seen; as many are passed over, though not certainly the same ones, since
-    the workers deal out the shards among themselves and their people come as they are finished. needed: people until
-    the end of training. context: which of several input pipelines this is; each passes over its share.
+    run: a name that all processes of a training share, and no other start of a training has: they then share the
+    people too, whose records the service's workers look for where the process that came first says. first: people
+    that an interrupted run has seen; as many are passed over, though not certainly the same ones, since the workers
+    deal out the shards among themselves and their people come as they are finished. needed: people until the end of
+    training. context: which of several input pipelines this is; each passes over its share.
     """
+    service = tf.data.experimental.service
     done, offset = divmod(first, source.people)
     passes = []
     # One pass more than needed: what is batched leaves some of each pipeline's people over.
     for number in range(done, (first + needed) // source.people + 2):
+        people, name = one_pass(source, number, work), f"{run}, pass {number}"
+        # By a name of our own: else processes whose records lie in other folders would be served other datasets.
+        service.register_dataset(f"grpc://{address}", people, dataset_id=name)
         passes.append(
-            one_pass(source, number, work).apply(
-                tf.data.experimental.service.distribute(
-                    processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
-                    service=f"grpc://{address}",
-                    job_name=f"{run}, from {first}, pass {number}",
-                )
+            service.from_dataset_id(
+                processing_mode=service.ShardingPolicy.DYNAMIC,
+                service=f"grpc://{address}",
+                dataset_id=name,
+                element_spec=people.element_spec,
+                job_name=name,
             )
         )
     stream = passes[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfcpn.base.device import is_chief
+from tfcpn.base.device import describe, is_chief
 from tfcpn.base.files import write_atomically
 from tfcpn.data.results import result
 from tfcpn.evaluation.average_precision import METRICS, coco_metrics
@@ -130,6 +130,8 @@ class Evaluation:
             "people_counted": len(people.counted),
             "boxes_evaluated": len(people.boxes),
             "images": len(people.images),
+            "device": describe(),
+            "replicas": self.strategy.num_replicas_in_sync,
             "settings": {name: getattr(cfg, name) for name in REPORTED},
         }
         write_atomically(folder / "results.json", json.dumps(results))

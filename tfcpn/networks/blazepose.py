@@ -120,6 +120,7 @@ def blazepose(
         find_weights=partial(find, size=size),
         load_weights=load,
         told=("shipped", "beside_shipped") if held else (),
+        later=("landmarks", "visibility"),
         teacher=partial(shipped, size=size),
         prepare=measure_norms if held and norm != "none" else None,
         why_ruined=why_ruined if held else None,

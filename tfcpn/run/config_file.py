@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +71,7 @@ def for_training(cfg: Config, given: set[str] = frozenset()) -> Config:
     snapshots that stay, lest a default delete them, unless that is among the flags that were given. Raises
     InputError, with the differences, if the folder holds another experiment.
     """
-    if not Snapshots(cfg.model_dir).epochs():
+    if not Snapshots(cfg.model_dir).positions():
         return cfg  # what failed before its first snapshot binds nobody
     if not (Path(cfg.model_dir) / FILE).exists():
         raise InputError(f"{cfg.model_dir} holds snapshots but no {FILE}; give another --model_dir")
@@ -92,15 +91,15 @@ def for_training(cfg: Config, given: set[str] = frozenset()) -> Config:
     return cfg
 
 
-def fingerprint(cfg: Config, trained_on: dict) -> str:
-    """A name that all processes of a training share and, as good as certainly, no other training has."""
-    values = json.dumps([dataclasses.asdict(cfg), trained_on], sort_keys=True)
-    return f"{cfg.experiment}-{zlib.crc32(values.encode()):08x}"
+def what_is_learnt(cfg: Config) -> dict:
+    """The settings that decide what a run learns, which are the same in all processes of it; paths may differ."""
+    kept = {name for name, field in FIELDS.items() if not field.metadata["free"] and not field.metadata["path"]}
+    return {name: getattr(cfg, name) for name in sorted(kept | {"epochs"})}
 
 
 def check_trained_on(model_dir, skeleton: Skeleton, trained_on: dict) -> None:
     """See that a run goes on with the joints, people and replicas it began with, on which its steps depend."""
-    if not (Path(model_dir) / FILE).exists() or not Snapshots(model_dir).epochs():
+    if not (Path(model_dir) / FILE).exists() or not Snapshots(model_dir).positions():
         return
     run = load(model_dir)
     if run.skeleton != skeleton:

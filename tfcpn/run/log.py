@@ -12,11 +12,12 @@ import tensorflow as tf
 from tfcpn.base.files import write_atomically
 
 BESIDE_LOSSES = ("decay", "total", "learning_rate", "crops_per_second", "seconds")
+MACHINE = ("device", "precision", "replicas")
 
 
 def columns(losses: Sequence[str], metrics: Sequence[str]) -> list[str]:
     """The columns of metrics.csv. losses: names of the network's own. metrics: of a validation."""
-    return ["epoch", "step", *losses, *BESIDE_LOSSES, *metrics]
+    return ["epoch", "step", *losses, *BESIDE_LOSSES, *metrics, *MACHINE]
 
 
 class RunLog:

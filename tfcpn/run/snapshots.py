@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
-import os
+import json
+import logging
 import re
 import shutil
 import tempfile
+import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
+from tfcpn.base.files import make_folder, sweep
 
-_NAME = re.compile(r"snapshot_(\d{4,})")
+_log = logging.getLogger(__name__)
+_NAME = re.compile(r"snapshot_(\d{4,})(?:_step_(\d+))?")
 KEPT_FOREVER = 50
 # The epoch before the first: weights that no snapshot keeps, since --init_weights tells them.
 FIRST_WEIGHTS = 0
+CONTENT = "content.json"
+
+
+class Position(NamedTuple):
+    """How far a run is: whole epochs, and steps of the next one."""
+
+    epoch: int = FIRST_WEIGHTS
+    steps: int = 0
 
 
 class Snapshots:
-    """The snapshots of a model_dir: folders `snapshots/snapshot_0001` and so on, one an epoch.
+    """The snapshots of a model_dir: folders `snapshots/snapshot_0001` and so on, one an epoch, and between them
+    `snapshot_0001_step_250`, from which only training goes on.
 
-    Weights lie under the names of tf-cpn's variables, the optimiser's state beside them. A snapshot is written
-    under a temporary name and renamed, so one that is there is whole.
+    Weights lie under the names of tf-cpn's variables, the optimiser's state beside them, and a file with checksums. A
+    snapshot is written under a temporary name, waited for and renamed, so one that is there is whole.
     """
 
     def __init__(self, model_dir):
         self.folder = Path(model_dir) / "snapshots"
 
-    def path(self, epoch: int) -> Path:
-        return self.folder / f"snapshot_{epoch:04d}"
+    def path(self, epoch: int, steps: int = 0) -> Path:
+        return self.folder / (f"snapshot_{epoch:04d}" + (f"_step_{steps}" if steps else ""))
 
-    def epochs(self) -> list[int]:
-        """The epochs that have a snapshot, ascending."""
+    def positions(self) -> list[Position]:
+        """What there is, ascending."""
         if not self.folder.exists():
             return []
         matches = (_NAME.fullmatch(p.name) for p in self.folder.iterdir())
-        return sorted(int(m.group(1)) for m in matches if m)
+        return sorted(Position(int(m.group(1)), int(m.group(2) or 0)) for m in matches if m)
+
+    def epochs(self) -> list[int]:
+        """The epochs that have a snapshot, ascending."""
+        return [position.epoch for position in self.positions() if not position.steps]
 
     def parse(self, text: str) -> list[int]:
         """Epochs from a flag such as "350", "350,400" or "latest".
@@ -58,32 +76,107 @@ class Snapshots:
                 chosen.append(int(word))
         return chosen
 
-    def save(self, epoch: int, variables: dict, optimizer=None, chief: bool = True) -> None:
+    def newest(self) -> Position:
+        """Where training goes on: at the newest snapshot whose files are what was written. The others are
+        told.
+
+        Raises InputError if there are snapshots and none of them is good.
+        """
+        positions = self.positions()
+        for position in reversed(positions):
+            problem = self.problem(position)
+            if not problem:
+                return position
+            _log.warning("%s: is damaged (%s); going on from the one before", self.path(*position), problem)
+        if positions:
+            raise InputError(
+                f"{self.folder}: all {len(positions)} snapshots are damaged; delete the folder to begin anew"
+            )
+        return Position()
+
+    def tidy(self, position: Position) -> None:
+        """Delete what processes that died have left half done, and rename what is newer than a position, since it is
+        damaged, so that nothing takes it for a snapshot. For the one process that writes there.
+        """
+        for name in sweep(self.folder):
+            _log.info("%s: left by a process that died, deleted", self.folder / name)
+        for newer in self.positions():
+            if newer > position:
+                path = self.path(*newer)
+                aside = path.with_name(f"{path.name}.damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+
+    def problem(self, position: Position) -> str:
+        """What is wrong with a snapshot's files; empty if nothing is, or if it is older than checksums."""
+        folder = self.path(*position)
+        try:
+            files = _content(folder)["files"]
+            for name, (size, checksum) in files.items():
+                if (folder / name).stat().st_size != size:
+                    return f"{name} has {(folder / name).stat().st_size} bytes, {size} were written"
+                if _checksum(folder / name) != checksum:
+                    return f"{name} is not what was written"
+        except OSError as error:
+            return f"{Path(error.filename or folder).name}: {error.strerror}"
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return f"{CONTENT} is not what was written"
+        return ""
+
+    def begun(self, position: Position) -> dict | None:
+        """What the epoch that a snapshot lies in had come to, as given to `save`; None at an epoch's end."""
+        return _content(self.path(*position)).get("begun") if position.steps else None
+
+    def save(
+        self,
+        epoch: int,
+        variables: dict,
+        optimizer=None,
+        chief: bool = True,
+        steps: int = 0,
+        begun: dict | None = None,
+    ) -> None:
         """Write a snapshot of variables, by the names that they are kept under, and of the optimiser's.
 
         Of several processes all must call it, since reading a variable may need the others. chief: whether this is
-        the process whose file stays.
+        the process whose file stays. begun: kept for `begun`. Raises InputError if it cannot be written; what was
+        there before is then still there.
         """
         if not chief:
             # Away from the shared folder, where another machine's process may have the same number as the chief.
             with tempfile.TemporaryDirectory() as unused:
                 _checkpoint(variables, optimizer).write(str(Path(unused) / "variables"))
             return
-        temporary = self.folder / f".{self.path(epoch).name}.{os.getpid()}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        _checkpoint(variables, optimizer).write(str(temporary / "variables"))
-        shutil.rmtree(self.path(epoch), ignore_errors=True)
-        temporary.rename(self.path(epoch))
 
-    def restore(self, epoch: int, variables: dict, optimizer=None) -> None:
+        def fill(folder: Path) -> None:
+            _checkpoint(variables, optimizer).write(str(folder / "variables"))
+            files = {path.name: [path.stat().st_size, _checksum(path)] for path in sorted(folder.iterdir())}
+            (folder / CONTENT).write_text(json.dumps({"files": files, "begun": begun}) + "\n")
+
+        try:
+            make_folder(self.path(epoch, steps), fill)
+        except (OSError, tf.errors.OpError) as error:
+            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+            raise InputError(
+                f"{self.path(epoch, steps)}: cannot be written ({reason}); {self.last_good()}"
+            ) from error
+
+    def last_good(self) -> str:
+        """The newest snapshot, in words."""
+        positions = self.positions()
+        if not positions:
+            return "there is no snapshot yet"
+        return f"the last good snapshot is {self.path(*positions[-1])}, from which the same command goes on"
+
+    def restore(self, epoch: int, variables: dict, optimizer=None, steps: int = 0) -> None:
         """Read the variables and, if given, the optimiser's state. Raises InputError for a damaged snapshot."""
-        prefix = self.path(epoch) / "variables"
+        path = self.path(epoch, steps)
+        prefix = path / "variables"
         try:
             names = [name for name, _ in tf.train.list_variables(str(prefix))]
             if optimizer is not None and not any(name.startswith("optimizer/") for name in names):
                 raise InputError(
-                    f"{self.path(epoch)} has no optimiser state, as after a conversion, so training cannot go on "
+                    f"{path} has no optimiser state, as after a conversion, so training cannot go on "
                     "from it; start a run of its own with --init_weights=CHECKPOINT"
                 )
             status = _checkpoint(variables, optimizer).read(str(prefix))
@@ -92,15 +185,35 @@ class Snapshots:
         except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
             first_line = str(error).strip().splitlines()[0]
             raise InputError(
-                f"{self.path(epoch)}: is damaged or of another network ({first_line}); delete it to go on from the "
-                "one before"
+                f"{path}: is damaged or of another network ({first_line}); delete it to go on from the one before"
             ) from error
 
     def prune(self, keep: int) -> None:
-        """Delete all but the newest `keep` snapshots and those of every fiftieth epoch. 0 keeps all."""
+        """Delete all but the newest `keep` epochs' snapshots and those of every fiftieth epoch; 0 keeps all. Of those
+        within an epoch only one that is the newest of all stays.
+        """
+        *before, _ = self.positions() or [Position()]
+        for position in before:
+            if position.steps:
+                shutil.rmtree(self.path(*position))
         for epoch in self.epochs()[:-keep] if keep else []:
             if epoch % KEPT_FOREVER:
                 shutil.rmtree(self.path(epoch))
+
+
+def _content(folder: Path) -> dict:
+    """What the file with the checksums tells; without one, that there is nothing to compare."""
+    file = folder / CONTENT
+    return json.loads(file.read_text()) if file.exists() else {"files": {}}
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return value
 
 
 def _checkpoint(variables: dict, optimizer) -> tf.train.Checkpoint:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from tfcpn.base.errors import InputError
+from tfcpn.base.errors import RESUMABLE, InputError, Stopped
 from tfcpn.settings import config
 from tfcpn.settings.config import Config
 from tfcpn.settings.flag import Flag, define, value_of
@@ -113,6 +113,9 @@ class Command:
             _fail(
                 "a worker process died, perhaps for want of memory; the same command goes on, --workers=1 needs least"
             )
+        except Stopped as stop:
+            print(f"{stop}; what was done is saved, the same command goes on", file=sys.stderr)
+            sys.exit(RESUMABLE)
         except KeyboardInterrupt:
             print("\ninterrupted; what was finished is kept, the same command does the rest", file=sys.stderr)
             sys.exit(130)

@@ -81,6 +81,13 @@ class Config:
     heatmap_weight: float = _flag(
         NETWORK, 2.0, "BlazePose: factor of the loss of labelled joints' heatmaps.", least=0
     )
+    heatmap_epochs: int = _flag(
+        NETWORK,
+        0,
+        "BlazePose from random weights: in so many first epochs only heatmaps are learnt, then the regression to "
+        "coordinates too, whose gradient stops at the encoder; the paper's two stages.",
+        least=0,
+    )
     heatmap_scale: float = _flag(NETWORK, TF_CPN_SCALE, "Peak of a label heatmap; 255 is tf-cpn's.", least=1e-6)
     scale_free: bool = _flag(
         NETWORK,
@@ -170,6 +177,14 @@ class Config:
     rotation: float = _flag(
         DATA, 45.0, "The turned views turn by up to this, in degrees either way.", least=0, most=180
     )
+    shift: float = _flag(
+        DATA,
+        0.0,
+        "With --views=1: the middle of a view lies off that of the region by up to so much of its side, either way "
+        "along both axes, as a detector's does.",
+        least=0,
+        most=0.5,
+    )
 
     batch_size: int = _flag(TRAINING, 32, "Crops per replica and step, --views of them of each person.", least=1)
     epoch_size: int = _flag(TRAINING, 60000, "Crops per epoch.", least=1)
@@ -198,6 +213,13 @@ class Config:
         least=0,
         free=True,
     )
+    checkpoint_minutes: float = _flag(
+        TRAINING,
+        10.0,
+        "Save within an epoch too, whenever so many minutes have passed since the last save; 0: never.",
+        least=0,
+        free=True,
+    )
     eval_every: int = _flag(TRAINING, 10, "Validate after every so many epochs; 0: never.", least=0, free=True)
 
     mixed_precision: str = _flag(
@@ -206,6 +228,14 @@ class Config:
         "Arithmetic of the layers; auto: the fastest that this machine has in hardware; tf32: float32 with shortened "
         "products on NVIDIA GPUs from the A100 on.",
         choices=["float32", "tf32", "bfloat16", "float16", "auto"],
+    )
+    device: str = _flag(
+        MACHINE,
+        "auto",
+        "auto: the GPU, and an error where there is an NVIDIA card that TensorFlow cannot use; else the CPU; cpu: it "
+        "in any case; gpu: an error without one.",
+        choices=["auto", "cpu", "gpu"],
+        free=True,
     )
     strategy: str = _flag(
         MACHINE,
@@ -365,16 +395,22 @@ def from_values(parsed) -> Config:
             raise InputError("--network=blazepose: takes --input_size=256x256 only")
         if values["blazepose_norm"] == "auto":
             values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
+        if values["heatmap_epochs"] and values["init_weights"] != "none":
+            raise InputError("--heatmap_epochs is for random weights, --init_weights=none")
         if values["blazepose_frozen"] and values["init_weights"] == "none":
             raise InputError("--init_weights=none: random weights are not to be kept, want --blazepose_frozen=0")
         if values["blazepose_norm"] != "batch" and values["init_weights"] == "none":
             raise InputError(
                 "--init_weights=none wants --blazepose_norm=batch: nothing else learns from random weights"
             )
+    elif values["heatmap_epochs"]:
+        raise InputError("--heatmap_epochs is for --network=blazepose")
     if values["align"] == "blazepose" and values["input_size"][0] != values["input_size"][1]:
         raise InputError("--align=blazepose: its region is a square, want such as --input_size=256x256")
     if values["views"] not in (1, VIEWS):
         raise InputError(f"--views={values['views']}: want {VIEWS} or 1")
+    if values["shift"] and values["views"] == VIEWS:
+        raise InputError(f"--shift={values['shift']:g}: tf-cpn's {VIEWS} views are not moved; want --views=1")
     if values["batch_size"] % values["views"]:
         raise InputError(
             f"--batch_size={values['batch_size']}: want a multiple of {values['views']}, the views of a person"

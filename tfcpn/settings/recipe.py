@@ -8,3 +8,8 @@ VIEWS = 4
 TRAINING_MARGIN = 1.25
 # The peak of the original's label heatmaps.
 TF_CPN_SCALE = 255.0
+
+
+def training_margin(shift: float) -> float:
+    """Side of a training crop over that of the region: with views moved by `shift` of a side it reaches further."""
+    return TRAINING_MARGIN * (1 + 2 * shift)

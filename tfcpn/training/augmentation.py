@@ -19,12 +19,14 @@ from tfcpn.settings.recipe import TRAINING_MARGIN, VIEWS
 class Ranges(NamedTuple):
     """What the draws are uniform over. tf-cpn's are the defaults.
 
-    rescale: the zoom of view 0; below 1.25 it enlarges. rotation: degrees, either way.
+    rescale: the zoom of view 0; below 1.25 it enlarges. rotation: degrees, either way. shift: parts of the region's
+    side, either way along each axis; tf-cpn has none, and the four views take none.
     """
 
     rescale_min: float = 0.7
     rescale_max: float = 1.35
     rotation: float = 45.0
+    shift: float = 0.0
 
 
 class Draws(NamedTuple):

@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfcpn.base.errors import InputError
+from tfcpn.base.errors import InputError, Stopped
 from tfcpn.base.progress import progress
 from tfcpn.run.log import RunLog
+from tfcpn.training.pauses import Pauses
 
 LOG_EVERY = 20  # steps between looks at the losses, each of which waits for the device
+LARGEST = 3  # gradients that are named when a loss is not a number
 
 
 class Pace(NamedTuple):
@@ -27,13 +29,63 @@ class Pace(NamedTuple):
     warmup: int = 0
 
 
-def _next_batch(batches: Iterator, source: str, stopped: str):
+class Begun(NamedTuple):
+    """What an epoch has come to after some steps: all that its row needs besides the steps that are left.
+
+    sums: of each loss up to the last look at them, which was after `looked` steps. since: sums after that.
+    """
+
+    steps: int
+    looked: int
+    sums: list[float]
+    since: list[float]
+    seconds: float
+
+
+class Surroundings(NamedTuple):
+    """What an epoch needs to know of its run.
+
+    rate: the optimiser's, as the log tells it. source: the name of the records. stopped: what to say if no more
+    batches come. pauses: when to save within the epoch, and when to stop. save: does so. whom: who is in the batches
+    of a step (1, 2, ... of the run), in words. last_good: the newest snapshot, in words.
+    """
+
+    rate: float
+    source: str
+    stopped: str
+    pauses: Pauses
+    save: Callable[[Begun], None]
+    whom: Callable[[int], str]
+    last_good: Callable[[], str]
+
+
+def _next_batch(batches: Iterator, run: Surroundings):
     try:
         return next(batches)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        raise InputError(f"{source}: a record is damaged ({error.message}); make it again") from error
+        raise InputError(f"{run.source}: a record is damaged ({error.message}); make it again") from error
     except (tf.errors.OpError, StopIteration) as error:
-        raise InputError(f"{stopped} ({error}); start again, the last snapshot is kept") from error
+        raise InputError(f"{run.stopped} ({error}); {run.last_good()}") from error
+
+
+def _check_finite(window: list, names: tuple[str, ...], last: int, epoch: int, step_function, run: Surroundings):
+    """Raise InputError for the first step of a window, which ends with step `last`, whose losses are not numbers."""
+    for back, result in zip(range(len(window) - 1, -1, -1), window):
+        losses = [float(v) for v in result.losses]
+        if all(math.isfinite(v) for v in losses):
+            continue
+        norms = sorted(zip(result.norms.numpy().tolist(), step_function.variable_names), key=_largest_first)
+        largest = ", ".join(f"{name} {norm:.3g}" for norm, name in norms[:LARGEST])
+        told = ", ".join(f"{name} {value:.4g}" for name, value in zip(names, losses))
+        raise InputError(
+            f"step {last - back} (epoch {epoch}): a loss is not a number ({told}); {run.whom(last - back)}; largest "
+            f"gradients: {largest}; {run.last_good()}; lower --learning_rate, or use --mixed_precision=float32"
+        )
+
+
+def _largest_first(pair: tuple[float, str]):
+    """What is not a number first, then by size."""
+    return -math.inf if math.isnan(pair[0]) else -pair[0], pair[1]
 
 
 def train_epoch(
@@ -42,53 +94,53 @@ def train_epoch(
     epoch: int,
     pace: Pace,
     log: RunLog,
-    *,
-    learning_rate: float,
-    source: str,
-    stopped: str = "the training input stopped",
+    run: Surroundings,
+    begun: Begun | None = None,
 ) -> dict:
-    """Train one epoch; returns its row for the log. Raises InputError for a loss that is not a number, or for losses
-    that tell that the network is being ruined, no later than after 20 steps of them.
+    """Train one epoch, from its start or from where it was begun; returns its row for the log.
 
-    step_function: a `TrainingStep`. learning_rate: the optimiser's, for the row. source: the name of the records.
-    stopped: what to say if no more batches come.
+    step_function: a `TrainingStep`. Raises InputError for a loss that is not a number, or for losses that tell that
+    the network is being ruined, no later than after 20 steps of them; Stopped after a signal, when all is saved.
     """
     names = step_function.loss_names
     first = (epoch - 1) * pace.steps
-    totals, fetched = tf.zeros(len(names)), 0
-    sums = tf.zeros_like(totals)
-    began = time.time()
-    with progress(pace.steps * pace.crops, f"epoch {epoch}/{pace.epochs}", "crop") as bar:
-        for i in range(pace.steps):
-            crops, joints = _next_batch(batches, source, stopped)
+    done = begun or Begun(0, 0, [0.0] * len(names), [0.0] * len(names), 0.0)
+    sums, since, looked = tf.constant(done.sums), tf.constant(done.since), done.looked
+    began, window, row = time.time() - done.seconds, [], {}
+    with progress(pace.steps * pace.crops, f"epoch {epoch}/{pace.epochs}", "crop", looked * pace.crops) as bar:
+        for i in range(done.steps, pace.steps):
+            crops, joints = _next_batch(batches, run)
             if first + i <= pace.warmup and pace.warmup:
-                step_function.set_rate(learning_rate * min(1, (first + i + 1) / pace.warmup))
-            totals += step_function(crops, joints, tf.constant(first + i, tf.int64))
-            if (i + 1) % LOG_EVERY and i + 1 < pace.steps:
-                continue
-            count = i + 1 - fetched
-            means = [float(v) / count for v in totals]
-            if not all(math.isfinite(v) for v in means):
-                raise InputError(
-                    f"a loss is not a number near step {first + i + 1} (epoch {epoch}): {means}; the last good "
-                    "snapshot is that of the epoch before; lower --learning_rate, or use --mixed_precision=float32"
-                )
-            values = dict(zip(names, means))
-            problem = step_function.network.why_ruined(values) if step_function.network.why_ruined else ""
-            if problem:
-                raise InputError(f"step {first + i + 1} (epoch {epoch}): {problem}")
-            shown = {k: f"{v:.4g}" for k, v in values.items()}
-            bar.set_postfix({**shown, "lr": f"{learning_rate:.2g}"}, refresh=False)
-            bar.update(count * pace.crops)
-            speed = (i + 1) * pace.crops / (time.time() - began)
-            log.step(first + i + 1, {**values, "learning_rate": learning_rate, "crops_per_second": speed})
-            sums, totals, fetched = sums + totals, tf.zeros_like(totals), i + 1
+                step_function.set_rate(run.rate * min(1, (first + i + 1) / pace.warmup))
+            wish = run.pauses.wish()
+            result = step_function(crops, joints, tf.constant(first + i, tf.int64), tf.constant(wish))
+            since += result.losses
+            window.append(result)
+            if (i + 1) % LOG_EVERY == 0 or i + 1 == pace.steps:
+                _check_finite(window, names, first + i + 1, epoch, step_function, run)
+                values = {name: float(v) / (i + 1 - looked) for name, v in zip(names, since)}
+                problem = step_function.network.why_ruined(values) if step_function.network.why_ruined else ""
+                if problem:
+                    raise InputError(f"step {first + i + 1} (epoch {epoch}): {problem}")
+                shown = {k: f"{v:.4g}" for k, v in values.items()}
+                bar.set_postfix({**shown, "lr": f"{run.rate:.2g}"}, refresh=False)
+                bar.update((i + 1 - looked) * pace.crops)
+                speed = (i + 1) * pace.crops / (time.time() - began)
+                norm = float(tf.norm(result.norms))
+                beside = {"gradient_norm": norm, "learning_rate": run.rate, "crops_per_second": speed}
+                log.step(first + i + 1, {**values, **beside})
+                sums, since, looked, window = sums + since, tf.zeros_like(since), i + 1, []
+            save, stop = run.pauses.decide(wish, result.wishes)
+            if (save or stop) and i + 1 < pace.steps:
+                # What is not finite yet unlooked at is not saved: `save` refuses it.
+                run.save(Begun(i + 1, looked, _numbers(sums), _numbers(since), time.time() - began))
+            if stop and i + 1 < pace.steps:
+                raise Stopped(f"stopped within epoch {epoch}, after {i + 1} of its {pace.steps} steps")
     means = [round(float(v) / pace.steps, 6) for v in sums]
-    return {
-        "epoch": epoch,
-        "step": first + pace.steps,
-        **dict(zip(names, means)),
-        "learning_rate": learning_rate,
-        "crops_per_second": round(speed, 2),
-        "seconds": round(time.time() - began, 1),
-    }
+    row = {"epoch": epoch, "step": first + pace.steps, **dict(zip(names, means)), "learning_rate": run.rate}
+    return {**row, "crops_per_second": round(speed, 2), "seconds": round(time.time() - began, 1)}
+
+
+def _numbers(values: tf.Tensor) -> list[float]:
+    """float32 as Python's numbers, which JSON keeps to the last bit."""
+    return [float(v) for v in values]

@@ -1,20 +1,18 @@
-"""Training from the newest snapshot to the last epoch: model, input, epochs, snapshots, validations."""
+"""Training from where a run is to its last epoch: epochs, snapshots, validations."""
 
 from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfcpn.base import device
-from tfcpn.data.order import Source, open_source
-from tfcpn.data.pipeline import crops_and_joints, training_batches
+from tfcpn.base.errors import InputError, Stopped
+from tfcpn.data.order import open_source, who
 from tfcpn.data.record_sets import Records
-from tfcpn.data.service import served
 from tfcpn.evaluation.average_precision import METRICS
 from tfcpn.evaluation.evaluation import Evaluation
 from tfcpn.evaluation.pck import NAMES
@@ -22,96 +20,20 @@ from tfcpn.evaluation.predictor import Predictor
 from tfcpn.parts import Parts, training_filter
 from tfcpn.report.table import table
 from tfcpn.run import config_file
+from tfcpn.run.lock import Lock
 from tfcpn.run.log import RunLog, columns
+from tfcpn.run.room import check_room
 from tfcpn.run.snapshots import Snapshots
+from tfcpn.run.stop import StopRequest
 from tfcpn.settings.config import Config
-from tfcpn.settings.recipe import TRAINING_MARGIN
 from tfcpn.skeleton import Skeleton
-from tfcpn.training.augmentation import Ranges
-from tfcpn.training.epoch import Pace, train_epoch
-from tfcpn.training.step import TrainingStep, make_optimizer
-from tfcpn.training.views import views_of
+from tfcpn.training.agreement import agree, checksum, checksum_of, take_the_first_ones
+from tfcpn.training.batches import first_images, make_batches, people_of_a_step
+from tfcpn.training.epoch import Begun, Pace, Surroundings, train_epoch
+from tfcpn.training.learner import make_learner, make_step
+from tfcpn.training.pauses import Pauses
 
 _log = logging.getLogger(__name__)
-# Batches of images that a network is prepared on, if it asks for some.
-PREPARING_BATCHES = 32
-
-
-class Learner(NamedTuple):
-    """A network that is being trained: its model, the optimiser, the variables that snapshots keep, its teacher."""
-
-    model: tf.keras.Model
-    optimizer: tf.keras.optimizers.legacy.Optimizer
-    variables: dict[str, tf.Variable]
-    teacher: Callable | None = None
-
-
-def make_learner(
-    cfg: Config, parts: Parts, strategy: tf.distribute.Strategy, snapshots: Snapshots, done: int
-) -> Learner:
-    """The model and its optimiser after epoch `done`: from that snapshot, or from the first weights."""
-    device.set_precision(cfg.mixed_precision)
-    with strategy.scope():
-        model = parts.network.build()
-        optimizer = make_optimizer(cfg.learning_rate, cfg.mixed_precision, model.trainable_variables)
-        teacher = parts.network.teacher(cfg.init_weights)
-    variables = parts.network.variables(model)
-    if done:
-        snapshots.restore(done, variables, optimizer)
-    else:
-        parts.network.load_weights(model, cfg.init_weights)
-    return Learner(model, optimizer, variables, teacher)
-
-
-def make_step(cfg: Config, parts: Parts, learner: Learner, strategy: tf.distribute.Strategy) -> TrainingStep:
-    ranges = Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation)
-    return TrainingStep(
-        learner.model,
-        learner.optimizer,
-        parts.network,
-        parts.codec,
-        strategy,
-        views=views_of(cfg.views, ranges, parts.skeleton.mirror, parts.network.look, cfg.input_size),
-        weight_decay=cfg.weight_decay,
-        seed=cfg.seed,
-        data_loss_weight=cfg.effective_data_loss_weight(),
-        teacher=learner.teacher,
-    )
-
-
-def make_batches(
-    cfg: Config, parts: Parts, source: Source, strategy: tf.distribute.Strategy, run: str, done: int, pace: Pace
-) -> Iterator:
-    """The stream of batches that training goes on with after epoch `done`. run: a name that no other run has."""
-    work = crops_and_joints(parts.alignment, parts.skeleton, parts.training_format, TRAINING_MARGIN)
-    share = cfg.batch_size // cfg.views
-    people_an_epoch = pace.steps * pace.crops // cfg.views
-    seen, needed = done * people_an_epoch, (cfg.epochs - done) * people_an_epoch
-
-    def pipeline(context):
-        if not cfg.data_service:
-            return training_batches(source, seen, work, share, context)
-        people = served(cfg.data_service, run, source, work, seen, needed, context)
-        return people.batch(share, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-
-    return iter(strategy.distribute_datasets_from_function(pipeline))
-
-
-def first_images(cfg: Config, parts: Parts, source: Source) -> Iterator[tf.Tensor]:
-    """Images of the first people of the training order, the same in every process: batches of a step's size."""
-    work = crops_and_joints(parts.alignment, parts.skeleton, parts.training_format, TRAINING_MARGIN)
-    ranges = Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation)
-    views = views_of(cfg.views, ranges, parts.skeleton.mirror, parts.network.look, cfg.input_size)
-    people = training_batches(source, 0, work, cfg.batch_size // cfg.views)
-    for number, (crops, joints) in enumerate(people.take(PREPARING_BATCHES)):
-        yield views(crops, joints, (cfg.seed, number))[0]
-
-
-def _stopped(cfg: Config) -> str:
-    """What has probably happened when no more batches come."""
-    if cfg.data_service:
-        return f"--data_service={cfg.data_service} stopped"
-    return "another process was lost" if cfg.strategy == "multi_worker" else "the training input stopped"
 
 
 def train(
@@ -121,62 +43,163 @@ def train(
     records: Records,
     strategy: tf.distribute.Strategy,
     evaluation: Evaluation | None,
+    request: StopRequest,
 ) -> None:
-    """Train up to epoch cfg.epochs, from the newest snapshot in cfg.model_dir if there is one.
+    """Train up to epoch cfg.epochs, from the newest good snapshot in cfg.model_dir if there is one.
 
-    annotated: the joints of the records' people.
+    annotated: the joints of the records' people. request: a wish to stop, after which Stopped is raised. Raises
+    InputError, also if another process trains there.
     """
-    chief, replicas = device.is_chief(strategy), strategy.num_replicas_in_sync
-    trained_on = {"records": records.identity, "replicas": replicas}
-    if parts.network.told and Path(cfg.init_weights).exists():
-        # The steps depend on the teacher, which is a file.
-        trained_on["first weights"] = f"{zlib.crc32(Path(cfg.init_weights).read_bytes()):08x}"
-    config_file.check_trained_on(cfg.model_dir, annotated, trained_on)
-    rules = training_filter(cfg, annotated)
-    source = open_source(records, rules, cfg.seed, cfg.shuffle_buffer)
-    snapshots = Snapshots(cfg.model_dir)
-    done = (snapshots.epochs() or [0])[-1]
-    learner = make_learner(cfg, parts, strategy, snapshots, done)
-    if chief:
-        config_file.save(config_file.Run(cfg, annotated, trained_on))
-    step = make_step(cfg, parts, learner, strategy)
-    predictor = Predictor(learner.model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy)
-    crops = cfg.batch_size * replicas
-    pace = Pace(max(1, cfg.epoch_size // crops), crops, cfg.epochs, cfg.warmup_steps)
-    _log.info(
-        "%s: %d people, %d steps an epoch, %s, %d replica(s), from epoch %d",
-        *(cfg.train_records, source.people, pace.steps, cfg.mixed_precision, replicas, done + 1),
-    )
-    log = RunLog(cfg.model_dir, columns(parts.network.loss_names, (*METRICS, *NAMES)), done, chief)
+    with Lock(cfg.model_dir) if device.is_chief(strategy) else nullcontext() as lock:
+        training = _Training(cfg, parts, annotated, records, strategy, evaluation, request, lock)
+        try:
+            training.to_the_end()
+        except OSError as error:
+            where = error.filename or cfg.model_dir
+            raise InputError(f"{where}: {error.strerror or error}; {training.snapshots.last_good()}") from error
 
-    def validate(epoch: int) -> None:
-        due = evaluation and (epoch % cfg.eval_every == 0 or epoch == cfg.epochs)
-        if due and not log.validated(epoch):
-            metrics = evaluation.evaluate(predictor, epoch)
-            if chief:
-                print(table([(str(epoch), metrics)]), flush=True)
-            log.validation(epoch, metrics)
 
-    if done:
-        validate(done)  # if the run was stopped before it could
-    if not done and parts.network.prepare:
-        with strategy.scope():
-            parts.network.prepare(learner.model, first_images(cfg, parts, source))
-    if done < cfg.epochs:
-        run = config_file.fingerprint(cfg, trained_on)
-        batches = make_batches(cfg, parts, source, strategy, run, done, pace)
-    for epoch in range(done + 1, cfg.epochs + 1):
-        learner.optimizer.learning_rate = cfg.learning_rate_at(epoch)
-        # The optimiser is asked, so that the log tells what was done and not what was meant.
-        rate = float(f"{learner.optimizer.learning_rate.numpy():.6g}")
-        names = {"learning_rate": rate, "source": cfg.train_records}
-        log.epoch(train_epoch(step, batches, epoch, pace, log, **names, stopped=_stopped(cfg)))
-        snapshots.save(epoch, learner.variables, learner.optimizer, chief)
-        if chief:
-            snapshots.prune(cfg.keep_snapshots)
-        validate(epoch)
-    if chief:
-        print(
-            f"{cfg.model_dir}: trained up to epoch {max(done, cfg.epochs)}; "
-            f"python -m tfcpn.eval --model_dir={cfg.model_dir} --epoch=latest evaluates it"
+class _Training:
+    """A run that goes on. lock: that of the process that writes; None in the others."""
+
+    def __init__(
+        self,
+        cfg: Config,
+        parts: Parts,
+        annotated: Skeleton,
+        records: Records,
+        strategy: tf.distribute.Strategy,
+        evaluation: Evaluation | None,
+        request: StopRequest,
+        lock: Lock | None,
+    ):
+        self.cfg, self.parts, self.strategy, self.evaluation = cfg, parts, strategy, evaluation
+        self.request, self.lock, self.snapshots = request, lock, Snapshots(cfg.model_dir)
+        self.together = device.together(strategy)
+        self.pauses = Pauses(cfg.checkpoint_minutes, request, lock is not None, self.together)
+        replicas = strategy.num_replicas_in_sync
+        trained_on = {"records": records.identity, "replicas": replicas}
+        if parts.network.told and Path(cfg.init_weights).exists():
+            # The steps depend on the teacher, which is a file.
+            trained_on["first weights"] = f"{zlib.crc32(Path(cfg.init_weights).read_bytes()):08x}"
+        config_file.check_trained_on(cfg.model_dir, annotated, trained_on)
+        self.source = open_source(records, training_filter(cfg, annotated), cfg.seed, cfg.shuffle_buffer)
+        crops = cfg.batch_size * replicas
+        self.pace = Pace(max(1, cfg.epoch_size // crops), crops, cfg.epochs, cfg.warmup_steps)
+        self.done = self.snapshots.newest()
+        if lock:
+            self.snapshots.tidy(self.done)
+        self.learner = make_learner(cfg, parts, strategy, self.snapshots, self.done)
+        self.start = f"{cfg.experiment}-{self._agreed(trained_on):x}"
+        if lock:
+            everything = self.learner.everything().values()
+            # Not tf.size: to read some variables takes all processes.
+            size = sum(v.shape.num_elements() * v.dtype.size for v in everything)
+            check_room(cfg.model_dir, size, len(self.snapshots.epochs()), cfg.epochs, cfg.keep_snapshots)
+            config_file.save(config_file.Run(cfg, annotated, trained_on))
+        self.machine = {"device": device.describe(), "precision": cfg.mixed_precision, "replicas": replicas}
+        predicted = self.learner.model, parts.network, parts.codec, parts.crop_format, cfg.flip_test
+        self.predictor = Predictor(*predicted, strategy)
+        names = columns(parts.network.loss_names, (*METRICS, *NAMES))
+        self.log = RunLog(cfg.model_dir, names, self.done.epoch, lock is not None)
+
+    def _agreed(self, trained_on: dict) -> int:
+        """See that all processes would train the same; a number that only this start has. Raises InputError."""
+        return agree(
+            self.strategy,
+            {
+                "epoch": self.done.epoch,
+                "step within the epoch": self.done.steps,
+                "set of settings": checksum(config_file.what_is_learnt(self.cfg)),
+                "set of records, replicas or first weights": checksum(trained_on),
+                "number of people to train on": self.source.people,
+                "validation": int(self.evaluation is not None) and self.cfg.eval_every,
+                "set of weights": checksum_of(self.strategy, self.learner.variables),
+                "state of the optimiser": checksum_of(
+                    self.strategy, {str(i): v for i, v in enumerate(self.learner.optimizer.variables())}
+                ),
+            },
         )
+
+    def to_the_end(self) -> None:
+        cfg, pace, done = self.cfg, self.pace, self.done
+        _log.info(
+            "%s, %s, %d replica(s); %s: %d people, %d steps an epoch, from epoch %d%s",
+            *self.machine.values(),
+            *(cfg.train_records, self.source.people, pace.steps, done.epoch + 1),
+            f", step {done.steps + 1} of it" if done.steps else "",
+        )
+        if done.epoch and not done.steps:
+            self._validate(done.epoch)  # if the run was stopped before it could
+        if not any(done) and self.parts.network.prepare:
+            with self.strategy.scope():
+                self.parts.network.prepare(self.learner.model, first_images(cfg, self.parts, self.source))
+        if self.together:
+            take_the_first_ones(self.strategy, self.learner.everything())
+        begun = self.snapshots.begun(done)
+        if done.epoch < cfg.epochs:
+            batches = make_batches(cfg, self.parts, self.source, self.strategy, self.start, done, pace)
+        for epoch in range(done.epoch + 1, cfg.epochs + 1):
+            if epoch in (done.epoch + 1, cfg.heatmap_epochs + 1):
+                step = make_step(cfg, self.parts, self.learner, self.strategy, epoch)
+            with self.request.held():
+                row = train_epoch(
+                    step, batches, epoch, pace, self.log, self._surroundings(epoch), Begun(**begun) if begun else None
+                )
+                begun = None
+                self.log.epoch(row | self.machine)
+                self._save(epoch)
+                self.pauses.saved()
+            if self.pauses.stopping or (self.request.wanted and not self.together):
+                raise Stopped(f"stopped after epoch {epoch}")
+            self._validate(epoch)
+        if self.lock:
+            print(
+                f"{cfg.model_dir}: trained up to epoch {max(done.epoch, cfg.epochs)}; "
+                f"python -m tfcpn.eval --model_dir={cfg.model_dir} --epoch=latest evaluates it"
+            )
+
+    def _surroundings(self, epoch: int) -> Surroundings:
+        self.learner.optimizer.learning_rate = self.cfg.learning_rate_at(epoch)
+        # The optimiser is asked, so that the log tells what was done and not what was meant.
+        rate = float(f"{self.learner.optimizer.learning_rate.numpy():.6g}")
+        stopped = "the training input stopped"
+        if self.cfg.data_service:
+            stopped = f"--data_service={self.cfg.data_service} stopped"
+        elif self.together:
+            stopped = "another process was lost"
+
+        def save(begun: Begun) -> None:
+            self._save(epoch - 1, begun)
+
+        return Surroundings(
+            rate, self.cfg.train_records, stopped, self.pauses, save, self._whom, self.snapshots.last_good
+        )
+
+    def _save(self, epoch: int, begun: Begun | None = None) -> None:
+        """A snapshot of an epoch's end, or of a step of the next one."""
+        self.learner.check_finite(self.snapshots.last_good())
+        if self.lock:
+            self.lock.check()
+        within = {"steps": begun.steps, "begun": begun._asdict()} if begun else {}
+        chief = self.lock is not None
+        self.snapshots.save(epoch, self.learner.variables, self.learner.optimizer, chief, **within)
+        if chief:
+            self.snapshots.prune(self.cfg.keep_snapshots)
+
+    def _validate(self, epoch: int) -> None:
+        due = self.evaluation and (epoch % self.cfg.eval_every == 0 or epoch == self.cfg.epochs)
+        if due and not self.log.validated(epoch):
+            # One of several processes must not leave the others alone within what they compute together.
+            with self.request.held() if self.together else nullcontext():
+                metrics = self.evaluation.evaluate(self.predictor, epoch)
+            if self.lock:
+                print(table([(str(epoch), metrics)]), flush=True)
+            self.log.validation(epoch, metrics)
+
+    def _whom(self, step: int) -> str:
+        """The people of a step's batches, in words."""
+        if self.cfg.data_service:
+            return "whoever the data service gave"
+        count = people_of_a_step(self.cfg, self.pace)
+        return f"people {', '.join(map(str, who(self.source, (step - 1) * count, count)))}"

@@ -18,28 +18,35 @@ from tfcpn.training.augmentation import Ranges, zero_outside
 
 
 class SingleDraws(NamedTuple):
-    """Each (P,). rescale: side of what is seen over that of the region, below 1 it enlarges. angle: signed degrees,
-    positive is counter-clockwise. mirrored: bool.
+    """Each (P,) but shift. rescale: side of what is seen over that of the region, below 1 it enlarges. angle: signed
+    degrees, positive is counter-clockwise. mirrored: bool. shift: (P, 2), x and y from the region's middle to the
+    view's, in parts of the region's sides.
     """
 
     rescale: tf.Tensor
     angle: tf.Tensor
     mirrored: tf.Tensor
+    shift: tf.Tensor
 
 
 def draw_single(seed, people, ranges: Ranges) -> SingleDraws:
     """Random draws for `people` crops: a function of the seed, a pair of integers, alone."""
-    u = tf.random.stateless_uniform((people, 3), tf.stack([tf.cast(s, tf.int64) for s in seed]))
+    seed = tf.stack([tf.cast(s, tf.int64) for s in seed])
+    u = tf.random.stateless_uniform((people, 3), seed)
     rescale = ranges.rescale_min + (ranges.rescale_max - ranges.rescale_min) * u[:, 0]
-    return SingleDraws(rescale, (2 * u[:, 1] - 1) * ranges.rotation, u[:, 2] < 0.5)
+    shift = (
+        tf.random.stateless_uniform((people, 2), tf.random.experimental.stateless_fold_in(seed, 1), -1.0, 1.0)
+        * ranges.shift
+    )
+    return SingleDraws(rescale, (2 * u[:, 1] - 1) * ranges.rotation, u[:, 2] < 0.5, shift)
 
 
 def single_view(
-    crops, joints, draws: SingleDraws, mirror: list[int], look: Look, size: tuple[int, int]
+    crops, joints, draws: SingleDraws, mirror: list[int], look: Look, size: tuple[int, int], margin: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Training crops -> the network's input of (height, width) `size`, and targets.
 
-    crops: (P, h, w, 3) uint8 BGR, of a region that is 1.25 times what the network will see in evaluation. joints:
+    crops: (P, h, w, 3) uint8 BGR, of `margin` times the region that the network will see in evaluation. joints:
     (P, K, 3) float32: x, y in crop pixels (negative: not labelled) and visibility. mirror: the joint that each
     becomes in a mirror image. Returns images (P, *size, 3) float32, normalised; joints (P, K, 2) in their pixels,
     those not labelled negative; visibility (P, K), 0 for joints that are not in the view.
@@ -47,15 +54,16 @@ def single_view(
     middle = np.array([crops.shape[2], crops.shape[1]], np.float32) / 2
     half = np.array([size[1], size[0]], np.float32) / 2
     # Crop pixels for one of the view's.
-    step = tf.constant(middle / TRAINING_MARGIN / half) * tf.minimum(draws.rescale, TRAINING_MARGIN)[:, None]
+    step = tf.constant(middle / margin / half) * tf.minimum(draws.rescale, TRAINING_MARGIN)[:, None]
     radians = draws.angle * (np.pi / 180)
     cos, sin = tf.cos(radians), tf.sin(radians)
     side = tf.where(draws.mirrored, -1.0, 1.0)
     # From the view, about its middle, to the crop: mirrored, enlarged, turned.
     across, down = step[:, 0] * side, step[:, 1]
     linear = [[cos * across, -sin * down], [sin * across, cos * down]]
+    centre = middle + draws.shift * (2 * middle / margin)
     # The warp counts from the centre of the first pixel, joints from its corner.
-    start = [middle[i] - 0.5 + linear[i][0] * (0.5 - half[0]) + linear[i][1] * (0.5 - half[1]) for i in range(2)]
+    start = [centre[:, i] - 0.5 + linear[i][0] * (0.5 - half[0]) + linear[i][1] * (0.5 - half[1]) for i in range(2)]
     zero = tf.zeros_like(cos)
     rows = [linear[0][0], linear[0][1], start[0], linear[1][0], linear[1][1], start[1], zero, zero]
     fill = "nearest" if look.outside is None else "constant"
@@ -63,7 +71,7 @@ def single_view(
     images = transform(
         normalize(crops, look), tf.stack(rows, axis=1), "bilinear", output_shape=size, fill_mode=fill, fill_value=0.0
     )
-    way = joints[..., :2] - middle
+    way = joints[..., :2] - centre[:, None]
     turned_x = cos[:, None] * way[..., 0] + sin[:, None] * way[..., 1]
     turned_y = cos[:, None] * way[..., 1] - sin[:, None] * way[..., 0]
     moved = tf.stack([turned_x / across[:, None] + half[0], turned_y / down[:, None] + half[1]], axis=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -57,17 +58,29 @@ def losses_and_gradients(
         objective = data + decay / replicas
         if scale_loss is not None:
             objective = scale_loss.get_scaled_loss(objective)
-    gradients = tape.gradient(objective, model.trainable_variables)
+    # A network from random weights has outputs that nobody teaches.
+    zero = tf.UnconnectedGradients.ZERO
+    gradients = tape.gradient(objective, model.trainable_variables, unconnected_gradients=zero)
     if scale_loss is not None:
         gradients = scale_loss.get_unscaled_gradients(gradients)
     return {**losses, "decay": decay, "total": data + decay}, gradients
+
+
+class StepResult(NamedTuple):
+    """Means over the replicas. losses: of `loss_names`. norms: of the gradient of each trainable variable. wishes: as
+    given, of all processes.
+    """
+
+    losses: tf.Tensor
+    norms: tf.Tensor
+    wishes: tf.Tensor
 
 
 class TrainingStep:
     """The step as a compiled function of (crops, joints, step number), run on every replica of a strategy.
 
     views: what it sees of crops and joints, as from `views_of`. teacher: the network's, if it has one. loss_names:
-    what the values are that it returns.
+    what the losses are that it returns. variable_names: whose gradients the norms are of.
     """
 
     def __init__(
@@ -88,16 +101,19 @@ class TrainingStep:
         self.strategy, self.views, self.teacher = strategy, views, teacher
         self.weight_decay, self.seed, self.data_loss_weight = weight_decay, seed, data_loss_weight
         self.loss_names = (*network.loss_names, "decay", "total")
+        self.variable_names = [variable.name.split(":")[0] for variable in model.trainable_variables]
         self.loss_scaler = optimizer if hasattr(optimizer, "get_scaled_loss") else None
 
-    def _replica_step(self, crops, joints, step):
+    def _replica_step(self, crops, joints, step, wish):
         replicas = self.strategy.num_replicas_in_sync
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
         images, joints, visibility = self.views(crops, joints, (self.seed, step * replicas + replica))
-        return self.learn(images, self.codec.encode(joints, visibility))
+        return tf.concat([self.learn(images, self.codec.encode(joints, visibility)), wish], axis=0)
 
     def learn(self, images, targets) -> tf.Tensor:
-        """One replica's update from its views and targets; its losses as one tensor. Call within `strategy.run`."""
+        """One replica's update from its views and targets; its losses, and behind them its gradients' norms, as one
+        tensor. Call within `strategy.run`.
+        """
         taught = self.teacher(images) if self.teacher else None
         losses, gradients = losses_and_gradients(
             self.model,
@@ -112,18 +128,19 @@ class TrainingStep:
         )
         # In a replica this sums the gradients over all of them.
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables))
-        return tf.stack([losses[name] for name in self.loss_names])
+        return tf.stack([losses[name] for name in self.loss_names] + [tf.norm(g) for g in gradients])
 
     def set_rate(self, rate: float) -> None:
         """The optimiser's rate from the next step on."""
         self.optimizer.learning_rate = rate
 
     @tf.function
-    def __call__(self, crops, joints, step) -> tf.Tensor:
+    def __call__(self, crops, joints, step, wish=(0.0, 0.0)) -> StepResult:
         """crops: (P, H, W, 3) uint8 BGR. joints: (P, K, 3) float32, x, y in crop pixels and visibility.
 
-        step: scalar int64, counted from the start of training: with the seed it decides the augmentation.
-        Returns the losses of `loss_names` as one tensor, the mean over the replicas.
+        step: scalar int64, counted from the start of training: with the seed it decides the augmentation. wish: (2,)
+        float32 of this process, see `Pauses`.
         """
-        per_replica = self.strategy.run(self._replica_step, args=(crops, joints, step))
-        return self.strategy.reduce("mean", per_replica, axis=None)
+        per_replica = self.strategy.run(self._replica_step, args=(crops, joints, step, tf.convert_to_tensor(wish)))
+        told = self.strategy.reduce("mean", per_replica, axis=None)
+        return StepResult(*tf.split(told, [len(self.loss_names), len(self.variable_names), 2]))

@@ -13,10 +13,9 @@ from tfcpn.parts import Parts, make_parts
 from tfcpn.picture.look import normalize
 from tfcpn.settings.config import Config
 from tfcpn.skeleton import COCO
-from tfcpn.training.augmentation import Ranges
-from tfcpn.training.loop import Learner, make_step
+from tfcpn.training.learner import Learner, make_step
 from tfcpn.training.step import make_optimizer
-from tfcpn.training.views import views_of
+from tfcpn.training.views import views_for
 
 
 def forward_flops(model: tf.keras.Model) -> int:
@@ -60,8 +59,7 @@ def our_step(cfg: Config, precision: str, crops, joints):
 
 
 def _targets(cfg: Config, parts: Parts, crops, joints):
-    views = views_of(cfg.views, Ranges(), parts.skeleton.mirror, parts.network.look, cfg.input_size)
-    images, joints, visibility = views(crops, joints, (0, 1))
+    images, joints, visibility = views_for(cfg, parts)(crops, joints, (0, 1))
     return images, parts.codec.encode(joints, visibility)
 
 

@@ -1,0 +1,28 @@
+"""Whether the disk holds what a run will write, asked before it writes anything."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+
+from tfcpn.base.errors import InputError
+from tfcpn.run.snapshots import KEPT_FOREVER
+
+_log = logging.getLogger(__name__)
+
+
+def check_room(model_dir, size: int, there: int, epochs: int, keep: int) -> None:
+    """size: of a snapshot, in bytes. there: how many epochs have one. epochs, keep: as in the flags.
+
+    Raises InputError if there is no room for two snapshots, which is what taking turns needs; warns if not all fit
+    that are to stay.
+    """
+    free = shutil.disk_usage(model_dir).free
+    stay = min(epochs, keep + epochs // KEPT_FOREVER) if keep else epochs
+    # Beside those that stay: one within an epoch, and the one that is being written.
+    least, all_of_them = 2 * size, (max(stay - there, 0) + 2) * size
+    told = f"{model_dir}: {free / 1e6:.0f} MB are free, of which snapshots of {size / 1e6:.0f} MB each will want"
+    if free < least:
+        raise InputError(f"{told} {least / 1e6:.0f} at least; free some, or give another --model_dir")
+    if free < all_of_them:
+        _log.warning("%s %.0f by epoch %d; --keep_snapshots=N keeps fewer", told, all_of_them / 1e6, epochs)

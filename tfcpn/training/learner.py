@@ -1,0 +1,80 @@
+"""A network that is being trained: made or restored, and what its steps are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfcpn.base import device
+from tfcpn.base.errors import InputError
+from tfcpn.networks.network import Network
+from tfcpn.parts import Parts
+from tfcpn.run.snapshots import Position, Snapshots
+from tfcpn.settings.config import Config
+from tfcpn.training.step import TrainingStep, make_optimizer
+from tfcpn.training.views import views_for
+
+
+class Learner(NamedTuple):
+    """variables: those of the model, as snapshots keep them. teacher: see `Network`."""
+
+    model: tf.keras.Model
+    optimizer: tf.keras.optimizers.legacy.Optimizer
+    variables: dict[str, tf.Variable]
+    teacher: Callable | None = None
+
+    def everything(self) -> dict[str, tf.Variable]:
+        """What a snapshot holds: the variables, and the optimiser's."""
+        return self.variables | {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables())}
+
+    def check_finite(self, last_good: str) -> None:
+        """Raise InputError if a variable has a value that is no number: such weights are never saved."""
+        for name, variable in self.everything().items():
+            if variable.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(variable))):
+                raise InputError(
+                    f"the last step made {name} something else than numbers, so it is not saved; {last_good}; lower "
+                    "--learning_rate, or use --mixed_precision=float32"
+                )
+
+
+def make_learner(
+    cfg: Config, parts: Parts, strategy: tf.distribute.Strategy, snapshots: Snapshots, done: Position
+) -> Learner:
+    """The model and its optimiser as they were then: from that snapshot, or from the first weights."""
+    device.set_precision(cfg.mixed_precision)
+    with strategy.scope():
+        model = parts.network.build()
+        optimizer = make_optimizer(cfg.learning_rate, cfg.mixed_precision, model.trainable_variables)
+        teacher = parts.network.teacher(cfg.init_weights)
+    variables = parts.network.variables(model)
+    if any(done):
+        snapshots.restore(done.epoch, variables, optimizer, done.steps)
+    else:
+        parts.network.load_weights(model, cfg.init_weights)
+    return Learner(model, optimizer, variables, teacher)
+
+
+def stage(cfg: Config, network: Network, epoch: int) -> Network:
+    """The network with the losses that an epoch learns from: in the first --heatmap_epochs some are only told."""
+    return network._replace(told=network.told + network.later) if epoch <= cfg.heatmap_epochs else network
+
+
+def make_step(
+    cfg: Config, parts: Parts, learner: Learner, strategy: tf.distribute.Strategy, epoch: int = sys.maxsize
+) -> TrainingStep:
+    """The step of an epoch, or of those that learn everything."""
+    return TrainingStep(
+        learner.model,
+        learner.optimizer,
+        stage(cfg, parts.network, epoch),
+        parts.codec,
+        strategy,
+        views=views_for(cfg, parts),
+        weight_decay=cfg.weight_decay,
+        seed=cfg.seed,
+        data_loss_weight=cfg.effective_data_loss_weight(),
+        teacher=learner.teacher,
+    )
