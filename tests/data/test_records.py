@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.data import records
+from tfcpn.data import examples, records
 from tfcpn.data.coco import CocoImage, read_annotations
 from tfcpn.data.record_index import description, finished_shard, read_index
 
@@ -16,7 +16,7 @@ def test_an_image_and_its_people_come_back(people):
     index = read_index(people.records)
     seen = 0
     for serialized in tf.data.TFRecordDataset([str(people.records / s.file) for s in index.shards]):
-        r = records.parse(serialized, 17)
+        r = examples.parse(serialized, 17)
         image, mine = images[int(r["image/id"])], by_image[int(r["image/id"])]
         assert r["image/file_name"].numpy().decode() == image.file_name
         assert r["image/size"].numpy().tolist() == [image.height, image.width]

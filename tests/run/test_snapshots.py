@@ -1,11 +1,16 @@
+import errno
+import re
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfcpn.base import files
 from tfcpn.base.errors import InputError
 from tfcpn.networks.cpn import build_cpn
 from tfcpn.networks.variables import variables_by_name
-from tfcpn.run.snapshots import Snapshots
+from tfcpn.run.snapshots import Position, Snapshots
 from tfcpn.training.step import make_optimizer
 
 
@@ -77,6 +82,7 @@ def test_epochs_are_found_and_asked_for(tmp_path):
     for epoch in (1, 2, 3, 7, 12000):
         snapshots.path(epoch).mkdir(parents=True)
     (tmp_path / "snapshots" / ".snapshot_0008.tmp").mkdir()
+    (tmp_path / "snapshots" / "snapshot_0009_step_4").mkdir()
     assert snapshots.epochs() == [1, 2, 3, 7, 12000]
     assert snapshots.parse("latest") == [12000] and snapshots.parse("2, 7") == [2, 7]
     with pytest.raises(InputError, match=r"snapshot_0004 does not exist; there are epochs 1-3, 7, 12000"):
@@ -93,3 +99,115 @@ def test_pruning_keeps_the_newest_and_every_fiftieth(tmp_path):
     assert snapshots.epochs() == [49, 50, 51, 52, 53]
     snapshots.prune(2)
     assert snapshots.epochs() == [50, 52, 53]
+
+
+def made(snapshots, *positions):
+    """Small snapshots at (epoch, steps)."""
+    value = tf.Variable([1.0, 2.0])
+    for epoch, steps in positions:
+        snapshots.save(epoch, {"w": value}, steps=steps, begun={"steps": steps} if steps else None)
+    return value
+
+
+def test_of_those_within_an_epoch_only_the_newest_of_all_stays(tmp_path):
+    snapshots = Snapshots(tmp_path)
+    made(snapshots, (0, 5), (0, 9))
+    snapshots.prune(0)
+    assert snapshots.positions() == [(0, 9)]
+    made(snapshots, (1, 0), (1, 4))
+    snapshots.prune(0)
+    assert snapshots.positions() == [(1, 0), (1, 4)]
+    made(snapshots, (2, 0))
+    snapshots.prune(1)
+    assert snapshots.positions() == [(2, 0)]
+
+
+def test_what_an_epoch_had_come_to_is_kept_to_the_last_bit(tmp_path):
+    snapshots, numbers = Snapshots(tmp_path), [float(np.float32(0.1)), 1 / 3, 1e-300]
+    snapshots.save(2, {"w": tf.Variable(1.0)}, steps=7, begun={"sums": numbers})
+    assert snapshots.newest() == (2, 7)
+    assert snapshots.begun(Position(2, 7)) == {"sums": numbers} and snapshots.begun(Position(2)) is None
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (lambda folder: flip(next(folder.glob("*.data*"))), "variables.data-00000-of-00001 is not what was written"),
+        (lambda folder: flip(folder / "variables.index"), "variables.index is not what was written"),
+        (lambda folder: next(folder.glob("*.data*")).write_bytes(b""), "has 0 bytes, .* were written"),
+        (lambda folder: (folder / "variables.index").unlink(), "variables.index: No such file"),
+        (lambda folder: (folder / "content.json").write_text("{"), "content.json is not what was written"),
+        (lambda folder: (folder / "content.json").write_text("[]"), "content.json is not what was written"),
+    ],
+)
+def test_a_damaged_newest_snapshot_is_told_and_the_one_before_taken(tmp_path, caplog, monkeypatch, damage, told):
+    snapshots, said = Snapshots(tmp_path), []
+    monkeypatch.setattr("tfcpn.run.snapshots._log.warning", lambda *words: said.append(words[0] % words[1:]))
+    made(snapshots, (1, 0), (2, 0), (2, 3))
+    damage(snapshots.path(2, 3))
+    assert snapshots.newest() == (2, 0)
+    assert len(said) == 1 and re.search(rf"snapshot_0002_step_3: is damaged \(.*{told}.*\); going on from", said[0])
+    # It is out of the way of what comes next, and not lost.
+    snapshots.tidy(Position(2))
+    assert snapshots.positions() == [(1, 0), (2, 0)]
+    assert (tmp_path / "snapshots" / "snapshot_0002_step_3.damaged").exists()
+
+
+def test_nothing_begins_anew_because_all_snapshots_are_damaged(tmp_path):
+    snapshots = Snapshots(tmp_path)
+    assert snapshots.newest() == (0, 0)
+    made(snapshots, (1, 0))
+    flip(next(snapshots.path(1).glob("*.data*")))
+    with pytest.raises(InputError, match="all 1 snapshots are damaged; delete the folder to begin anew"):
+        snapshots.newest()
+
+
+def test_leftovers_of_dead_processes_are_swept(tmp_path):
+    snapshots = Snapshots(tmp_path)
+    made(snapshots, (1, 0))
+    for name in (".snapshot_0002.77.tmp", ".snapshot_0001.5.old.tmp"):
+        (tmp_path / "snapshots" / name).mkdir()
+        (tmp_path / "snapshots" / name / "variables.index").write_text("half")
+    snapshots.tidy(Position(1))
+    assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["snapshot_0001"]
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_the_last_one_and_nothing_half(tmp_path, monkeypatch):
+    snapshots = Snapshots(tmp_path)
+    made(snapshots, (1, 0))
+
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tfcpn.base.files.sync", full)
+    with pytest.raises(InputError, match="snapshot_0002: cannot be written .No space left.* snapshot is .*_0001"):
+        made(snapshots, (2, 0))
+    assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["snapshot_0001"]
+    assert snapshots.newest() == (1, 0)
+
+
+def test_content_is_on_the_disk_before_its_name_and_that_before_anything_is_deleted(tmp_path, monkeypatch):
+    """What comes when the power fails: files, their folder, the name, the name's folder, and only then the old."""
+    snapshots, done = Snapshots(tmp_path), []
+    made(snapshots, (1, 0))
+    sync, rename, remove = files.sync, type(tmp_path).rename, shutil.rmtree
+    monkeypatch.setattr(files, "sync", lambda path: (done.append(("sync", path.name)), sync(path)))
+    monkeypatch.setattr(type(tmp_path), "rename", lambda a, b: (done.append(("name", b.name)), rename(a, b))[1])
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda path, **how: (done.append(("delete", path.name)), remove(path, **how))
+    )
+    made(snapshots, (2, 0))
+    snapshots.prune(1)
+    names = [step for step in done if not step[1].endswith(".tmp") or step[0] == "sync"]
+    at = names.index(("name", "snapshot_0002"))
+    synced = [name for what, name in names[:at] if what == "sync"]
+    assert {"variables.index", "variables.data-00000-of-00001", "content.json"} < set(synced)
+    assert synced[-1].startswith(".snapshot_0002.")
+    assert names[at + 1] == ("sync", "snapshots")
+    assert names[at + 2 :] == [("delete", "snapshot_0001")]

@@ -115,4 +115,6 @@ def test_every_replica_and_step_draws_its_own_augmentation(strategy):
             images, moved, visibility = views
             losses, _ = losses_and_gradients(single, CPN, images, CODEC.encode(moved, visibility), 0.0)
             totals.append(losses["total"])
-        assert float(step(*dealt, tf.constant(number, tf.int64)).losses[3]) == pytest.approx(np.mean(totals), rel=1e-4)
+        assert float(step(*dealt, tf.constant(number, tf.int64)).losses[3]) == pytest.approx(
+            np.mean(totals), rel=1e-4
+        )

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from tfcpn.base.errors import InputError
 from tfcpn.data.directory import Directory, make_directory
+from tfcpn.data.examples import parse
 from tfcpn.data.filters import EVERYBODY, Filter, keep
 from tfcpn.data.record_sets import Records
-from tfcpn.data.records import parse
 
 SHARDS_AT_ONCE = 16
 _READ_AHEAD = 1 << 20

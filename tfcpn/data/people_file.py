@@ -96,7 +96,7 @@ def _from_records(path: Path, joints: int) -> ShardPeople:
     """What the shard itself says, which reads all of it. Raises InputError for a damaged one."""
     import tensorflow as tf
 
-    from tfcpn.data.records import parse
+    from tfcpn.data.examples import parse
 
     names = ("people/id", "people/keypoints", "people/area", "people/trainable")
     dataset = tf.data.TFRecordDataset(str(path), buffer_size=1 << 20).map(lambda r: parse(r, joints))

@@ -46,6 +46,17 @@ def _alive(pid: int, started: str) -> bool:
     return True
 
 
+def _read(text: str | None) -> dict | None:
+    """Whom a file's text names: None without a file, nobody if it was never finished."""
+    if text is None:
+        return None
+    try:
+        owner = json.loads(text)
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
 class Lock:
     """Within `with`, this process alone trains in a folder. Raises InputError, by name of the other, if one does."""
 
@@ -84,14 +95,14 @@ class Lock:
         except FileExistsError:
             return False
 
-    def _owner(self) -> dict | None:
+    def _text(self) -> str | None:
         try:
-            owner = json.loads(self.path.read_text())
-            return owner if isinstance(owner, dict) else {}
+            return self.path.read_text()
         except FileNotFoundError:
             return None
-        except ValueError:
-            return {}
+
+    def _owner(self) -> dict | None:
+        return _read(self._text())
 
     def mine(self) -> bool:
         """Whether the file still names this process."""
@@ -113,13 +124,17 @@ class Lock:
                 "or give another --model_dir"
             )
         # Of several that find it dead one renames it away; the others find another file, or none.
-        if self._owner() == owner:
+        told = self._text()
+        if _read(told) == owner:
             grave = self.path.with_name(f"{self.path.name}.{self.token}.dead.tmp")
             try:
                 self.path.rename(grave)
             except FileNotFoundError:
                 return
-            grave.unlink()
+            if grave.read_text() != told:
+                grave.rename(self.path)  # another was faster: that is its own file, which was made in between
+            else:
+                grave.unlink()
 
     def _beats(self, owner: dict) -> bool:
         """Whether another host's process touches its file while we look on. Clocks of hosts need not agree."""

@@ -57,6 +57,18 @@ def train(
         except OSError as error:
             where = error.filename or cfg.model_dir
             raise InputError(f"{where}: {error.strerror or error}; {training.snapshots.last_good()}") from error
+        except tf.errors.OpError as error:
+            if not training.together:
+                raise
+            lost = f"another process was lost ({_cause(error)}); start all of them again"
+            raise InputError(f"{lost}; {training.snapshots.last_good()}") from error
+
+
+def _cause(error: tf.errors.OpError) -> str:
+    """The line of an error's message that tells what happened; those about the graph come before it."""
+    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
+    told = [line for line in lines if "aborted" in line or "heartbeat" in line or "unavailable" in line.lower()]
+    return (told or lines[-1:] or [type(error).__name__])[-1][:300]
 
 
 class _Training:

@@ -1,0 +1,76 @@
+"""python killed_often.py PLAN words...: tfcpn.train with the tiny network, in one child after another, each of which
+dies by SIGKILL where the plan says, and a last one that is left alone.
+
+PLAN: JSON, a list of [name of a function, n], whose nth call in a child does not come back, or ["", seconds]. Prints
+how each child ended. Children are forked, so that only this process waits for TensorFlow to be imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.tiny import tiny
+from tfcpn import parts, train
+from tfcpn.training import loop  # noqa: F401  (all that a child would import)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def deadly(name: str, number: int) -> None:
+    """Let the nth call of a function be the last thing that this process does."""
+    module, *path = name.split(":")
+    *owners, last = path[0].split(".")
+    owner = importlib.import_module(module)
+    for part in owners:
+        owner = getattr(owner, part)
+    usual, calls = getattr(owner, last), []
+
+    def instead(*words, **named):
+        calls.append(1)
+        if len(calls) == number:
+            die()
+        return usual(*words, **named)
+
+    setattr(owner, last, instead)
+
+
+def child(plan, words: list[str]) -> None:
+    parts._NETWORKS["cpn"] = tiny
+    if plan and plan[0]:
+        deadly(*plan)
+    elif plan:
+        threading.Timer(plan[1], die).start()
+    with open(os.devnull, "w") as sys.stderr:
+        train.COMMAND.run(train.main, words)
+
+
+def main(plans: list, words: list[str]) -> None:
+    for plan in [*plans, None]:
+        process = os.fork()
+        if not process:
+            status = 1
+            try:
+                child(plan, words)
+                status = 0
+            except SystemExit as stop:
+                status = stop.code if isinstance(stop.code, int) else 1
+            finally:
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        print(json.dumps([plan, status]), flush=True)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,91 @@
+"""More than twenty SIGKILLs, in the middle of everything that a run does: it ends with the bits of one left alone."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from test_stopped_and_resumed import assert_same
+
+from support.commands import ROOT, TENSORFLOW_ON_CPU, run_process
+from support.small_run import flags, logged
+
+WORDS = ("--epoch_size=64", "--epochs=20", "--deterministic", "--eval_every=2", "--checkpoint_minutes=1e-9")
+# What a child is doing, and which time at the latest: so that little gets done between two kills.
+MOMENTS = {
+    "while a snapshot's files are being summed up": ("tfcpn.run.snapshots:_checksum", 4),
+    "before a file or folder is on the disk": ("tfcpn.base.files:sync", 4),
+    "between a save and its name": ("pathlib:Path.rename", 2),
+    "between the name and what is deleted then": ("tfcpn.run.snapshots:Snapshots.prune", 2),
+    "between deletions": ("shutil:rmtree", 2),
+    "before an epoch's row": ("tfcpn.run.log:RunLog.epoch", 1),
+    "before a validation's numbers": ("tfcpn.run.log:RunLog.validation", 1),
+    "within a validation": ("tfcpn.evaluation.evaluation:coco_metrics", 1),
+    "before a step": ("tfcpn.training.pauses:Pauses.wish", 3),
+    "before the run's settings": ("tfcpn.run.config_file:save", 1),
+}
+SEED = int(os.environ.get("TFCPN_TEST_SEED", time.time_ns() % 1_000_000))
+
+
+def plans(seed: int) -> list:
+    """Every moment twice, at its first, second, ... time in a child, and some that are moments of a clock."""
+    rng = random.Random(seed)
+    named = [[name, rng.randint(1, latest)] for name, latest in MOMENTS.values() for _ in range(2)]
+    timed = [["", rng.uniform(0.3, 3)] for _ in range(4)]
+    # Those of the clock last: how much they get done is the machine's to say.
+    return rng.sample(named, len(named)) + timed
+
+
+def killed_often(plan, words, timeout=800):
+    command = [sys.executable, "tests/support/killed_often.py", json.dumps(plan), *words]
+    environment = {**os.environ, **TENSORFLOW_ON_CPU}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+def test_killed_more_than_twenty_times_it_ends_with_the_bits_of_one_left_alone(people, tmp_path):
+    whole, words = tmp_path / "whole", flags(people, tmp_path / "killed", *WORDS)
+    assert killed_often([], flags(people, whole, *WORDS)) == [[None, 0]]
+    plan = plans(SEED)
+    ends = killed_often(plan, words)
+    told = f"TFCPN_TEST_SEED={SEED}: {ends}"
+    assert [end[0] for end in ends] == [*plan, None] and ends[-1][1] == 0, told
+    assert sum(status == -signal.SIGKILL for _, status in ends) >= 20, told
+    # A fast child may come to the run's end before its clock does.
+    assert all(status == -signal.SIGKILL or (status == 0 and not plan[0]) for plan, status in ends[:-1]), told
+    assert_same(whole, tmp_path / "killed", epoch=20)
+    assert len(logged(whole)) == 20 and all(row["AP"] != "" for row in logged(whole)[1::2])
+    left = [path.name for path in (tmp_path / "killed").rglob("*") if ".tmp" in path.name or path.name == ".lock"]
+    assert left == [], told
+
+
+def test_records_whose_making_is_killed_are_those_of_one_left_alone(people, tmp_path):
+    words = ["tools/make_records.py", f"--annotations={people.train_annotations}", f"--images={people.train}"]
+    words += ["--shards=12", "--workers=2", f"--output={tmp_path / 'killed'}"]
+    rng = random.Random(SEED)
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=ROOT,
+            env={**os.environ, **TENSORFLOW_ON_CPU},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        until = time.monotonic() + rng.uniform(0.5, 8)
+        while process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    run_process(*words)
+    run_process(*words[:-1], f"--output={tmp_path / 'whole'}")
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "killed").iterdir()), SEED
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), (name, SEED)

@@ -1,0 +1,194 @@
+"""A run that is stopped within an epoch goes on as if it had not been, and what is not finite is not saved."""
+
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.commands import run_process
+from support.small_run import flags, logged, weights
+from support.tiny import losses as tiny_losses
+from support.tiny import tiny
+from tfcpn import parts
+from tfcpn.base.errors import RESUMABLE
+from tfcpn.data.coco import read_annotations
+from tfcpn.training.pauses import Pauses
+
+WORDS = ("--epoch_size=96", "--epochs=2", "--deterministic", "--eval_every=2")
+
+
+@pytest.fixture(autouse=True)
+def with_the_tiny_network(tiny_network):
+    pass
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """at_step(n, what): do something before the nth step that the next command takes."""
+    usual = Pauses.wish
+
+    def set_up(number, what):
+        count = iter(range(1, 1000))
+        monkeypatch.setattr(Pauses, "wish", lambda self: (what() if next(count) == number else None, usual(self))[1])
+
+    return set_up
+
+
+def without_times(rows):
+    return [{k: v for k, v in row.items() if k not in ("seconds", "crops_per_second")} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(people, command, tmp_path_factory):
+    """The same run, left alone."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(parts._NETWORKS, "cpn", tiny)
+        command("-m", "tfcpn.train", *flags(people, folder, *WORDS))
+    return folder
+
+
+def assert_same(whole, folder, epoch=2):
+    a, b = weights(whole, epoch), weights(folder, epoch)
+    assert set(a) == set(b) and len(a) > 10
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    assert without_times(logged(whole)) == without_times(logged(folder))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("step", [1, 3, 8])
+def test_a_signal_finishes_the_step_and_saves_and_the_same_command_goes_on(
+    people, command, tmp_path, at_step, whole, number, step
+):
+    words = flags(people, tmp_path, *WORDS)
+    at_step(step, lambda: os.kill(os.getpid(), number))
+    stopped = command("-m", "tfcpn.train", *words, check=False)
+    assert stopped.status == RESUMABLE == 75
+    assert "what was done is saved, the same command goes on" in stopped.err
+    epoch, within = divmod(step, 6)
+    assert (tmp_path / "snapshots" / f"snapshot_{epoch:04d}_step_{within}").exists()
+    at_step(0, None)
+    resumed = command("-m", "tfcpn.train", *words)
+    assert f"from epoch {epoch + 1}, step {within + 1} of it" in resumed.err
+    assert_same(whole, tmp_path)
+
+
+def test_a_signal_at_an_epochs_last_step_saves_the_epoch(people, command, tmp_path, at_step, whole):
+    words = flags(people, tmp_path, *WORDS)
+    at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert command("-m", "tfcpn.train", *words, check=False).status == RESUMABLE
+    assert [p.name for p in (tmp_path / "snapshots").iterdir()] == ["snapshot_0001"]
+    at_step(0, None)
+    command("-m", "tfcpn.train", *words)
+    assert_same(whole, tmp_path)
+
+
+def test_a_validation_is_stopped_at_once_and_made_up_for(people, command, tmp_path, monkeypatch, whole):
+    from tfcpn.evaluation import evaluation
+
+    words, usual = flags(people, tmp_path, *WORDS), evaluation.coco_metrics
+    monkeypatch.setattr(evaluation, "coco_metrics", lambda *a: os.kill(os.getpid(), signal.SIGTERM))
+    assert command("-m", "tfcpn.train", *words, check=False).status == RESUMABLE
+    assert logged(tmp_path)[1]["AP"] == ""
+    monkeypatch.setattr(evaluation, "coco_metrics", usual)
+    command("-m", "tfcpn.train", *words)
+    assert_same(whole, tmp_path)
+
+
+def test_it_saves_whenever_so_many_minutes_have_passed(people, command, tmp_path, monkeypatch):
+    from tfcpn.run.snapshots import Snapshots
+
+    saved, usual = [], Snapshots.save
+
+    def save(self, epoch, *rest, steps=0, **more):
+        saved.append((epoch, steps))
+        usual(self, epoch, *rest, steps=steps, **more)
+
+    monkeypatch.setattr(Snapshots, "save", save)
+    words = [*WORDS, "--eval_every=0", "--epochs=1"]
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "often", *words, "--checkpoint_minutes=1e-9"))
+    assert saved == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 0)]
+    assert [p.name for p in (tmp_path / "often/snapshots").iterdir()] == ["snapshot_0001"]
+    for minutes in ("10", "0"):
+        saved.clear()
+        command("-m", "tfcpn.train", *flags(people, tmp_path / minutes, *words, f"--checkpoint_minutes={minutes}"))
+        assert saved == [(1, 0)]
+
+
+def test_the_loss_scale_goes_on_too(people, command, tmp_path, at_step):
+    words = [*WORDS, "--mixed_precision=float16", "--eval_every=0"]
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *words))
+    at_step(8, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words), check=False)
+    at_step(0, None)
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_second_trainer_is_refused_by_name_of_the_first(people, command, tmp_path, at_step):
+    words, told = flags(people, tmp_path, *WORDS), []
+
+    def another():
+        told.append(run_process("-m", "tfcpn.train", *words, check=False))
+
+    at_step(2, another)
+    command("-m", "tfcpn.train", *words)
+    assert told[0].status == 1
+    assert re.fullmatch(rf"error: .*: process {os.getpid()} on \S+ is training there; wait .*\n", told[0].err)
+
+
+def spoilt(after: int, name="global"):
+    """The tiny network, one of whose losses is no number after so many steps."""
+
+    def losses(outputs, targets, taught=None):
+        told = tiny_losses(outputs, targets)
+        steps.assign_add(1)
+        return told | {name: told[name] * tf.where(steps > after, float("nan"), 1.0)}
+
+    steps = tf.Variable(0)
+    return lambda cfg, skeleton: (tiny(cfg, skeleton)[0]._replace(losses=losses), tiny(cfg, skeleton)[1])
+
+
+def test_a_loss_that_is_no_number_is_told_with_step_people_and_gradients(people, command, tmp_path, monkeypatch):
+    monkeypatch.setitem(parts._NETWORKS, "cpn", spoilt(8))
+    failed = command("-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False)
+    told = failed.err.strip().splitlines()[-1]
+    assert failed.status == 1
+    assert re.search(r"step 9 \(epoch 2\): a loss is not a number \(global nan, refine \d.*\)", told)
+    assert re.search(r"largest gradients: \S+ nan, ", told)
+    assert "the last good snapshot is" in told and "snapshot_0001, from which" in told
+    # Those of the ninth step of four people, says the order of an undisturbed stream.
+    from support.parsing import parse
+    from tfcpn.data.order import in_order, open_source
+    from tfcpn.data.record_sets import read_records
+
+    cfg, _ = parse(*flags(people, tmp_path, *WORDS))
+    source = open_source(read_records(people.records), seed=cfg.seed, shuffle_buffer=cfg.shuffle_buffer)
+    stream = in_order(source, 0, lambda group: group["id"]).take(36)
+    expected = [int(i) for i in stream][32:]
+    assert f"; people {', '.join(map(str, expected))}; " in told
+    assert set(expected) <= {p.id for p in read_annotations(people.train_annotations)[1]}
+
+
+def test_weights_that_are_no_numbers_are_never_saved(people, command, tmp_path, monkeypatch):
+    """An epoch's last step may spoil the weights while its loss, which was computed before, is fine."""
+    from tfcpn.training import epoch
+
+    usual = epoch._check_finite
+
+    def spoil(window, names, last, number, step_function, run):
+        usual(window, names, last, number, step_function, run)
+        if number == 2:
+            kernel = step_function.model.get_layer("only").kernel
+            kernel.assign(kernel * float("inf"))
+
+    monkeypatch.setattr(epoch, "_check_finite", spoil)
+    failed = command("-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False)
+    told = failed.err.strip().splitlines()[-1]
+    assert failed.status == 1 and "the last step made only/weights something else than numbers" in told
+    assert "the last good snapshot is" in told and "snapshot_0001" in told
+    assert [p.name for p in (tmp_path / "snapshots").iterdir()] == ["snapshot_0001"]
