@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -34,21 +36,39 @@ def two_ports():
     return ports
 
 
-def run_workers(module, words):
-    """The same command in two processes, which find each other over loopback; returns what the first one printed."""
-    cluster = {"worker": [f"localhost:{port}" for port in two_ports()]}
+def start_workers(module, words, own=((), ()), first="worker"):
+    """The same command in two processes, which find each other over loopback. own: flags of each. first: what
+    TF_CONFIG calls the first one.
+    """
+    hosts = [f"localhost:{port}" for port in two_ports()]
+    cluster = {"worker": hosts} if first == "worker" else {first: hosts[:1], "worker": hosts[1:]}
     processes = []
     for index in range(2):
-        task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-        environment = {**os.environ, **TENSORFLOW_ON_CPU, "TF_CONFIG": json.dumps(task)}
-        command = [sys.executable, "-c", TINY, module, *words, "--strategy=multi_worker"]
+        task = (
+            {"type": "worker", "index": index}
+            if first == "worker"
+            else {"type": [first, "worker"][index], "index": 0}
+        )
+        environment = {**os.environ, **TENSORFLOW_ON_CPU, "TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+        command = [sys.executable, "-c", TINY, module, *words, *own[index], "--strategy=multi_worker"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
+    return processes
+
+
+def finish(processes, timeout=400):
+    """What they printed: (standard output, standard error) of each."""
     try:
-        outputs = [process.communicate(timeout=400) for process in processes]
+        return [process.communicate(timeout=timeout) for process in processes]
     finally:
         for process in processes:
             process.kill()
+
+
+def run_workers(module, words, first="worker"):
+    """Two processes to their end; returns what the first one printed."""
+    processes = start_workers(module, words, first=first)
+    outputs = finish(processes)
     for process, (_, err) in zip(processes, outputs):
         assert process.returncode == 0, err[-3000:]
     assert outputs[1][0] == ""
@@ -102,6 +122,46 @@ def results(runs, people):
 def test_a_shared_evaluation_writes_the_results_of_one(results, name):
     assert len(results["one"]) % 6 != 0  # so that the last batches had to be filled
     assert results[name] == results["one"]
+
+
+LONGER = ("--deterministic", "--batch_size=8", "--epoch_size=640", "--epochs=1", "--checkpoint_minutes=1e-9")
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_stops_the_other_and_both_go_on_exactly(people, tmp_path, longer, lost):
+    words = flags(people, tmp_path, *LONGER)
+    processes, deadline = start_workers("tfcpn.train", words), time.monotonic() + 300
+    while not list(tmp_path.glob("snapshots/snapshot_0000_step_*")):
+        assert time.monotonic() < deadline and all(process.poll() is None for process in processes)
+        time.sleep(0.02)
+    processes[lost].kill()
+    _, told = finish(processes, timeout=120)[1 - lost]
+    assert processes[1 - lost].returncode == 1
+    last = told.strip().splitlines()[-1]
+    assert last.startswith("error: another process was lost (") and "; start again; the last good" in last
+    assert "1 of it" not in run_workers("tfcpn.train", words)
+    a, b = weights(longer, 1), weights(tmp_path, 1)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def longer(people, tmp_path_factory):
+    """The run of LONGER, left alone, whose first process is called the chief, as Kubeflow and Vertex do."""
+    folder = tmp_path_factory.mktemp("longer")
+    run_workers("tfcpn.train", flags(people, folder, *LONGER), first="chief")
+    return folder
+
+
+def test_processes_that_would_not_train_the_same_are_told_by_name_and_train_nothing(people, tmp_path):
+    own = ((), ("--seed=3", "--eval_every=1"))
+    processes = start_workers("tfcpn.train", flags(people, tmp_path / "run", "--batch_size=8"), own)
+    for process, (_, err) in zip(processes, finish(processes)):
+        assert process.returncode == 1
+        last = err.strip().splitlines()[-1]
+        assert re.search(r"error: worker 1 has another set of settings than worker 0 \(\d+, not \d+\); ", last), last
+        assert "worker 1 has another validation than worker 0 (1, not 0)" in last
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
@@ -21,7 +22,7 @@ _NAME = re.compile(r"snapshot_(\d{4,})(?:_step_(\d+))?")
 KEPT_FOREVER = 50
 # The epoch before the first: weights that no snapshot keeps, since --init_weights tells them.
 FIRST_WEIGHTS = 0
-CONTENT = "content.json"
+CONTENT, OF_REPLICAS = "content.json", "replicas.npy"
 
 
 class Position(NamedTuple):
@@ -127,6 +128,11 @@ class Snapshots:
         """What the epoch that a snapshot lies in had come to, as given to `save`; None at an epoch's end."""
         return _content(self.path(*position)).get("begun") if position.steps else None
 
+    def of_replicas(self, position: Position) -> np.ndarray | None:
+        """What each replica had of its own when a snapshot was saved; None if there was one replica."""
+        file = self.path(*position) / OF_REPLICAS
+        return np.load(file, allow_pickle=False) if file.exists() else None
+
     def save(
         self,
         epoch: int,
@@ -135,12 +141,13 @@ class Snapshots:
         chief: bool = True,
         steps: int = 0,
         begun: dict | None = None,
+        of_replicas: np.ndarray | None = None,
     ) -> None:
         """Write a snapshot of variables, by the names that they are kept under, and of the optimiser's.
 
         Of several processes all must call it, since reading a variable may need the others. chief: whether this is
-        the process whose file stays. begun: kept for `begun`. Raises InputError if it cannot be written; what was
-        there before is then still there.
+        the process whose file stays. begun, of_replicas: kept for the methods of these names. Raises InputError if it
+        cannot be written; what was there before is then still there.
         """
         if not chief:
             # Away from the shared folder, where another machine's process may have the same number as the chief.
@@ -150,6 +157,8 @@ class Snapshots:
 
         def fill(folder: Path) -> None:
             _checkpoint(variables, optimizer).write(str(folder / "variables"))
+            if of_replicas is not None:
+                np.save(folder / OF_REPLICAS, of_replicas)
             files = {path.name: [path.stat().st_size, _checksum(path)] for path in sorted(folder.iterdir())}
             (folder / CONTENT).write_text(json.dumps({"files": files, "begun": begun}) + "\n")
 

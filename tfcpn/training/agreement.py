@@ -57,6 +57,43 @@ def agree(strategy: tf.distribute.Strategy, facts: Mapping[str, int]) -> int:
     return int(tokens[0])
 
 
+def _unlike(variables: Mapping[str, tf.Variable]) -> list[tf.Variable]:
+    """Those of which every replica has a value of its own, as the statistics of batch norms. What is saved of them is
+    the mean.
+    """
+    return [v for v in variables.values() if v.synchronization == tf.VariableSynchronization.ON_READ]
+
+
+def own_values(strategy: tf.distribute.Strategy, variables: Mapping[str, tf.Variable]) -> np.ndarray | None:
+    """What each replica has of its own, (replicas, N) float32; None if there is one replica. For all processes at
+    once.
+    """
+    mine = _unlike(variables)
+    if strategy.num_replicas_in_sync == 1 or not mine:
+        return None
+
+    @tf.function
+    def own():
+        return tf.concat([tf.reshape(v.read_value(), [-1]) for v in mine], axis=0)[None]
+
+    return strategy.gather(strategy.run(own), axis=0).numpy()
+
+
+def give_own_values(
+    strategy: tf.distribute.Strategy, variables: Mapping[str, tf.Variable], rows: np.ndarray | None
+) -> None:
+    """The reverse of `own_values`, so that a run goes on with the very bits; nothing for None."""
+    if rows is None:
+        return
+    numbers = strategy.experimental_distribute_values_from_function(lambda c: tf.constant(c.replica_id_in_sync_group))
+    places, at = [int(n) for n in strategy.experimental_local_results(numbers)], 0
+    for variable in _unlike(variables):
+        size = variable.shape.num_elements()
+        for place, local in zip(places, strategy.experimental_local_results(variable)):
+            local.assign(rows[place, at : at + size].reshape(variable.shape))
+        at += size
+
+
 def take_the_first_ones(strategy: tf.distribute.Strategy, variables: Mapping[str, tf.Variable]) -> None:
     """Give the variables of all replicas of all processes the first replica's values. To be called by all at once."""
     for kind in {v.dtype: None for v in variables.values()}:

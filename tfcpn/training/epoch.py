@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -65,7 +66,17 @@ def _next_batch(batches: Iterator, run: Surroundings):
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise InputError(f"{run.source}: a record is damaged ({error.message}); make it again") from error
     except (tf.errors.OpError, StopIteration) as error:
-        raise InputError(f"{run.stopped} ({error}); {run.last_good()}") from error
+        raise InputError(lost(run.stopped, error, run.last_good())) from error
+
+
+def lost(what: str, error: Exception, last_good: str) -> str:
+    """What to say of something outside this process that is not there any more. Of TensorFlow's errors the line that
+    tells what happened is told, not those about the graph.
+    """
+    lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines() if line.strip()]
+    told = [line for line in lines if re.search("aborted|heartbeat|unavailable|closed", line, re.I)]
+    cause = (told or lines or [type(error).__name__])[-1][:300]
+    return f"{what} ({cause}); start again; {last_good}"
 
 
 def _check_finite(window: list, names: tuple[str, ...], last: int, epoch: int, step_function, run: Surroundings):

@@ -27,9 +27,9 @@ from tfcpn.run.snapshots import Snapshots
 from tfcpn.run.stop import StopRequest
 from tfcpn.settings.config import Config
 from tfcpn.skeleton import Skeleton
-from tfcpn.training.agreement import agree, checksum, checksum_of, take_the_first_ones
+from tfcpn.training.agreement import agree, checksum, checksum_of, give_own_values, own_values, take_the_first_ones
 from tfcpn.training.batches import first_images, make_batches, people_of_a_step
-from tfcpn.training.epoch import Begun, Pace, Surroundings, train_epoch
+from tfcpn.training.epoch import Begun, Pace, Surroundings, lost, train_epoch
 from tfcpn.training.learner import make_learner, make_step
 from tfcpn.training.pauses import Pauses
 
@@ -60,15 +60,7 @@ def train(
         except tf.errors.OpError as error:
             if not training.together:
                 raise
-            lost = f"another process was lost ({_cause(error)}); start all of them again"
-            raise InputError(f"{lost}; {training.snapshots.last_good()}") from error
-
-
-def _cause(error: tf.errors.OpError) -> str:
-    """The line of an error's message that tells what happened; those about the graph come before it."""
-    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
-    told = [line for line in lines if "aborted" in line or "heartbeat" in line or "unavailable" in line.lower()]
-    return (told or lines[-1:] or [type(error).__name__])[-1][:300]
+            raise InputError(lost("another process was lost", error, training.snapshots.last_good())) from error
 
 
 class _Training:
@@ -148,6 +140,7 @@ class _Training:
                 self.parts.network.prepare(self.learner.model, first_images(cfg, self.parts, self.source))
         if self.together:
             take_the_first_ones(self.strategy, self.learner.everything())
+        give_own_values(self.strategy, self.learner.variables, self.snapshots.of_replicas(done))
         begun = self.snapshots.begun(done)
         if done.epoch < cfg.epochs:
             batches = make_batches(cfg, self.parts, self.source, self.strategy, self.start, done, pace)
@@ -193,9 +186,10 @@ class _Training:
         self.learner.check_finite(self.snapshots.last_good())
         if self.lock:
             self.lock.check()
+        own = own_values(self.strategy, self.learner.variables)
         within = {"steps": begun.steps, "begun": begun._asdict()} if begun else {}
         chief = self.lock is not None
-        self.snapshots.save(epoch, self.learner.variables, self.learner.optimizer, chief, **within)
+        self.snapshots.save(epoch, self.learner.variables, self.learner.optimizer, chief, of_replicas=own, **within)
         if chief:
             self.snapshots.prune(self.cfg.keep_snapshots)
 

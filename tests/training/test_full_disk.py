@@ -1,0 +1,105 @@
+"""A disk that fills up, or may not be written: one line, the last good snapshot as it was, nothing half-written.
+
+On a file system in memory of its own, where Linux lets users have one; what needs none is in test_snapshots.py.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from support.commands import ROOT, TENSORFLOW_ON_CPU
+from support.small_run import flags, weights
+from support.tiny import TINY
+
+# The disk is full from before the nth step on; what is freed later lets the run go on.
+FILLING = """
+import os
+from tfcpn.training.pauses import Pauses
+usual, count = Pauses.wish, iter(range(1, 10**6))
+def wish(self):
+    if next(count) == {step}:
+        try:
+            with open({filler!r}, "wb", buffering=0) as file:
+                while file.write(bytes(1 << 16)):
+                    pass
+        except OSError:
+            pass
+    return usual(self)
+Pauses.wish = wish
+"""
+
+
+def on_a_small_disk(disk, script: str):
+    """Run a shell script where `disk` is a file system of 250 MB."""
+    mounted = f"mount -t tmpfs -o size=250m tmpfs {disk} && {script}"
+    environment = {**os.environ, **TENSORFLOW_ON_CPU, "PYTHON": sys.executable, "TINY": TINY}
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    try:
+        allowed = on_a_small_disk(folder, "true").returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    if not allowed:
+        pytest.skip("this machine gives users no file systems of their own")
+    return folder
+
+
+@pytest.mark.parametrize("step", [4, 6])
+def test_a_disk_that_fills_up_within_a_run(people, disk, tmp_path, step):
+    """In its second epoch, before it saves within it (4) and before the epoch's row is written (6)."""
+    words = flags(people, disk / "run", "--epoch_size=48", "--epochs=3", "--deterministic")
+    words.append("--checkpoint_minutes=1e-9" if step == 4 else "--checkpoint_minutes=0")
+    filling = FILLING.format(step=step, filler=str(disk / "filler"))
+    train = '$PYTHON -c "$TINY" tfcpn.train ' + " ".join(words)
+    script = f"""
+        FILLED="$FILLING$TINY"; $PYTHON -c "$FILLED" tfcpn.train {" ".join(words)} 2> {tmp_path}/err; echo status $?
+        find {disk} | sort; rm {disk}/filler
+        {train} 2> {tmp_path}/again; echo status $?
+        cp -r {disk}/run {tmp_path}/run
+    """
+    os.environ["FILLING"] = filling
+    try:
+        done = on_a_small_disk(disk, script)
+    finally:
+        del os.environ["FILLING"]
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    told = (tmp_path / "err").read_text().strip().splitlines()[-1]
+    assert lines[0] == "status 1"
+    assert told.startswith("error: ") and "No space left on device" in told, told
+    assert f"the last good snapshot is {disk}/run/snapshots/snapshot_0001" in told
+    assert not [line for line in lines if ".tmp" in line or line.endswith(".lock")], lines
+    assert "status 0" in lines[1:], (tmp_path / "again").read_text()[-2000:]
+    assert all((abs(value) < 1e9).all() for value in weights(tmp_path / "run", 3).values())
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(people, disk, tmp_path):
+    words = flags(people, disk / "run")
+    script = f"""
+        head -c 249M /dev/zero > {disk}/filler
+        $PYTHON -m tfcpn.train {" ".join(words)} --init_weights=none 2> {tmp_path}/err; echo status $?
+        find {disk} -type f
+    """
+    done = on_a_small_disk(disk, script)
+    assert done.stdout.splitlines() == ["status 1", f"{disk}/filler"]
+    (told,) = (tmp_path / "err").read_text().strip().splitlines()
+    assert "MB are free, of which snapshots of 324 MB each will want 649 at least" in told
+
+
+def test_a_disk_that_may_not_be_written_is_told(people, disk, tmp_path):
+    words = flags(people, disk / "run")
+    script = f"""
+        mount -o remount,ro {disk}
+        $PYTHON -c "$TINY" tfcpn.train {" ".join(words)} 2> {tmp_path}/err; echo status $?
+    """
+    assert on_a_small_disk(disk, script).stdout.splitlines() == ["status 1"]
+    (told,) = (tmp_path / "err").read_text().strip().splitlines()
+    assert "cannot be written (Read-only file system); give another --model_dir" in told
