@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +67,8 @@ def _parse_image(record: dict) -> CocoImage:
     name = record.get("file_name")
     if not isinstance(name, str) or not name or "\0" in name:
         raise ValueError(f"file_name is {name!r}, want the name of a file")
+    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in re.split(r"[/\\]", name):
+        raise ValueError(f"file_name is {name!r}, which leaves the folder of the images")
     return CocoImage(record["id"], name, record["height"], record["width"])
 
 

@@ -46,11 +46,22 @@ def load(model_dir) -> Run:
     try:
         values = json.loads(path.read_text())
         trained_on, kept = values.pop("trained_on", None), values.pop("joints", None)
-        skeleton = skeletons.from_dict(kept) if kept else COCO  # a run that is older than skeletons
+        skeleton = COCO if kept is None else skeletons.from_dict(kept)  # a run that is older than skeletons
         config = Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        _check_kinds(config)
         return Run(config, skeleton, trained_on)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not the config.json of a run ({error})") from error
+
+
+def _check_kinds(config: Config) -> None:
+    """Raise TypeError for a setting that is not of its kind, such as a text where a number belongs."""
+    kinds = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+    for name, field in FIELDS.items():
+        value, kind = getattr(config, name), field.type.removeprefix("tuple[").split(",")[0]
+        inner = value if field.type.startswith("tuple[") else (value,)
+        if not isinstance(inner, tuple) or not all(type(v) in kinds[kind] for v in inner):
+            raise TypeError(f"{name} is {value!r}")
 
 
 def differences(new: Config, old: Config, names=None) -> list[str]:
