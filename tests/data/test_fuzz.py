@@ -1,0 +1,10 @@
+"""The readers of files from outside, on files that hypothesis damages; docs/reliability.md tells of a longer run."""
+
+import pytest
+
+from support import fuzz
+
+
+@pytest.mark.parametrize("name", fuzz.NAMES)
+def test_whatever_a_file_holds_it_is_refused_in_one_line_or_makes_sense(name):
+    assert fuzz.run(name, 40 if name == "records" else 300) >= 30
