@@ -10,8 +10,8 @@ from support.models import run_tflite
 from support.photos import photo
 from support.small_run import logged
 from tfcpn.networks.blazepose import variables_of
-from tfcpn.networks.blazepose_model import build_blazepose
-from tfcpn.networks.blazepose_table import FULL
+from tfcpn.networks.blazepose_model import build_blazepose, convolutions
+from tfcpn.networks.blazepose_table import FULL, LITE
 from tfcpn.run.snapshots import Snapshots
 
 
@@ -107,12 +107,59 @@ def test_from_random_weights_without_a_teacher(people, command, tmp_path):
     assert "held" not in row and float(row["heatmaps"]) > 0
 
 
+def test_the_papers_two_stages_heatmaps_first_then_the_regression(people, command, tmp_path):
+    words = ["--init_weights=none", "--blazepose_size=lite", "--blazepose_frozen=0", f"--model_dir={tmp_path}"]
+    command("-m", "tfcpn.train", *flags(people, *words, "--heatmap_epochs=1", "--epochs=2", "--learning_rate=1e-3"))
+    rows = logged(tmp_path)
+    for row, learnt in zip(rows, (("heatmaps",), ("heatmaps", "landmarks", "visibility"))):
+        assert float(row["landmarks"]) > 0  # told in both
+        assert float(row["total"]) == pytest.approx(sum(float(row[name]) for name in learnt), rel=1e-3)
+
+    def kernels(epoch):
+        model = build_blazepose(LITE, "batch")
+        Snapshots(tmp_path).restore(epoch, variables_of(model))
+        return {layer.name: layer.get_weights()[0] for layer in convolutions(model)}
+
+    fresh = {
+        layer.name: layer.get_weights()[0]
+        for layer in convolutions(build_blazepose(LITE, "batch", stop_gradient=True))
+    }
+    first, second = kernels(1), kernels(2)
+    out = next(name for name in first if name.endswith("landmarks_out"))
+    heat = next(name for name in first if name.endswith("heatmaps_out"))
+    np.testing.assert_array_equal(first[out], fresh[out])
+    assert not np.array_equal(first[heat], fresh[heat]) and not np.array_equal(second[out], first[out])
+
+
+def test_it_may_predict_its_alignment_points_too(people, mediapipe, command, tmp_path):
+    """The network has them: as the two joints that --predict_align_points adds, which the first pass uses."""
+    file = f"--init_weights={mediapipe.landmarks}"
+    words = [f"--model_dir={tmp_path}", file, "--learning_rate=1e-4", "--predict_align_points"]
+    command("-m", "tfcpn.train", *flags(people, *words))
+    done = command("-m", "tfcpn.eval", f"--model_dir={tmp_path}", "--epoch=1", "--align_source=two_pass")
+    assert "alignment points from" in done.out
+    assert "which the network does not have" not in done.out
+
+
+def test_what_moved_is_told(people, mediapipe, command, tmp_path):
+    words = [f"--annotations={people.val_annotations}", f"--images={people.val}", "--people=4"]
+    output = tmp_path / "moved.json"
+    files = [f"--before={mediapipe.landmarks}", f"--after={mediapipe.landmarks}"]
+    done = command("tools/compare_blazepose.py", *files, *words, f"--output={output}")
+    found = json.loads(output.read_text())
+    assert found.pop("people") == 4 and "hands" in done.out
+    # Nothing, of a file beside itself.
+    assert found.pop("mask, IoU") == 1 and set(found.values()) == {0.0}
+
+
 def test_what_does_not_go_together_is_refused(people, command, tmp_path):
     for words, told in (
         (["--input_size=256x192"], "takes --input_size=256x256 only"),
         (["--init_weights=none", "--blazepose_frozen=0", "--blazepose_norm=none"], "wants --blazepose_norm=batch"),
         (["--init_weights=none"], "want --blazepose_frozen=0"),
         (["--init_weights=keras"], "is for --network=cpn"),
+        (["--heatmap_epochs=2"], "--heatmap_epochs is for random weights"),
+        (["--views=4", "--shift=0.1"], "--shift=0.1: tf-cpn's 4 views are not moved"),
         ([f"--init_weights={tmp_path / 'no.tflite'}"], "not found; make models"),
     ):
         failed = command("-m", "tfcpn.train", *flags(people, f"--model_dir={tmp_path}", *words), check=False)

@@ -1,0 +1,80 @@
+"""What a run computes on is what its owner meant, and is said."""
+
+import pytest
+import tensorflow as tf
+
+from support.small_run import flags, logged
+from tfcpn.base import device, gpu
+from tfcpn.base.errors import InputError
+
+
+@pytest.fixture
+def no_gpu_seen(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def card_in(root):
+    """A machine whose PCI bus shows an NVIDIA card, a sound chip of NVIDIA's, and another maker's card."""
+    for name, vendor, kind in (("0", "0x8086", "0x030000"), ("1", "0x10de", "0x040300"), ("2", "0x10de", "0x030200")):
+        folder = root / "sys/bus/pci/devices" / name
+        folder.mkdir(parents=True)
+        (folder / "vendor").write_text(vendor + "\n")
+        (folder / "class").write_text(kind + "\n")
+
+
+def test_cards_are_found_with_and_without_a_driver(tmp_path):
+    assert gpu.cards(tmp_path) == [] and gpu.why_unused(tmp_path) == ""
+    card_in(tmp_path)
+    assert gpu.cards(tmp_path) == [str(tmp_path / "sys/bus/pci/devices/2")]
+    (tmp_path / "proc/driver/nvidia/gpus/0000:01:00.0").mkdir(parents=True)
+    assert gpu.cards(tmp_path) == [str(tmp_path / "proc/driver/nvidia/gpus/0000:01:00.0")]
+
+
+def test_libraries_that_cannot_be_loaded_are_named(tmp_path, monkeypatch):
+    card_in(tmp_path)
+    monkeypatch.setattr(gpu, "LIBRARIES", ("libc.so.6", "libcuda_that_is_not.so.1", "libcudnn_neither.so.8"))
+    told = gpu.why_unused(tmp_path)
+    assert "cannot load libcuda_that_is_not.so.1, libcudnn_neither.so.8; install" in told and "--device=cpu" in told
+
+
+def test_a_card_that_tensorflow_does_not_see_is_an_error_unless_the_cpu_is_wanted(no_gpu_seen, monkeypatch):
+    monkeypatch.setattr(gpu, "why_unused", lambda: "there is an NVIDIA card")
+    for name in ("auto", "gpu"):
+        with pytest.raises(InputError, match=f"--device={name}: there is an NVIDIA card"):
+            device.choose(name)
+    hidden = []
+    monkeypatch.setattr(device, "use_no_gpu", lambda: hidden.append(1))
+    device.choose("cpu")
+    assert hidden
+    # Hidden on purpose, as by a scheduler.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    device.choose("auto")
+
+
+def test_a_machine_without_a_card_computes_on_its_cpu(no_gpu_seen, monkeypatch):
+    monkeypatch.setattr(gpu, "why_unused", lambda: "")
+    device.choose("auto")
+    with pytest.raises(InputError, match="--device=gpu: there is no GPU here"):
+        device.choose("gpu")
+
+
+def test_gpus_are_told_by_name(monkeypatch):
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a", "b", "c"])
+    names = {"a": "A100", "b": "A100", "c": "T4"}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda d: {"device_name": names[d]})
+    assert device.describe() == "2 x A100, 1 x T4"
+
+
+def test_a_run_says_what_it_runs_on_first_and_in_its_numbers(people, command, tiny_network, tmp_path):
+    import json
+
+    words = flags(people, tmp_path, "--epochs=1", "--epoch_size=16", "--eval_every=1", "--device=cpu")
+    done = command("-m", "tfcpn.train", *words)
+    first = done.err.splitlines()[0]
+    assert first.startswith(f"{device.describe()}, float32, 1 replica(s); ") and "CPU (" in first
+    row = logged(tmp_path)[0]
+    assert (row["device"], row["precision"], row["replicas"]) == (device.describe(), "float32", "1")
+    report = json.loads(next((tmp_path / "eval").glob("*/metrics.json")).read_text())
+    assert (report["device"], report["replicas"]) == (device.describe(), 1)
