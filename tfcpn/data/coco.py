@@ -118,7 +118,7 @@ def _reach(segmentation, keypoints: np.ndarray, skeleton: Skeleton) -> float:
 def _category(data: dict, path, expected: Skeleton | None) -> tuple[int, Skeleton, set[int] | None]:
     """Id and skeleton of the category that has joints, and the ids of all; a file that lists none is COCO's."""
     listed = data.get("categories")
-    if listed is None:
+    if "categories" not in data:
         return PERSON, expected or COCO, None
     if not isinstance(listed, list) or not all(isinstance(c, dict) and is_whole(c.get("id")) for c in listed):
         raise InputError(f"{path}: categories is no list of objects, each with an id")
