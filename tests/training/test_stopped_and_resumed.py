@@ -17,7 +17,8 @@ from tfcpn.base.errors import RESUMABLE
 from tfcpn.data.coco import read_annotations
 from tfcpn.training.pauses import Pauses
 
-WORDS = ("--epoch_size=96", "--epochs=2", "--deterministic", "--eval_every=2")
+# Not --deterministic, which is for a process's whole life: to the last bit it is seen in test_killed_at_random.py.
+WORDS = ("--epoch_size=96", "--epochs=2", "--eval_every=2")
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +38,25 @@ def at_step(monkeypatch):
     return set_up
 
 
-def without_times(rows):
-    return [{k: v for k, v in row.items() if k not in ("seconds", "crops_per_second")} for row in rows]
+def assert_same(whole, folder, epoch=2, exact=False):
+    """Of two runs the last snapshot and the log, but for times. Not exact: to what the order of threads may change; a
+    step too many, or an optimiser that began anew, would show a hundred times as large.
+    """
+    a, b = weights(whole, epoch), weights(folder, epoch)
+    assert set(a) == set(b) and len(a) > 10
+    for name in a:
+        if exact:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+        else:
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=2e-5, err_msg=name)
+    rows, others = logged(whole), logged(folder)
+    assert len(rows) == len(others)
+    for row, other in zip(rows, others):
+        for name in set(row) - {"seconds", "crops_per_second"}:
+            if exact or name in ("device", "precision") or not row[name]:
+                assert row[name] == other[name], name
+            else:
+                assert float(row[name]) == pytest.approx(float(other[name]), rel=1e-3, abs=1e-4), name
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +67,6 @@ def whole(people, command, tmp_path_factory):
         patch.setitem(parts._NETWORKS, "cpn", tiny)
         command("-m", "tfcpn.train", *flags(people, folder, *WORDS))
     return folder
-
-
-def assert_same(whole, folder, epoch=2):
-    a, b = weights(whole, epoch), weights(folder, epoch)
-    assert set(a) == set(b) and len(a) > 10
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-    assert without_times(logged(whole)) == without_times(logged(folder))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -115,7 +115,7 @@ def damage_a_shard(people):
         (None, ["--filter_require=tail"], "--filter_require=tail: there is no joint 'tail'"),
         (cut_a_shard, [], "run tools/make_records.py again"),
         (damage_a_shard, [], "a record is damaged"),
-        (None, ["--learning_rate=1e30"], "a loss is not a number near step"),
+        (None, ["--learning_rate=1e30"], ": a loss is not a number (global"),
     ],
 )
 def test_a_mistake_in_training_is_told_in_one_line(people_copy, command, tmp_path, damage, words, message):

@@ -55,7 +55,7 @@ def our_step(cfg: Config, precision: str, crops, joints):
     found = parts.network.find_weights(cfg.init_weights) if parts.network.told else "none"
     learner = Learner(model, optimizer, {}, parts.network.teacher(found))
     step = make_step(cfg, parts, learner, tf.distribute.get_strategy())
-    return model, lambda: step(crops, joints, tf.constant(1, tf.int64)).numpy()
+    return model, lambda: step(crops, joints, tf.constant(1, tf.int64)).losses.numpy()
 
 
 def _targets(cfg: Config, parts: Parts, crops, joints):
