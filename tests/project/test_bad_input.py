@@ -220,6 +220,11 @@ CASES = {
     "annotations: deep": (make_records, whole("[" * 100_000), r"train\.json: not valid JSON"),
     "annotations: a list": (make_records, whole([]), r"train\.json: has no list 'images'"),
     "annotations: no images": (make_records, whole({"annotations": []}), r"train\.json: has no list 'images'"),
+    "annotations: categories are null": (
+        make_records,
+        lambda d: edit(d.train_annotations, lambda data: data.update(categories=None)),
+        r"train\.json: categories is no list of objects",
+    ),
     "annotations: nobody": (
         make_records,
         lambda d: edit(d.train_annotations, nobody),
