@@ -1,4 +1,5 @@
 import errno
+import os
 import re
 import shutil
 
@@ -174,8 +175,20 @@ def test_leftovers_of_dead_processes_are_swept(tmp_path):
     for name in (".snapshot_0002.77.tmp", ".snapshot_0001.5.old.tmp"):
         (tmp_path / "snapshots" / name).mkdir()
         (tmp_path / "snapshots" / name / "variables.index").write_text("half")
+    evaluated = tmp_path / "eval" / "epoch_0001"
+    evaluated.mkdir(parents=True)
+    for path in (
+        tmp_path / ".config.json.7.tmp",
+        evaluated / ".results.json.7.tmp",
+        evaluated / ".metrics.json.7.tmp",
+    ):
+        path.write_text("half")
+    os.utime(evaluated / ".results.json.7.tmp", (0, 0))
     snapshots.tidy(Position(1))
     assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["snapshot_0001"]
+    assert not (tmp_path / ".config.json.7.tmp").exists()
+    # One that is young may be an evaluation's that is writing now.
+    assert [path.name for path in evaluated.iterdir()] == [".metrics.json.7.tmp"]
 
 
 def test_a_snapshot_that_cannot_be_written_leaves_the_last_one_and_nothing_half(tmp_path, monkeypatch):

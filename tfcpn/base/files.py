@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,14 +65,19 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def sweep(folder: Path) -> list[str]:
-    """Delete what processes that died left under temporary names in a folder; the names. Nobody else may write there
-    at the time.
+def sweep(folder: Path, least_age: float = 0.0) -> list[str]:
+    """Delete what processes that died left under temporary names in a folder; the names.
+
+    least_age: in seconds, of what is deleted; 0 where nobody else may write at the time.
     """
     left = sorted(Path(folder).glob(".*.tmp")) if Path(folder).is_dir() else []
+    swept = []
     for path in left:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    return [path.name for path in left]
+        try:
+            if time.time() - path.stat().st_mtime < least_age:
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            swept.append(path.name)
+        except FileNotFoundError:
+            continue  # its writer has just given it its name
+    return swept

@@ -99,8 +99,12 @@ class Snapshots:
         """Delete what processes that died have left half done, and rename what is newer than a position, since it is
         damaged, so that nothing takes it for a snapshot. For the one process that writes there.
         """
-        for name in sweep(self.folder):
-            _log.info("%s: left by a process that died, deleted", self.folder / name)
+        model_dir = self.folder.parent
+        # An evaluation may be writing at this moment, which takes it no minute.
+        left = {self.folder: 0, model_dir: 0, **dict.fromkeys(model_dir.glob("eval/*"), 60)}
+        for folder, least_age in left.items():
+            for name in sweep(folder, least_age):
+                _log.info("%s: left by a process that died, deleted", folder / name)
         for newer in self.positions():
             if newer > position:
                 path = self.path(*newer)
