@@ -93,9 +93,12 @@ class TfliteGraph:
     def _read(self, operator) -> Convolution:
         depthwise = self._kinds[self._code(operator)]
         kernel, bias = (self._values(t).astype(np.float32) for t in operator.inputs[1:3])
+        stride = operator.builtinOptions.strideH
+        if kernel.ndim != 4 or bias.ndim != 1 or stride < 1:
+            raise ValueError(f"a convolution of kernel {kernel.shape}, bias {bias.shape} and stride {stride}")
         # Files have (out, kh, kw, in), and (1, kh, kw, channels).
         axes = (1, 2, 3, 0)
-        return Convolution(depthwise, operator.builtinOptions.strideH, np.transpose(kernel, axes), bias)
+        return Convolution(depthwise, stride, np.transpose(kernel, axes), bias)
 
     @property
     def constants(self) -> int:
