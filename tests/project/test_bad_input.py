@@ -230,7 +230,7 @@ CASES = {
         lambda d: edit(d.train_annotations, nobody),
         r"train\.json: no person in it has a labelled joint",
     ),
-    "image: id": (make_records, image(id="7"), r"train\.json: image id 7: id is '7', want a whole number"),
+    "image: id": (make_records, image(id="7"), r"train\.json: image id '7': id is '7', want a whole number"),
     "image: id 2**70": (make_records, image(id=2**70), r"image id 1180591620717411303424: id is"),
     "image: twice": (
         make_records,
@@ -281,6 +281,7 @@ CASES = {
     ),
     "person: wrong count": (make_records, person(num_keypoints=99), r"annotation id \d+: num_keypoints is 99, but"),
     "person: area": (make_records, person(area=-1), r"annotation id \d+: area is -1, want a number of pixels"),
+    "person: no area": (make_records, person(area=0), r"annotation id \d+: area is 0: a labelled person needs one"),
     "person: iscrowd": (make_records, person(iscrowd=2), r"annotation id \d+: iscrowd is 2, want 0 or 1"),
     "person: outline": (
         make_records,

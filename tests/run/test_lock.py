@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,29 @@ def test_what_a_killed_process_left_is_taken_over_at_once(tmp_path):
     began = time.monotonic()
     with Lock(tmp_path, dead=1000) as taken:
         assert taken.mine() and time.monotonic() - began < 500
+
+
+def test_a_dead_process_that_nobody_has_asked_after_is_dead(tmp_path):
+    """A zombie keeps its number and its time of birth: where nothing reaps, for ever."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(99)"])
+    owner(tmp_path, host=lock._host(), pid=process.pid, started=lock._started(process.pid))
+    process.kill()
+    until = time.monotonic() + 60
+    while ") Z " not in Path(f"/proc/{process.pid}/stat").read_text():
+        assert time.monotonic() < until
+    with Lock(tmp_path, dead=1000) as taken:
+        assert taken.mine()
+    process.wait()
+
+
+def test_the_same_number_in_another_container_of_this_host_is_another_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "readlink", lambda path: "pid:[1]")
+    with Lock(tmp_path, beat=0.02):
+        monkeypatch.setattr(os, "readlink", lambda path: "pid:[2]")
+        # Its number means nobody here, yet it beats.
+        monkeypatch.setattr(lock, "_alive", lambda *who: False)
+        with pytest.raises(InputError, match="is training there"):
+            Lock(tmp_path, beat=0.5, dead=60).__enter__()
 
 
 def test_a_process_number_that_another_process_has_now_is_no_life(tmp_path):

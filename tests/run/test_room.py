@@ -19,7 +19,7 @@ def free(monkeypatch):
 def test_without_room_for_two_nothing_begins(free, tmp_path):
     free(1_999)
     with pytest.raises(InputError, match="MB are free, .* at least; free some, or give another --model_dir"):
-        check_room(tmp_path, 1_000, 0, 10, 10)
+        check_room(tmp_path, 1_000, 0, 10, 10, 2)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,6 @@ def test_it_is_told_when_not_all_will_fit(free, tmp_path, caplog, monkeypatch, s
     free(size)
     said = []
     monkeypatch.setattr(room._log, "warning", lambda *words: said.append(words[0] % words[1:]))
-    check_room(tmp_path, 1_000, there, epochs, keep)
+    check_room(tmp_path, 1_000, there, epochs, keep, 2)
     assert bool(said) == told
     assert not told or f"by epoch {epochs}; --keep_snapshots=N keeps fewer" in said[0]

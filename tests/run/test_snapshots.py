@@ -125,9 +125,9 @@ def test_of_those_within_an_epoch_only_the_newest_of_all_stays(tmp_path):
 
 def test_what_an_epoch_had_come_to_is_kept_to_the_last_bit(tmp_path):
     snapshots, numbers = Snapshots(tmp_path), [float(np.float32(0.1)), 1 / 3, 1e-300]
-    snapshots.save(2, {"w": tf.Variable(1.0)}, steps=7, begun={"sums": numbers})
+    snapshots.save(2, {"w": tf.Variable(1.0)}, steps=7, begun={"steps": 7, "sums": numbers})
     assert snapshots.newest() == (2, 7)
-    assert snapshots.begun(Position(2, 7)) == {"sums": numbers} and snapshots.begun(Position(2)) is None
+    assert snapshots.begun(Position(2, 7)) == {"steps": 7, "sums": numbers} and snapshots.begun(Position(2)) is None
 
 
 def flip(path):
@@ -143,6 +143,11 @@ def flip(path):
         (lambda folder: flip(folder / "variables.index"), "variables.index is not what was written"),
         (lambda folder: next(folder.glob("*.data*")).write_bytes(b""), "has 0 bytes, .* were written"),
         (lambda folder: (folder / "variables.index").unlink(), "variables.index: No such file"),
+        (lambda folder: (folder / "content.json").unlink(), "content.json does not tell what the epoch had come to"),
+        (
+            lambda folder: (p := folder / "content.json").write_text(p.read_text().replace("3", "2")),
+            "content.json (is not what was written|does not tell)",
+        ),
         (lambda folder: (folder / "content.json").write_text("{"), "content.json is not what was written"),
         (lambda folder: (folder / "content.json").write_text("[]"), "content.json is not what was written"),
     ],
@@ -223,4 +228,7 @@ def test_content_is_on_the_disk_before_its_name_and_that_before_anything_is_dele
     assert {"variables.index", "variables.data-00000-of-00001", "content.json"} < set(synced)
     assert synced[-1].startswith(".snapshot_0002.")
     assert names[at + 1] == ("sync", "snapshots")
-    assert names[at + 2 :] == [("delete", "snapshot_0001")]
+    old = [at for at, (_, name) in enumerate(done) if "snapshot_0001" in name]
+    assert [done[at][0] for at in old] == ["name", "delete"]  # out of the way in one step
+    assert min(old) > done.index(("sync", "snapshots"), done.index(("name", "snapshot_0002")))
+    assert snapshots.positions() == [(2, 0)]

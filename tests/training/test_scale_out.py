@@ -136,7 +136,7 @@ def test_a_lost_process_stops_the_other_and_both_go_on_exactly(people, tmp_path,
         time.sleep(0.02)
     processes[lost].kill()
     _, told = finish(processes, timeout=120)[1 - lost]
-    assert processes[1 - lost].returncode == 1
+    assert processes[1 - lost].returncode == 75
     last = told.strip().splitlines()[-1]
     assert last.startswith("error: another process was lost (") and "; start again; the last good" in last
     assert "1 of it" not in run_workers("tfcpn.train", words)
@@ -159,8 +159,11 @@ def test_processes_that_would_not_train_the_same_are_told_by_name_and_train_noth
     for process, (_, err) in zip(processes, finish(processes)):
         assert process.returncode == 1
         last = err.strip().splitlines()[-1]
-        assert re.search(r"error: worker 1 has another set of settings than worker 0 \(\d+, not \d+\); ", last), last
-        assert "worker 1 has another validation than worker 0 (1, not 0)" in last
+        told = (
+            r"error: worker 1 \(localhost:\d+\) has another set of settings than the first process \(\d+, not \d+\)"
+        )
+        assert re.search(told, last), last
+        assert "has another validation than the first process (1, not 0)" in last
     assert list((tmp_path / "run").iterdir()) == []
 
 

@@ -46,11 +46,11 @@ def choose(name: str) -> None:
     if name == "cpu":
         use_no_gpu()
         return
-    if tf.config.list_physical_devices("GPU") or not tf.test.is_built_with_cuda():
+    if tf.config.list_physical_devices("GPU"):
         return
     # Hidden on purpose, such as by a scheduler or a test.
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
-    why = "" if hidden else gpu.why_unused()
+    why = "" if hidden or not tf.test.is_built_with_cuda() else gpu.why_unused()
     if why or name == "gpu":
         raise InputError(f"--device={name}: {why or 'there is no GPU here'}")
 

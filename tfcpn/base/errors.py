@@ -8,6 +8,13 @@ class InputError(Exception):
     """
 
 
+class Lost(InputError):
+    """Something outside this process is gone, such as another one of a training: the same command goes on.
+
+    The entry points exit with status `RESUMABLE`.
+    """
+
+
 class Stopped(BaseException):
     """Asked to stop by a signal, with everything saved that the same command needs to go on.
 

@@ -53,16 +53,20 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
             sync(file)
         sync(temporary)
         if path.exists():
-            # Out of the way in one step, since a folder with something in it cannot be renamed over.
-            old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
-            path.rename(old)
-            temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
+            # A folder with something in it cannot be renamed over.
+            remove_folder(path)
+        temporary.rename(path)
         sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder: it is there whole or not at all under its name."""
+    path = Path(path)
+    old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+    path.rename(old)
+    shutil.rmtree(old)
 
 
 def sweep(folder: Path, least_age: float = 0.0) -> list[str]:

@@ -16,6 +16,7 @@ from tfcpn.skeleton import COCO, Skeleton, from_category, one_sided
 
 PERSON = 1  # COCO's id of the category person
 _LONGEST_SIDE = 100_000
+_LEAST_AREA = 1e-3  # square pixels; below, rounding alone is a miss in OKS
 _log = logging.getLogger(__name__)
 
 
@@ -97,6 +98,8 @@ def _parse_person(record: dict, images: dict[int, CocoImage], skeleton: Skeleton
         raise ValueError(f"num_keypoints is {count!r}, but {labelled} joints are labelled")
     if labelled and not crowd and min(record["bbox"][2:]) <= 0:
         raise ValueError(f"bbox is {record['bbox']}: a labelled person needs a box with an area")
+    if labelled and not crowd and area < _LEAST_AREA:
+        raise ValueError(f"area is {area!r}: a labelled person needs one, by which distances are judged")
     box = tuple(float(v) for v in record["bbox"])
     reach = _reach(record.get("segmentation"), keypoints, skeleton)
     return Person(record["id"], record["image_id"], box, keypoints, count, float(area), bool(crowd), reach)
@@ -146,7 +149,7 @@ def _records(path, kind: str, records: list, parse):
                 raise ValueError("is not an object")
             yield parse(record)
         except ValueError as error:
-            name = f"id {record['id']}" if isinstance(record, dict) and "id" in record else f"number {number}"
+            name = f"id {record['id']!r}" if isinstance(record, dict) and "id" in record else f"number {number}"
             raise InputError(f"{path}: {kind} {name}: {error}") from error
 
 

@@ -63,18 +63,35 @@ def _read(path: Path, shard: Shard, joints: int) -> ShardPeople | None:
             if str(arrays["shard"]) != _mark(shard):
                 return None
             people = ShardPeople(*(arrays[name] for name in ShardPeople._fields))
-        images, count = len(people.offset), len(people.id)
-        fits = (
-            (images, count) == (shard.images, shard.people)
-            and people.count.shape == (images,)
-            and people.count.sum() == count
-            and people.keypoints.shape == (count, joints, 3)
-            and people.area.shape == people.trainable.shape == (count,)
-            and int(people.trainable.sum()) == shard.trainable
-        )
-        return people if fits else None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
-        return None
+        return people if _fits(people, shard, joints) else None
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        MemoryError,
+        zipfile.BadZipFile,
+        EOFError,
+        struct.error,
+    ):
+        return None  # what zipfile and numpy raise for what is no archive of theirs
+
+
+def _fits(people: ShardPeople, shard: Shard, joints: int) -> bool:
+    """Whether they can be the people of a shard."""
+    images, count = len(people.offset), len(people.id)
+    return bool(
+        (images, count) == (shard.images, shard.people)
+        and people.offset.dtype == people.count.dtype == people.id.dtype == np.int64
+        and people.count.shape == (images,)
+        and (people.count >= 0).all()
+        and people.count.sum() == count
+        and ((people.offset >= 0) & (people.offset < shard.bytes)).all()
+        and people.keypoints.shape == (count, joints, 3)
+        and people.area.shape == people.trainable.shape == (count,)
+        and int(people.trainable.sum()) == shard.trainable
+    )
 
 
 def offsets(path: Path) -> np.ndarray:
@@ -118,6 +135,10 @@ def people_of(path: Path, shard: Shard, joints: int) -> ShardPeople:
     found = _read(people_file(path), shard, joints)
     if found is None:
         found = _from_records(path, joints)
+        if not _fits(found, shard, joints):
+            raise InputError(
+                f"{path}: a record is damaged (its people are not those that were counted); make it again"
+            )
         try:
             write_people(path, shard, found)
         except OSError as error:

@@ -50,6 +50,8 @@ def check_content(image: CocoImage, encoded: bytes) -> int:
     import tensorflow as tf  # only those who decode wait for it
 
     height, width, orientation = read_header(encoded, image.file_name)
+    # Before anything is decoded: a small file may say that it is a picture of gigabytes.
+    _check_size(image, (height, width), image.file_name)
     try:
         with tf.device("CPU:0"):
             if tf.io.is_jpeg(encoded):
@@ -58,5 +60,4 @@ def check_content(image: CocoImage, encoded: bytes) -> int:
                 tf.io.decode_png(encoded, channels=3)
     except tf.errors.InvalidArgumentError as error:
         raise InputError(f"{image.file_name}: cannot be decoded; the file is cut short or damaged") from error
-    _check_size(image, (height, width), image.file_name)
     return orientation

@@ -24,7 +24,9 @@ def read_header(image: bytes | BinaryIO, name: str) -> tuple[int, int, int]:
             width, height = opened.size
             orientation = opened.getexif().get(_EXIF_ORIENTATION, 1) if opened.format != "PNG" else 1
             known = opened.format in FORMATS
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError):
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name}: is too large an image ({error})") from error
+    except (UnidentifiedImageError, OSError, ValueError):
         known = False
     if not known:
         raise InputError(f"{name}: not a JPEG or PNG image")

@@ -18,20 +18,24 @@ BEAT, DEAD = 5.0, 30.0
 
 
 def _started(pid: int) -> str:
-    """When a process of this host began, in the system's ticks; empty if there is none, or no /proc to tell."""
+    """When a process of this host began, in the system's ticks; empty if there is none, if it is dead and only waits
+    for its parent to ask how it ended, or without /proc to tell.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         return ""
 
 
 def _host() -> str:
-    """The name of this host, and its boot: after a new start, process numbers mean others."""
+    """The name of this host, its boot and its container: elsewhere, process numbers mean others."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        container = os.readlink("/proc/self/ns/pid")
     except OSError:
-        boot = ""
-    return f"{socket.gethostname()} {boot}".strip()
+        boot = container = ""
+    return f"{socket.gethostname()} {boot} {container}".strip()
 
 
 def _alive(pid: int, started: str) -> bool:

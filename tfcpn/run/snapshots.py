@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.files import make_folder, sweep
+from tfcpn.base.files import make_folder, remove_folder, sweep
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"snapshot_(\d{4,})(?:_step_(\d+))?")
@@ -116,7 +116,12 @@ class Snapshots:
         """What is wrong with a snapshot's files; empty if nothing is, or if it is older than checksums."""
         folder = self.path(*position)
         try:
-            files = _content(folder)["files"]
+            content = _content(folder)
+            if position.steps and (content.get("begun") or {}).get("steps") != position.steps:
+                return f"{CONTENT} does not tell what the epoch had come to"
+            if "checksum" in content and content["checksum"] != _checksum_of(content["files"], content["begun"]):
+                return f"{CONTENT} is not what was written"
+            files = content["files"]
             for name, (size, checksum) in files.items():
                 if (folder / name).stat().st_size != size:
                     return f"{name} has {(folder / name).stat().st_size} bytes, {size} were written"
@@ -164,7 +169,8 @@ class Snapshots:
             if of_replicas is not None:
                 np.save(folder / OF_REPLICAS, of_replicas)
             files = {path.name: [path.stat().st_size, _checksum(path)] for path in sorted(folder.iterdir())}
-            (folder / CONTENT).write_text(json.dumps({"files": files, "begun": begun}) + "\n")
+            content = {"files": files, "begun": begun, "checksum": _checksum_of(files, begun)}
+            (folder / CONTENT).write_text(json.dumps(content) + "\n")
 
         try:
             make_folder(self.path(epoch, steps), fill)
@@ -208,16 +214,21 @@ class Snapshots:
         *before, _ = self.positions() or [Position()]
         for position in before:
             if position.steps:
-                shutil.rmtree(self.path(*position))
+                remove_folder(self.path(*position))
         for epoch in self.epochs()[:-keep] if keep else []:
             if epoch % KEPT_FOREVER:
-                shutil.rmtree(self.path(epoch))
+                remove_folder(self.path(epoch))
 
 
 def _content(folder: Path) -> dict:
     """What the file with the checksums tells; without one, that there is nothing to compare."""
     file = folder / CONTENT
     return json.loads(file.read_text()) if file.exists() else {"files": {}}
+
+
+def _checksum_of(files: dict, begun: dict | None) -> int:
+    """CRC-32 of what the file with the checksums tells itself."""
+    return zlib.crc32(json.dumps([files, begun], sort_keys=True).encode())
 
 
 def _checksum(path: Path) -> int:

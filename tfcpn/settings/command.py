@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from tfcpn.base.errors import RESUMABLE, InputError, Stopped
+from tfcpn.base.errors import RESUMABLE, InputError, Lost, Stopped
 from tfcpn.settings import config
 from tfcpn.settings.config import Config
 from tfcpn.settings.flag import Flag, define, value_of
@@ -102,6 +102,9 @@ class Command:
                 print(self.help(), flush=True)
             else:
                 main(self.parse(arguments))
+        except Lost as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            sys.exit(RESUMABLE)
         except InputError as error:
             _fail(str(error))
         except BrokenPipeError:

@@ -37,6 +37,14 @@ def _gathered(strategy: tf.distribute.Strategy, numbers: list[int]) -> np.ndarra
     return rows[:: max(1, len(strategy.experimental_local_results(each)))]
 
 
+def _named(strategy: tf.distribute.Strategy, number: int) -> str:
+    """What TF_CONFIG calls a process, and its address."""
+    spec = strategy.cluster_resolver.cluster_spec().as_dict()
+    places = [(kind, i, host) for kind in ("chief", "worker") for i, host in enumerate(spec.get(kind, []))]
+    kind, index, host = places[number]
+    return f"{kind} {index} ({host})"
+
+
 def agree(strategy: tf.distribute.Strategy, facts: Mapping[str, int]) -> int:
     """See that all processes have the same facts, and return a random number that only this start of theirs has.
 
@@ -48,7 +56,7 @@ def agree(strategy: tf.distribute.Strategy, facts: Mapping[str, int]) -> int:
         return token
     *rows, tokens = _gathered(strategy, [*facts.values(), token]).T
     told = [
-        f"worker {number} has another {name} than worker 0 ({row[number]}, not {row[0]})"
+        f"{_named(strategy, number)} has another {name} than the first process ({row[number]}, not {row[0]})"
         for name, row in zip(facts, rows)
         for number in np.flatnonzero(row != row[0])
     ]

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfcpn.base.errors import InputError, Stopped
+from tfcpn.base.errors import InputError, Lost, Stopped
 from tfcpn.base.progress import progress
 from tfcpn.run.log import RunLog
 from tfcpn.training.pauses import Pauses
 
 LOG_EVERY = 20  # steps between looks at the losses, each of which waits for the device
+_LOSS = re.compile("aborted|heartbeat|unavailable|closed|preempted", re.I)
 LARGEST = 3  # gradients that are named when a loss is not a number
 
 
@@ -66,7 +67,18 @@ def _next_batch(batches: Iterator, run: Surroundings):
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise InputError(f"{run.source}: a record is damaged ({error.message}); make it again") from error
     except (tf.errors.OpError, StopIteration) as error:
-        raise InputError(lost(run.stopped, error, run.last_good())) from error
+        raise Lost(lost(run.stopped, error, run.last_good())) from error
+
+
+def tells_of_loss(error: tf.errors.OpError) -> bool:
+    """Whether an error is about another process, and not about this one."""
+    kinds = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+    )
+    return isinstance(error, kinds) or bool(_LOSS.search(error.message))
 
 
 def lost(what: str, error: Exception, last_good: str) -> str:
@@ -74,7 +86,7 @@ def lost(what: str, error: Exception, last_good: str) -> str:
     tells what happened is told, not those about the graph.
     """
     lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines() if line.strip()]
-    told = [line for line in lines if re.search("aborted|heartbeat|unavailable|closed", line, re.I)]
+    told = [line for line in lines if _LOSS.search(line)]
     cause = (told or lines or [type(error).__name__])[-1][:300]
     return f"{what} ({cause}); start again; {last_good}"
 
@@ -141,9 +153,9 @@ def train_epoch(
                 beside = {"gradient_norm": norm, "learning_rate": run.rate, "crops_per_second": speed}
                 log.step(first + i + 1, {**values, **beside})
                 sums, since, looked, window = sums + since, tf.zeros_like(since), i + 1, []
-            save, stop = run.pauses.decide(wish, result.wishes)
+            save, stop = run.pauses.decide(wish, result.wishes, i + 1 == pace.steps)
             if (save or stop) and i + 1 < pace.steps:
-                # What is not finite yet unlooked at is not saved: `save` refuses it.
+                _check_finite(window, names, first + i + 1, epoch, step_function, run)
                 run.save(Begun(i + 1, looked, _numbers(sums), _numbers(since), time.time() - began))
             if stop and i + 1 < pace.steps:
                 raise Stopped(f"stopped within epoch {epoch}, after {i + 1} of its {pace.steps} steps")

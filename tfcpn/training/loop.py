@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfcpn.base import device
-from tfcpn.base.errors import InputError, Stopped
+from tfcpn.base.errors import InputError, Lost, Stopped
 from tfcpn.data.order import open_source, who
 from tfcpn.data.record_sets import Records
 from tfcpn.evaluation.average_precision import METRICS
@@ -29,7 +29,7 @@ from tfcpn.settings.config import Config
 from tfcpn.skeleton import Skeleton
 from tfcpn.training.agreement import agree, checksum, checksum_of, give_own_values, own_values, take_the_first_ones
 from tfcpn.training.batches import first_images, make_batches, people_of_a_step
-from tfcpn.training.epoch import Begun, Pace, Surroundings, lost, train_epoch
+from tfcpn.training.epoch import Begun, Pace, Surroundings, lost, tells_of_loss, train_epoch
 from tfcpn.training.learner import make_learner, make_step
 from tfcpn.training.pauses import Pauses
 
@@ -51,16 +51,16 @@ def train(
     InputError, also if another process trains there.
     """
     with Lock(cfg.model_dir) if device.is_chief(strategy) else nullcontext() as lock:
-        training = _Training(cfg, parts, annotated, records, strategy, evaluation, request, lock)
+        last_good = Snapshots(cfg.model_dir).last_good
         try:
-            training.to_the_end()
+            _Training(cfg, parts, annotated, records, strategy, evaluation, request, lock).to_the_end()
         except OSError as error:
             where = error.filename or cfg.model_dir
-            raise InputError(f"{where}: {error.strerror or error}; {training.snapshots.last_good()}") from error
+            raise InputError(f"{where}: {error.strerror or error}; {last_good()}") from error
         except tf.errors.OpError as error:
-            if not training.together:
+            if not (device.together(strategy) and tells_of_loss(error)):
                 raise
-            raise InputError(lost("another process was lost", error, training.snapshots.last_good())) from error
+            raise Lost(lost("another process was lost", error, last_good())) from error
 
 
 class _Training:
@@ -99,7 +99,10 @@ class _Training:
             everything = self.learner.everything().values()
             # Not tf.size: to read some variables takes all processes.
             size = sum(v.shape.num_elements() * v.dtype.size for v in everything)
-            check_room(cfg.model_dir, size, len(self.snapshots.epochs()), cfg.epochs, cfg.keep_snapshots)
+            there = len(self.snapshots.epochs())
+            # One at a time where one within an epoch is there already, or none will be.
+            turns = 0 if self.done.epoch >= cfg.epochs else 1 if self.done.steps or not cfg.checkpoint_minutes else 2
+            check_room(cfg.model_dir, size, there, cfg.epochs, cfg.keep_snapshots, turns)
             config_file.save(config_file.Run(cfg, annotated, trained_on))
         self.machine = {"device": device.describe(), "precision": cfg.mixed_precision, "replicas": replicas}
         predicted = self.learner.model, parts.network, parts.codec, parts.crop_format, cfg.flip_test
@@ -118,12 +121,27 @@ class _Training:
                 "set of records, replicas or first weights": checksum(trained_on),
                 "number of people to train on": self.source.people,
                 "validation": int(self.evaluation is not None) and self.cfg.eval_every,
+                "set of people to validate on": checksum(self._validated()),
+                "data service": int(bool(self.cfg.data_service)),
+                "--deterministic": int(self.cfg.deterministic),
                 "set of weights": checksum_of(self.strategy, self.learner.variables),
                 "state of the optimiser": checksum_of(
                     self.strategy, {str(i): v for i, v in enumerate(self.learner.optimizer.variables())}
                 ),
             },
         )
+
+    def _validated(self) -> list:
+        """What decides how many crops the processes predict together."""
+        if self.evaluation is None:
+            return []
+        boxes = self.evaluation.people.boxes
+        return [
+            [(b.image_id, b.box) for b in boxes],
+            self.cfg.flip_test,
+            self.cfg.align_source,
+            self.cfg.eval_batch_size,
+        ]
 
     def to_the_end(self) -> None:
         cfg, pace, done = self.cfg, self.pace, self.done
@@ -152,6 +170,7 @@ class _Training:
                     step, batches, epoch, pace, self.log, self._surroundings(epoch), Begun(**begun) if begun else None
                 )
                 begun = None
+                self._check_lock()
                 self.log.epoch(row | self.machine)
                 self._save(epoch)
                 self.pauses.saved()
@@ -184,8 +203,7 @@ class _Training:
     def _save(self, epoch: int, begun: Begun | None = None) -> None:
         """A snapshot of an epoch's end, or of a step of the next one."""
         self.learner.check_finite(self.snapshots.last_good())
-        if self.lock:
-            self.lock.check()
+        self._check_lock()
         own = own_values(self.strategy, self.learner.variables)
         within = {"steps": begun.steps, "begun": begun._asdict()} if begun else {}
         chief = self.lock is not None
@@ -193,12 +211,18 @@ class _Training:
         if chief:
             self.snapshots.prune(self.cfg.keep_snapshots)
 
+    def _check_lock(self) -> None:
+        """Raise InputError if another process has taken the folder, before anything is written to it."""
+        if self.lock:
+            self.lock.check()
+
     def _validate(self, epoch: int) -> None:
         due = self.evaluation and (epoch % self.cfg.eval_every == 0 or epoch == self.cfg.epochs)
         if due and not self.log.validated(epoch):
             # One of several processes must not leave the others alone within what they compute together.
             with self.request.held() if self.together else nullcontext():
                 metrics = self.evaluation.evaluate(self.predictor, epoch)
+            self._check_lock()
             if self.lock:
                 print(table([(str(epoch), metrics)]), flush=True)
             self.log.validation(epoch, metrics)

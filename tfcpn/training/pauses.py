@@ -37,9 +37,13 @@ class Pauses:
         due = self.saves and self.seconds and time.monotonic() - self._saved >= self.seconds
         return Wish(float(bool(due)), float(bool(self.request.wanted)))
 
-    def decide(self, wish: Wish, agreed: tf.Tensor) -> tuple[bool, bool]:
-        """Whether to save and whether to stop now. agreed: the mean of all processes' wishes for this step."""
-        if self.together:
+    def decide(self, wish: Wish, agreed: tf.Tensor, last: bool = False) -> tuple[bool, bool]:
+        """Whether to save and whether to stop now. agreed: the mean of all processes' wishes for this step. last:
+        whether it is the epoch's, whose save waits for it anyway.
+        """
+        if self.together and last:
+            wish = Wish(*agreed.numpy())
+        elif self.together:
             earlier, self._agreed = self._agreed, agreed
             wish = Wish(*earlier.numpy()) if earlier is not None else Wish(0.0, 0.0)
         save, self.stopping = wish.save > 0, wish.stop > 0
