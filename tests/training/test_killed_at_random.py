@@ -17,7 +17,7 @@ from support.small_run import flags, logged
 WORDS = ("--epoch_size=64", "--epochs=20", "--deterministic", "--eval_every=2", "--checkpoint_minutes=1e-9")
 # What a child is doing, and which time at the latest: so that little gets done between two kills.
 MOMENTS = {
-    "while a snapshot's files are being summed up": ("tfcpn.run.snapshots:_checksum", 4),
+    "while a snapshot's files are being summed up": ("tfcpn.run.checksums:of_file", 4),
     "before a file or folder is on the disk": ("tfcpn.base.files:sync", 4),
     "between a save and its name": ("pathlib:Path.rename", 2),
     "between the name and what is deleted then": ("tfcpn.run.snapshots:Snapshots.prune", 2),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import shutil
 import tempfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +14,14 @@ import tensorflow as tf
 
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import make_folder, remove_folder, sweep
+from tfcpn.run import checksums
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"snapshot_(\d{4,})(?:_step_(\d+))?")
 KEPT_FOREVER = 50
 # The epoch before the first: weights that no snapshot keeps, since --init_weights tells them.
 FIRST_WEIGHTS = 0
-CONTENT, OF_REPLICAS = "content.json", "replicas.npy"
+OF_REPLICAS = "replicas.npy"
 
 
 class Position(NamedTuple):
@@ -114,28 +113,11 @@ class Snapshots:
 
     def problem(self, position: Position) -> str:
         """What is wrong with a snapshot's files; empty if nothing is, or if it is older than checksums."""
-        folder = self.path(*position)
-        try:
-            content = _content(folder)
-            if position.steps and (content.get("begun") or {}).get("steps") != position.steps:
-                return f"{CONTENT} does not tell what the epoch had come to"
-            if "checksum" in content and content["checksum"] != _checksum_of(content["files"], content["begun"]):
-                return f"{CONTENT} is not what was written"
-            files = content["files"]
-            for name, (size, checksum) in files.items():
-                if (folder / name).stat().st_size != size:
-                    return f"{name} has {(folder / name).stat().st_size} bytes, {size} were written"
-                if _checksum(folder / name) != checksum:
-                    return f"{name} is not what was written"
-        except OSError as error:
-            return f"{Path(error.filename or folder).name}: {error.strerror}"
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return f"{CONTENT} is not what was written"
-        return ""
+        return checksums.problem(self.path(*position), position.steps)
 
     def begun(self, position: Position) -> dict | None:
         """What the epoch that a snapshot lies in had come to, as given to `save`; None at an epoch's end."""
-        return _content(self.path(*position)).get("begun") if position.steps else None
+        return checksums.read(self.path(*position))["begun"] if position.steps else None
 
     def of_replicas(self, position: Position) -> np.ndarray | None:
         """What each replica had of its own when a snapshot was saved; None if there was one replica."""
@@ -168,9 +150,7 @@ class Snapshots:
             _checkpoint(variables, optimizer).write(str(folder / "variables"))
             if of_replicas is not None:
                 np.save(folder / OF_REPLICAS, of_replicas)
-            files = {path.name: [path.stat().st_size, _checksum(path)] for path in sorted(folder.iterdir())}
-            content = {"files": files, "begun": begun, "checksum": _checksum_of(files, begun)}
-            (folder / CONTENT).write_text(json.dumps(content) + "\n")
+            checksums.write(folder, begun)
 
         try:
             make_folder(self.path(epoch, steps), fill)
@@ -218,26 +198,6 @@ class Snapshots:
         for epoch in self.epochs()[:-keep] if keep else []:
             if epoch % KEPT_FOREVER:
                 remove_folder(self.path(epoch))
-
-
-def _content(folder: Path) -> dict:
-    """What the file with the checksums tells; without one, that there is nothing to compare."""
-    file = folder / CONTENT
-    return json.loads(file.read_text()) if file.exists() else {"files": {}}
-
-
-def _checksum_of(files: dict, begun: dict | None) -> int:
-    """CRC-32 of what the file with the checksums tells itself."""
-    return zlib.crc32(json.dumps([files, begun], sort_keys=True).encode())
-
-
-def _checksum(path: Path) -> int:
-    """CRC-32 of a file."""
-    value = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            value = zlib.crc32(block, value)
-    return value
 
 
 def _checkpoint(variables: dict, optimizer) -> tf.train.Checkpoint:
