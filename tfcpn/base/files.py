@@ -52,21 +52,26 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
         for file in temporary.rglob("*"):
             sync(file)
         sync(temporary)
-        if path.exists():
-            # A folder with something in it cannot be renamed over.
-            remove_folder(path)
+        # A folder with something in it cannot be renamed over. What was there goes last, when the new one is safe.
+        old = _aside(path) if path.exists() else None
         temporary.rename(path)
         sync(path.parent)
+        if old:
+            shutil.rmtree(old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_folder(path: Path) -> None:
-    """Delete a folder: it is there whole or not at all under its name."""
-    path = Path(path)
+def _aside(path: Path) -> Path:
+    """Give a folder a temporary name, which is returned."""
     old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
     path.rename(old)
-    shutil.rmtree(old)
+    return old
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder: it is there whole or not at all under its name."""
+    shutil.rmtree(_aside(Path(path)))
 
 
 def sweep(folder: Path, least_age: float = 0.0) -> list[str]:

@@ -185,6 +185,14 @@ class Config:
         least=0,
         most=0.5,
     )
+    view_peak: float = _flag(
+        DATA,
+        1.0,
+        "With --views=1: how much more often small turns, zooms and shifts are drawn than large ones. They are the "
+        "greatest times a number between 0 and 1 to this power: 1 draws all alike, 2 about as a detector errs.",
+        least=1,
+        most=10,
+    )
 
     batch_size: int = _flag(TRAINING, 32, "Crops per replica and step, --views of them of each person.", least=1)
     epoch_size: int = _flag(TRAINING, 60000, "Crops per epoch.", least=1)
@@ -411,6 +419,13 @@ def from_values(parsed) -> Config:
         raise InputError(f"--views={values['views']}: want {VIEWS} or 1")
     if values["shift"] and values["views"] == VIEWS:
         raise InputError(f"--shift={values['shift']:g}: tf-cpn's {VIEWS} views are not moved; want --views=1")
+    if values["view_peak"] != 1:
+        if values["views"] == VIEWS:
+            raise InputError(
+                f"--view_peak={values['view_peak']:g}: tf-cpn's {VIEWS} views are not peaked; want --views=1"
+            )
+        if not values["rescale_min"] <= 1 <= values["rescale_max"]:
+            raise InputError("--view_peak wants --rescale_min at most 1 and --rescale_max at least 1")
     if values["batch_size"] % values["views"]:
         raise InputError(
             f"--batch_size={values['batch_size']}: want a multiple of {values['views']}, the views of a person"

@@ -47,14 +47,15 @@ class Begun(NamedTuple):
 class Surroundings(NamedTuple):
     """What an epoch needs to know of its run.
 
-    rate: the optimiser's, as the log tells it. source: the name of the records. stopped: what to say if no more
-    batches come. pauses: when to save within the epoch, and when to stop. save: does so. whom: who is in the batches
-    of a step (1, 2, ... of the run), in words. last_good: the newest snapshot, in words.
+    rate: the optimiser's, as the log tells it. source: the name of the records. outside: what to say is gone if no
+    more batches come and they hang on something outside this process; else empty. pauses: when to save within the
+    epoch, and when to stop. save: does so. whom: who is in the batches of a step (1, 2, ... of the run), in words.
+    last_good: the newest snapshot, in words.
     """
 
     rate: float
     source: str
-    stopped: str
+    outside: str
     pauses: Pauses
     save: Callable[[Begun], None]
     whom: Callable[[int], str]
@@ -67,7 +68,9 @@ def _next_batch(batches: Iterator, run: Surroundings):
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise InputError(f"{run.source}: a record is damaged ({error.message}); make it again") from error
     except (tf.errors.OpError, StopIteration) as error:
-        raise Lost(lost(run.stopped, error, run.last_good())) from error
+        # What is wrong here would be wrong again.
+        kind = Lost if run.outside else InputError
+        raise kind(lost(run.outside or "the training input stopped", error, run.last_good())) from error
 
 
 def tells_of_loss(error: tf.errors.OpError) -> bool:

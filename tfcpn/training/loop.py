@@ -187,17 +187,17 @@ class _Training:
         self.learner.optimizer.learning_rate = self.cfg.learning_rate_at(epoch)
         # The optimiser is asked, so that the log tells what was done and not what was meant.
         rate = float(f"{self.learner.optimizer.learning_rate.numpy():.6g}")
-        stopped = "the training input stopped"
+        outside = ""
         if self.cfg.data_service:
-            stopped = f"--data_service={self.cfg.data_service} stopped"
+            outside = f"--data_service={self.cfg.data_service} stopped"
         elif self.together:
-            stopped = "another process was lost"
+            outside = "another process was lost"
 
         def save(begun: Begun) -> None:
             self._save(epoch - 1, begun)
 
         return Surroundings(
-            rate, self.cfg.train_records, stopped, self.pauses, save, self._whom, self.snapshots.last_good
+            rate, self.cfg.train_records, outside, self.pauses, save, self._whom, self.snapshots.last_good
         )
 
     def _save(self, epoch: int, begun: Begun | None = None) -> None:
