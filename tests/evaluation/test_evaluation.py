@@ -1,6 +1,7 @@
 """From regions to AP, with the network's place taken by something whose answer is known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -211,3 +212,25 @@ def test_a_detectors_file_without_alignment_points_is_named(people, tmp_path):
     path.write_text(json.dumps([{**json.loads(path.read_text())[0], "align_points": [1, 2, 3]}]))
     with pytest.raises(InputError, match=r"detection number 0: align_points is \[1, 2, 3\]"):
         make_evaluation(config_of(people, **BLAZEPOSE, boxes=str(path), align_source="detections"))
+
+
+@pytest.mark.parametrize("missing", ["drop", "square"])
+def test_whom_mediapipes_detector_does_not_find_is_missed_or_cut_by_the_square(people, monkeypatch, missing):
+    """It finds all but two: with drop these are not looked at, and still count."""
+    _, annotated, *_ = read_annotations(people.val_annotations)
+    able = [p for p in annotated if p.trainable and alignable(p.keypoints, COCO, "body")]
+    points = {p.id: alignment_points(p.keypoints, p.reach, COCO, "joints").numpy().ravel() for p in able[2:]}
+
+    def finds(boxes, pictures, path):
+        return tuple(replace(b, points=tuple(points[b.person]) if b.person in points else None) for b in boxes)
+
+    monkeypatch.setattr("tfcpn.evaluation.evaluation.with_detected_points", finds)
+    changes = {**BLAZEPOSE, "align_source": "detector", "align_missing": missing, "eval_people": "alignable"}
+    evaluation = make_evaluation(config_of(people, **changes))
+    looked_at = able if missing == "square" else able[2:]
+    assert {b.person for b in evaluation.people.boxes} == {p.id for p in looked_at}
+    assert len(evaluation.people.counted) == len(able)
+    assert f"which found {len(able) - 2}" in evaluation.describe()
+    found = evaluation.evaluate(PerfectJoints(evaluation).watch(monkeypatch), 1)
+    assert (found["AP"] > 0.999) == (missing == "square")
+    assert (found["PCK@.2"] > 0.999) == (missing == "square") and found["PCK@.2"] > 0.5

@@ -1,0 +1,77 @@
+"""The check with MediaPipe's own Pose, with a stand-in for it that says what a test wants."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+STAND_IN = """
+import json
+from pathlib import Path
+from types import SimpleNamespace as Value
+
+HERE = Path(__file__).parent
+
+
+class Pose:
+    def __init__(self, static_image_mode, model_complexity):
+        assert static_image_mode and model_complexity == 1
+        (HERE / "seen").write_bytes((HERE / "modules/pose_landmark/pose_landmark_full.tflite").read_bytes())
+
+    __enter__ = lambda self: self
+    __exit__ = lambda self, *how: None
+
+    def process(self, picture):
+        points = json.loads((HERE / "answer.json").read_text())
+        return Value(pose_landmarks=points and Value(landmark=[Value(x=x, y=y) for x, y in points]))
+
+
+solutions = Value(pose=Value(Pose=Pose))
+"""
+
+
+@pytest.fixture
+def check(mediapipe, people, command, tmp_path):
+    """Runs the check with a stand-in that answers with these landmarks, in parts of the picture."""
+    package = tmp_path / "site" / "mediapipe"
+    own = package / "modules" / "pose_landmark" / "pose_landmark_full.tflite"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"its own")
+    (package / "__init__.py").write_text(STAND_IN)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path / "site"} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+
+    def run(answer, *words):
+        (package / "answer.json").write_text(json.dumps(answer))
+        where = f"--pictures={people.val}", f"--python={python}", f"--model={mediapipe.landmarks}"
+        done = command(
+            "tools/mediapipe_check.py", *where, "--count=2", f"--detector={mediapipe.detector}", *words, check=False
+        )
+        # While it ran the given file lay in the place of MediaPipe's own, which is there again.
+        assert (package / "seen").read_bytes() == Path(mediapipe.landmarks).read_bytes()
+        assert own.read_bytes() == b"its own"
+        return done
+
+    return run
+
+
+def test_landmarks_that_are_elsewhere_fail_the_check(check):
+    failed = check([[0.0, 0.0]] * 33)
+    assert failed.status == 1 and "of the region away from ours, more than 0.02" in failed.err
+    done = check([[0.0, 0.0]] * 33, "--most=1000")
+    assert done.status == 0 and "of 2 pictures MediaPipe finds somebody in 2" in done.out
+
+
+def test_nobody_found_is_no_agreement(check):
+    failed = check(None)
+    assert failed.status == 1 and "MediaPipe finds somebody in 0" in failed.err and "nothing to compare" in failed.err
+
+
+def test_what_is_missing_is_told(command, tmp_path):
+    failed = command("tools/mediapipe_check.py", f"--pictures={tmp_path}", check=False)
+    assert failed.status == 1 and "there is no .jpg or .png" in failed.err
+    (tmp_path / "a.png").touch()
+    failed = command("tools/mediapipe_check.py", f"--pictures={tmp_path}", "--python=no", check=False)
+    assert failed.status == 1 and "--python=no not found; make mediapipe-check makes it" in failed.err
