@@ -1,7 +1,18 @@
-"""tfcpn: the Cascaded Pyramid Network (COCO keypoints 2017) in TensorFlow 2."""
+"""tfcpn: the Cascaded Pyramid Network (COCO keypoints 2017) in TensorFlow 2, and BlazePose that can be taught."""
 
 import os
 
 # TensorFlow 2.15 greets every start with errors about plugins that are registered twice, which drown the one line
 # that says what is wrong. TF_CPP_MIN_LOG_LEVEL=0 brings everything back.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+__all__ = ["Pose"]
+
+
+def __getattr__(name: str):
+    # When it is asked for: the rest of the package does not wait for TensorFlow.
+    if name == "Pose":
+        from tfcpn.prediction.pose import Pose
+
+        return Pose
+    raise AttributeError(f"module 'tfcpn' has no attribute {name!r}")

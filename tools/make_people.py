@@ -12,8 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from synthetic.annotate import annotate
 from synthetic.body import pose_body
-from synthetic.draw import CARRIERS, PART, PARTS, SUPERSAMPLE, Canvas, draw_clothes, draw_person
+from synthetic.draw import SUPERSAMPLE, Canvas, draw_clothes, draw_person
 from synthetic.scenery import background, obstacle
 from tfcpn.base.files import write_atomically
 from tfcpn.base.progress import progress
@@ -40,46 +41,6 @@ COMMAND = Command(
 VERSION = 1
 SPLITS = ("train", "val")
 CROWD_EVERY = 60  # every so many images, one has a crowd region
-LEAST_JOINTS = 4  # with fewer in sight, a person's joints are not labelled, as on COCO's smallest people
-HIDDEN_BY_HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
-
-
-def _visibility(name: str, point, points, canvas: Canvas, person: int) -> int:
-    """COCO's visibility: 0 outside or behind the own head (nobody labels those), 1 covered, 2 seen."""
-    height, width = canvas.owner.shape
-    x, y = int(point[0]), int(point[1])
-    if not (0 <= x < width and 0 <= y < height):
-        return 0
-    if name in HIDDEN_BY_HEAD and point[2] < points["head"][2] - 0.02 * np.ptp([p[1] for p in points.values()]):
-        return 0
-    parts = [person * PARTS + PART[part] for part in CARRIERS[name]]
-    return 2 if np.isin(canvas.owner[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3], parts).any() else 1
-
-
-def _annotate(canvas: Canvas, points: dict, person: int) -> dict | None:
-    """The annotation of one drawn person in final pixels; None if nothing of it can be seen."""
-    mask = (canvas.owner >= person * PARTS) & (canvas.owner < (person + 1) * PARTS)
-    height, width = (n // SUPERSAMPLE for n in mask.shape)
-    mask = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
-    if mask.sum() < 40:
-        return None
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    ys, xs = np.nonzero(mask)
-    keypoints = []
-    for name in COCO.joints:
-        v = _visibility(name, points[name], points, canvas, person)
-        x, y = points[name][:2] / SUPERSAMPLE
-        keypoints += [round(float(x)), round(float(y)), v] if v else [0, 0, 0]
-    if np.count_nonzero(keypoints[2::3]) < LEAST_JOINTS:
-        keypoints = [0] * len(keypoints)
-    return {
-        "bbox": [int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1],
-        "area": int(mask.sum()),
-        "segmentation": [c.ravel().tolist() for c in contours if len(c) >= 3],
-        "keypoints": keypoints,
-        "num_keypoints": int(np.count_nonzero(keypoints[2::3])),
-        "iscrowd": 0,
-    }
 
 
 def _run_lengths(mask: np.ndarray) -> dict:
@@ -146,7 +107,7 @@ def draw_scene(seed: int, split: str, number: int, fallen: float) -> tuple[np.nd
         x, y = points[rng.choice(["left_knee", "right_hip", "left_elbow", "right_wrist"])][:2]
         obstacle(rng, canvas, x, y, scale * rng.uniform(0.12, 0.32))
 
-    annotations = [_annotate(canvas, points, person) for person, (points, _) in enumerate(drawn)]
+    annotations = [annotate(canvas, points, person) for person, (points, _) in enumerate(drawn)]
     pixels = cv2.resize(canvas.pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     pixels = (pixels - 128) * rng.uniform(0.75, 1.1) + 128 + rng.uniform(-25, 25)
     pixels += rng.normal(0, rng.uniform(1, 4), pixels.shape)

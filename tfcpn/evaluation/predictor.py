@@ -29,20 +29,34 @@ class Predictor:
         else:
             self.predict = tf.function(lambda crops: self.strategy.run(self._predict, args=(crops,)))
 
-    def _outputs(self, crops):
-        return self.network.prediction(self.model(normalize(crops, self.network.look), training=False))
+    def _raw(self, crops):
+        # Bytes are mirrored and joined faster than what they become.
+        seen = tf.concat([crops, mirror_pixels(crops)], axis=0) if self.flip_test else crops
+        return self.model(normalize(seen, self.network.look), training=False)
+
+    def _averaged(self, raw):
+        outputs = self.network.prediction(raw)
+        if not self.flip_test:
+            return outputs
+        halves = [tf.nest.map_structure(lambda t, i=i: tf.split(t, 2, axis=0)[i], outputs) for i in range(2)]
+        return tf.nest.map_structure(lambda a, b: (a + b) / 2, halves[0], self.codec.flip(halves[1]))
 
     def outputs(self, crops):
         """crops: (N, H, W, 3) uint8 BGR -> what the codec decodes, averaged with the mirror image's if asked."""
-        if not self.flip_test:
-            return self._outputs(crops)
-        # Bytes are mirrored and joined faster than what they become.
-        both = self._outputs(tf.concat([crops, mirror_pixels(crops)], axis=0))
-        halves = [tf.nest.map_structure(lambda t, i=i: tf.split(t, 2, axis=0)[i], both) for i in range(2)]
-        return tf.nest.map_structure(lambda a, b: (a + b) / 2, halves[0], self.codec.flip(halves[1]))
+        return self._averaged(self._raw(crops))
 
     def _predict(self, crops):
         return self.codec.decode(self.outputs(crops))
+
+    def read(self, crops) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """crops: (N, H, W, 3) uint8 BGR -> joints (N, K, 2) in crop pixels, scores (N, K) and, from 0 to 1, how sure
+        the network is that each crop shows a person (N,): what it says itself, or its mean peak.
+        """
+        raw = self._raw(crops)
+        joints, scores = self.codec.decode(self._averaged(raw))
+        if self.network.person is not None:
+            return joints, scores, self.network.person(raw)[: tf.shape(crops)[0]]
+        return joints, scores, tf.clip_by_value(tf.reduce_mean(scores, axis=1) - self.codec.empty_score, 0.0, 1.0)
 
     def __call__(self, crops) -> tuple[tf.Tensor, tf.Tensor]:
         """crops: (N, H, W, 3) uint8 BGR -> joints (N, K, 2), x, y in crop pixels, and scores (N, K)."""

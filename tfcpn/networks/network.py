@@ -22,7 +22,8 @@ class Network(NamedTuple):
     --init_weights -> what to start from ("none", a path, ...); raises InputError if it is not there. load_weights:
     gives a model those first weights. teacher: of those weights a function from images to outputs that the losses
     compare with, or None. prepare: gets the model and batches of training images before the first step. why_ruined:
-    what is wrong with losses, empty if nothing is.
+    what is wrong with losses, empty if nothing is. person: of the outputs how sure the network is that each crop
+    shows a person, (N,) from 0 to 1; None for a network that does not tell.
     """
 
     name: str
@@ -40,3 +41,4 @@ class Network(NamedTuple):
     teacher: Callable[[str], Callable | None] = lambda found: None
     prepare: Callable[[tf.keras.Model, Iterable], None] | None = None
     why_ruined: Callable[[dict[str, float]], str] | None = None
+    person: Callable[[Any], tf.Tensor] | None = None

@@ -34,6 +34,7 @@ class Command:
 
     groups: flags of its own; a text stands for the flag of that name in Config, to be shown there. shared: whether
     the command takes all flags of Config, and `Options.config` is made of them. choices: words of which it wants one.
+    words: what else may stand on its command line, for the help; empty: nothing.
     """
 
     def __init__(
@@ -44,15 +45,17 @@ class Command:
         *,
         shared: bool = False,
         choices: Sequence[str] = (),
+        words: str = "",
     ):
         self.program, self.summary, self.choices, self.shared = program, summary, tuple(choices), shared
+        self.words = words
         named = {flag.name: flag for group in config.GROUPS.values() for flag in group} if shared else {}
         own = {title: [named.get(f, f) for f in group] for title, group in (groups or {}).items()}
         self.groups: dict[str, list[Flag]] = {**own, **(config.GROUPS if shared else {})}
         self.own = [flag for group in own.values() for flag in group if flag.name not in named]
 
     def help(self) -> str:
-        what = f" {'|'.join(self.choices)}" if self.choices else ""
+        what = f" {'|'.join(self.choices) or self.words}" if self.choices or self.words else ""
         lines = [self.summary.strip(), "", f"usage: {self.program}{what} [--flag=value ...] [--flagfile=FILE ...]"]
         for group, members in self.groups.items():
             lines += ["", f"{group}:"]
@@ -79,7 +82,7 @@ class Command:
             raise InputError(str(error).removeprefix("ERROR:: ")) from error
         if self.choices and (len(words) != 1 or words[0] not in self.choices):
             raise InputError(f"want one of {', '.join(self.choices)}; see {self.program} --help")
-        if words and not self.choices:
+        if words and not (self.choices or self.words):
             raise InputError(f"unexpected argument {words[0]!r}; see {self.program} --help")
         for flag in (flag for group in self.groups.values() for flag in group):
             if flag.required and not values[flag.name].value:

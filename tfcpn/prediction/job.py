@@ -1,0 +1,175 @@
+"""Prediction on many files: decoding, network and drawing overlap, what fails is told, what is done stays done."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from tfcpn.base.errors import InputError
+from tfcpn.base.files import write_atomically
+from tfcpn.base.progress import progress
+from tfcpn.data.detections import Box
+from tfcpn.prediction.drawing import draw_people
+from tfcpn.prediction.person import Person
+from tfcpn.prediction.pose import Pose
+from tfcpn.prediction.sources import Source, read_picture
+from tfcpn.prediction.tracker import Tracker
+from tfcpn.prediction.video_file import VideoReader, VideoWriter
+from tfcpn.prediction.written import Journal, entry, write_results
+
+_AHEAD = 4  # pictures that are decoded, or wait to be written
+
+
+class How(NamedTuple):
+    """draw: whether pictures are written. regions: whether with the region of each person. table: people.csv too.
+    most_frames: of a video; 0: all. detect_every, smooth, memory: as of `Tracker`. boxes: from a picture's name and
+    itself to whom to look at; None: whom the detector finds.
+    """
+
+    draw: bool = True
+    regions: bool = False
+    table: bool = False
+    most_frames: int = 0
+    detect_every: int = 10
+    smooth: bool = True
+    memory: float = 1.0
+    boxes: Callable[[str, np.ndarray], list[Box]] | None = None
+
+
+class Job:
+    """Sources through a Pose into a folder."""
+
+    def __init__(self, pose: Pose, sources: Sequence[Source], output: str, how: How, journal: Journal):
+        self.pose, self.sources, self.output, self.how, self.journal = pose, sources, Path(output), how, journal
+
+    def run(self) -> list[str]:
+        """Do what is not done; write results.json. Returns what failed, a line for each file, which are told at once.
+
+        Interrupted, everything that is finished is kept, in results.json as well.
+        """
+        failed: list[str] = []
+        try:
+            todo = [source for source in self.sources if not self._done(source)]
+            self._pictures([source for source in todo if not source.video], failed)
+            for source in (source for source in todo if source.video):
+                try:
+                    self._video(source)
+                except InputError as error:
+                    _tell(str(error), failed)
+        finally:
+            records = [self.journal.done[s.name] for s in self.sources if s.name in self.journal.done]
+            write_results(self.output, records, self.pose.people_skeleton, self.how.table)
+        return failed
+
+    def _done(self, source: Source) -> bool:
+        known = self.journal.has(source.name, source.path)
+        return known is not None and (not self.how.draw or (self.output / source.name).exists())
+
+    def _pictures(self, sources: list[Source], failed: list[str]) -> None:
+        with ThreadPoolExecutor(2) as pool, progress(len(sources), "pictures", "picture") as bar:
+            waiting: deque[tuple[Source, list[Person], tuple[int, int], Future]] = deque()
+
+            def finish() -> None:
+                source, people, size, written = waiting.popleft()
+                written.result()
+                frame = {"height": size[0], "width": size[1], "people": [entry(person) for person in people]}
+                self.journal.add(source.name, source.path, False, [frame])
+
+            for source, decoded in _ahead(pool, sources):
+                try:
+                    image = decoded.result()
+                    boxes = self.how.boxes(source.name, image) if self.how.boxes else None
+                    people = self.pose(image, boxes)
+                    waiting.append((source, people, image.shape[:2], pool.submit(self._drawn, source, image, people)))
+                except InputError as error:
+                    _tell(str(error), failed)
+                bar.update()
+                while len(waiting) > _AHEAD:
+                    finish()
+            while waiting:
+                finish()
+
+    def _drawn(self, source: Source, image: np.ndarray, people: list[Person]) -> None:
+        if not self.how.draw:
+            return
+        draw_people(image, people, self.pose.people_skeleton, self.how.regions)
+        path = self.output / source.name
+        good, encoded = cv2.imencode(path.suffix, image)
+        if not good:
+            raise InputError(f"{path}: cannot be written")
+        write_atomically(path, encoded.tobytes(), durable=False)
+
+    def _video(self, source: Source) -> None:
+        how, frames = self.how, []
+        tracker = Tracker(self.pose, how.detect_every, how.smooth, how.memory)
+        with VideoReader(source.path) as video:
+            writer = self._writer(source, video)
+            with writer, progress(_length(video, how.most_frames), source.name, "frame") as bar:
+                try:
+                    for number, (image, seconds) in enumerate(video):
+                        people = tracker(image, seconds)
+                        place = {"frame": number, "seconds": round(seconds, 4)}
+                        size = {"height": image.shape[0], "width": image.shape[1]}
+                        frames.append({**size, **place, "people": [entry(person) for person in people]})
+                        writer.add(image, people)
+                        bar.update()
+                        if number + 1 == how.most_frames:
+                            break
+                except KeyboardInterrupt:
+                    # That is how a camera is stopped.
+                    if not video.camera:
+                        raise
+        if not frames:
+            raise InputError(f"{source.path}: there is not one frame in it that can be decoded")
+        if video.count and len(frames) < _length(video, how.most_frames) // 2:
+            raise InputError(f"{source.path}: breaks off after {len(frames)} of {video.count} frames")
+        self.journal.add(source.name, source.path, True, frames)
+
+    def _writer(self, source: Source, video: VideoReader):
+        if not self.how.draw:
+            return _Nothing()
+        sound = None if video.camera else source.path
+
+        def draw(image: np.ndarray, people: list[Person]) -> None:
+            draw_people(image, people, self.pose.people_skeleton, self.how.regions)
+
+        return VideoWriter(self.output / source.name, video.rate, sound, draw)
+
+
+class _Nothing:
+    """In a writer's place where nothing is drawn."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *how) -> None:
+        pass
+
+    def add(self, image: np.ndarray, people: list[Person]) -> None:
+        pass
+
+
+def _length(video: VideoReader, most: int) -> int:
+    return min(video.count, most) if video.count and most else video.count or most
+
+
+def _ahead(pool: ThreadPoolExecutor, sources: Sequence[Source]) -> Iterator[tuple[Source, Future]]:
+    """Pictures, a few decoded ahead of time."""
+    decoding: deque[tuple[Source, Future]] = deque()
+    for source in sources:
+        decoding.append((source, pool.submit(read_picture, source.path)))
+        if len(decoding) > _AHEAD:
+            yield decoding.popleft()
+    yield from decoding
+
+
+def _tell(line: str, failed: list[str]) -> None:
+    failed.append(line)
+    print(f"\nerror: {' '.join(line.split())}", file=sys.stderr)

@@ -1,0 +1,138 @@
+"""From the folder of a run, or a file in MediaPipe's form, to a Pose."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tfcpn.base import device
+from tfcpn.base.errors import InputError
+from tfcpn.codecs.landmarks import LandmarkCodec
+from tfcpn.data.skeleton_file import choose_skeleton
+from tfcpn.geometry.alignment import Alignment
+from tfcpn.networks.blazepose import MEDIAPIPE_LOOK
+from tfcpn.networks.blazepose_table import INPUT_SIZE, LANDMARKS
+from tfcpn.networks.blazepose_weights import read_file
+from tfcpn.networks.pose_detection import PoseDetector
+from tfcpn.parts import make_parts
+from tfcpn.picture.cut import CropFormat
+from tfcpn.prediction.pose import ALIKE, Pose
+from tfcpn.prediction.reading import KerasReader, TfliteReader
+from tfcpn.prediction.whom import FileDetector, Finder, detected, whole
+from tfcpn.run import config_file
+from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
+from tfcpn.settings.config import BLAZEPOSE, Config
+from tfcpn.skeleton import MEDIAPIPE, Skeleton
+
+DETECTOR = "data/mediapipe/pose_detection.tflite"
+FILES = (".tflite", ".task")
+
+
+def finder(detector: str, least: float = 0.5) -> Finder:
+    """detector: "none", the whole picture is one person; MediaPipe's .tflite or .task; another's .onnx or .tflite.
+
+    Raises InputError.
+    """
+    if detector == "none":
+        return whole
+    if detector.endswith(".onnx"):
+        return FileDetector(detector, least)
+    try:
+        own = PoseDetector(detector, least)
+    except InputError:
+        if not Path(detector).exists() or not detector.endswith(".tflite"):
+            raise
+        return FileDetector(detector, least)
+    return lambda picture: detected(own, picture)
+
+
+def load(
+    model: str,
+    *,
+    detector: str = DETECTOR,
+    joints: str = "auto",
+    epoch: str = "latest",
+    least: float = 0.5,
+    alike: float | None = ALIKE,
+    threads: int | None = None,
+) -> Pose:
+    """model: the folder of a run, or a .tflite or .task file in MediaPipe's form.
+
+    detector: as in `finder`. joints: of BlazePose's networks which joints to return: auto, those of the run or
+    MediaPipe's 33; or coco, lsp, mediapipe or a .json file, by name. epoch: which snapshot of a run. least: score of
+    a person whom the detector finds. alike: as in `Pose`. threads: of a file's network; None: as many as there are
+    cores. Raises InputError for what is not there or does not fit.
+    """
+    if Path(model).suffix in FILES:
+        return of_file(model, joints, finder(detector, least), alike, threads)
+    return of_folder(model, epoch, joints, finder(detector, least), alike)
+
+
+def of_file(path: str, joints: str, find: Finder, alike: float | None, threads: int | None = None) -> Pose:
+    """MediaPipe's file as MediaPipe uses it: its alignment, its joints, its refinement, no flip test."""
+    skeleton = (choose_skeleton(joints) or MEDIAPIPE).with_align_points()
+    codec = LandmarkCodec(skeleton, LANDMARKS, INPUT_SIZE[1], refine=True)
+    crop_format = CropFormat(INPUT_SIZE, True, MEDIAPIPE_LOOK.outside)
+    return Pose(TfliteReader(path, codec, crop_format, threads), skeleton, Alignment("blazepose"), find, alike)
+
+
+def of_folder(
+    folder: str,
+    epoch: str,
+    joints: str,
+    find: Finder,
+    alike: float | None,
+    flip: str = "auto",
+    precision: str = "auto",
+) -> Pose:
+    """A snapshot of the run in a folder. flip: "yes", "no" or, as it was validated, "auto". precision: of the layers;
+    "auto": the run's.
+    """
+    run = config_file.load(folder)
+    cfg = dataclasses.replace(run.config, model_dir=folder, epoch=epoch)
+    return of_run(_changed(cfg, flip, precision), run.skeleton, joints, find, alike)
+
+
+def of_weights(
+    init_weights: str, joints: str, find: Finder, alike: float | None, flip: str = "auto", precision: str = "auto"
+) -> Pose:
+    """MediaPipe's file as a Keras model, used as MediaPipe does unless `flip` says otherwise."""
+    size = read_file(init_weights)[1].name
+    cfg = Config(
+        network="blazepose", blazepose_size=size, blazepose_norm="none", init_weights=init_weights, **BLAZEPOSE
+    )
+    cfg = dataclasses.replace(cfg, epoch=str(FIRST_WEIGHTS), flip_test=False, refine_landmarks=True)
+    return of_run(_changed(cfg, flip, precision), MEDIAPIPE, joints, find, alike)
+
+
+def _changed(cfg: Config, flip: str, precision: str) -> Config:
+    flip_test = cfg.flip_test if flip == "auto" else flip == "yes"
+    return dataclasses.replace(
+        cfg, flip_test=flip_test, mixed_precision=cfg.mixed_precision if precision == "auto" else precision
+    )
+
+
+def of_run(cfg: Config, annotated: Skeleton, joints: str, find: Finder, alike: float | None) -> Pose:
+    """A snapshot of a run, or the first weights that `cfg` tells, as it was validated."""
+    asked = choose_skeleton(joints)
+    if cfg.network == "blazepose":
+        # The network has them in any case, and the next frame of a video wants them.
+        cfg, annotated = dataclasses.replace(cfg, predict_align_points=True), asked or annotated
+    elif asked is not None and asked != annotated:
+        raise InputError(
+            f"--joints={joints}: a CPN has the joints that it was trained on, {', '.join(annotated.joints)}"
+        )
+    snapshots = Snapshots(cfg.model_dir)
+    epochs = snapshots.parse(cfg.epoch)
+    if len(epochs) > 1:
+        raise InputError(f"--epoch={cfg.epoch}: want one")
+    parts = make_parts(cfg, annotated)
+    device.set_precision(device.resolve_precision(cfg.mixed_precision))
+    network = parts.network
+    model = network.build()
+    if epochs[0] == FIRST_WEIGHTS:
+        network.load_weights(model, network.find_weights(cfg.init_weights))
+    else:
+        snapshots.restore(epochs[0], network.variables(model))
+    reader = KerasReader(model, network, parts.codec, parts.crop_format, cfg.flip_test, cfg.eval_batch_size)
+    return Pose(reader, parts.skeleton, parts.alignment, find, alike)

@@ -1,0 +1,140 @@
+"""What a network says of regions of one picture, in the picture's pixels: a Keras model or a .tflite file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfcpn.base.errors import InputError
+from tfcpn.codecs.codec import Codec
+from tfcpn.codecs.landmarks import LandmarkCodec, Landmarks
+from tfcpn.evaluation.predictor import Predictor
+from tfcpn.geometry.crops import joints_to_image
+from tfcpn.geometry.regions import region_rectangle
+from tfcpn.networks.blazepose_table import INPUT_SIZE, LANDMARKS
+from tfcpn.networks.blazepose_weights import MEMBER
+from tfcpn.networks.network import Network
+from tfcpn.networks.tflite_file import read_bytes
+from tfcpn.picture.cut import CropFormat, cut_rectangle, cut_turned
+from tfcpn.picture.decode import Window
+
+# MediaPipe's threshold for its network's word on a person; and for a mean peak, which is seldom above .8.
+LEAST_PERSON, LEAST_PEAK = 0.5, 0.2
+
+
+class Answer(NamedTuple):
+    """Of N regions: joints (N, K, 2) float64 x, y in the picture, scores (N, K) and, from 0 to 1, how sure the
+    network is that there is a person (N,).
+    """
+
+    joints: np.ndarray
+    scores: np.ndarray
+    person: np.ndarray
+
+
+class Reader(Protocol):
+    """codec: how its outputs become joints. crop_format: of the crops that it reads. least: of how sure it is of a
+    person, below which there is none.
+    """
+
+    codec: Codec
+    crop_format: CropFormat
+    least: float
+
+    def __call__(self, crops: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """crops (N, H, W, 3) uint8 BGR -> joints (N, K, 2) in crop pixels, scores (N, K), person (N,)."""
+
+
+class KerasReader:
+    """A model of ours, with the flip test if asked, in batches of at most `batch_size` crops."""
+
+    def __init__(
+        self, model, network: Network, codec: Codec, crop_format: CropFormat, flip_test: bool, batch_size: int = 32
+    ):
+        self.codec, self.crop_format, self.batch_size = codec, crop_format, batch_size
+        self.least = LEAST_PERSON if network.person is not None else LEAST_PEAK
+        predictor = Predictor(model, network, codec, crop_format, flip_test)
+        shape = tf.TensorSpec((None, *crop_format.size, 3), tf.uint8)
+        self._read = tf.function(predictor.read, input_signature=[shape])
+
+    def __call__(self, crops):
+        parts = [self._read(crops[i : i + self.batch_size]) for i in range(0, len(crops), self.batch_size)]
+        return tuple(tf.concat(values, axis=0) for values in zip(*parts))
+
+
+class TfliteReader:
+    """MediaPipe's landmark file, or one that was exported into its form, run by TensorFlow Lite.
+
+    path: a .tflite file, or a .task bundle with one. codec: a `LandmarkCodec`. Raises InputError for another file.
+    """
+
+    least = LEAST_PERSON
+
+    def __init__(self, path: str, codec: LandmarkCodec, crop_format: CropFormat, threads: int | None = None):
+        self.codec, self.crop_format = codec, crop_format
+        try:
+            content = read_bytes(path, MEMBER)
+            self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
+            outputs = {o["name"]: o["index"] for o in self._interpreter.get_output_details()}
+            self._input = self._interpreter.get_input_details()[0]["index"]
+            shape = tuple(self._interpreter.get_input_details()[0]["shape"])
+            self._outputs = [outputs[name] for name in ("Identity", "Identity_1", "Identity_3")]
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise InputError(f"{path}: is not MediaPipe's pose landmark network ({error!r})") from error
+        if shape != (1, *INPUT_SIZE, 3):
+            raise InputError(f"{path}: takes {shape}, want (1, {INPUT_SIZE[0]}, {INPUT_SIZE[1]}, 3)")
+        self._decode = tf.function(lambda landmarks, heatmaps: codec.decode(Landmarks(landmarks, heatmaps)))
+
+    def __call__(self, crops):
+        found = []
+        for crop in crops.numpy():
+            self._interpreter.set_tensor(self._input, crop[None, ..., ::-1].astype(np.float32) / 255)
+            self._interpreter.invoke()
+            found.append([self._interpreter.get_tensor(index)[0] for index in self._outputs])
+        landmarks, person, heatmaps = (tf.constant(np.stack(values)) for values in zip(*found))
+        joints, scores = self._decode(tf.reshape(landmarks, (-1, LANDMARKS, 5)), heatmaps)
+        return joints, scores, person[:, 0]
+
+
+def cutter(crop_format: CropFormat) -> Callable:
+    """The function from a picture (H, W, 3) uint8 BGR and regions (N, 5) float64 to crops (N, *size, 3) uint8 BGR.
+
+    They have the bits that an evaluation cuts from the picture's file.
+    """
+    size, outside = crop_format.size, crop_format.outside
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((None, 5), tf.float64)])
+    def cut(picture, regions):
+        window = Window(tf.reverse(picture, axis=[2]), tf.zeros(2, tf.int32))
+        places = regions if crop_format.turned else region_rectangle(regions)
+        one = cut_turned if crop_format.turned else cut_rectangle
+        spec = tf.TensorSpec((*size, 3), tf.uint8)
+        return tf.map_fn(
+            lambda place: tf.ensure_shape(one(window, place, size, outside), (*size, 3)),
+            places,
+            fn_output_signature=spec,
+        )
+
+    return cut
+
+
+class RegionReader:
+    """Regions of pictures, read by a network."""
+
+    def __init__(self, reader: Reader):
+        self.reader, self._cut = reader, cutter(reader.crop_format)
+        # Compiled, since a frame of a video has no time for TensorFlow's step by step.
+        self._to_image = tf.function(
+            lambda joints, regions: joints_to_image(joints, regions, reader.crop_format.size),
+            input_signature=[tf.TensorSpec((None, None, 2), tf.float32), tf.TensorSpec((None, 5), tf.float64)],
+        )
+
+    def __call__(self, picture: np.ndarray, regions: np.ndarray) -> Answer:
+        """picture: (H, W, 3) uint8 BGR. regions: (N, 5), as in `geometry.regions`."""
+        regions = tf.constant(regions, tf.float64)
+        joints, scores, person = self.reader(self._cut(tf.constant(picture), regions))
+        return Answer(self._to_image(joints, regions).numpy(), scores.numpy(), person.numpy())

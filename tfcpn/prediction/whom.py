@@ -1,0 +1,112 @@
+"""Whom to look at in a picture: MediaPipe's detector, another one, the whole picture, or a file's boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tfcpn.base.errors import InputError
+from tfcpn.data.detections import Box
+from tfcpn.networks.pose_detection import PoseDetector
+
+# Of a body upright in MediaPipe's circle, in parts of its radius: how wide and how high it is.
+_WIDE, _HIGH = 1.1, 1.9
+# What lies around the picture where another detector gets it: grey, as YOLO's are trained with.
+_GREY = (114, 114, 114)
+
+Finder = Callable[[np.ndarray], list[Box]]
+
+
+def body_box(points: np.ndarray) -> tuple[float, float, float, float]:
+    """About the box x, y, width, height of a body, from its two alignment points (2, 2)."""
+    way = points[1] - points[0]
+    corners = [
+        points[0] + a * _WIDE / 2 * way[::-1] * [1, -1] + b * _HIGH / 2 * way for a in (-1, 1) for b in (-1, 1)
+    ]
+    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+    return (*map(float, low), *map(float, np.maximum(high - low, 1)))
+
+
+def detected(detector: PoseDetector, picture: np.ndarray) -> list[Box]:
+    """Whom MediaPipe's detector finds, with alignment points, the surest first."""
+    return [
+        Box(0, body_box(found.points), found.score, tuple(map(float, found.points.ravel())))
+        for found in detector(picture)
+    ]
+
+
+def whole(picture: np.ndarray) -> list[Box]:
+    """The picture as one person."""
+    height, width = picture.shape[:2]
+    return [Box(0, (0.0, 0.0, float(width), float(height)), 1.0)]
+
+
+class FileDetector:
+    """Another person detector, from an .onnx or .tflite file, with non-maximum suppression inside.
+
+    It takes one picture, RGB from 0 to 1, fitted into its square in the middle of grey: (1, 3, S, S) of an .onnx,
+    (1, S, S, 3) of a .tflite. It returns (1, N, 6): x and y of the box's corners in pixels of that square, score, and
+    class, of which 0 is a person; this is what YOLO's exports with `nms` write. Raises InputError for another file.
+    """
+
+    def __init__(self, path: str, least: float = 0.5):
+        self.path, self.least = path, least
+        if not Path(path).exists():
+            raise InputError(f"--detector={path} not found")
+        self._run, shape = (_onnx if path.endswith(".onnx") else _tflite)(path)
+        sides = shape[2:] if path.endswith(".onnx") else shape[1:3]
+        if len(shape) != 4 or not all(isinstance(n, int) and n > 0 for n in sides) or len(set(sides)) > 1:
+            raise InputError(f"--detector={path}: takes {list(shape)}, want one square picture of a fixed size")
+        self.side = int(sides[0])
+
+    def __call__(self, picture: np.ndarray) -> list[Box]:
+        height, width = picture.shape[:2]
+        scale = self.side / max(height, width)
+        inside = max(1, round(height * scale)), max(1, round(width * scale))
+        top, left = (self.side - inside[0]) // 2, (self.side - inside[1]) // 2
+        square = np.full((self.side, self.side, 3), _GREY, np.uint8)
+        square[top : top + inside[0], left : left + inside[1]] = cv2.resize(picture, inside[::-1])
+        found = self._run(square[None, ..., ::-1].astype(np.float32) / 255)
+        if found.ndim != 3 or found.shape[2] != 6:
+            raise InputError(f"--detector={self.path}: returns {list(found.shape)}, want [1, N, 6]")
+        boxes = []
+        for x0, y0, x1, y1, score, kind in found[0].astype(float):
+            low = np.clip([(x0 - left) / scale, (y0 - top) / scale], 0, [width, height])
+            high = np.clip([(x1 - left) / scale, (y1 - top) / scale], 0, [width, height])
+            if score >= self.least and round(kind) == 0 and min(high - low) > 0:
+                boxes.append(Box(0, (*map(float, low), *map(float, high - low)), score))
+        return sorted(boxes, key=lambda box: -box.score)
+
+
+def _onnx(path: str):
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(f"--detector={path} wants onnxruntime; pip install onnxruntime") from error
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own have no common class
+        raise InputError(f"--detector={path}: cannot be read as ONNX ({error})") from error
+    given = session.get_inputs()[0]
+    return lambda image: session.run(None, {given.name: image.transpose(0, 3, 1, 2)})[0], given.shape
+
+
+def _tflite(path: str):
+    import tensorflow as tf
+
+    try:
+        interpreter = tf.lite.Interpreter(model_path=path)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"--detector={path}: cannot be read as TensorFlow Lite ({error})") from error
+    given, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
+
+    def run(image):
+        interpreter.set_tensor(given["index"], image)
+        interpreter.invoke()
+        return interpreter.get_tensor(out)
+
+    return run, tuple(map(int, given["shape"]))

@@ -1,0 +1,131 @@
+"""Draw a video of moving people, who cross, leave and come back, with the joints of every frame."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from synthetic.annotate import annotate
+from synthetic.body import Body
+from synthetic.draw import SUPERSAMPLE, Canvas, Clothes, draw_clothes, draw_person
+from synthetic.motion import blended, facing
+from synthetic.scenery import background
+from tfcpn.base.errors import InputError
+from tfcpn.base.files import write_atomically
+from tfcpn.base.progress import progress
+from tfcpn.data.coco import categories
+from tfcpn.prediction.video_file import CODECS, VideoWriter
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import number, path, switch, whole
+
+COMMAND = Command(
+    "python tools/make_video.py",
+    __doc__,
+    {
+        "What": [
+            path("output", None, "Video to write; its annotations go beside it, as .json.", required=True),
+            number("seconds", 8.0, "How long it is.", least=0.1),
+            number("rate", 25.0, "Frames a second.", least=1, most=240),
+            whole("width", 640, "Its width in pixels.", least=64),
+            whole("height", 480, "Its height in pixels.", least=64),
+            whole("people", 3, "How many people.", least=1, most=8),
+            switch("still", False, "They stand still, to measure how much a still person jitters."),
+            whole("seed", 0, "Another seed draws other people.", least=0),
+        ]
+    },
+)
+POSE_SECONDS = 1.0  # from one pose of a body to the next
+
+
+class Walker(NamedTuple):
+    """A person of the video. poses: one after the other. start, speed: of the mid-hip, in parts of the width, and of
+    the width a second. height: of the body in parts of the picture's. ground: where it stands, in parts of it.
+    """
+
+    poses: list[Body]
+    clothes: Clothes
+    start: float
+    speed: float
+    height: float
+    ground: float
+
+
+def walkers(rng: np.random.Generator, count: int, seconds: float, still: bool) -> list[Walker]:
+    """People who stand apart; unless they are still, every second one walks to the other side and back out of the
+    picture, so that they cross the others and leave.
+    """
+    people = []
+    for place in range(count):
+        start = (place + 0.5) / count
+        speed = 0.0 if still or place % 2 == 0 else rng.choice([-1, 1]) * rng.uniform(0.12, 0.22)
+        poses = [facing(rng) for _ in range(1 if still else int(seconds / POSE_SECONDS) + 2)]
+        height = rng.uniform(0.6, 0.72)
+        people.append(Walker(poses, draw_clothes(rng), start, speed, height, rng.uniform(0.9, 0.95)))
+    return people
+
+
+def _place(walker: Walker, seconds: float) -> float:
+    """The mid-hip's x in parts of the width: to and fro between places outside the picture."""
+    low, high = -0.15, 1.15
+    way = (walker.start + walker.speed * seconds - low) % (2 * (high - low))
+    return low + (way if way <= high - low else 2 * (high - low) - way)
+
+
+def draw_frame(
+    scene: np.ndarray, people: list[Walker], seconds: float, rng: np.random.Generator
+) -> tuple[np.ndarray, list[dict]]:
+    """The frame (H, W, 3) uint8 BGR and the annotations of who is in it, by `track_id`, from 1."""
+    canvas = Canvas(scene.copy())
+    height, width = canvas.owner.shape
+    light = np.array([-0.6, -0.8])
+    drawn = {}
+    # Who stands lower stands nearer.
+    for place in sorted(range(len(people)), key=lambda place: people[place].ground):
+        walker, step = people[place], seconds / POSE_SECONDS
+        first, now = walker.poses[0], int(step) % len(walker.poses)
+        body = blended(first, walker.poses[now], walker.poses[(now + 1) % len(walker.poses)], step - int(step))
+        scale = height * walker.height
+        feet = min(p[1] for p in body.points.values())
+        origin = _place(walker, seconds) * width, height * walker.ground + feet * scale
+        drawn[place] = draw_person(canvas, body, origin, scale, walker.clothes, place, light)
+    annotations = []
+    for place, points in drawn.items():
+        found = annotate(canvas, points, place)
+        if found:
+            annotations.append({**found, "track_id": place + 1})
+    pixels = cv2.resize(canvas.pixels, (width // SUPERSAMPLE, height // SUPERSAMPLE), interpolation=cv2.INTER_AREA)
+    pixels = pixels + rng.normal(0, 2.5, pixels.shape)
+    return np.clip(pixels, 0, 255).astype(np.uint8), annotations
+
+
+def main(options: Options) -> None:
+    own = options.own
+    output = Path(own.output)
+    if output.suffix.lower() not in CODECS:
+        raise InputError(f"--output={output}: want a name that ends in {', '.join(CODECS)}")
+    rng = np.random.default_rng([own.seed, 1])
+    scene = background(rng, own.height, own.width)
+    people = walkers(rng, own.people, own.seconds, own.still)
+    count, images, annotations = max(1, round(own.seconds * own.rate)), [], []
+    with VideoWriter(output, own.rate) as video, progress(count, "drawing", "frame") as bar:
+        for frame in range(count):
+            pixels, found = draw_frame(scene, people, frame / own.rate, rng)
+            video.add(pixels)
+            size = {"height": pixels.shape[0], "width": pixels.shape[1]}
+            images.append({"id": frame + 1, "file_name": f"{output.name}#{frame + 1}", "frame": frame, **size})
+            for one in found:
+                ids = {"id": len(annotations) + 1, "image_id": frame + 1, "category_id": 1}
+                annotations.append({**ids, **one})
+            bar.update()
+    info = {"description": "a synthetic video drawn by tfcpn", "rate": own.rate}
+    data = {"info": info, "images": images, "annotations": annotations, "categories": categories()}
+    write_atomically(output.with_suffix(".json"), json.dumps(data))
+    print(f"written: {output}, {count} frames, and {output.with_suffix('.json')}, {len(annotations)} people in them")
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)

@@ -1,0 +1,48 @@
+"""Bodies that move: from pose to pose with limbs of one length."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from synthetic.body import Body, pose_body
+
+# Each point and the one from which it grows; the mid-hip is the origin.
+_FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "mouth")
+_GROWS = {"left_hip": "", "right_hip": "", "neck": "", "head": "neck"}
+for _side in ("left", "right"):
+    _GROWS |= {f"{_side}_shoulder": "neck", f"{_side}_elbow": f"{_side}_shoulder", f"{_side}_wrist": f"{_side}_elbow"}
+    _GROWS |= {f"{_side}_knee": f"{_side}_hip", f"{_side}_ankle": f"{_side}_knee", f"{_side}_toe": f"{_side}_ankle"}
+_GROWS |= dict.fromkeys(_FACE, "head")
+
+
+def facing(rng: np.random.Generator) -> Body:
+    """A body that stands or walks and shows its front, as most people do."""
+    while True:
+        body = pose_body(rng, 0)
+        if body.forward[2] > 0.7 and body.points["head"][1] > 0.25:
+            return body
+
+
+def _between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    """The direction between two, a unit vector."""
+    way = (1 - share) * a / np.linalg.norm(a) + share * b / np.linalg.norm(b)
+    length = np.linalg.norm(way)
+    return way / length if length > 1e-6 else a / np.linalg.norm(a)
+
+
+def blended(first: Body, a: Body, b: Body, share: float) -> Body:
+    """The pose between those of two bodies, with the limbs of `first`. share: 0, that of a, to 1, that of b."""
+    share = (1 - np.cos(np.pi * share)) / 2  # slow at both ends
+    points: dict[str, np.ndarray] = {}
+
+    def limb(body: Body, name: str) -> np.ndarray:
+        root = body.points[_GROWS[name]] if _GROWS[name] else np.zeros(3)
+        return body.points[name] - root
+
+    for name, root in _GROWS.items():
+        way = _between(limb(a, name), limb(b, name), share) * np.linalg.norm(limb(first, name))
+        points[name] = way + (points[root] if root else 0)
+    turned = {field: _between(getattr(a, field), getattr(b, field), share) for field in ("face", "forward")}
+    return replace(first, points=points, **turned)
