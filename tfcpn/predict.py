@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 from tfcpn.base.errors import InputError
+from tfcpn.base.files import stamp
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import choice, number, path, switch, text
 from tfcpn.settings.flag import whole as whole_number
@@ -84,9 +86,15 @@ COMMAND = Command(
 
 
 def settings_of(own: SimpleNamespace) -> dict:
-    """What decides the results, which are kept from one call to the next only if it is the same."""
-    beside = {"output", "again", "csv"}
-    return {name: value for name, value in vars(own).items() if name not in beside}
+    """What decides the results, which are kept from one call to the next only if it is the same: flags, and the files
+    that they name as they are now.
+    """
+    beside = {"output", "again", "csv", "draw"}
+    settings = {name: value for name, value in vars(own).items() if name not in beside}
+    files = [own.model or SHIPPED, own.init_weights, own.boxes, own.detector, own.joints]
+    if own.model_dir:
+        files += sorted(map(str, Path(own.model_dir).glob("snapshots/*/variables.index")))
+    return {**settings, "files": {file: stamp(file) for file in files if Path(file).is_file()}}
 
 
 def load_pose(own: SimpleNamespace):

@@ -41,6 +41,12 @@ def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> 
         temporary.unlink(missing_ok=True)
 
 
+def stamp(path: str) -> list[int]:
+    """What tells that a file was changed: its size, and when it was written."""
+    state = os.stat(path)
+    return [state.st_size, state.st_mtime_ns]
+
+
 def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """A folder that is there whole or not at all. fill: writes what shall be in it. One that is there is replaced."""
     path = Path(path)

@@ -37,6 +37,8 @@ class VideoReader:
                 "there is no such camera, or another program has it" if self.camera else "cannot be read as a video"
             )
             raise InputError(f"{path}: {what}")
+        # Some builds of OpenCV do, some do not, if they are not told.
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 1 <= rate <= 1000 else _USUAL_RATE
         self.count = 0 if self.camera else max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))

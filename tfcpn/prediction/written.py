@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
+from tfcpn.base.files import stamp, write_atomically
 from tfcpn.data.coco import PERSON, categories
 from tfcpn.prediction.person import SURE, Person
 from tfcpn.skeleton import Skeleton
@@ -53,11 +52,10 @@ class Journal:
         lines = [] if again or not self.path.exists() else self.path.read_text().splitlines()
         first, *rest = [_line(line) for line in lines] or [None]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if first != settings:
-            rest = []
-            write_atomically(self.path, json.dumps(settings) + "\n")
+        kept = rest if first == settings else []
         # The last line may be half of one.
-        self.done = {record["name"]: record for record in rest if isinstance(record, dict) and "name" in record}
+        self.done = {record["name"]: record for record in kept if isinstance(record, dict) and "name" in record}
+        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in (settings, *self.done.values())))
 
     def has(self, name: str, path: str) -> dict | None:
         """What is known of a file, if it is the one that was read and what was drawn is there."""
@@ -81,12 +79,9 @@ def _line(line: str):
         return None
 
 
-def _stamp(path: str) -> list:
-    """What tells a file that was changed."""
-    if path.isdigit():
-        return []
-    state = os.stat(path)
-    return [state.st_size, state.st_mtime_ns]
+def _stamp(path: str) -> list[int]:
+    """That of a file, or of a camera, which has none."""
+    return stamp(path) if Path(path).exists() else []
 
 
 def image_ids(names: Sequence[str]) -> dict[str, int] | None:

@@ -1,0 +1,185 @@
+"""python -m tfcpn.predict as a user runs it, with a small network; with MediaPipe's where its files can be had."""
+
+import csv
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from support.small_run import flags
+from tfcpn import Pose
+from tfcpn.data.coco import read_annotations
+from tfcpn.evaluation.average_precision import coco_metrics
+
+
+@pytest.fixture(scope="module")
+def run(people, tmp_path_factory):
+    """A run of the small network on the drawn people."""
+    from support.commands import run_here
+    from support.tiny import tiny
+    from tfcpn import parts
+
+    usual, parts._NETWORKS["cpn"] = parts._NETWORKS["cpn"], tiny
+    try:
+        folder = tmp_path_factory.mktemp("run") / "run"
+        run_here("-m", "tfcpn.train", *flags(people, folder, "--epochs=1", "--eval_every=0"))
+        yield folder
+    finally:
+        parts._NETWORKS["cpn"] = usual
+
+
+@pytest.fixture
+def predict(command, run, tmp_path):
+    def call(*words, check=True, model=("--boxes=image",)):
+        where = [f"--output={tmp_path / 'out'}", f"--model_dir={run}"]
+        return command("-m", "tfcpn.predict", *where, *model, *words, check=check)
+
+    return call
+
+
+def results(folder) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_a_folder_of_pictures(predict, people, tmp_path):
+    done = predict(people.val, "--csv")
+    assert "8 of 8 files, 8 people" in done.out
+    data = results(tmp_path / "out")
+    assert {image["file_name"] for image in data["images"]} == {path.name for path in people.val.iterdir()}
+    assert data["categories"][0]["keypoints"][:2] == ["nose", "left_eye"]
+    for path in people.val.iterdir():
+        drawn, own = cv2.imread(str(tmp_path / "out" / path.name)), cv2.imread(str(path))
+        assert drawn.shape == own.shape
+    rows = list(csv.DictReader((tmp_path / "out" / "people.csv").open()))
+    assert len(rows) == 8 and float(rows[0]["nose_x"]) == data["annotations"][0]["keypoints"][0]
+
+
+def test_the_same_boxes_give_what_an_evaluation_finds(predict, command, people, run, tmp_path):
+    """To the last digit of the results file: joints, scores and AP."""
+    _, annotated, *_ = read_annotations(people.val_annotations)
+    shown = [p for p in annotated if p.trainable]
+    boxes = [
+        {"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.5 + 0.01 * n}
+        for n, p in enumerate(shown)
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    given = f"--boxes={tmp_path / 'boxes.json'}"
+    command("-m", "tfcpn.eval", f"--model_dir={run}", "--epoch=1", given)
+    (folder,) = [path for path in (run / "eval").iterdir() if "boxes" in path.name]
+    expected = json.loads((folder / "results.json").read_text())
+    predict(people.val, model=(given,))
+    found = results(tmp_path / "out")["annotations"]
+    assert len(found) == len(expected) == len(shown)
+
+    def by_person(entries):
+        return sorted((e["image_id"], e["score"], e["keypoints"][::3], e["keypoints"][1::3]) for e in entries)
+
+    assert by_person(found) == by_person(expected)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert coco_metrics(str(people.val_annotations), found)["AP"] == metrics["AP"]
+
+
+def test_a_bad_file_is_told_and_the_rest_goes_on(predict, people, tmp_path):
+    shutil.copytree(people.val, tmp_path / "in")
+    names = sorted(path.name for path in (tmp_path / "in").iterdir())
+    (tmp_path / "in" / names[2]).write_bytes(b"no picture")
+    (tmp_path / "in" / "empty.mp4").write_bytes(b"no video")
+    failed = predict(tmp_path / "in", check=False)
+    assert failed.status == 1
+    assert f"error: {tmp_path / 'in' / names[2]}: cannot be read as a picture" in failed.err
+    assert "empty.mp4: cannot be read as a video" in failed.err and "2 of 9 files failed" in failed.err
+    assert "7 of 9 files, 7 people" in failed.out
+    assert len(results(tmp_path / "out")["images"]) == 7
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == names[:2] + names[3:]
+
+
+def test_what_is_done_stays_done(predict, people, run, tmp_path, monkeypatch):
+    """An interrupted folder goes on; a picture that was changed, or whose drawing is gone, is done again."""
+    shutil.copytree(people.val, tmp_path / "in")
+    names = sorted(path.name for path in (tmp_path / "in").iterdir())
+    seen = []
+    usual = Pose.__call__
+
+    def watched(self, image, boxes=None):
+        if len(seen) == 5 and stop:
+            raise KeyboardInterrupt
+        seen.append(image.shape)
+        return usual(self, image, boxes)
+
+    monkeypatch.setattr(Pose, "__call__", watched)
+    stop = True
+    interrupted = predict(tmp_path / "in", check=False)
+    assert interrupted.status == 130 and len(results(tmp_path / "out")["images"]) >= 1
+    done = len(results(tmp_path / "out")["images"])
+    stop, seen[:] = False, []
+    predict(tmp_path / "in")
+    assert len(seen) == 8 - done and len(results(tmp_path / "out")["images"]) == 8
+    (tmp_path / "out" / names[0]).unlink()
+    cv2.imwrite(str(tmp_path / "in" / names[1]), np.zeros((50, 60, 3), np.uint8))
+    seen.clear()
+    predict(tmp_path / "in")
+    assert len(seen) == 2 and (50, 60, 3) in seen
+    seen.clear()
+    predict(tmp_path / "in", "--flip_test=no")
+    assert len(seen) == 8
+    # Other weights under the old name.
+    (index,) = run.glob("snapshots/snapshot_0001/variables.index")
+    index.touch()
+    seen.clear()
+    predict(tmp_path / "in", "--flip_test=no")
+    assert len(seen) == 8
+
+
+def test_without_drawing_only_results_are_written(predict, people, tmp_path):
+    predict(people.val, "--nodraw")
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."] == ["results.json"]
+
+
+def test_a_video_keeps_rate_size_and_frames(predict, tmp_path, command):
+    command(
+        "tools/make_video.py", f"--output={tmp_path / 'walk.mp4'}", "--seconds=0.6", "--width=160", "--height=120"
+    )
+    predict(tmp_path / "walk.mp4")
+    data = results(tmp_path / "out")
+    assert [image["frame"] for image in data["images"]] == list(range(15))
+    video = cv2.VideoCapture(str(tmp_path / "out" / "walk.mp4"))
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(25)
+    frames = 0
+    while (frame := video.read())[0]:
+        frames += 1
+        assert frame[1].shape == (120, 160, 3)
+    assert frames == 15
+    predict(tmp_path / "walk.mp4", "--frames=4")
+    assert len(results(tmp_path / "out")["images"]) == 4
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ([], "want pictures, videos, folders"),
+        (["no.jpg"], "no.jpg not found"),
+        (["PICTURES", "--model=a.tflite"], "want one of --model, --model_dir and --network"),
+        (["PICTURES", "--joints=lsp"], "a CPN has the joints that it was trained on"),
+        (["PICTURES", "--epoch=7"], "snapshot_0007 does not exist"),
+        (["PICTURES", "--boxes=no.json"], "no.json"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(predict, people, words, told):
+    failed = predict(*[people.val if word == "PICTURES" else word for word in words], check=False)
+    assert failed.status == 1 and told in failed.err
+
+
+def test_boxes_of_pictures_that_are_not_numbered_are_refused(predict, people, tmp_path):
+    shutil.copytree(people.val, tmp_path / "in")
+    (tmp_path / "in" / "000000000001.jpg").rename(tmp_path / "in" / "one.jpg")
+    (tmp_path / "b.json").write_text("[]")
+    failed = predict(tmp_path / "in", check=False, model=(f"--boxes={tmp_path / 'b.json'}",))
+    assert failed.status == 1 and "not all names are numbers" in failed.err
+
+
+def test_no_network_at_all_is_told(command, people, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed = command("-m", "tfcpn.predict", f"--output={tmp_path / 'out'}", people.val, check=False)
+    assert failed.status == 1 and "not found; make models" in failed.err

@@ -1,0 +1,123 @@
+"""Videos read and written: sound, rotation, what breaks off."""
+
+import shutil
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+
+from support.photos import photo
+from tfcpn.base.errors import InputError
+from tfcpn.prediction.video_file import VideoReader, VideoWriter, ffmpeg
+
+
+@pytest.fixture
+def with_ffmpeg(tmp_path, monkeypatch):
+    """An ffmpeg on the PATH, as where it is installed."""
+    exe = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ffmpeg").symlink_to(exe)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    return ffmpeg()
+
+
+@pytest.fixture
+def without_ffmpeg(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+
+
+FRAMES = [photo(48, 80, seed) for seed in range(12)]
+
+
+def write(path, rate=25.0, **how):
+    with VideoWriter(path, rate, **how) as video:
+        for frame in FRAMES:
+            video.add(frame)
+
+
+def read(path):
+    with VideoReader(str(path)) as video:
+        return video, list(video)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.webm", "a.mkv"])
+@pytest.mark.parametrize("program", ["with_ffmpeg", "without_ffmpeg"])
+def test_frames_come_back_in_order_with_their_times(tmp_path, request, name, program):
+    request.getfixturevalue(program)
+    write(tmp_path / name)
+    video, frames = read(tmp_path / name)
+    assert video.rate == pytest.approx(25, abs=0.01)
+    assert [seconds for _, seconds in frames] == pytest.approx([n / 25 for n in range(12)])
+    away = np.array([[np.abs(a.astype(int) - b).mean() for b in FRAMES] for a, _ in frames])
+    assert away.argmin(axis=1).tolist() == list(range(12))
+
+
+def test_sound_and_rotation_are_kept(tmp_path, with_ffmpeg):
+    def run(*words):
+        return subprocess.run(
+            [with_ffmpeg, "-y", *map(str, words)], capture_output=True, text=True, check=False
+        ).stderr
+
+    write(tmp_path / "silent.mp4")
+    sound = ["-f", "lavfi", "-i", "sine=frequency=440:duration=0.48", "-shortest"]
+    run("-i", tmp_path / "silent.mp4", *sound, "-c:v", "copy", tmp_path / "loud.mp4")
+    run("-display_rotation", "90", "-i", tmp_path / "loud.mp4", "-c", "copy", tmp_path / "turned.mp4")
+    assert "Audio: aac" in run("-i", tmp_path / "turned.mp4")
+    _, frames = read(tmp_path / "turned.mp4")
+    assert frames[0][0].shape == (80, 48, 3)
+    with VideoWriter(tmp_path / "out.mp4", 25.0, str(tmp_path / "turned.mp4")) as video:
+        for frame, _ in frames:
+            video.add(frame)
+    told = run("-i", tmp_path / "out.mp4")
+    assert "Audio: aac" in told and "Video: h264" in told and "48x80" in told
+    assert read(tmp_path / "out.mp4")[1][0][0].shape == (80, 48, 3)
+
+
+def test_a_video_is_there_whole_or_not_at_all(tmp_path, without_ffmpeg):
+    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "a.mp4", 25.0) as video:
+        video.add(FRAMES[0])
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_are_drawn_into_in_the_writers_thread(tmp_path, without_ffmpeg):
+    def draw(frame, grey):
+        frame[:] = grey
+
+    with VideoWriter(tmp_path / "a.mp4", 25.0, draw=draw) as video:
+        for grey in range(0, 240, 20):
+            video.add(FRAMES[0].copy(), grey)
+    means = [frame.mean() for frame, _ in read(tmp_path / "a.mp4")[1]]
+    assert means == pytest.approx(list(range(0, 240, 20)), abs=6)
+
+
+def test_a_writer_that_fails_is_told(tmp_path, with_ffmpeg):
+    with (
+        pytest.raises(InputError, match=r"a.mp4: cannot be written \(ffmpeg"),
+        VideoWriter(tmp_path / "a.mp4", 25.0, str(tmp_path / "no.mp4")) as video,
+    ):
+        for _ in range(100):
+            video.add(FRAMES[0])
+    assert not (tmp_path / "a.mp4").exists()
+
+
+@pytest.mark.parametrize("name, told", [("no.mp4", "not found"), ("text.mp4", "cannot be read as a video")])
+def test_what_is_no_video_is_told(tmp_path, name, told):
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(InputError, match=told):
+        VideoReader(str(tmp_path / name))
+    with pytest.raises(InputError, match="want a name that ends in .mp4"):
+        VideoWriter(tmp_path / "a.txt", 25.0)
+
+
+def test_there_is_no_camera_here():
+    with pytest.raises(InputError, match="99: there is no such camera"):
+        VideoReader("99")
+
+
+def test_reading_may_stop_at_any_frame(tmp_path, without_ffmpeg):
+    write(tmp_path / "a.avi")
+    with VideoReader(str(tmp_path / "a.avi")) as video:
+        next(iter(video))
+    assert cv2.VideoCapture(str(tmp_path / "a.avi")).read()[0]

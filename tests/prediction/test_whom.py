@@ -1,0 +1,82 @@
+"""Whom to look at: another person detector's file, and the box of a body that MediaPipe's tells by two points."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.photos import photo
+from tfcpn.base.errors import InputError
+from tfcpn.prediction.loading import finder
+from tfcpn.prediction.whom import FileDetector, body_box, whole
+
+# Of a 96 x 96 square: a person, an unsure one, something else; then one that reaches out of the picture.
+ROWS = [[24, 36, 72, 60, 0.9, 0], [0, 30, 10, 50, 0.3, 0], [5, 40, 30, 60, 0.95, 2], [60, 10, 99, 70, 0.7, 0]]
+
+
+def onnx_file(path, rows=ROWS):
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    values = helper.make_tensor("rows", onnx.TensorProto.FLOAT, (1, len(rows), 6), np.ravel(rows).tolist())
+    # Something of the picture is needed, or the input would be left out: its mean, times nothing.
+    nodes = [
+        helper.make_node("Constant", [], ["rows"], value=values),
+        helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+        helper.make_node("Constant", [], ["zero"], value=helper.make_tensor("z", onnx.TensorProto.FLOAT, (), [0.0])),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["rows", "nothing"], ["people"]),
+    ]
+    given = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, (1, 3, 96, 96))
+    told = helper.make_tensor_value_info("people", onnx.TensorProto.FLOAT, (1, len(rows), 6))
+    graph = helper.make_graph(nodes, "detector", [given], [told])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, str(path))
+    return str(path)
+
+
+def tflite_file(path, rows=ROWS, shape=(1, 96, 96, 3)):
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)])
+    def detect(images):
+        return tf.constant([rows], tf.float32) + 0 * tf.reduce_mean(images)
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([detect.get_concrete_function()])
+    path.write_bytes(converter.convert())
+    return str(path)
+
+
+@pytest.mark.parametrize("make, name", [(onnx_file, "d.onnx"), (tflite_file, "d.tflite")])
+def test_another_detectors_boxes_are_those_of_the_picture(tmp_path, make, name):
+    """The picture of 200 x 100 lies in the middle of the square at .48 of its size: 24 rows of grey above."""
+    find = finder(make(tmp_path / name), 0.5)
+    boxes = find(photo(100, 200))
+    assert [round(box.score, 2) for box in boxes] == [0.9, 0.7]
+    assert boxes[0].box == pytest.approx((50, 25, 100, 50))
+    assert boxes[1].box == pytest.approx((125, 0, 75, 95.83), abs=0.01)  # within the picture
+    assert all(box.points is None for box in boxes)
+    assert FileDetector(str(tmp_path / name), 0.8)(photo(100, 200))[0].score == pytest.approx(0.9)
+    assert len(FileDetector(str(tmp_path / name), 0.1)(photo(100, 200))) == 3
+
+
+def test_files_that_are_no_such_detector_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"no.onnx not found"):
+        FileDetector(str(tmp_path / "no.onnx"))
+    (tmp_path / "text.onnx").write_text("no network")
+    (tmp_path / "text.tflite").write_text("no network")
+    with pytest.raises(InputError, match="cannot be read as ONNX"):
+        FileDetector(str(tmp_path / "text.onnx"))
+    with pytest.raises(InputError, match="cannot be read as TensorFlow Lite"):
+        FileDetector(str(tmp_path / "text.tflite"))
+    with pytest.raises(InputError, match=r"takes \[1, 96, 64, 3\], want one square picture"):
+        FileDetector(tflite_file(tmp_path / "wide.tflite", shape=(1, 96, 64, 3)))
+    with pytest.raises(InputError, match=r"returns \[1, 1, 5\], want \[1, N, 6\]"):
+        FileDetector(tflite_file(tmp_path / "five.tflite", [[1, 2, 3, 4, 0.9]]))(photo(100, 200))
+
+
+def test_a_body_fills_most_of_its_circle_and_lies_as_it_lies():
+    standing = body_box(np.array([[100.0, 200.0], [100.0, 100.0]]))
+    assert standing == pytest.approx((45, 105, 110, 190))
+    lying = body_box(np.array([[100.0, 200.0], [200.0, 200.0]]))
+    assert lying == pytest.approx((5, 145, 190, 110))
+
+
+def test_the_whole_picture_is_one_person():
+    assert [box.box for box in whole(photo(100, 200))] == [(0.0, 0.0, 200.0, 100.0)]

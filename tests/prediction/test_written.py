@@ -1,0 +1,99 @@
+"""What prediction leaves behind: COCO's form, a table, and what an interrupted command goes on from."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from support.walking import standing
+from tfcpn.data.coco import read_annotations
+from tfcpn.prediction.person import Person
+from tfcpn.prediction.written import Journal, entry, image_ids, results, write_results
+from tfcpn.skeleton import COCO
+
+
+def person(x=100.0, number=1, absent=()) -> Person:
+    joints, scores = standing(x)[:17].copy(), np.full(17, 0.8, np.float32)
+    certain = np.where(np.arange(17) < 15, 0.8, 0.3)
+    joints[list(absent)], scores[list(absent)], certain[list(absent)] = np.nan, 0, 0
+    return Person(joints, scores, certain, 0.7, np.array([x, 200, 250, 250, 0.5]), number)
+
+
+def picture(name, *people):
+    return {"name": name, "video": False, "frames": [frame(people)]}
+
+
+def frame(people, **more):
+    return {"height": 400, "width": 640, **more, "people": [entry(p) for p in people]}
+
+
+def test_results_are_an_annotation_file_and_results_of_pycocotools(tmp_path):
+    from pycocotools.coco import COCO as Index
+
+    write_results(tmp_path, [picture("a/7.jpg", person(), person(300, 2)), picture("b/0012.jpg")], COCO, False)
+    images, people, skeleton, _ = read_annotations(tmp_path / "results.json")
+    assert sorted(images) == [7, 12] and skeleton == COCO
+    assert [p.image_id for p in people] == [7, 7]
+    np.testing.assert_allclose(people[0].keypoints[:, :2], standing(100)[:17], atol=1e-3)
+    assert people[0].keypoints[:, 2].tolist() == [2] * 15 + [1] * 2
+    index = Index(str(tmp_path / "results.json"))
+    own = json.loads((tmp_path / "results.json").read_text())["annotations"]
+    assert len(index.loadRes(own).anns) == 2
+    assert own[1]["person"] == 2 and own[1]["region"] == [300, 200, 250, 250, 0.5]
+    assert not (tmp_path / "people.csv").exists()
+
+
+def test_joints_that_the_network_does_not_have_are_no_labels(tmp_path):
+    write_results(tmp_path, [picture("1.jpg", person(absent=(0, 5)))], COCO, True)
+    _, (found,), *_ = read_annotations(tmp_path / "results.json")
+    assert found.num_keypoints == 15 and not found.keypoints[[0, 5]].any()
+    row = next(csv.DictReader((tmp_path / "people.csv").open()))
+    assert row["nose_x"] == "" and row["left_eye_x"] == "106.0" and row["left_eye_score"] == "0.8"
+    assert (row["file"], row["frame"], row["person"], row["score"]) == ("1.jpg", "", "1", "0.7")
+
+
+def test_frames_of_a_video_are_images_of_their_own():
+    frames = [frame([person()], frame=n, seconds=n / 25) for n in range(3)]
+    data = results([picture("5.jpg"), {"name": "walk.mp4", "video": True, "frames": frames}], COCO)
+    assert [image["id"] for image in data["images"]] == [1, 2, 3, 4]
+    assert data["images"][2] | {"file_name": "walk.mp4#1", "frame": 1, "seconds": 0.04} == data["images"][2]
+    assert [a["image_id"] for a in data["annotations"]] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "names, ids",
+    [
+        (["000000000139.jpg", "x/7.png"], [139, 7]),
+        (["a/1.jpg", "b/1.jpg"], None),
+        (["a.jpg", "2.jpg"], None),
+    ],
+)
+def test_pictures_that_are_named_by_numbers_keep_them(names, ids):
+    assert image_ids(names) == (ids and dict(zip(names, ids)))
+
+
+def test_the_journal_knows_what_is_done_until_something_is_changed(tmp_path):
+    source = tmp_path / "a.jpg"
+    source.write_text("one")
+    journal = Journal(tmp_path / "out", {"joints": "coco"})
+    assert journal.has("a.jpg", str(source)) is None
+    journal.add("a.jpg", str(source), False, [frame([person()])])
+    again = Journal(tmp_path / "out", {"joints": "coco"})
+    assert again.has("a.jpg", str(source))["frames"] == [frame([person()])]
+    source.write_text("another")
+    assert again.has("a.jpg", str(source)) is None
+    assert Journal(tmp_path / "out", {"joints": "coco"}, again=True).done == {}
+    assert Journal(tmp_path / "out", {"joints": "lsp"}).done == {}
+
+
+def test_a_journal_that_was_cut_short_loses_its_last_line_only(tmp_path):
+    (tmp_path / "a").touch()
+    journal = Journal(tmp_path, {})
+    for name in "ab":
+        journal.add(name, str(tmp_path / "a"), False, [frame([])])
+    journal.path.write_text(journal.path.read_text()[:-9])
+    later = Journal(tmp_path, {})
+    assert set(later.done) == {"a"}
+    later.add("c", str(tmp_path / "a"), False, [frame([])])
+    assert set(Journal(tmp_path, {}).done) == {"a", "c"}
