@@ -99,6 +99,7 @@ def settings_of(own: SimpleNamespace) -> dict:
 
 def load_pose(own: SimpleNamespace):
     """The Pose that the flags name. Raises InputError."""
+    from tfcpn.prediction.pose import Pose
     from tfcpn.prediction import loading
 
     find = loading.finder("none") if own.boxes != "detect" else loading.finder(own.detector, own.least_score)
@@ -106,10 +107,10 @@ def load_pose(own: SimpleNamespace):
     if sum(map(bool, (own.model, own.model_dir, own.network != "auto"))) > 1:
         raise InputError("want one of --model, --model_dir and --network")
     if own.network == "blazepose":
-        return loading.of_weights(own.init_weights, *how, own.flip_test, own.mixed_precision)
+        return Pose(*loading.of_weights(own.init_weights, *how, own.flip_test, own.mixed_precision))
     if own.model_dir:
-        return loading.of_folder(own.model_dir, own.epoch, *how, own.flip_test, own.mixed_precision)
-    return loading.of_file(own.model or SHIPPED, *how)
+        return Pose(*loading.of_folder(own.model_dir, own.epoch, *how, own.flip_test, own.mixed_precision))
+    return Pose(*loading.of_file(own.model or SHIPPED, *how))
 
 
 def boxes_of(file: str, names: list[str]):

@@ -40,6 +40,8 @@ def test_every_file_is_in_a_room_of_the_list():
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_go_down(path):
     room = name_of(path).split(".")[1:2]
+    if not room:
+        return  # the package itself stands above all of them
     for name in own(imported(path)):
         below = name.split(".")[1]
         assert below == room[0] or ROOMS.index(below) < ROOMS.index(room[0]), name

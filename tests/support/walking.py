@@ -9,7 +9,8 @@ import numpy as np
 from tfcpn.data.detections import Box
 from tfcpn.geometry.alignment import Alignment
 from tfcpn.prediction.alike import sigmas_of
-from tfcpn.prediction.pose import ALIKE, Pose
+from tfcpn.prediction.estimator import ALIKE
+from tfcpn.prediction.pose import Pose
 from tfcpn.prediction.reading import Answer
 from tfcpn.skeleton import COCO
 

@@ -17,8 +17,8 @@ from tfcpn.base.files import write_atomically
 from tfcpn.base.progress import progress
 from tfcpn.data.detections import Box
 from tfcpn.prediction.drawing import draw_people
+from tfcpn.prediction.estimator import PoseEstimator
 from tfcpn.prediction.person import Person
-from tfcpn.prediction.pose import Pose
 from tfcpn.prediction.sources import Source, read_picture
 from tfcpn.prediction.tracker import Tracker
 from tfcpn.prediction.video_file import VideoReader, VideoWriter
@@ -44,9 +44,9 @@ class How(NamedTuple):
 
 
 class Job:
-    """Sources through a Pose into a folder."""
+    """Sources through a network into a folder."""
 
-    def __init__(self, pose: Pose, sources: Sequence[Source], output: str, how: How, journal: Journal):
+    def __init__(self, pose: PoseEstimator, sources: Sequence[Source], output: str, how: How, journal: Journal):
         self.pose, self.sources, self.output, self.how, self.journal = pose, sources, Path(output), how, journal
 
     def run(self) -> list[str]:

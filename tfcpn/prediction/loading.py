@@ -1,9 +1,10 @@
-"""From the folder of a run, or a file in MediaPipe's form, to a Pose."""
+"""From the folder of a run, or a file in MediaPipe's form, to what a Pose is made of."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 from tfcpn.base import device
 from tfcpn.base.errors import InputError
@@ -16,8 +17,8 @@ from tfcpn.networks.blazepose_weights import read_file
 from tfcpn.networks.pose_detection import PoseDetector
 from tfcpn.parts import make_parts
 from tfcpn.picture.cut import CropFormat
-from tfcpn.prediction.pose import ALIKE, Pose
-from tfcpn.prediction.reading import KerasReader, TfliteReader
+from tfcpn.prediction.estimator import ALIKE
+from tfcpn.prediction.reading import KerasReader, Reader, TfliteReader
 from tfcpn.prediction.whom import FileDetector, Finder, detected, whole
 from tfcpn.run import config_file
 from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
@@ -26,6 +27,16 @@ from tfcpn.skeleton import MEDIAPIPE, Skeleton
 
 DETECTOR = "data/mediapipe/pose_detection.tflite"
 FILES = (".tflite", ".task")
+
+
+class Made(NamedTuple):
+    """What a `PoseEstimator` is made of."""
+
+    reader: Reader
+    skeleton: Skeleton
+    alignment: Alignment
+    find: Finder
+    alike: float | None
 
 
 def finder(detector: str, least: float = 0.5) -> Finder:
@@ -55,25 +66,25 @@ def load(
     least: float = 0.5,
     alike: float | None = ALIKE,
     threads: int | None = None,
-) -> Pose:
+) -> Made:
     """model: the folder of a run, or a .tflite or .task file in MediaPipe's form.
 
     detector: as in `finder`. joints: of BlazePose's networks which joints to return: auto, those of the run or
     MediaPipe's 33; or coco, lsp, mediapipe or a .json file, by name. epoch: which snapshot of a run. least: score of
-    a person whom the detector finds. alike: as in `Pose`. threads: of a file's network; None: as many as there are
-    cores. Raises InputError for what is not there or does not fit.
+    a person whom the detector finds. alike: as in `PoseEstimator`. threads: of a file's network; None: as many as
+    there are cores. Raises InputError for what is not there or does not fit.
     """
     if Path(model).suffix in FILES:
         return of_file(model, joints, finder(detector, least), alike, threads)
     return of_folder(model, epoch, joints, finder(detector, least), alike)
 
 
-def of_file(path: str, joints: str, find: Finder, alike: float | None, threads: int | None = None) -> Pose:
+def of_file(path: str, joints: str, find: Finder, alike: float | None, threads: int | None = None) -> Made:
     """MediaPipe's file as MediaPipe uses it: its alignment, its joints, its refinement, no flip test."""
     skeleton = (choose_skeleton(joints) or MEDIAPIPE).with_align_points()
     codec = LandmarkCodec(skeleton, LANDMARKS, INPUT_SIZE[1], refine=True)
     crop_format = CropFormat(INPUT_SIZE, True, MEDIAPIPE_LOOK.outside)
-    return Pose(TfliteReader(path, codec, crop_format, threads), skeleton, Alignment("blazepose"), find, alike)
+    return Made(TfliteReader(path, codec, crop_format, threads), skeleton, Alignment("blazepose"), find, alike)
 
 
 def of_folder(
@@ -84,7 +95,7 @@ def of_folder(
     alike: float | None,
     flip: str = "auto",
     precision: str = "auto",
-) -> Pose:
+) -> Made:
     """A snapshot of the run in a folder. flip: "yes", "no" or, as it was validated, "auto". precision: of the layers;
     "auto": the run's.
     """
@@ -95,7 +106,7 @@ def of_folder(
 
 def of_weights(
     init_weights: str, joints: str, find: Finder, alike: float | None, flip: str = "auto", precision: str = "auto"
-) -> Pose:
+) -> Made:
     """MediaPipe's file as a Keras model, used as MediaPipe does unless `flip` says otherwise."""
     size = read_file(init_weights)[1].name
     cfg = Config(
@@ -112,7 +123,7 @@ def _changed(cfg: Config, flip: str, precision: str) -> Config:
     )
 
 
-def of_run(cfg: Config, annotated: Skeleton, joints: str, find: Finder, alike: float | None) -> Pose:
+def of_run(cfg: Config, annotated: Skeleton, joints: str, find: Finder, alike: float | None) -> Made:
     """A snapshot of a run, or the first weights that `cfg` tells, as it was validated."""
     asked = choose_skeleton(joints)
     if cfg.network == "blazepose":
@@ -135,4 +146,4 @@ def of_run(cfg: Config, annotated: Skeleton, joints: str, find: Finder, alike: f
     else:
         snapshots.restore(epochs[0], network.variables(model))
     reader = KerasReader(model, network, parts.codec, parts.crop_format, cfg.flip_test, cfg.eval_batch_size)
-    return Pose(reader, parts.skeleton, parts.alignment, find, alike)
+    return Made(reader, parts.skeleton, parts.alignment, find, alike)

@@ -11,9 +11,9 @@ import numpy as np
 from tfcpn.data.detections import Box
 from tfcpn.networks.pose_detection import overlap
 from tfcpn.prediction.alike import similarity
+from tfcpn.prediction.estimator import PoseEstimator
 from tfcpn.prediction.one_euro import OneEuro, for_landmarks, for_region
 from tfcpn.prediction.person import Person
-from tfcpn.prediction.pose import Pose
 from tfcpn.prediction.video_file import VideoReader
 
 # Somebody whom the detector finds where a person is followed already: so much of their boxes overlaps, or so alike
@@ -60,7 +60,7 @@ class Tracker:
     joints go through the One Euro filter.
     """
 
-    def __init__(self, pose: Pose, detect_every: int = 10, smooth: bool = True, memory: float = 1.0):
+    def __init__(self, pose: PoseEstimator, detect_every: int = 10, smooth: bool = True, memory: float = 1.0):
         self.pose, self.detect_every, self.smooth, self.memory = pose, detect_every, smooth, memory
         self.detections = 0  # how often the detector was asked
         self._tracks: list[Track] = []
@@ -159,7 +159,7 @@ class Tracker:
 
 
 def tracked(
-    pose: Pose, frames: str | Path | Iterable[np.ndarray], rate: float = 30.0, **how
+    pose: PoseEstimator, frames: str | Path | Iterable[np.ndarray], rate: float = 30.0, **how
 ) -> Iterator[tuple[np.ndarray, list[Person]]]:
     """Each frame with its people. frames: a video file, or pictures, `rate` of them a second. how: as of
     `Tracker`.
