@@ -74,7 +74,7 @@ COMMAND = Command(
         ],
         "Video": [
             whole_number(
-                "detect_every", 10, "The detector is asked in every so many frames, and when nobody is there.", 1
+                "detect_every", 10, "The detector is asked in every so many frames, and when somebody is lost.", 1
             ),
             switch("smooth", True, "Smooth the joints (One Euro filter, with MediaPipe's numbers)."),
             number("memory", 1.0, "Seconds after which somebody who was lost gets another number.", least=0),
@@ -99,8 +99,8 @@ def settings_of(own: SimpleNamespace) -> dict:
 
 def load_pose(own: SimpleNamespace):
     """The Pose that the flags name. Raises InputError."""
-    from tfcpn.prediction.pose import Pose
     from tfcpn.prediction import loading
+    from tfcpn.prediction.pose import Pose
 
     find = loading.finder("none") if own.boxes != "detect" else loading.finder(own.detector, own.least_score)
     how = own.joints, find, loading.ALIKE if own.nms else None

@@ -11,6 +11,7 @@ import numpy as np
 from tfcpn.data.detections import Box
 from tfcpn.networks.pose_detection import overlap
 from tfcpn.prediction.alike import similarity
+from tfcpn.prediction.appearance import blended, colours, likeness
 from tfcpn.prediction.estimator import PoseEstimator
 from tfcpn.prediction.one_euro import OneEuro, for_landmarks, for_region
 from tfcpn.prediction.person import Person
@@ -20,7 +21,9 @@ from tfcpn.prediction.video_file import VideoReader
 # are their poses.
 _SAME_BOX, _SAME_POSE = 0.6, 0.4
 # Somebody who is found again: so alike to where the lost one would be by now, with tolerances so much wider.
-_AGAIN, _LOOSE = 0.2, 3.0
+_AGAIN, _LOOSE = 0.1, 4.0
+_TOUCH = 0.05  # overlap of boxes from which two people may be mistaken for each other
+_WORN = 0.1  # share of a frame's colours in what somebody is known to wear
 _LATEST = 0.3  # share of the last step in a person's speed
 _WIDER = 1.1  # the next frame's box over that of this one's joints
 
@@ -28,13 +31,14 @@ _WIDER = 1.1  # the next frame's box over that of this one's joints
 @dataclass
 class Track:
     """Somebody who is followed. person: as last seen, not smoothed. region: where to look in the next frame. sure:
-    the detector's score. speed: of the middle, in pixels a second.
+    the detector's score. speed: of the middle, in pixels a second. worn: as from `appearance.colours`.
     """
 
     person: Person
     region: np.ndarray
     sure: float
     seconds: float
+    worn: np.ndarray | None = None
     speed: np.ndarray = field(default_factory=lambda: np.zeros(2))
     smooth_joints: OneEuro = field(default_factory=for_landmarks)
     smooth_region: OneEuro = field(default_factory=for_region)
@@ -56,7 +60,8 @@ def _corners(box: Sequence[float]) -> np.ndarray:
 class Tracker:
     """The people of a video, frame by frame; who is seen again within `memory` seconds keeps the number.
 
-    detect_every: the detector is asked in every so many frames, and whenever nobody is followed. smooth: whether
+    detect_every: the detector is asked in every so many frames, while somebody is lost, and while nobody is
+    followed. smooth: whether
     joints go through the One Euro filter.
     """
 
@@ -69,10 +74,10 @@ class Tracker:
 
     def __call__(self, image: np.ndarray, seconds: float) -> list[Person]:
         """The people of the next frame (H, W, 3) uint8 BGR. seconds: since the beginning."""
-        asked = not self._tracks or self._frames % self.detect_every == 0
+        due = not self._tracks or self._frames % self.detect_every == 0
         self._frames += 1
         self._follow(image, seconds)
-        if asked:
+        if due or self._lost:
             self.detections += 1
             self._greet(image, seconds)
         self._lost = [track for track in self._lost if seconds - track.seconds <= self.memory]
@@ -86,31 +91,43 @@ class Tracker:
         answer = self.pose.read(image, regions)
         seen = self.pose.people(answer, regions, [track.sure for track in self._tracks])
         points = self.pose.points(answer) if self.pose.alignment.by_points else [None] * len(seen)
-        # Who moved as expected counts more than one who has jumped onto another.
-        expected = [track.expected(seconds) for track in self._tracks]
-        true = [similarity(new.joints, old, self.pose.sigmas, 2.0) for new, old in zip(seen, expected)]
+        worn = [colours(image, person, self.pose.skeleton) for person in seen]
+        # Who moved as expected, and wears what it wore, counts more than one who has jumped onto another.
+        true = [
+            similarity(person.joints, track.expected(seconds), self.pose.sigmas, 2.0) * likeness(track.worn, wears)
+            for person, wears, track in zip(seen, worn, self._tracks)
+        ]
         stay: list[int] = []
         for place in sorted(range(len(seen)), key=lambda place: -true[place]):
             double = any(self._double(seen[place], seen[other]) for other in stay)
             if answer.person[place] >= self.pose.reader.least and not double:
                 stay.append(place)
         self._lost += [track for place, track in enumerate(self._tracks) if place not in stay]
-        self._tracks = [
-            self._moved(self._tracks[place], seen[place], points[place], image, seconds) for place in sorted(stay)
-        ]
+        apart = {place for place in stay if not self._near(place, seen)}
+        for place in stay:
+            track = self._tracks[place]
+            self._moved(track, seen[place], points[place], image, seconds)
+            if place in apart:
+                track.worn = blended(track.worn, worn[place], _WORN)
+        self._tracks = [self._tracks[place] for place in sorted(stay)]
 
     def _double(self, person: Person, other: Person) -> bool:
         return self.pose.alike is not None and similarity(person.joints, other, self.pose.sigmas) > self.pose.alike
 
-    def _moved(self, track: Track, person: Person, points, image: np.ndarray, seconds: float) -> Track:
-        """A track with what was seen of it now."""
+    @staticmethod
+    def _near(place: int, people: list[Person]) -> bool:
+        """Whether a person's box touches another's, so that its colours may be the other's."""
+        others = [_corners(p.box) for n, p in enumerate(people) if n != place]
+        return bool(others) and bool((overlap(_corners(people[place].box), np.stack(others)) > _TOUCH).any())
+
+    def _moved(self, track: Track, person: Person, points, image: np.ndarray, seconds: float) -> None:
+        """Take over what was seen of somebody now."""
         step = seconds - track.seconds
         if step > 0:
             speed = (_middle(person) - _middle(track.person)) / step
             track.speed = track.speed + _LATEST * (speed - track.speed)
         track.region = self._next_region(track, person, points, image, seconds)
         track.person, track.seconds = replace(person, number=track.person.number), seconds
-        return track
 
     def _next_region(self, track: Track, person: Person, points, image: np.ndarray, seconds: float) -> np.ndarray:
         size = float(np.mean(person.region[2:4]))
@@ -138,14 +155,18 @@ class Tracker:
             same = any(similarity(person.joints, other, self.pose.sigmas) > _SAME_POSE for other in followed)
             if same or answer.person[place] < self.pose.reader.least:
                 continue
-            person = replace(person, number=self._number(person, seconds))
-            track = Track(person, regions[place], boxes[place].score, seconds)
+            worn = colours(image, person, self.pose.skeleton)
+            person = replace(person, number=self._number(person, worn, seconds))
+            track = Track(person, regions[place], boxes[place].score, seconds, worn)
             track.region = self._next_region(track, person, points[place], image, seconds)
             self._tracks.append(track)
 
-    def _number(self, person: Person, seconds: float) -> int:
+    def _number(self, person: Person, worn: np.ndarray | None, seconds: float) -> int:
         """That of a lost one who is found again, else a new one."""
-        alike = [similarity(person.joints, t.expected(seconds), self.pose.sigmas, _LOOSE) for t in self._lost]
+        alike = [
+            similarity(person.joints, track.expected(seconds), self.pose.sigmas, _LOOSE) * likeness(track.worn, worn)
+            for track in self._lost
+        ]
         if alike and max(alike) >= _AGAIN:
             return self._lost.pop(int(np.argmax(alike))).person.number
         self._people += 1

@@ -1,0 +1,106 @@
+"""How well people of a video were followed: their joints, who was taken for whom, how soon they were found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from tfcpn.evaluation.pck import hits, lengths
+from tfcpn.skeleton import Skeleton
+
+# A person was found where at least half of the labelled joints are within half of the torso's length.
+_NEAR, _LEAST = 0.5, 0.5
+
+
+class Seen(NamedTuple):
+    """The people of one frame. numbers: (N,) who they are. joints: (N, K, 3) x, y, visibility; found ones 1 or more
+    for joints that there are. boxes: (N, 4).
+    """
+
+    numbers: np.ndarray
+    joints: np.ndarray
+    boxes: np.ndarray
+
+
+class Followed(NamedTuple):
+    """Over all frames. people: labelled people in them, of whom `found` is the share. pck: (2,) PCK@.2 and @.1 of all
+    labelled joints, those of people who were not found missed. strangers: found people who are nobody, a frame.
+    switches: how often somebody is found under another number than before. until: frames until each person was found,
+    from the first in which it is labelled; gaps: of each time that one was lost while labelled. jitter: how far a
+    joint of a person who is found in two frames moves from one to the next that it should not, mean, in torsos.
+    """
+
+    frames: int
+    people: int
+    found: float
+    pck: np.ndarray
+    strangers: float
+    switches: int
+    until: list[int]
+    gaps: list[int]
+    jitter: float
+
+
+def _matched(found: Seen, true: Seen, length: np.ndarray) -> dict[int, int]:
+    """Places of true people -> of found ones, one each, the best in all."""
+    near = np.zeros((len(true.numbers), len(found.numbers)))
+    for t, joints in enumerate(true.joints):
+        away = np.linalg.norm(found.joints[..., :2] - joints[:, :2], axis=-1) / length[t]
+        counts = (joints[:, 2] > 0) & (found.joints[..., 2] > 0)
+        within = np.where(counts, away <= _NEAR, False).sum(axis=1)
+        near[t] = within / max((joints[:, 2] > 0).sum(), 1) + 1e-3 * np.exp(-np.nanmean(away, axis=1))
+    pairs = zip(*linear_sum_assignment(-near))
+    return {int(t): int(f) for t, f in pairs if near[t, f] >= _LEAST}
+
+
+def followed(found: Sequence[Seen], true: Sequence[Seen], skeleton: Skeleton) -> Followed:
+    """Compare frame by frame. skeleton: the joints of both; it must tell the torso."""
+    rights, strangers, switches, moves = [], 0, 0, []
+    until: dict[int, int] = {}
+    waiting: dict[int, int] = {}
+    gaps, last, before = [], {}, {}
+    everybody = matched_people = 0
+    for now, truth in zip(found, true):
+        length = lengths(truth.joints, truth.boxes, skeleton, "torso")
+        able = ~np.isnan(length)
+        truth, length = Seen(*(values[able] for values in truth)), length[able]
+        pairs = _matched(now, truth, length)
+        everybody, matched_people = everybody + len(truth.numbers), matched_people + len(pairs)
+        strangers += len(now.numbers) - len(pairs)
+        xy = np.full((*truth.joints.shape[:2], 2), np.nan)
+        here = {}
+        for t, person in enumerate(truth.numbers.tolist()):
+            if t not in pairs:
+                waiting[person] = waiting.get(person, 0) + 1
+                continue
+            xy[t] = now.joints[pairs[t], :, :2]
+            number = int(now.numbers[pairs[t]])
+            if person not in last:
+                until[person] = waiting.pop(person, 0)
+            elif waiting.get(person):
+                gaps.append(waiting.pop(person))
+            switches += last.get(person, number) != number
+            last[person] = number
+            here[person] = xy[t], truth.joints[t], length[t]
+        rights.append(hits(xy, truth.joints, length).reshape(-1, 2))
+        for person in here.keys() & before.keys():
+            (shown, joints, size), (old, old_joints, _) = here[person], before[person]
+            wrong = (shown - old) - (joints[:, :2] - old_joints[:, :2])
+            both = (joints[:, 2] > 0) & (old_joints[:, 2] > 0)
+            moves += (np.linalg.norm(wrong[both], axis=1) / size).tolist()
+        before = here
+    right = np.concatenate(rights) if rights else np.zeros((0, 2))
+    return Followed(
+        frames=len(true),
+        people=everybody,
+        found=matched_people / max(everybody, 1),
+        pck=np.nanmean(right, axis=0) if len(right) else np.full(2, np.nan),
+        strangers=strangers / max(len(true), 1),
+        switches=int(switches),
+        until=list(until.values()),
+        gaps=gaps,
+        jitter=float(np.nanmean(moves)) if moves else float("nan"),
+    )

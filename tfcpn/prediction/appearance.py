@@ -1,0 +1,57 @@
+"""What somebody wears: a few colours of the body, by which people are told apart where their poses are alike."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from tfcpn.prediction.person import Person
+from tfcpn.skeleton import Skeleton
+
+# Where on the torso: from the shoulders to the hips, and from the left to the right.
+_DOWN, _ACROSS = (0.25, 0.55, 0.9), (0.3, 0.5, 0.7)
+_SIZE = 0.06  # of a patch, in parts of the torso's length
+_LIGHTNESS = 0.5  # counts less than colour: shadows
+_ALIKE = 20.0  # a difference in CIE Lab, by which likeness falls to 1/e
+
+
+def colours(image: np.ndarray, person: Person, skeleton: Skeleton) -> np.ndarray | None:
+    """The colours (P, 3) of patches of the torso, CIE Lab with less of lightness; NaN outside the picture. None for
+    joints that tell no torso.
+    """
+    if not skeleton.shoulders or not skeleton.hips:
+        return None
+    (sl, sr), (hl, hr) = (person.joints[list(pair)] for pair in (skeleton.shoulders, skeleton.hips))
+    length = np.linalg.norm((sl + sr - hl - hr) / 2)
+    reach = int(np.clip(round(_SIZE * length), 1, 30))
+    found = np.full((len(_DOWN) * len(_ACROSS), 3), np.nan)
+    for place, (down, across) in enumerate((d, a) for d in _DOWN for a in _ACROSS):
+        left, right = sl + down * (hl - sl), sr + down * (hr - sr)
+        x, y = left + across * (right - left)
+        if not (0 <= x < image.shape[1] and 0 <= y < image.shape[0]):
+            continue
+        x, y = int(x), int(y)
+        patch = image[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+        found[place] = np.median(patch.reshape(-1, 3), axis=0)
+    inside = np.isfinite(found[:, 0])
+    if inside.any():
+        lab = cv2.cvtColor((found[inside][None] / 255).astype(np.float32), cv2.COLOR_BGR2LAB)[0]
+        found[inside] = lab * [_LIGHTNESS, 1, 1]
+    return found
+
+
+def likeness(a: np.ndarray | None, b: np.ndarray | None) -> float:
+    """How alike two people's colours are, 0 to 1; 1 where nothing can be compared."""
+    if a is None or b is None:
+        return 1.0
+    away = np.linalg.norm(a - b, axis=1)
+    away = away[np.isfinite(away)]
+    return float(np.exp(-np.median(away) / _ALIKE)) if len(away) else 1.0
+
+
+def blended(old: np.ndarray | None, new: np.ndarray | None, share: float) -> np.ndarray | None:
+    """Colours that go slowly with the light: `share` of the new ones."""
+    if old is None or new is None:
+        return new if old is None else old
+    mixed = old + share * (new - old)
+    return np.where(np.isfinite(mixed), mixed, np.where(np.isfinite(old), old, new))
