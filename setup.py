@@ -8,6 +8,7 @@ setup(
     description="Cascaded Pyramid Network for human pose: a faithful TensorFlow 2 port of tf-cpn",
     license="Apache-2.0",
     packages=find_packages(include=["tfcpn", "tfcpn.*"]),
+    package_data={"tfcpn.prediction": ["page/index.html"]},
     python_requires=">=3.9,<3.12",
     install_requires=[
         "absl-py>=1.4,<3",
@@ -43,6 +44,8 @@ setup(
             "pytest>=7.4",
             "pytest-xdist>=3.5,<4",
             "ruff>=0.4,<1",
+            # the page, in a browser
+            "selenium>=4.10,<5",
             "waitress>=2.1,<4",
         ],
     },

@@ -66,7 +66,7 @@ COMMAND = Command(
             switch("nms", True, "Leave out who is all but the same as a surer person (OKS above .7)."),
         ],
         "Out": [
-            path("output", None, "Folder for the pictures, videos and results.json.", required=True),
+            path("output", None, "Folder for the pictures, videos and results.json."),
             switch("draw", True, "Write pictures and videos; without it only results.json."),
             switch("show_regions", False, "Draw what the network saw of each person, too."),
             switch("csv", False, "Write people.csv, too: a line for each person."),
@@ -78,7 +78,12 @@ COMMAND = Command(
             ),
             switch("smooth", True, "Smooth the joints (One Euro filter, with MediaPipe's numbers)."),
             number("memory", 1.0, "Seconds after which somebody who was lost gets another number.", least=0),
-            whole_number("frames", 0, "At most so many frames of a video; 0: all.", least=0),
+            whole_number("frames", 0, "At most so many frames of a video; 0: all, with --serve 900.", least=0),
+        ],
+        "Page": [
+            switch("serve", False, "Open a page on this computer, for pictures and short videos, instead."),
+            whole_number("port", 8000, "Its port.", least=1, most=65535),
+            whole_number("most_megabytes", 50, "The largest upload that it takes.", least=1),
         ],
     },
     words="PATH...",
@@ -127,8 +132,28 @@ def boxes_of(file: str, names: list[str]):
     return lambda name, image: boxes.get(ids[name], [])
 
 
+def open_page(own: SimpleNamespace, words: list[str]) -> None:
+    """--serve. Raises InputError."""
+    if words or own.output:
+        raise InputError(
+            "--serve takes pictures from its page alone, and writes none: want neither PATH nor --output"
+        )
+    if own.boxes not in ("detect", "image"):
+        raise InputError(f"--boxes={own.boxes}: is for pictures that are named, want detect or image")
+    from tfcpn.prediction.job import How
+    from tfcpn.prediction.server import Limits, serve
+
+    how = How(detect_every=own.detect_every, smooth=own.smooth, memory=own.memory)
+    limits = Limits(own.most_megabytes, own.frames or Limits().frames)
+    serve(load_pose(own), how, limits, own.port)
+
+
 def main(options: Options) -> None:
     own = options.own
+    if own.serve:
+        return open_page(own, options.words)
+    if not own.output:
+        raise InputError("--output is missing; see python -m tfcpn.predict --help")
     if not options.words:
         raise InputError(
             "want pictures, videos, folders, a camera's number, or - for a list of them on standard input"

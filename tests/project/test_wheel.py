@@ -27,7 +27,8 @@ def wheel(tmp_path_factory):
 
 def test_it_holds_every_file_of_the_package_and_no_other(wheel):
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info" not in name}
-    assert held == {str(path.relative_to(ROOT)) for path in (ROOT / "tfcpn").rglob("*.py")}
+    own = {str(path.relative_to(ROOT)) for kind in ("*.py", "*.html") for path in (ROOT / "tfcpn").rglob(kind)}
+    assert held == own
 
 
 def test_both_commands_run_from_it_in_an_environment_of_its_own(wheel, tmp_path):

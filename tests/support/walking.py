@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,7 +38,7 @@ class KnowingPose(Pose):
         self.truth, self.hidden, self.skeleton, self.alike = truth, hidden, SKELETON, ALIKE
         self.sigmas, self.alignment = sigmas_of(COCO), Alignment("blazepose")
         self.reader = SimpleNamespace(least=0.5, codec=SimpleNamespace(empty_score=0.0, absent=()))
-        self.find, self.asked = self._find, 0
+        self.find, self.asked, self._lock = self._find, 0, threading.RLock()
 
     @staticmethod
     def number(image) -> int:

@@ -87,7 +87,11 @@ class TfliteReader:
             raise InputError(f"{path}: is not MediaPipe's pose landmark network ({error!r})") from error
         if shape != (1, *INPUT_SIZE, 3):
             raise InputError(f"{path}: takes {shape}, want (1, {INPUT_SIZE[0]}, {INPUT_SIZE[1]}, 3)")
-        self._decode = tf.function(lambda landmarks, heatmaps: codec.decode(Landmarks(landmarks, heatmaps)))
+        heatmap = (None, INPUT_SIZE[0] // 4, INPUT_SIZE[1] // 4, LANDMARKS)
+        self._decode = tf.function(
+            lambda landmarks, heatmaps: codec.decode(Landmarks(landmarks, heatmaps)),
+            input_signature=[tf.TensorSpec((None, LANDMARKS, 5)), tf.TensorSpec(heatmap)],
+        )
 
     def __call__(self, crops):
         found = []

@@ -1,0 +1,166 @@
+"""A page on this computer on which a picture or a short video is dropped, and poses are seen."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from tfcpn.base.errors import InputError
+from tfcpn.prediction.job import How
+from tfcpn.prediction.person import Person
+from tfcpn.prediction.pose import Pose
+from tfcpn.prediction.sources import kind, read_picture
+from tfcpn.prediction.tracker import Tracker
+from tfcpn.prediction.video_file import VideoReader
+from tfcpn.prediction.whom import whole
+from tfcpn.prediction.written import entry, results
+from tfcpn.skeleton import Skeleton
+
+HOST = "127.0.0.1"  # nobody but this computer
+NAMES = (HOST, "localhost")  # under which a browser may ask: no other site's page that was led here
+PAGE = Path(__file__).parent / "page" / "index.html"
+
+
+class Limits(NamedTuple):
+    """megabytes: of an upload. frames: of a video."""
+
+    megabytes: int = 50
+    frames: int = 900
+
+
+def sides(skeleton: Skeleton, *joints: int) -> str:
+    """ "left", "right" or "middle", of a joint or of all of several."""
+    for side in (0, 1):
+        if {pair[side] for pair in skeleton.pairs}.issuperset(joints):
+            return ("left", "right")[side]
+    return "middle"
+
+
+def _told(person: Person) -> dict:
+    """What the page draws of a person. Joints that there are not are null: JSON has no NaN."""
+    joints = [[round(x, 2), round(y, 2)] if np.isfinite(x) else None for x, y in person.joints.tolist()]
+    return {
+        "number": person.number,
+        "score": round(float(person.score), 4),
+        "joints": joints,
+        "scores": np.round(person.scores.astype(float), 4).tolist(),
+        "certain": np.round(person.certain.astype(float), 4).tolist(),
+        "box": [round(value, 2) for value in person.box],
+        "size": round(float(person.region[2:4].mean()), 2),
+    }
+
+
+def answer(pose: Pose, path: str, name: str, how: How, limits: Limits) -> dict:
+    """What the page gets of an uploaded file. Raises InputError for one that cannot be read or is too long."""
+    start, skeleton = time.monotonic(), pose.people_skeleton
+    if kind(name) == "picture":
+        image = read_picture(path)
+        shown, rate, size = [pose(image)], 1.0, image.shape[:2]
+    else:
+        shown, rate, size = _video(pose, path, how, limits)
+    place = {"height": size[0], "width": size[1]}
+    video = kind(name) == "video"
+    frames = []
+    for number, people in enumerate(shown):
+        when = {"frame": number, "seconds": round(number / rate, 4)} if video else {}
+        frames.append({**place, **when, "people": [entry(person) for person in people]})
+    return {
+        **place,
+        "video": video,
+        "rate": rate,
+        "joints": list(pose.joints),
+        "sides": [sides(skeleton, joint) for joint in range(skeleton.count)],
+        "limbs": [[a, b, sides(skeleton, a, b)] for a, b in skeleton.limbs],
+        "frames": [{"people": [_told(person) for person in people]} for people in shown],
+        "results": results([{"name": name, "video": video, "frames": frames}], skeleton),
+        "seconds": time.monotonic() - start,
+    }
+
+
+def _video(pose: Pose, path: str, how: How, limits: Limits) -> tuple[list[list[Person]], float, tuple[int, int]]:
+    tracker, shown, size = Tracker(pose, how.detect_every, how.smooth, how.memory), [], (0, 0)
+    with VideoReader(path) as video:
+        for image, seconds in video:
+            if len(shown) == limits.frames:
+                raise InputError(f"has more than {limits.frames} frames; cut it, or start with a larger --frames")
+            shown.append(tracker(image, seconds))
+            size = image.shape[:2]
+        if not shown:
+            raise InputError("there is not one frame in it that can be decoded")
+        return shown, video.rate, size
+
+
+def make_app(pose: Pose, how: How, limits: Limits, port: int):
+    """The web application. Raises InputError if Flask is not installed."""
+    try:
+        import flask
+        from werkzeug.exceptions import HTTPException
+    except ImportError as error:
+        raise InputError("--serve wants Flask and waitress; pip install 'tfcpn[serve]'") from error
+    app = flask.Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = limits.megabytes * 1_000_000
+    hosts = {f"{name}:{port}" for name in NAMES}
+
+    @app.before_request
+    def own_page_only():
+        # Another site's page could send its visitors' browsers here.
+        origin = flask.request.headers.get("Origin")
+        if flask.request.host not in hosts or (origin and origin not in {f"http://{host}" for host in hosts}):
+            flask.abort(403, "this page answers this computer only")
+
+    @app.after_request
+    def strictly(response):
+        policy = "default-src 'self' blob: data:; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
+        response.headers["Content-Security-Policy"] = f"{policy}; frame-ancestors 'none'"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    @app.get("/")
+    def page():
+        return flask.Response(PAGE.read_bytes(), mimetype="text/html")
+
+    @app.post("/pose")
+    def upload():
+        file = flask.request.files.get("file")
+        name = Path(file.filename or "").name if file else ""
+        if not kind(name):
+            return {"error": f"{name or 'no file'}: want a picture or a video"}, 400
+        # Under a name of its own: what the browser calls it decides nothing but what kind it is.
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / f"upload{Path(name).suffix.lower()}")
+            file.save(path)
+            try:
+                return answer(pose, path, name, how, limits)
+            except InputError as error:
+                return {"error": f"{name}: {str(error).removeprefix(f'{path}: ')}"}, 400
+            except cv2.error:
+                return {"error": f"{name}: cannot be decoded"}, 400
+
+    @app.errorhandler(HTTPException)
+    def told(error):
+        large = f"larger than the {limits.megabytes} MB that this page takes"
+        return {"error": large if error.code == 413 else error.description}, error.code
+
+    return app
+
+
+def serve(pose: Pose, how: How, limits: Limits, port: int) -> None:
+    """Serve the page until interrupted. Raises InputError for a port that is taken."""
+    app = make_app(pose, how, limits, port)
+    from waitress import create_server
+
+    # The first picture takes seconds, in which TensorFlow compiles: let it not be the visitor's.
+    blank = np.zeros((256, 256, 3), np.uint8)
+    pose(blank, whole(blank))
+
+    try:
+        server = create_server(app, host=HOST, port=port, threads=4)
+    except OSError as error:
+        raise InputError(f"--port={port}: {error.strerror or error}; give another one") from error
+    print(f"open http://{HOST}:{port} ; Ctrl-C ends it", flush=True)
+    server.run()
