@@ -11,7 +11,7 @@ from tfcpn.base.errors import InputError
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path, whole
 
-PARTS = ("input", "step", "profile", "forward", "eval", "records")
+PARTS = ("input", "step", "profile", "forward", "eval", "records", "video")
 COMMAND = Command(
     "python tools/benchmark.py",
     __doc__,
@@ -22,6 +22,8 @@ COMMAND = Command(
             whole("rounds", 5, "Times that each thing is measured, in turn.", least=1),
             whole("people", 2000, "input, eval: people that ours is measured on.", least=80),
             whole("copies", 2, "records: times that each image is packed.", least=1),
+            whole("frames", 100, "video: frames of it.", least=2),
+            path("python", ".venv-mediapipe/bin/python", "video: one that has mediapipe, which is measured beside."),
             path("json", "", "File for the same numbers as JSON."),
         ]
     },
@@ -43,6 +45,10 @@ def measure(part: str, options: Options) -> list[dict]:
     if part == "eval":
         people = data.read_people(cfg.val_annotations, cfg.val_images)
         return data.benchmark_eval(cfg, people, own.rounds, own.people)
+    if part == "video":
+        from benchmarking.video import benchmark_video
+
+        return benchmark_video(cfg, own.rounds, own.frames, own.python)
     people = data.read_people(own.train_annotations, own.train_images)
     if part == "input":
         return data.benchmark_input(cfg, people, own.rounds, own.people)

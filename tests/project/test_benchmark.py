@@ -9,13 +9,13 @@ from benchmarking import measure, network, step_profile
 from tfcpn.networks.cpn import build_cpn
 
 
-def run(part, people, command, tmp_path):
+def run(part, people, command, tmp_path, *more):
     """The output of the tool on a small network, and what it wrote."""
     words = [f"--train_annotations={people.train_annotations}", f"--train_images={people.train}"]
     words += [f"--train_records={people.records}", f"--val_annotations={people.val_annotations}"]
     words += [f"--val_images={people.val}", "--input_size=64x64", "--batch_size=4", "--eval_batch_size=4"]
     words += ["--rounds=1", "--people=80", "--copies=12", f"--json={tmp_path / 'b.json'}"]
-    done = command("tools/benchmark.py", part, *words)
+    done = command("tools/benchmark.py", part, *words, *more)
     return done, json.loads((tmp_path / "b.json").read_text())
 
 
@@ -36,6 +36,17 @@ def test_every_part_is_measured(people, command, tiny_network, tmp_path, part, r
     for row in written["rows"]:
         assert all(value > 0 for value in row.values() if isinstance(value, (int, float)))
     assert done.out.startswith(f"| {next(iter(written['rows'][0]))}") and "peak memory" in done.out
+
+
+def test_ways_through_a_video_are_measured(mediapipe, people, command, tiny_network, tmp_path):
+    _, written = run("video", people, command, tmp_path, "--frames=4", "--python=none")
+    assert [(row["video"], row["people"]) for row in written["rows"]][:2] == [
+        ("BlazePose, TensorFlow Lite", 1),
+        ("BlazePose, Keras float32", 1),
+    ]
+    assert {row["people"] for row in written["rows"]} == {1, 4}
+    assert all(row["frames/s"] > 0 for row in written["rows"])
+    assert written["rows"][0]["people seen a frame"] == 1
 
 
 def test_the_profile_lists_what_a_step_runs(people, command, tmp_path):
