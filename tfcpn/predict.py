@@ -62,6 +62,14 @@ COMMAND = Command(
                 "MediaPipe's, or another .onnx or .tflite: one picture (1, S, S, 3), of an .onnx (1, 3, S, S), RGB "
                 "from 0 to 1, in; (1, N, 6) with x0, y0, x1, y1, score, class out, of which 0 is a person.",
             ),
+            whole_number(
+                "tiles",
+                1,
+                "MediaPipe's detector looks at the whole picture; with n above 1 at its parts of 2 x 2 to n x n, "
+                "too, where it finds smaller people.",
+                least=1,
+                most=6,
+            ),
             number("least_score", 0.5, "People whom the detector gives less are left out.", least=0, most=1),
             switch("nms", True, "Leave out who is all but the same as a surer person (OKS above .7)."),
         ],
@@ -107,7 +115,9 @@ def load_pose(own: SimpleNamespace):
     from tfcpn.prediction import loading
     from tfcpn.prediction.pose import Pose
 
-    find = loading.finder("none") if own.boxes != "detect" else loading.finder(own.detector, own.least_score)
+    find = (
+        loading.finder("none") if own.boxes != "detect" else loading.finder(own.detector, own.least_score, own.tiles)
+    )
     how = own.joints, find, loading.ALIKE if own.nms else None
     if sum(map(bool, (own.model, own.model_dir, own.network != "auto"))) > 1:
         raise InputError("want one of --model, --model_dir and --network")

@@ -1,13 +1,15 @@
 """Whom to look at: another person detector's file, and the box of a body that MediaPipe's tells by two points."""
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from support.photos import photo
 from tfcpn.base.errors import InputError
+from tfcpn.networks.pose_detection import Detection
 from tfcpn.prediction.loading import finder
-from tfcpn.prediction.whom import FileDetector, body_box, whole
+from tfcpn.prediction.whom import FileDetector, body_box, detected, whole
 
 # Of a 96 x 96 square: a person, an unsure one, something else; then one that reaches out of the picture.
 ROWS = [[24, 36, 72, 60, 0.9, 0], [0, 30, 10, 50, 0.3, 0], [5, 40, 30, 60, 0.95, 2], [60, 10, 99, 70, 0.7, 0]]
@@ -80,3 +82,37 @@ def test_a_body_fills_most_of_its_circle_and_lies_as_it_lies():
 
 def test_the_whole_picture_is_one_person():
     assert [box.box for box in whole(photo(100, 200))] == [(0.0, 0.0, 200.0, 100.0)]
+
+
+class FaceFinder:
+    """Finds white squares of 20 pixels and more, and takes them for faces above bodies."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, picture):
+        self.asked.append(picture.shape[:2])
+        small = cv2.resize(
+            picture, None, fx=96 / max(picture.shape), fy=96 / max(picture.shape), interpolation=cv2.INTER_AREA
+        )
+        count, _, stats, middles = cv2.connectedComponentsWithStats((small[..., 0] > 200).astype(np.uint8))
+        found = []
+        for stat, middle in zip(stats[1:count], middles[1:count]):
+            if stat[2] >= 12:
+                face = middle / (96 / max(picture.shape))
+                points = np.array([face, face]) + [[0, 60], [0, -15]]
+                found.append(Detection(0.5 + stat[2] / 200, np.zeros(4), points))
+        return found
+
+
+def test_parts_of_the_picture_show_smaller_people_each_once():
+    picture = np.zeros((300, 600, 3), np.uint8)
+    for x, y in ((60, 60), (300, 140), (560, 100)):
+        cv2.rectangle(picture, (x - 18, y - 18), (x + 18, y + 18), (255, 255, 255), -1)
+    finder = FaceFinder()
+    assert detected(finder, picture) == []
+    boxes = detected(finder, picture, 3)
+    assert finder.asked[0] == finder.asked[1] == (300, 600) and set(finder.asked[2:]) == {(300, 360), (240, 240)}
+    middles = sorted(box.points[:2] for box in boxes)
+    assert len(boxes) == 3 and np.abs(np.array(middles) - [(60, 120), (300, 200), (560, 160)]).max() < 6
+    assert [box.score for box in boxes] == sorted((box.score for box in boxes), reverse=True)

@@ -13,16 +13,10 @@ from tfcpn.base.errors import InputError
 from tfcpn.base.progress import progress
 from tfcpn.data.detections import Box
 from tfcpn.data.pictures import Picture
-from tfcpn.networks.pose_detection import Detection, PoseDetector, overlap
+from tfcpn.networks.pose_detection import Detection, PoseDetector, circle_square, overlap
 
 # A body's square about its circle and a box that are of one person overlap by at least so much.
 LEAST_OVERLAP = 0.1
-
-
-def _square(points: np.ndarray) -> np.ndarray:
-    """The corners (2, 2) of the square about the circle of a detection's points (2, 2)."""
-    reach = np.linalg.norm(points[1] - points[0])
-    return np.stack([points[0] - reach, points[0] + reach])
 
 
 def matched(boxes: Sequence[Box], found: Sequence[Detection]) -> list[Box]:
@@ -34,7 +28,7 @@ def matched(boxes: Sequence[Box], found: Sequence[Detection]) -> list[Box]:
     corners[:, 1] += corners[:, 0]
     points: list[tuple | None] = [None] * len(boxes)
     for detection in found:
-        overlaps = overlap(_square(detection.points), corners)
+        overlaps = overlap(circle_square(detection.points), corners)
         overlaps[[p is not None for p in points]] = 0
         best = int(np.argmax(overlaps))
         if overlaps[best] >= LEAST_OVERLAP:

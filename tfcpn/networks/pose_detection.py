@@ -80,6 +80,12 @@ def suppressed(values: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
     return np.array(people).reshape(-1, 6, 2), np.array(sure)
 
 
+def circle_square(points: np.ndarray) -> np.ndarray:
+    """The corners (2, 2) of the square about the circle of a detection's points (2, 2)."""
+    reach = np.linalg.norm(points[1] - points[0])
+    return np.stack([points[0] - reach, points[0] + reach])
+
+
 class PoseDetector:
     """path: pose_detection.tflite, or a .task bundle with it. least: score of a person. Raises InputError."""
 

@@ -39,8 +39,9 @@ class Made(NamedTuple):
     alike: float | None
 
 
-def finder(detector: str, least: float = 0.5) -> Finder:
+def finder(detector: str, least: float = 0.5, tiles: int = 1) -> Finder:
     """detector: "none", the whole picture is one person; MediaPipe's .tflite or .task; another's .onnx or .tflite.
+    tiles: of MediaPipe's, as in `whom.detected`.
 
     Raises InputError.
     """
@@ -54,7 +55,7 @@ def finder(detector: str, least: float = 0.5) -> Finder:
         if not Path(detector).exists() or not detector.endswith(".tflite"):
             raise
         return FileDetector(detector, least)
-    return lambda picture: detected(own, picture)
+    return lambda picture: detected(own, picture, tiles)
 
 
 def load(
@@ -64,6 +65,7 @@ def load(
     joints: str = "auto",
     epoch: str = "latest",
     least: float = 0.5,
+    tiles: int = 1,
     alike: float | None = ALIKE,
     threads: int | None = None,
 ) -> Made:
@@ -71,12 +73,12 @@ def load(
 
     detector: as in `finder`. joints: of BlazePose's networks which joints to return: auto, those of the run or
     MediaPipe's 33; or coco, lsp, mediapipe or a .json file, by name. epoch: which snapshot of a run. least: score of
-    a person whom the detector finds. alike: as in `PoseEstimator`. threads: of a file's network; None: as many as
-    there are cores. Raises InputError for what is not there or does not fit.
+    a person whom the detector finds. tiles: as in `whom.detected`. alike: as in `PoseEstimator`. threads: of a file's
+    network; None: as many as there are cores. Raises InputError for what is not there or does not fit.
     """
     if Path(model).suffix in FILES:
-        return of_file(model, joints, finder(detector, least), alike, threads)
-    return of_folder(model, epoch, joints, finder(detector, least), alike)
+        return of_file(model, joints, finder(detector, least, tiles), alike, threads)
+    return of_folder(model, epoch, joints, finder(detector, least, tiles), alike)
 
 
 def of_file(path: str, joints: str, find: Finder, alike: float | None, threads: int | None = None) -> Made:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -10,10 +10,11 @@ import numpy as np
 
 from tfcpn.base.errors import InputError
 from tfcpn.data.detections import Box
-from tfcpn.networks.pose_detection import PoseDetector
+from tfcpn.networks.pose_detection import Detection, PoseDetector, circle_square, overlap
 
 # Of a body upright in MediaPipe's circle, in parts of its radius: how wide and how high it is.
 _WIDE, _HIGH = 1.1, 1.9
+_SAME = 0.3  # overlap of two circles' squares above which they are of one person
 # What lies around the picture where another detector gets it: grey, as YOLO's are trained with.
 _GREY = (114, 114, 114)
 
@@ -30,12 +31,32 @@ def body_box(points: np.ndarray) -> tuple[float, float, float, float]:
     return (*map(float, low), *map(float, np.maximum(high - low, 1)))
 
 
-def detected(detector: PoseDetector, picture: np.ndarray) -> list[Box]:
-    """Whom MediaPipe's detector finds, with alignment points, the surest first."""
-    return [
-        Box(0, body_box(found.points), found.score, tuple(map(float, found.points.ravel())))
-        for found in detector(picture)
+def _parts(picture: np.ndarray, tiles: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The picture, and with tiles = n its parts of 2 x 2 to n x n, which overlap: each with its corner x, y."""
+    yield picture, np.zeros(2)
+    for count in range(2, tiles + 1):
+        # Half as far again as an even share, so that nobody who fills a part is cut by all of them.
+        sides = [min(n, round(max(picture.shape[:2]) * 1.2 / count)) for n in picture.shape[:2]]
+        starts = [np.unique(np.linspace(0, n - side, count).astype(int)) for n, side in zip(picture.shape, sides)]
+        for y in starts[0]:
+            for x in starts[1]:
+                yield picture[y : y + sides[0], x : x + sides[1]], np.array([x, y])
+
+
+def detected(detector: PoseDetector, picture: np.ndarray, tiles: int = 1) -> list[Box]:
+    """Whom MediaPipe's detector finds, with alignment points, the surest first. tiles: above 1 it looks at parts of
+    the picture, too, where it finds smaller people; of those that overlap the surest stays.
+    """
+    found = [
+        one._replace(points=one.points + corner) for part, corner in _parts(picture, tiles) for one in detector(part)
     ]
+    found.sort(key=lambda one: -one.score)
+    stay: list[Detection] = []
+    for one in found:
+        others = np.array([circle_square(other.points) for other in stay]).reshape(-1, 2, 2)
+        if tiles == 1 or not (overlap(circle_square(one.points), others) > _SAME).any():
+            stay.append(one)
+    return [Box(0, body_box(one.points), one.score, tuple(map(float, one.points.ravel()))) for one in stay]
 
 
 def whole(picture: np.ndarray) -> list[Box]:
