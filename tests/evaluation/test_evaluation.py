@@ -215,7 +215,9 @@ def test_a_detectors_file_without_alignment_points_is_named(people, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["drop", "square"])
-def test_whom_mediapipes_detector_does_not_find_is_missed_or_cut_by_the_square(people, monkeypatch, missing):
+def test_whom_mediapipes_detector_does_not_find_is_missed_or_cut_by_the_square(
+    people, monkeypatch, tmp_path, missing
+):
     """It finds all but two: with drop these are not looked at, and still count."""
     _, annotated, *_ = read_annotations(people.val_annotations)
     able = [p for p in annotated if p.trainable and alignable(p.keypoints, COCO, "body")]
@@ -226,6 +228,7 @@ def test_whom_mediapipes_detector_does_not_find_is_missed_or_cut_by_the_square(p
 
     monkeypatch.setattr("tfcpn.evaluation.evaluation.with_detected_points", finds)
     changes = {**BLAZEPOSE, "align_source": "detector", "align_missing": missing, "eval_people": "alignable"}
+    changes["model_dir"] = str(tmp_path)
     evaluation = make_evaluation(config_of(people, **changes))
     looked_at = able if missing == "square" else able[2:]
     assert {b.person for b in evaluation.people.boxes} == {p.id for p in looked_at}

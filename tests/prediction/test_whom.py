@@ -100,7 +100,7 @@ class FaceFinder:
         for stat, middle in zip(stats[1:count], middles[1:count]):
             if stat[2] >= 12:
                 face = middle / (96 / max(picture.shape))
-                points = np.array([face, face]) + [[0, 60], [0, -15]]
+                points = np.stack([face + np.array([0, 60]), face - np.array([0, 15])])
                 found.append(Detection(0.5 + stat[2] / 200, np.zeros(4), points))
         return found
 

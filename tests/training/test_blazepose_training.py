@@ -160,8 +160,7 @@ def test_what_does_not_go_together_is_refused(people, command, tmp_path):
         (["--init_weights=keras"], "is for --network=cpn"),
         (["--heatmap_epochs=2"], "--heatmap_epochs is for random weights"),
         (["--views=4", "--shift=0.1"], "--shift=0.1: tf-cpn's 4 views are not moved"),
-        (["--views=4", "--view_peak=2"], "--view_peak=2: tf-cpn's 4 views are not peaked"),
-        (["--views=1", "--view_peak=2", "--rescale_max=0.9"], "--view_peak wants --rescale_min at most 1"),
+        (["--views=1", "--shift_peak=2"], "--shift_peak=2 wants a --shift"),
         ([f"--init_weights={tmp_path / 'no.tflite'}"], "not found; make models"),
     ):
         failed = command("-m", "tfcpn.train", *flags(people, f"--model_dir={tmp_path}", *words), check=False)

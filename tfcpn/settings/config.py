@@ -185,11 +185,11 @@ class Config:
         least=0,
         most=0.5,
     )
-    view_peak: float = _flag(
+    shift_peak: float = _flag(
         DATA,
         1.0,
-        "With --views=1: how much more often small turns, zooms and shifts are drawn than large ones. They are the "
-        "greatest times a number between 0 and 1 to this power: 1 draws all alike, 2 about as a detector errs.",
+        "How much more often --shift is small than large: it is the greatest one times a number between 0 and 1 to "
+        "this power; 1: all are alike.",
         least=1,
         most=10,
     )
@@ -419,13 +419,8 @@ def from_values(parsed) -> Config:
         raise InputError(f"--views={values['views']}: want {VIEWS} or 1")
     if values["shift"] and values["views"] == VIEWS:
         raise InputError(f"--shift={values['shift']:g}: tf-cpn's {VIEWS} views are not moved; want --views=1")
-    if values["view_peak"] != 1:
-        if values["views"] == VIEWS:
-            raise InputError(
-                f"--view_peak={values['view_peak']:g}: tf-cpn's {VIEWS} views are not peaked; want --views=1"
-            )
-        if not values["rescale_min"] <= 1 <= values["rescale_max"]:
-            raise InputError("--view_peak wants --rescale_min at most 1 and --rescale_max at least 1")
+    if values["shift_peak"] != 1 and not values["shift"]:
+        raise InputError(f"--shift_peak={values['shift_peak']:g} wants a --shift")
     if values["batch_size"] % values["views"]:
         raise InputError(
             f"--batch_size={values['batch_size']}: want a multiple of {values['views']}, the views of a person"

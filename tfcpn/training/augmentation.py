@@ -17,18 +17,18 @@ from tfcpn.settings.recipe import TRAINING_MARGIN, VIEWS
 
 
 class Ranges(NamedTuple):
-    """What the draws are between, uniform if peak is 1. tf-cpn's are the defaults.
+    """What the draws are uniform over. tf-cpn's are the defaults.
 
     rescale: the zoom of view 0; below 1.25 it enlarges. rotation: degrees, either way. shift: parts of the region's
-    side, either way along each axis; tf-cpn has none, and the four views take none. peak: of a single view alone, the
-    power to which the uniform draws are raised: above 1, small changes are more frequent.
+    side, either way along each axis; tf-cpn has none, and the four views take none. shift_peak: the power to which
+    the uniform draws of a shift are raised: above 1, small ones are more frequent.
     """
 
     rescale_min: float = 0.7
     rescale_max: float = 1.35
     rotation: float = 45.0
     shift: float = 0.0
-    peak: float = 1.0
+    shift_peak: float = 1.0
 
 
 class Draws(NamedTuple):

@@ -32,20 +32,15 @@ class SingleDraws(NamedTuple):
 def draw_single(seed, people, ranges: Ranges) -> SingleDraws:
     """Random draws for `people` crops: a function of the seed, a pair of integers, alone.
 
-    A turn or shift is the greatest one times u |u| ** (peak - 1), with u uniform from -1 to 1. So is what a rescale
-    lies off 1, of the greatest to its side.
+    A shift is the greatest one times u |u| ** (shift_peak - 1), with u uniform from -1 to 1.
     """
     seed = tf.stack([tf.cast(s, tf.int64) for s in seed])
     u = tf.random.stateless_uniform((people, 3), seed)
     rescale = ranges.rescale_min + (ranges.rescale_max - ranges.rescale_min) * u[:, 0]
-    moved = tf.random.stateless_uniform((people, 2), tf.random.experimental.stateless_fold_in(seed, 1), -1.0, 1.0)
-    turned = 2 * u[:, 1] - 1
-    if ranges.peak != 1:
-        moved, turned = [value * tf.abs(value) ** (ranges.peak - 1) for value in (moved, turned)]
-        most = tf.where(rescale < 1, 1 - ranges.rescale_min, ranges.rescale_max - 1)
-        off = tf.math.divide_no_nan(rescale - 1, most)
-        rescale = 1 + most * off * tf.abs(off) ** (ranges.peak - 1)
-    return SingleDraws(rescale, turned * ranges.rotation, u[:, 2] < 0.5, moved * ranges.shift)
+    shift = tf.random.stateless_uniform((people, 2), tf.random.experimental.stateless_fold_in(seed, 1), -1.0, 1.0)
+    if ranges.shift_peak != 1:
+        shift *= tf.abs(shift) ** (ranges.shift_peak - 1)
+    return SingleDraws(rescale, (2 * u[:, 1] - 1) * ranges.rotation, u[:, 2] < 0.5, shift * ranges.shift)
 
 
 def single_view(

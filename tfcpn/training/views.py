@@ -16,7 +16,7 @@ from tfcpn.training.single_view import draw_single, single_view
 
 def views_for(cfg: Config, parts: Parts) -> Callable:
     """The views of a run's training crops."""
-    ranges = Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation, cfg.shift, cfg.view_peak)
+    ranges = Ranges(cfg.rescale_min, cfg.rescale_max, cfg.rotation, cfg.shift, cfg.shift_peak)
     return views_of(cfg.views, ranges, parts.skeleton.mirror, parts.network.look, cfg.input_size)
 
 
