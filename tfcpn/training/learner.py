@@ -30,13 +30,15 @@ class Learner(NamedTuple):
         """What a snapshot holds: the variables, and the optimiser's."""
         return self.variables | {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables())}
 
-    def check_finite(self, last_good: str) -> None:
-        """Raise InputError if a variable has a value that is no number: such weights are never saved."""
+    def check_finite(self, step: str, whom: str, last_good: str) -> None:
+        """Raise InputError if a variable has a value that is no number: such weights are never saved. The words are
+        for the message: the last step, who was in its batches, the newest snapshot.
+        """
         for name, variable in self.everything().items():
             if variable.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(variable))):
                 raise InputError(
-                    f"the last step made {name} something else than numbers, so it is not saved; {last_good}; lower "
-                    "--learning_rate, or use --mixed_precision=float32"
+                    f"{step} made {name} something else than numbers, so it is not saved; {whom}; {last_good}; "
+                    "lower --learning_rate, or use --mixed_precision=float32"
                 )
 
 

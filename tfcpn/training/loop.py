@@ -202,7 +202,8 @@ class _Training:
 
     def _save(self, epoch: int, begun: Begun | None = None) -> None:
         """A snapshot of an epoch's end, or of a step of the next one."""
-        self.learner.check_finite(self.snapshots.last_good())
+        step = epoch * self.pace.steps + (begun.steps if begun else 0)
+        self.learner.check_finite(f"step {step}", self._whom(step), self.snapshots.last_good())
         self._check_lock()
         own = own_values(self.strategy, self.learner.variables)
         within = {"steps": begun.steps, "begun": begun._asdict()} if begun else {}
