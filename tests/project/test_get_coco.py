@@ -1,0 +1,198 @@
+"""Downloading COCO, from a server of our own that has every fault."""
+
+import hashlib
+import io
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import get_coco
+import numpy as np
+import pytest
+
+
+def archive(folder, count) -> bytes:
+    """A zip of files of noise, which does not shrink."""
+    content, rng = io.BytesIO(), np.random.default_rng(count)
+    with zipfile.ZipFile(content, "w") as made:
+        for number in range(count):
+            made.writestr(f"{folder}/{number:012d}.jpg", rng.bytes(20_000))
+    return content.getvalue()
+
+
+@pytest.fixture
+def coco(monkeypatch, tmp_path, command):
+    """A small COCO, a server of it, and the tool. `server.fault`: what it does next, by name; `asked`: ranges."""
+    files = {"zips/train2017.zip": archive("train2017", 6), "zips/val2017.zip": archive("val2017", 3)}
+    files["annotations/a.zip"] = archive("annotations", 2)
+    names = {
+        "annotations": ("annotations/a.zip", 2),
+        "val": ("zips/val2017.zip", 3),
+        "train": ("zips/train2017.zip", 6),
+    }
+    parts = {
+        name: get_coco.Part(
+            address,
+            len(files[address]),
+            hashlib.md5(files[address]).hexdigest(),
+            "annotations" if name == "annotations" else f"{name}2017",
+            count,
+            "*.jpg",
+        )
+        for name, (address, count) in names.items()
+    }
+    monkeypatch.setattr(get_coco, "PARTS", parts)
+    state = SimpleNamespace(faults=[], asked=[], parts=parts, output=tmp_path / "coco")
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *words):
+            pass
+
+        def do_GET(self):
+            content, fault = files[self.path[1:]], state.faults.pop(0) if state.faults else ""
+            asked = self.headers.get("Range")
+            state.asked.append((self.path, asked))
+            if fault.isdigit():
+                self.send_error(int(fault))
+                return
+            start = int(asked.split("=")[1].rstrip("-")) if asked and fault != "no ranges" else 0
+            body = content[start:]
+            self.send_response(206 if asked and fault != "no ranges" else 200)
+            if asked and fault != "no ranges":
+                begin = 5 if fault == "another range" else start
+                self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+            if fault == "damaged":
+                body = bytes([body[0] ^ 1]) + body[1:]
+            if fault not in ("no length", "too much"):
+                self.send_header("Content-Length", str(len(body) + (7 if fault == "lies" else 0)))
+            self.end_headers()
+            self.wfile.write(
+                body[: len(body) // 2] if fault == "breaks off" else body + b"x" * (9 * (fault == "too much"))
+            )
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(get_coco.time, "sleep", lambda seconds: None)
+
+    def get(*words, check=True):
+        where = f"--output={state.output}", f"--server=http://127.0.0.1:{server.server_port}/"
+        return command("tools/get_coco.py", *where, *words, check=check)
+
+    state.get = get
+    yield state
+    server.shutdown()
+    server.server_close()
+
+
+def files_of(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+WHOLE = [f"annotations/{n:012d}.jpg" for n in range(2)] + [f"train2017/{n:012d}.jpg" for n in range(6)]
+WHOLE += [f"val2017/{n:012d}.jpg" for n in range(3)]
+
+
+def test_everything_comes_once(coco):
+    assert "there: " in coco.get().out
+    assert files_of(coco.output) == WHOLE and len(coco.asked) == 3
+    assert "already there, nothing to do" in coco.get().out and len(coco.asked) == 3
+    for file in (coco.output / "val2017").iterdir():
+        file.unlink()
+    coco.get()
+    assert files_of(coco.output) == WHOLE and len(coco.asked) == 4
+
+
+def test_parts_and_archives_as_asked(coco):
+    coco.get("--parts=val", "--keep_archives")
+    assert files_of(coco.output) == ["val2017.zip"] + [f"val2017/{n:012d}.jpg" for n in range(3)]
+    # Unpacked again from the archive that is there.
+    (coco.output / "val2017" / "000000000001.jpg").unlink()
+    coco.get("--parts=val")
+    assert files_of(coco.output) == [f"val2017/{n:012d}.jpg" for n in range(3)] and len(coco.asked) == 1
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(coco):
+    coco.faults += ["breaks off", "breaks off", "503"]
+    coco.get("--parts=train")
+    ranges = [asked for _, asked in coco.asked]
+    half = coco.parts["train"].size // 2
+    assert ranges[0] is None and ranges[1] == f"bytes={half}-" and len(ranges) == 4 and ranges[2] == ranges[3]
+    assert len(files_of(coco.output)) == 6
+
+
+def test_a_later_call_goes_on_too(coco):
+    coco.faults += ["breaks off", *["503"] * 3]
+    failed = coco.get("--parts=train", "--retries=2", check=False)
+    half = coco.parts["train"].size // 2
+    assert (
+        failed.status == 1
+        and f"503 Service Unavailable; the same command goes on with the {half:,} bytes" in failed.err
+    )
+    assert files_of(coco.output) == ["train2017.zip.part"]
+    coco.get("--parts=train")
+    assert coco.asked[-1][1] == f"bytes={half}-" and len(files_of(coco.output)) == 6
+
+
+def test_a_server_that_does_not_know_ranges_sends_it_all_again(coco):
+    coco.faults += ["breaks off", "no ranges"]
+    coco.get("--parts=train")
+    assert len(files_of(coco.output)) == 6
+
+
+@pytest.mark.parametrize(
+    "faults, told",
+    [
+        (["404"], "the server says 404 Not Found"),
+        (["lies"], "bytes there, COCO's is of"),
+        (["too much"], "sends more than the"),
+        (["breaks off", "another range"], "and sends bytes 5-"),
+        (["damaged"], "came damaged"),
+        (["503"] * 9, "the server says 503 Service Unavailable"),
+    ],
+)
+def test_what_is_not_coco_is_told_in_one_line_and_not_unpacked(coco, faults, told):
+    coco.faults += faults
+    failed = coco.get("--parts=val", "--retries=3", check=False)
+    assert failed.status == 1 and told in failed.err.strip().splitlines()[-1]
+    assert not (coco.output / "val2017").exists() and not (coco.output / "val2017.zip").exists()
+    coco.faults.clear()
+    if told == "came damaged":
+        coco.get("--parts=val")
+        assert len(files_of(coco.output)) == 3
+
+
+def test_nobody_answers(coco, command):
+    failed = command(
+        "tools/get_coco.py", f"--output={coco.output}", "--server=http://127.0.0.1:9", "--retries=1", check=False
+    )
+    assert failed.status == 1 and "refused" in failed.err
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_asked(coco, monkeypatch):
+    monkeypatch.setattr(get_coco.shutil, "disk_usage", lambda folder: SimpleNamespace(free=200_000))
+    failed = coco.get(check=False)
+    assert failed.status == 1 and "0.0 GB are free" in failed.err and not coco.asked
+
+
+def test_an_archive_that_reaches_out_of_its_folder_is_refused(coco):
+    coco.output.mkdir()
+    with zipfile.ZipFile(coco.output / "val2017.zip", "w") as made:
+        made.writestr("val2017/../../evil.jpg", b"x")
+    failed = coco.get("--parts=val", check=False)
+    assert failed.status == 1 and "which is not in val2017/" in failed.err
+    assert not (coco.output.parent / "evil.jpg").exists()
+
+
+def test_the_published_sizes_are_those_of_coco():
+    """As the reference sets of the field name them; the totals are what the README says."""
+    from importlib import reload
+
+    parts = reload(get_coco).PARTS
+    assert sum(part.size for part in parts.values()) == pytest.approx(20.4e9, rel=0.01)
+    assert {name: part.files for name, part in parts.items()} == {"annotations": 6, "val": 5000, "train": 118287}
+
+
+def test_an_unknown_part_is_told(coco):
+    failed = coco.get("--parts=test", check=False)
+    assert failed.status == 1 and "there is no 'test'; want of annotations, val, train" in failed.err

@@ -1,0 +1,215 @@
+"""Download COCO 2017: images to train and validate on, and the annotations; only what is not there yet."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from tfcpn.base.errors import InputError
+from tfcpn.base.files import write_atomically
+from tfcpn.base.progress import progress
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.flag import path, switch, text, whole, words
+
+
+class Part(NamedTuple):
+    """address: below the server's. size: of the archive in bytes, md5: of all of it, as they are published. folder:
+    where its files lie. files: how many of it there are, by the pattern of their names.
+    """
+
+    address: str
+    size: int
+    md5: str
+    folder: str
+    files: int
+    pattern: str
+
+
+PARTS = {
+    "annotations": Part(
+        "annotations/annotations_trainval2017.zip",
+        252_907_541,
+        "f4bbac642086de4f52a3fdda2de5fa2c",
+        "annotations",
+        6,
+        "*_*2017.json",
+    ),
+    "val": Part("zips/val2017.zip", 815_585_330, "442b8da7639aecaf257c1dceb8ba8c80", "val2017", 5_000, "*.jpg"),
+    "train": Part(
+        "zips/train2017.zip", 19_336_861_798, "cced6f7f71b7629ddf16f17bbcfab6b2", "train2017", 118_287, "*.jpg"
+    ),
+}
+COMMAND = Command(
+    "python tools/get_coco.py",
+    __doc__,
+    {
+        "What": [
+            words("parts", tuple(PARTS), f"Which of {', '.join(PARTS)}."),
+            path("output", "data/coco", "Folder for train2017/, val2017/ and annotations/."),
+            switch("keep_archives", False, "Keep the .zip files after they are unpacked."),
+        ],
+        "How": [
+            text("server", "http://images.cocodataset.org", "Where COCO lies, or a mirror of it."),
+            whole("retries", 5, "How often a download may break off without a byte more.", least=0),
+        ],
+    },
+)
+_BLOCK = 1 << 20
+_PATIENCE = 30  # seconds without a byte
+_SPARE = 1.02  # disk that is wanted over what is to be written: files take whole blocks
+
+
+def unpacked(part: Part, output: Path) -> bool:
+    """Whether all of its files are there."""
+    return sum(1 for _ in (output / part.folder).glob(part.pattern)) >= part.files
+
+
+def check_room(parts: list[Part], output: Path, keep: bool) -> None:
+    """Raise InputError if the disk does not hold what is to come: an archive at a time beside what is unpacked."""
+    come, most = 0, 0
+    for part in parts:
+        there = (
+            sum(f.stat().st_size for f in (output / part.folder).glob("*")) if (output / part.folder).is_dir() else 0
+        )
+        files = [_archive(part, output), _incomplete(part, output)]
+        fetched = sum(f.stat().st_size for f in files if f.exists())
+        archive = part.size - fetched
+        # Images do not shrink in an archive; annotations unpack to about three times its size.
+        content = max(0, part.size * (3 if part.folder == "annotations" else 1) - there)
+        most = max(most, come + archive + content)
+        come += content + (archive if keep else -fetched)
+    need, free = int(most * _SPARE), shutil.disk_usage(output).free
+    if need > free:
+        raise InputError(
+            f"{output}: {free / 1e9:.1f} GB are free and {need / 1e9:.1f} needed; make room, or give another --output"
+        )
+
+
+def _archive(part: Part, output: Path) -> Path:
+    return output / PurePosixPath(part.address).name
+
+
+def _incomplete(part: Part, output: Path) -> Path:
+    return output / f"{PurePosixPath(part.address).name}.part"
+
+
+def _fetch_rest(address: str, part: Part, file: Path, told: Callable[[int], None]) -> None:
+    """One request for what is missing of a file, which is added to it. Raises OSError and HTTPException if it breaks
+    off, InputError for an answer that can be no part of the archive.
+    """
+    start = file.stat().st_size if file.exists() else 0
+    request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
+    with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+        length = answer.headers.get("Content-Length")
+        if answer.status != 206:
+            start = 0  # it sends everything again
+        said = answer.headers.get("Content-Range", "")
+        if answer.status == 206 and not said.startswith(f"bytes {start}-"):
+            raise InputError(f"{address}: was asked for what comes after byte {start} and sends {said or 'no range'}")
+        if length is not None and start + int(length) != part.size:
+            raise InputError(
+                f"{address}: is of {start + int(length):,} bytes there, COCO's is of {part.size:,}; not that file"
+            )
+        told(start)
+        with file.open("r+b" if start else "wb") as out:
+            out.seek(start)
+            while block := answer.read(_BLOCK):
+                if out.tell() + len(block) > part.size:
+                    raise InputError(f"{address}: sends more than the {part.size:,} bytes of COCO's; not that file")
+                out.write(block)
+                told(out.tell())
+
+
+def download(address: str, part: Part, file: Path, retries: int, wait: float = 1.0) -> None:
+    """The archive, whole and as published, going on with what is there. Raises InputError."""
+    incomplete, failures = file.with_name(f"{file.name}.part"), 0
+    with progress(part.size, file.name, "B") as bar:
+
+        def told(there: int) -> None:
+            bar.update(there - bar.n)
+
+        while not incomplete.exists() or incomplete.stat().st_size < part.size:
+            before = incomplete.stat().st_size if incomplete.exists() else 0
+            try:
+                _fetch_rest(address, part, incomplete, told)
+                cause = "it broke off"
+            except urllib.error.HTTPError as error:
+                if error.code < 500 and error.code != 429:
+                    raise InputError(f"{address}: the server says {error.code} {error.reason}") from error
+                cause = f"the server says {error.code} {error.reason}"
+            except (OSError, HTTPException) as error:
+                cause = str(getattr(error, "reason", error)) or type(error).__name__
+            now = incomplete.stat().st_size if incomplete.exists() else 0
+            failures = 0 if now > before else failures + 1
+            if now < part.size:
+                if failures > retries:
+                    raise InputError(
+                        f"{address}: {cause}; the same command goes on with the {now:,} bytes that are there"
+                    )
+                time.sleep(wait * min(2**failures, 30))
+    if _md5(incomplete) != part.md5:
+        incomplete.unlink()
+        raise InputError(f"{address}: came damaged (its MD5 is not COCO's) and is deleted; try again")
+    incomplete.rename(file)
+
+
+def _md5(file: Path) -> str:
+    total = hashlib.md5()
+    with file.open("rb") as content, progress(file.stat().st_size, f"checking {file.name}", "B") as bar:
+        while block := content.read(_BLOCK):
+            total.update(block)
+            bar.update(len(block))
+    return total.hexdigest()
+
+
+def unpack(file: Path, part: Part, output: Path) -> None:
+    """The files of an archive that are not there yet, each whole or not at all. Raises InputError."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = [m for m in archive.infolist() if not m.is_dir()]
+            for member in members:
+                if PurePosixPath(member.filename).parts[:-1] != (part.folder,):
+                    raise InputError(f"{file}: holds {member.filename!r}, which is not in {part.folder}/")
+            with progress(len(members), f"unpacking {file.name}", "file") as bar:
+                for member in members:
+                    target = output / member.filename
+                    if not target.exists() or target.stat().st_size != member.file_size:
+                        write_atomically(target, archive.read(member), durable=False)
+                    bar.update()
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{file}: is damaged ({error}); delete it and try again") from error
+
+
+def main(options: Options) -> None:
+    own = options.own
+    for name in own.parts:
+        if name not in PARTS:
+            raise InputError(f"--parts={','.join(own.parts)}: there is no {name!r}; want of {', '.join(PARTS)}")
+    output = Path(own.output)
+    output.mkdir(parents=True, exist_ok=True)
+    missing = [PARTS[name] for name in own.parts if not unpacked(PARTS[name], output)]
+    check_room(missing, output, own.keep_archives)
+    for part in missing:
+        file = _archive(part, output)
+        if not file.exists():
+            download(f"{own.server.rstrip('/')}/{part.address}", part, file, own.retries)
+        unpack(file, part, output)
+        if not unpacked(part, output):
+            raise InputError(f"{file}: holds fewer than {part.files} files; delete it and try again")
+        if not own.keep_archives:
+            file.unlink()
+    there = ", ".join(f"{output / PARTS[name].folder} ({PARTS[name].files:,} files)" for name in own.parts)
+    print(f"there: {there}" if missing else f"already there, nothing to do: {there}")
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)
