@@ -18,7 +18,8 @@ from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
 from tfcpn.base.progress import progress
 from tfcpn.data.coco import categories
-from tfcpn.prediction.video_file import CODECS, VideoWriter
+from tfcpn.prediction.video_file import VideoWriter
+from tfcpn.prediction.video_sink import CODECS
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import number, path, switch, whole
 
@@ -116,7 +117,7 @@ def main(options: Options) -> None:
             pixels, found = draw_frame(scene, people, frame / own.rate, rng)
             video.add(pixels)
             size = {"height": pixels.shape[0], "width": pixels.shape[1]}
-            images.append({"id": frame + 1, "file_name": f"{output.name}#{frame + 1}", "frame": frame, **size})
+            images.append({"id": frame + 1, "file_name": f"{output.name}#{frame}", "frame": frame, **size})
             for one in found:
                 ids = {"id": len(annotations) + 1, "image_id": frame + 1, "category_id": 1}
                 annotations.append({**ids, **one})

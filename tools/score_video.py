@@ -65,11 +65,11 @@ def main(options: Options) -> None:
         raise InputError(f"{own.results}: has no joint of {own.annotations}")
     same = [theirs.joints.index(joint) if joint in theirs.joints else -1 for joint in skeleton.joints]
     absent = [joint for joint, place in enumerate(same) if place < 0]
-    frames = sorted(set(true) & set(found))
+    frames = sorted(true)
     truth = [seen(true[frame], list(range(skeleton.count))) for frame in frames]
     for people in truth:
         people.joints[:, absent, 2] = 0
-    score = followed([seen(found[frame], same) for frame in frames], truth, skeleton)
+    score = followed([seen(found.get(frame, []), same) for frame in frames], truth, skeleton)
     print(f"{Path(own.results)}: {score.frames} frames, {score.people} people in them")
     print(f"found {score.found:.1%}, PCK@.2 {score.pck[0]:.3f}, PCK@.1 {score.pck[1]:.3f}")
     print(f"identities switched {score.switches} times, {score.strangers:.3f} people a frame who are nobody")

@@ -56,6 +56,7 @@ def test_the_file_and_its_keras_model_say_the_same(pose, mediapipe, drawn):
     made = loading.of_weights(mediapipe.landmarks, "coco", pose.find, loading.ALIKE)
     keras = Pose(*made)
     for image, _ in drawn[:3]:
+        assert len(pose(image)) == len(keras(image)) >= 1
         for a, b in zip(pose(image), keras(image)):
             assert np.median(np.linalg.norm(a.joints - b.joints, axis=1)) < 0.005 * a.region[2]
             np.testing.assert_allclose(a.region, b.region)
@@ -92,6 +93,7 @@ def test_several_threads_get_what_one_gets(pose, drawn):
 def test_batch_and_video_are_the_same_people(pose, drawn):
     image, _ = drawn[0]
     one = pose(image)
+    assert len(one) >= 1
     assert [len(people) for people in pose.batch([image, image])] == [len(one)] * 2
     frames = list(pose.video([image] * 4, smooth=False))
     assert [len(people) for _, people in frames] == [len(one)] * 4

@@ -1,4 +1,4 @@
-"""python -m tfcpn.predict as a user runs it, with a small network; with MediaPipe's where its files can be had."""
+"""python -m tfcpn.predict as a user runs it, with a small network; beside an evaluation with MediaPipe's."""
 
 import csv
 import json
@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from support.commands import ROOT
 from support.small_run import flags
 from tfcpn import Pose
 from tfcpn.data.coco import read_annotations
@@ -45,7 +46,7 @@ def results(folder) -> dict:
 
 def test_a_folder_of_pictures(predict, people, tmp_path):
     done = predict(people.val, "--csv")
-    assert "8 of 8 files, 8 people" in done.out
+    assert "results.json, 8 files, 8 people" in done.out
     data = results(tmp_path / "out")
     assert {image["file_name"] for image in data["images"]} == {path.name for path in people.val.iterdir()}
     assert data["categories"][0]["keypoints"][:2] == ["nose", "left_eye"]
@@ -89,8 +90,8 @@ def test_a_bad_file_is_told_and_the_rest_goes_on(predict, people, tmp_path):
     failed = predict(tmp_path / "in", check=False)
     assert failed.status == 1
     assert f"error: {tmp_path / 'in' / names[2]}: cannot be read as a picture" in failed.err
-    assert "empty.mp4: cannot be read as a video" in failed.err and "2 of 9 files failed" in failed.err
-    assert "7 of 9 files, 7 people" in failed.out
+    assert "empty.mp4: cannot be read as a video" in failed.err and "error: 2 files failed" in failed.err
+    assert "results.json, 7 files, 7 people" in failed.out
     assert len(results(tmp_path / "out")["images"]) == 7
     assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == names[:2] + names[3:]
 
@@ -164,6 +165,8 @@ def test_a_video_keeps_rate_size_and_frames(predict, tmp_path, command):
         (["PICTURES", "--joints=lsp"], "a CPN has the joints that it was trained on"),
         (["PICTURES", "--epoch=7"], "snapshot_0007 does not exist"),
         (["PICTURES", "--boxes=no.json"], "no.json"),
+        (["PICTURES", "--detector=d.onnx"], "--detector is for --boxes=detect, and would change nothing here"),
+        (["PICTURES", "--init_weights=w.tflite"], "--init_weights is for --network=blazepose"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(predict, people, words, told):
@@ -183,3 +186,96 @@ def test_no_network_at_all_is_told(command, people, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     failed = command("-m", "tfcpn.predict", f"--output={tmp_path / 'out'}", people.val, check=False)
     assert failed.status == 1 and "not found; make models" in failed.err
+
+
+def test_flags_that_would_change_nothing_are_refused(command, people, tmp_path):
+    for flag, what in (("--flip_test=yes", "--model_dir or --network=blazepose"), ("--epoch=3", "--model_dir")):
+        failed = command("-m", "tfcpn.predict", f"--output={tmp_path / 'out'}", people.val, flag, check=False)
+        assert failed.status == 1 and f"is for {what}" in failed.err
+    failed = command("-m", "tfcpn.predict", f"--output={tmp_path / 'out'}", people.val, "--joints=cocoo", check=False)
+    assert failed.status == 1 and "--joints=cocoo: want auto" in failed.err
+
+
+def test_people_of_a_file_that_is_broken_now_are_gone(predict, people, tmp_path):
+    shutil.copytree(people.val, tmp_path / "in")
+    predict(tmp_path / "in")
+    (tmp_path / "in" / "000000000003.jpg").write_bytes(b"no picture any more")
+    failed = predict(tmp_path / "in", check=False)
+    assert failed.status == 1 and "results.json, 7 files, 7 people" in failed.out
+    assert 3 not in {image["id"] for image in results(tmp_path / "out")["images"]}
+
+
+def test_what_cannot_be_written_or_warped_is_told_and_the_rest_goes_on(predict, people, tmp_path):
+    shutil.copytree(people.val, tmp_path / "in")
+    shutil.copy(tmp_path / "in" / "000000000001.jpg", tmp_path / "in" / ("1" * 248 + ".jpg"))
+    cv2.imwrite(str(tmp_path / "in" / "wide.png"), np.zeros((4, 40000, 3), np.uint8))
+    failed = predict(tmp_path / "in", check=False)
+    assert failed.status == 1 and "File name too long" in failed.err and "a side of 40000 pixels" in failed.err
+    assert "results.json, 8 files, 8 people" in failed.out
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 8
+
+
+def test_names_that_are_no_text_are_taken(predict, people, tmp_path):
+    import os
+
+    (tmp_path / "in").mkdir()
+    name = os.fsencode(tmp_path / "in") + b"/caf\xe9 %1 #2.jpg"
+    shutil.copy(os.fsencode(people.val / "000000000001.jpg"), name)
+    predict(tmp_path / "in", "--csv")
+    (image,) = results(tmp_path / "out")["images"]
+    assert os.fsencode(image["file_name"]) == b"caf\xe9 %1 #2.jpg"
+    assert b"caf\\udce9 %1 #2.jpg" in (tmp_path / "out" / "people.csv").read_bytes()
+
+
+def test_mediapipes_network_finds_what_an_evaluation_finds(mediapipe, command, people, tmp_path):
+    """Of the same boxes, by two looks: joints, scores and AP to the last digit."""
+    _, annotated, *_ = read_annotations(people.val_annotations)
+    shown = [p for p in annotated if p.trainable]
+    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in shown]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    given = f"--boxes={tmp_path / 'boxes.json'}"
+    how = ["--network=blazepose", f"--init_weights={mediapipe.landmarks}"]
+    where = [f"--val_annotations={people.val_annotations}", f"--val_images={people.val}", f"--model_dir={tmp_path}"]
+    eval_words = [
+        "--epoch=0",
+        "--align_source=two_pass",
+        "--predict_align_points",
+        "--refine_landmarks",
+        "--noflip_test",
+    ]
+    command("-m", "tfcpn.eval", *how, *where, given, *eval_words, "--blazepose_norm=none")
+    (folder,) = (tmp_path / "eval").iterdir()
+    expected = json.loads((folder / "results.json").read_text())
+    command("-m", "tfcpn.predict", *how, "--joints=coco", f"--output={tmp_path / 'out'}", given, people.val)
+    found = results(tmp_path / "out")["annotations"]
+    assert len(found) == len(expected) == len(shown) > 5
+    for a, b in zip(sorted(found, key=_place), sorted(expected, key=_place)):
+        np.testing.assert_allclose(a["keypoints"][::3], b["keypoints"][::3], atol=0.02)
+        np.testing.assert_allclose(a["keypoints"][1::3], b["keypoints"][1::3], atol=0.02)
+        assert a["score"] == pytest.approx(b["score"], abs=2e-4)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert coco_metrics(str(people.val_annotations), found)["AP"] == pytest.approx(metrics["AP"], abs=1e-3)
+
+
+def _place(entry):
+    return entry["image_id"], entry["keypoints"][0]
+
+
+SAMPLE = ROOT.parent / "shared" / "coco_sample"
+
+
+@pytest.mark.skipif(not SAMPLE.exists(), reason="no COCO sample beside the project")
+def test_real_people_are_what_an_evaluation_finds(predict, command, run, tmp_path):
+    annotations = SAMPLE / "annotations" / "person_keypoints_val2017.json"
+    given = f"--boxes={SAMPLE / 'person_detections_val2017.json'}"
+    where = [f"--val_annotations={annotations}", f"--val_images={SAMPLE / 'val2017'}"]
+    command("-m", "tfcpn.eval", f"--model_dir={run}", "--epoch=1", *where, given)
+    (folder,) = [p for p in (run / "eval").iterdir() if "person_detections" in p.name]
+    expected = json.loads((folder / "results.json").read_text())
+    predict(SAMPLE / "val2017", model=(given,))
+    found = results(tmp_path / "out")["annotations"]
+
+    def by_person(entries):
+        return sorted((e["image_id"], e["score"], e["keypoints"][::3], e["keypoints"][1::3]) for e in entries)
+
+    assert len(found) == 156 and by_person(found) == by_person(expected)

@@ -108,6 +108,12 @@ def test_other_sites_and_names_are_refused(send):
     assert send("a.png", png(), Origin=f"http://localhost:{PORT}").status_code == 200
 
 
+def test_the_usual_port_is_left_out_by_browsers():
+    client = make(port=80).test_client()
+    assert client.get("/", base_url="http://127.0.0.1").status_code == 200
+    assert client.get("/", base_url="http://evil.example").status_code == 403
+
+
 def test_only_the_page_is_served():
     client = make().test_client()
     base = f"http://127.0.0.1:{PORT}"
@@ -131,6 +137,7 @@ def test_nothing_stays_behind(send, tmp_path, monkeypatch):
         (["a.jpg"], "--serve takes pictures from its page alone"),
         (["--boxes=b.json"], "want detect or image"),
         (["--model=no.tflite", "--detector=none"], "no.tflite not found"),
+        (["--flip_test=no"], "would change nothing here"),
     ],
 )
 def test_what_does_not_go_with_a_page_is_told(command, words, told):

@@ -50,6 +50,21 @@ def test_a_kind_of_video_that_is_not_written_becomes_mp4(folder):
 
 def test_what_was_written_is_not_read_again(folder):
     assert names([folder], folder / "in") == ["old/d.mpg.mp4", "other/a.jpg"]
+    assert names([folder / "**" / "*.jpg"], folder / "in") == ["a.jpg"]
+    (folder / "in" / "._a.jpg").touch()
+    assert "._a.jpg" not in names([folder / "in"])
+
+
+def test_links_keep_their_own_names(folder):
+    (folder / "in" / "link.jpg").symlink_to(folder / "other" / "a.jpg")
+    assert names([folder / "in"]) == ["a.jpg", "deep/b.PNG", "deep/c.mp4", "link.jpg"]
+    assert len(names([folder / "in", folder / "other" / "a.jpg"])) == 4  # once
+
+
+def test_no_source_is_written_over(folder):
+    (folder / "in" / "deep" / "a.jpg").touch()
+    with pytest.raises(InputError, match="would be written over"):
+        names([folder / "in" / "a.jpg", folder / "in" / "deep" / "a.jpg"], folder / "in" / "deep")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +92,11 @@ def test_pictures_are_read_as_they_are_shown(tmp_path):
     cv2.imwrite(str(tmp_path / "c.webp"), pixels)
     cv2.imwrite(str(tmp_path / "d.tif"), cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))
     assert read_picture(str(tmp_path / "c.webp")).shape == read_picture(str(tmp_path / "d.tif")).shape == (40, 60, 3)
+    for name in ("e.webp", "e.tif"):
+        write(tmp_path / name, pixels, orientation=6)
+        turned = read_picture(str(tmp_path / name))
+        assert turned.shape == (60, 40, 3)
+        assert np.abs(turned.astype(int) - np.rot90(pixels, -1)).mean() < 16
 
 
 def test_pictures_that_cannot_be_read_are_named(tmp_path):
@@ -87,6 +107,10 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "cut.png").write_bytes(whole[:60])
     with pytest.raises(InputError, match=r"cut.png: cannot be"):
         read_picture(str(tmp_path / "cut.png"))
+    jpeg = write(tmp_path / "cut.jpg", photo(300, 400), quality=95)
+    (tmp_path / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 3])
+    with pytest.raises(InputError, match=r"cut.jpg: cannot be decoded; the file is cut short"):
+        read_picture(str(tmp_path / "cut.jpg"))
     Image.new("L", (20000, 6000)).save(tmp_path / "large.png")
     with pytest.raises(InputError, match=r"large.png: 20000x6000 is more than 100 megapixels"):
         read_picture(str(tmp_path / "large.png"))

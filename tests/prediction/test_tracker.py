@@ -1,9 +1,13 @@
 """Who is who from frame to frame, when the detector is asked, and what smoothing does."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
 from support.walking import KnowingPose, frame, standing
+from tfcpn.base.errors import InputError
 from tfcpn.prediction.tracker import Tracker, tracked
 
 RATE = 25.0
@@ -82,7 +86,7 @@ def test_nobody_is_followed_twice():
 
     found = follow(KnowingPose(truth), 20, smooth=False)
     assert len(found[9]) == 2
-    assert all(len(people) <= 1 for people in found[10:])
+    assert all(len(people) == 1 for people in found[11:])
 
 
 def test_a_still_person_jitters_less():
@@ -112,3 +116,41 @@ def test_frames_of_any_source_come_with_their_people():
     assert [len(people) for _, people in pairs] == [1] * 5
     assert pairs[3][0][0, 0, 0] == 3
     assert pairs[0][1][0].joints == pytest.approx(standing(300)[:17])
+
+
+def test_a_frame_that_is_no_picture_is_told():
+    with pytest.raises(InputError, match="want a picture"):
+        list(tracked(KnowingPose(lambda number: []), [np.zeros((40, 40), np.uint8)]))
+
+
+def test_two_videos_at_once_ask_the_detector_in_turn():
+    pose, inside, most = KnowingPose(lambda number: []), [], []
+
+    def find(image):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.005)
+        inside.pop()
+        return []
+
+    pose.find = find
+    threads = [threading.Thread(target=follow, args=(pose, 10)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 30 and max(most) == 1
+
+
+def test_joints_that_tell_no_torso_are_followed_all_the_same():
+    pose = KnowingPose(lambda number: [standing(300)])
+    usual = pose.people
+
+    def without_hips(*what):
+        people = usual(*what)
+        for person in people:
+            person.joints[[11, 12]] = np.nan
+        return people
+
+    pose.people = without_hips
+    assert [len(people) for people in follow(pose, 12)] == [1] * 12

@@ -1,7 +1,8 @@
 """Videos read and written: sound, rotation, what breaks off."""
 
-import shutil
+import os
 import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 from support.photos import photo
 from tfcpn.base.errors import InputError
-from tfcpn.prediction.video_file import VideoReader, VideoWriter, ffmpeg
+from tfcpn.prediction.video_file import VideoReader, VideoWriter
+from tfcpn.prediction.video_sink import ffmpeg
 
 
 @pytest.fixture
@@ -19,12 +21,12 @@ def with_ffmpeg(tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "ffmpeg").symlink_to(exe)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
-    return ffmpeg()
+    return ffmpeg(os.environ["PATH"])
 
 
 @pytest.fixture
-def without_ffmpeg(monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+def without_ffmpeg(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
 
 
 FRAMES = [photo(48, 80, seed) for seed in range(12)]
@@ -90,6 +92,97 @@ def test_frames_are_drawn_into_in_the_writers_thread(tmp_path, without_ffmpeg):
             video.add(FRAMES[0].copy(), grey)
     means = [frame.mean() for frame, _ in read(tmp_path / "a.mp4")[1]]
     assert means == pytest.approx(list(range(0, 240, 20)), abs=6)
+
+
+def test_sound_that_its_new_file_cannot_hold_is_encoded_anew(tmp_path, with_ffmpeg):
+    words = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=0.4", "-f", "lavfi", "-i", "sine=duration=0.4"]
+    source = tmp_path / "a 12:30.wmv"
+    words += ["-c:v", "wmv2", "-c:a", "wmav2", f"file:{source}"]
+    made = subprocess.run([with_ffmpeg, "-y", *words], capture_output=True, text=True, check=False)
+    assert source.exists(), made.stderr[-500:]
+    with VideoWriter(tmp_path / "out.mp4", 25.0, str(source)) as video:
+        for frame in FRAMES[:10]:
+            video.add(frame)
+    told = subprocess.run([with_ffmpeg, "-i", str(tmp_path / "out.mp4")], capture_output=True, text=True, check=False)
+    assert "Audio: aac" in told.stderr
+
+
+def test_an_interrupt_of_the_terminal_does_not_reach_ffmpeg(tmp_path, with_ffmpeg):
+    """Ctrl-C goes to all of a group: a camera's recording would end with an error."""
+    code = (
+        "import os, signal, sys, time, numpy as np; from tfcpn.prediction.video_file import VideoWriter\n"
+        "with VideoWriter(sys.argv[1], 25.0) as video:\n"
+        "    try:\n"
+        "        for n in range(40): video.add(np.zeros((48, 64, 3), np.uint8))\n"
+        "        time.sleep(0.5); os.killpg(0, signal.SIGINT); time.sleep(5)\n"
+        "    except KeyboardInterrupt:\n"
+        "        pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.mp4")], start_new_session=True, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(read(tmp_path / "a.mp4")[1]) == 40
+
+
+def test_an_ffmpeg_that_talks_much_does_not_block(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    loud = tmp_path / "bin" / "ffmpeg"
+    loud.write_text(
+        f"#!{sys.executable}\nimport sys\nif '-encoders' in sys.argv: print('libx264'); sys.exit()\n"
+        "sys.stderr.write('word ' * 60000 + 'the last'); sys.stdin.buffer.read(); sys.exit(3)\n"
+    )
+    loud.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(InputError, match=r"cannot be written \(ffmpeg: .*the last"):
+        write(tmp_path / "a.mp4")
+    assert not (tmp_path / "a.mp4").exists()
+
+
+@pytest.mark.parametrize("error", [ValueError, MemoryError, KeyError])
+@pytest.mark.parametrize("when", [2, 11])
+def test_a_thread_that_fails_is_told_and_nothing_half_is_left(tmp_path, without_ffmpeg, error, when):
+    def draw(frame, number):
+        if number == when:
+            raise error("broken")
+
+    with (
+        pytest.raises(InputError, match="cannot be written"),
+        VideoWriter(tmp_path / "a.mp4", 25.0, draw=draw) as video,
+    ):
+        for number, frame in enumerate(FRAMES):
+            video.add(frame, number)
+    assert not list(tmp_path.glob("*.mp4")) and not list(tmp_path.glob(".*"))
+
+
+def test_a_reader_that_fails_is_told(tmp_path, without_ffmpeg, monkeypatch):
+    write(tmp_path / "a.avi")
+    reader = VideoReader(str(tmp_path / "a.avi"))
+    frames = iter(reader)
+    next(frames)
+    with reader:
+        pass
+    broken = type("Broken", (), {"read": lambda self: 1 / 0, "isOpened": lambda self: True})
+    broken.get = broken.set = lambda self, *what: 10
+    broken.release = lambda self: None
+    monkeypatch.setattr(cv2, "VideoCapture", lambda path: broken())
+    with (
+        pytest.raises(InputError, match=r"a.avi: cannot be decoded \(division by zero\)"),
+        VideoReader(str(tmp_path / "a.avi")) as video,
+    ):
+        list(video)
+
+
+def test_a_list_of_other_files_is_no_video(tmp_path):
+    (tmp_path / "a.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n")
+    with pytest.raises(InputError, match="it is a list of others"):
+        VideoReader(str(tmp_path / "a.mp4"))
+
+
+def test_what_a_killed_process_left_goes(tmp_path, without_ffmpeg):
+    (tmp_path / ".a.4711.tmp.avi").touch()
+    write(tmp_path / "a.avi")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.avi"]
 
 
 def test_a_writer_that_fails_is_told(tmp_path, with_ffmpeg):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from support.walking import standing
 from tfcpn.data.coco import read_annotations
 from tfcpn.prediction.person import Person
-from tfcpn.prediction.written import Journal, entry, image_ids, results, write_results
+from tfcpn.prediction.written import Journal, entry, image_ids, results, stamp_of, write_results
 from tfcpn.skeleton import COCO
 
 
@@ -67,6 +68,8 @@ def test_frames_of_a_video_are_images_of_their_own():
         (["000000000139.jpg", "x/7.png"], [139, 7]),
         (["a/1.jpg", "b/1.jpg"], None),
         (["a.jpg", "2.jpg"], None),
+        (["1403636579763555584.png", "2.jpg"], None),  # more than JSON's readers keep
+        (["²2.jpg"[1:], "²".join(("", ".jpg"))], None),
     ],
 )
 def test_pictures_that_are_named_by_numbers_keep_them(names, ids):
@@ -77,12 +80,12 @@ def test_the_journal_knows_what_is_done_until_something_is_changed(tmp_path):
     source = tmp_path / "a.jpg"
     source.write_text("one")
     journal = Journal(tmp_path / "out", {"joints": "coco"})
-    assert journal.has("a.jpg", str(source)) is None
-    journal.add("a.jpg", str(source), False, [frame([person()])])
+    assert not journal.has("a.jpg", str(source))
+    journal.add("a.jpg", stamp_of(str(source)), False, [frame([person()])])
     again = Journal(tmp_path / "out", {"joints": "coco"})
-    assert again.has("a.jpg", str(source))["frames"] == [frame([person()])]
+    assert again.has("a.jpg", str(source)) and again.done["a.jpg"]["frames"] == [frame([person()])]
     source.write_text("another")
-    assert again.has("a.jpg", str(source)) is None
+    assert not again.has("a.jpg", str(source)) and again.done == {}
     assert Journal(tmp_path / "out", {"joints": "coco"}, again=True).done == {}
     assert Journal(tmp_path / "out", {"joints": "lsp"}).done == {}
 
@@ -91,9 +94,24 @@ def test_a_journal_that_was_cut_short_loses_its_last_line_only(tmp_path):
     (tmp_path / "a").touch()
     journal = Journal(tmp_path, {})
     for name in "ab":
-        journal.add(name, str(tmp_path / "a"), False, [frame([])])
+        journal.add(name, stamp_of(str(tmp_path / "a")), False, [frame([])])
     journal.path.write_text(journal.path.read_text()[:-9])
     later = Journal(tmp_path, {})
     assert set(later.done) == {"a"}
-    later.add("c", str(tmp_path / "a"), False, [frame([])])
+    later.add("c", stamp_of(str(tmp_path / "a")), False, [frame([])])
     assert set(Journal(tmp_path, {}).done) == {"a", "c"}
+
+
+def test_a_camera_is_never_done(tmp_path):
+    journal = Journal(tmp_path, {})
+    journal.add("camera_0.mp4", [], True, [])
+    assert not journal.has("camera_0.mp4", "0")
+
+
+def test_a_person_of_whom_one_joint_is_certain_has_a_box_that_an_annotation_may_have(tmp_path):
+    one = replace(person(), certain=np.where(np.arange(17) == 3, 0.9, 0.1))
+    write_results(tmp_path, [picture("1.jpg", one)], COCO, False)
+    _, (found,), *_ = read_annotations(tmp_path / "results.json")
+    assert found.box[2:] == (1.0, 1.0) and found.area > 0
+    nobody = replace(person(absent=range(17)), certain=np.zeros(17))
+    assert nobody.box == (0.0, 0.0, 0.0, 0.0)

@@ -29,7 +29,8 @@ class Followed(NamedTuple):
     """Over all frames. people: labelled people in them, of whom `found` is the share. pck: (2,) PCK@.2 and @.1 of all
     labelled joints, those of people who were not found missed. strangers: found people who are nobody, a frame.
     switches: how often somebody is found under another number than before. until: frames until each person was found,
-    from the first in which it is labelled; gaps: of each time that one was lost while labelled. jitter: how far a
+    from the first in which it is labelled, or of all if it never was; gaps: of each time that one was lost while
+    labelled, to the end if it was not found again. jitter: how far a
     joint of a person who is found in two frames moves from one to the next that it should not, mean, in torsos.
     """
 
@@ -56,6 +57,11 @@ def _matched(found: Seen, true: Seen, length: np.ndarray) -> dict[int, int]:
     return {int(t): int(f) for t, f in pairs if near[t, f] >= _LEAST}
 
 
+def _lengths_of(people: Seen) -> np.ndarray:
+    """Of people without a torso: what half of the box's longer side is, about a torso."""
+    return people.boxes[:, 2:].max(axis=1) / 2 if len(people.boxes) else np.zeros(0)
+
+
 def followed(found: Sequence[Seen], true: Sequence[Seen], skeleton: Skeleton) -> Followed:
     """Compare frame by frame. skeleton: the joints of both; it must tell the torso."""
     rights, strangers, switches, moves = [], 0, 0, []
@@ -66,10 +72,13 @@ def followed(found: Sequence[Seen], true: Sequence[Seen], skeleton: Skeleton) ->
     for now, truth in zip(found, true):
         length = lengths(truth.joints, truth.boxes, skeleton, "torso")
         able = ~np.isnan(length)
+        unable = Seen(*(values[~able] for values in truth))
         truth, length = Seen(*(values[able] for values in truth)), length[able]
+        # Who is half out of the picture is nobody to count, and nobody's stranger.
+        uncounted = len(_matched(now, unable, _lengths_of(unable)))
         pairs = _matched(now, truth, length)
         everybody, matched_people = everybody + len(truth.numbers), matched_people + len(pairs)
-        strangers += len(now.numbers) - len(pairs)
+        strangers += max(0, len(now.numbers) - len(pairs) - uncounted)
         xy = np.full((*truth.joints.shape[:2], 2), np.nan)
         here = {}
         for t, person in enumerate(truth.numbers.tolist()):
@@ -92,6 +101,11 @@ def followed(found: Sequence[Seen], true: Sequence[Seen], skeleton: Skeleton) ->
             both = (joints[:, 2] > 0) & (old_joints[:, 2] > 0)
             moves += (np.linalg.norm(wrong[both], axis=1) / size).tolist()
         before = here
+    for person, frames in waiting.items():
+        if person in last:
+            gaps.append(frames)
+        else:
+            until[person] = frames
     right = np.concatenate(rights) if rights else np.zeros((0, 2))
     return Followed(
         frames=len(true),

@@ -7,11 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfcpn.evaluation.average_precision import MEAN_SIGMA
-from tfcpn.prediction.person import SURE, Person
+from tfcpn.prediction.person import FILLED, SURE, Person
 from tfcpn.skeleton import Skeleton
-
-# A person's area over that of the box of the joints: people do not fill their boxes (about COCO's mean).
-_FILLED = 0.53
 
 
 def sigmas_of(skeleton: Skeleton) -> np.ndarray:
@@ -27,7 +24,7 @@ def similarity(joints: np.ndarray, other: Person, sigmas: np.ndarray, loose: flo
     counts = np.isfinite(joints[:, 0]) & np.isfinite(other.joints[:, 0])
     if (counts & (other.certain >= SURE)).any():
         counts &= other.certain >= SURE
-    area = max(_FILLED * other.box[2] * other.box[3], 1.0)
+    area = max(FILLED * other.box[2] * other.box[3], 1.0)
     squares = np.sum((joints[counts] - other.joints[counts]) ** 2, axis=1)
     return float(np.mean(np.exp(-squares / (2 * area * (2 * loose * sigmas[counts]) ** 2))))
 

@@ -23,6 +23,8 @@ def colours(image: np.ndarray, person: Person, skeleton: Skeleton) -> np.ndarray
         return None
     (sl, sr), (hl, hr) = (person.joints[list(pair)] for pair in (skeleton.shoulders, skeleton.hips))
     length = np.linalg.norm((sl + sr - hl - hr) / 2)
+    if not np.isfinite(length):
+        return None  # the network has no such joints
     reach = int(np.clip(round(_SIZE * length), 1, 30))
     found = np.full((len(_DOWN) * len(_ACROSS), 3), np.nan)
     for place, (down, across) in enumerate((d, a) for d in _DOWN for a in _ACROSS):

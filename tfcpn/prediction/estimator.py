@@ -17,7 +17,7 @@ from tfcpn.geometry.regions import person_region
 from tfcpn.prediction.alike import sigmas_of, without_doubles
 from tfcpn.prediction.person import Person
 from tfcpn.prediction.reading import Answer, Reader, RegionReader
-from tfcpn.prediction.whom import Finder
+from tfcpn.prediction.whom import Finder, whole
 from tfcpn.skeleton import Skeleton
 
 # Two poses of a picture that are more alike are of one person.
@@ -63,8 +63,9 @@ class PoseEstimator:
         """
         check_picture(image)
         with self._lock:
-            given = boxes is not None
-            boxes = list(boxes) if given else self.find(image)
+            # The picture as one person is somebody's word, and no detector's.
+            given = boxes is not None or self.find is whole
+            boxes = self.found(image) if boxes is None else list(boxes)
             if not boxes:
                 return []
             answer, regions = self.look(image, boxes)
@@ -75,6 +76,11 @@ class PoseEstimator:
             if self.alike is not None:
                 sure = [sure[place] for place in without_doubles(sure, self.sigmas, self.alike)]
             return numbered(sorted(sure, key=lambda person: -person.score))
+
+    def found(self, image: np.ndarray) -> list[Box]:
+        """Whom the detector finds in a picture."""
+        with self._lock:
+            return self.find(image)
 
     def look(self, image: np.ndarray, boxes: Sequence[Box]) -> tuple[Answer, np.ndarray]:
         """What the network says of these boxes of a picture, and the regions (N, 5) that it saw.

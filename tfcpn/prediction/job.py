@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +24,10 @@ from tfcpn.prediction.person import Person
 from tfcpn.prediction.sources import Source, read_picture
 from tfcpn.prediction.tracker import Tracker
 from tfcpn.prediction.video_file import VideoReader, VideoWriter
-from tfcpn.prediction.written import Journal, entry, write_results
+from tfcpn.prediction.written import Journal, entry, stamp_of, write_results
 
 _AHEAD = 4  # pictures that are decoded, or wait to be written
+_WHOLE = 0.9  # of the frames that a video says it has; some count wrongly
 
 
 class How(NamedTuple):
@@ -43,53 +46,83 @@ class How(NamedTuple):
     boxes: Callable[[str, np.ndarray], list[Box]] | None = None
 
 
+class Done(NamedTuple):
+    """failed: a line for each file that did. files, people: how many are in results.json."""
+
+    failed: list[str]
+    files: int
+    people: int
+
+
 class Job:
     """Sources through a network into a folder."""
 
     def __init__(self, pose: PoseEstimator, sources: Sequence[Source], output: str, how: How, journal: Journal):
         self.pose, self.sources, self.output, self.how, self.journal = pose, sources, Path(output), how, journal
+        self._failed: list[str] = []
 
-    def run(self) -> list[str]:
-        """Do what is not done; write results.json. Returns what failed, a line for each file, which are told at once.
+    def run(self) -> Done:
+        """Do what is not done; write results.json. What fails is told at once, and the rest goes on.
 
         Interrupted, everything that is finished is kept, in results.json as well.
         """
-        failed: list[str] = []
+        records: list[dict] = []
         try:
+            # All of them are asked, so that nothing of a file that has changed is left.
             todo = [source for source in self.sources if not self._done(source)]
-            self._pictures([source for source in todo if not source.video], failed)
+            pictures = [source for source in todo if not source.video]
+            if pictures:
+                self._pictures(pictures)
             for source in (source for source in todo if source.video):
-                try:
+                with self._telling():
                     self._video(source)
-                except InputError as error:
-                    _tell(str(error), failed)
         finally:
             records = [self.journal.done[s.name] for s in self.sources if s.name in self.journal.done]
             write_results(self.output, records, self.pose.people_skeleton, self.how.table)
-        return failed
+        people = sum(len(frame["people"]) for record in records for frame in record["frames"])
+        return Done(self._failed, len(records), people)
 
     def _done(self, source: Source) -> bool:
         known = self.journal.has(source.name, source.path)
-        return known is not None and (not self.how.draw or (self.output / source.name).exists())
+        return known and (not self.how.draw or (self.output / source.name).exists())
 
-    def _pictures(self, sources: list[Source], failed: list[str]) -> None:
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """What goes wrong with a file is told, unless the disk is full: then nothing else will go better."""
+        try:
+            yield
+        except InputError as error:
+            self._tell(str(error))
+        except cv2.error as error:
+            self._tell(f"OpenCV: {error}")
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            self._tell(f"{error.filename or self.output}: {error.strerror or error}")
+
+    def _tell(self, words: str) -> None:
+        line = " ".join(words.split())
+        self._failed.append(line)
+        print(f"\nerror: {line}", file=sys.stderr)
+
+    def _pictures(self, sources: list[Source]) -> None:
         with ThreadPoolExecutor(2) as pool, progress(len(sources), "pictures", "picture") as bar:
-            waiting: deque[tuple[Source, list[Person], tuple[int, int], Future]] = deque()
+            waiting: deque[tuple[Source, list[int], list[Person], tuple[int, int], Future]] = deque()
 
             def finish() -> None:
-                source, people, size, written = waiting.popleft()
-                written.result()
-                frame = {"height": size[0], "width": size[1], "people": [entry(person) for person in people]}
-                self.journal.add(source.name, source.path, False, [frame])
+                source, was, people, size, written = waiting.popleft()
+                with self._telling():
+                    written.result()
+                    frame = {"height": size[0], "width": size[1], "people": [entry(person) for person in people]}
+                    self.journal.add(source.name, was, False, [frame])
 
-            for source, decoded in _ahead(pool, sources):
-                try:
+            for source, was, decoded in _ahead(pool, sources):
+                with self._telling():
                     image = decoded.result()
                     boxes = self.how.boxes(source.name, image) if self.how.boxes else None
                     people = self.pose(image, boxes)
-                    waiting.append((source, people, image.shape[:2], pool.submit(self._drawn, source, image, people)))
-                except InputError as error:
-                    _tell(str(error), failed)
+                    drawn = pool.submit(self._drawn, source, image, people)
+                    waiting.append((source, was, people, image.shape[:2], drawn))
                 bar.update()
                 while len(waiting) > _AHEAD:
                     finish()
@@ -103,22 +136,26 @@ class Job:
         path = self.output / source.name
         good, encoded = cv2.imencode(path.suffix, image)
         if not good:
-            raise InputError(f"{path}: cannot be written")
+            raise InputError(f"{path}: a picture of this size cannot be written as {path.suffix}")
         write_atomically(path, encoded.tobytes(), durable=False)
 
     def _video(self, source: Source) -> None:
-        how, frames = self.how, []
+        how, frames, was = self.how, [], stamp_of(source.path)
         tracker = Tracker(self.pose, how.detect_every, how.smooth, how.memory)
-        with VideoReader(source.path) as video:
-            writer = self._writer(source, video)
-            with writer, progress(_length(video, how.most_frames), source.name, "frame") as bar:
+        with VideoReader(source.path) as video, self._writer(source, video) as writer:
+            length, shown = _length(video, how.most_frames), 0
+            with progress(length, source.name, "frame") as bar:
                 try:
                     for number, (image, seconds) in enumerate(video):
                         people = tracker(image, seconds)
                         place = {"frame": number, "seconds": round(seconds, 4)}
                         size = {"height": image.shape[0], "width": image.shape[1]}
                         frames.append({**size, **place, "people": [entry(person) for person in people]})
-                        writer.add(image, people)
+                        # What a camera left out is shown again, so that the recording keeps the time.
+                        times = max(1, int(seconds * video.rate) + 1 - shown) if video.camera else 1
+                        for _ in range(times):
+                            writer.add(image.copy() if times > 1 else image, people)
+                        shown += times
                         bar.update()
                         if number + 1 == how.most_frames:
                             break
@@ -126,11 +163,12 @@ class Job:
                     # That is how a camera is stopped.
                     if not video.camera:
                         raise
-        if not frames:
-            raise InputError(f"{source.path}: there is not one frame in it that can be decoded")
-        if video.count and len(frames) < _length(video, how.most_frames) // 2:
-            raise InputError(f"{source.path}: breaks off after {len(frames)} of {video.count} frames")
-        self.journal.add(source.name, source.path, True, frames)
+            if not frames:
+                raise InputError(f"{source.path}: there is not one frame in it that can be decoded")
+            if video.count and len(frames) < _WHOLE * length:
+                # Half a video would pass for the whole one.
+                raise InputError(f"{source.path}: breaks off after {len(frames)} of {video.count} frames")
+        self.journal.add(source.name, was, True, frames)
 
     def _writer(self, source: Source, video: VideoReader):
         if not self.how.draw:
@@ -140,7 +178,7 @@ class Job:
         def draw(image: np.ndarray, people: list[Person]) -> None:
             draw_people(image, people, self.pose.people_skeleton, self.how.regions)
 
-        return VideoWriter(self.output / source.name, video.rate, sound, draw)
+        return VideoWriter(self.output / source.name, video.rate, sound, draw, cut=bool(self.how.most_frames))
 
 
 class _Nothing:
@@ -160,16 +198,11 @@ def _length(video: VideoReader, most: int) -> int:
     return min(video.count, most) if video.count and most else video.count or most
 
 
-def _ahead(pool: ThreadPoolExecutor, sources: Sequence[Source]) -> Iterator[tuple[Source, Future]]:
-    """Pictures, a few decoded ahead of time."""
-    decoding: deque[tuple[Source, Future]] = deque()
+def _ahead(pool: ThreadPoolExecutor, sources: Sequence[Source]) -> Iterator[tuple[Source, list[int], Future]]:
+    """Pictures, a few decoded ahead of time, with what tells whether they have changed since."""
+    decoding: deque[tuple[Source, list[int], Future]] = deque()
     for source in sources:
-        decoding.append((source, pool.submit(read_picture, source.path)))
+        decoding.append((source, stamp_of(source.path), pool.submit(read_picture, source.path)))
         if len(decoding) > _AHEAD:
             yield decoding.popleft()
     yield from decoding
-
-
-def _tell(line: str, failed: list[str]) -> None:
-    failed.append(line)
-    print(f"\nerror: {' '.join(line.split())}", file=sys.stderr)

@@ -81,9 +81,16 @@ def load(
     return of_folder(model, epoch, joints, finder(detector, least, tiles), alike)
 
 
+def _joints(asked: str) -> Skeleton | None:
+    try:
+        return choose_skeleton(asked)
+    except InputError as error:
+        raise InputError(str(error).replace("--skeleton=", "--joints=")) from error
+
+
 def of_file(path: str, joints: str, find: Finder, alike: float | None, threads: int | None = None) -> Made:
     """MediaPipe's file as MediaPipe uses it: its alignment, its joints, its refinement, no flip test."""
-    skeleton = (choose_skeleton(joints) or MEDIAPIPE).with_align_points()
+    skeleton = (_joints(joints) or MEDIAPIPE).with_align_points()
     codec = LandmarkCodec(skeleton, LANDMARKS, INPUT_SIZE[1], refine=True)
     crop_format = CropFormat(INPUT_SIZE, True, MEDIAPIPE_LOOK.outside)
     return Made(TfliteReader(path, codec, crop_format, threads), skeleton, Alignment("blazepose"), find, alike)
@@ -127,10 +134,12 @@ def _changed(cfg: Config, flip: str, precision: str) -> Config:
 
 def of_run(cfg: Config, annotated: Skeleton, joints: str, find: Finder, alike: float | None) -> Made:
     """A snapshot of a run, or the first weights that `cfg` tells, as it was validated."""
-    asked = choose_skeleton(joints)
+    asked = _joints(joints)
     if cfg.network == "blazepose":
-        # The network has them in any case, and the next frame of a video wants them.
-        cfg, annotated = dataclasses.replace(cfg, predict_align_points=True), asked or annotated
+        annotated = asked or annotated
+        if cfg.align == "blazepose" and cfg.init_weights != "none":
+            # MediaPipe's network has them in any case, and the next frame of a video wants them.
+            cfg = dataclasses.replace(cfg, predict_align_points=True)
     elif asked is not None and asked != annotated:
         raise InputError(
             f"--joints={joints}: a CPN has the joints that it was trained on, {', '.join(annotated.joints)}"

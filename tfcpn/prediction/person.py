@@ -28,11 +28,17 @@ class Person:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """x, y, width and height of what holds the joints that are certain, or of all if none is."""
-        seen = self.certain >= SURE
-        inside = self.joints[seen if seen.any() else np.isfinite(self.joints[:, 0])]
+        """x, y, width and height of what holds the joints that are certain, or of all if none is; zeros if there is
+        none.
+        """
+        there = np.isfinite(self.joints[:, 0])
+        seen = there & (self.certain >= SURE)
+        if not there.any():
+            return 0.0, 0.0, 0.0, 0.0
+        inside = self.joints[seen if seen.any() else there]
         low, high = inside.min(axis=0), inside.max(axis=0)
         return (*map(float, low), *map(float, high - low))
 
 
+FILLED = 0.53  # area of a person over that of the box of the joints (about COCO's mean)
 SURE, FAINT = 0.5, 0.25  # drawn in full; drawn faintly; below that not at all

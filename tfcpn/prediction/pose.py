@@ -31,7 +31,9 @@ class Pose(PoseEstimator):
         """The people of each of several pictures, as a call with each of them returns them."""
         return [self(image) for image in images]
 
-    def video(self, frames: str | Path | Iterable[np.ndarray], **how) -> Iterator[tuple[np.ndarray, list[Person]]]:
+    def video(
+        self, frames: str | Path | int | Iterable[np.ndarray], **how
+    ) -> Iterator[tuple[np.ndarray, list[Person]]]:
         """Each frame of a video, (H, W, 3) uint8 BGR, with its people, who keep their numbers from frame to frame.
 
         frames: a file, a camera's number, or the frames themselves, with rate=30.0 a second. how: the keywords of

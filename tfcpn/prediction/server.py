@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from tfcpn.skeleton import Skeleton
 
 HOST = "127.0.0.1"  # nobody but this computer
 NAMES = (HOST, "localhost")  # under which a browser may ask: no other site's page that was led here
+_WANTED = "--serve wants Flask and waitress; pip install 'tfcpn[serve]'"
 PAGE = Path(__file__).parent / "page" / "index.html"
 
 
@@ -101,10 +103,11 @@ def make_app(pose: Pose, how: How, limits: Limits, port: int):
         import flask
         from werkzeug.exceptions import HTTPException
     except ImportError as error:
-        raise InputError("--serve wants Flask and waitress; pip install 'tfcpn[serve]'") from error
+        raise InputError(_WANTED) from error
     app = flask.Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = limits.megabytes * 1_000_000
-    hosts = {f"{name}:{port}" for name in NAMES}
+    # Browsers leave out the port that is usual.
+    hosts = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == 80 else set())
 
     @app.before_request
     def own_page_only():
@@ -149,17 +152,23 @@ def make_app(pose: Pose, how: How, limits: Limits, port: int):
     return app
 
 
-def serve(pose: Pose, how: How, limits: Limits, port: int) -> None:
-    """Serve the page until interrupted. Raises InputError for a port that is taken."""
+def serve(load: Callable[[], Pose], how: How, limits: Limits, port: int) -> None:
+    """Serve the page until interrupted. load: makes the Pose. Raises InputError for a port that is taken, and where
+    Flask or waitress is not installed.
+    """
+    try:
+        from waitress import create_server
+    except ImportError as error:
+        raise InputError(_WANTED) from error
+    pose = load()
     app = make_app(pose, how, limits, port)
-    from waitress import create_server
-
     # The first picture takes seconds, in which TensorFlow compiles: let it not be the visitor's.
     blank = np.zeros((256, 256, 3), np.uint8)
     pose(blank, whole(blank))
-
+    # Before the application is asked, waitress keeps what comes on the disk: as much as a form of one file needs.
+    most = app.config["MAX_CONTENT_LENGTH"] + 100_000
     try:
-        server = create_server(app, host=HOST, port=port, threads=4)
+        server = create_server(app, host=HOST, port=port, threads=4, max_request_body_size=most)
     except OSError as error:
         raise InputError(f"--port={port}: {error.strerror or error}; give another one") from error
     print(f"open http://{HOST}:{port} ; Ctrl-C ends it", flush=True)

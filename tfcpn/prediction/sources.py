@@ -10,14 +10,18 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tfcpn.base.errors import InputError
-from tfcpn.prediction.video_file import CODECS
+from tfcpn.picture.header import FORMATS
+from tfcpn.prediction.video_file import is_camera
+from tfcpn.prediction.video_sink import CODECS
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 VIDEOS = (*CODECS, ".mpg", ".mpeg", ".wmv", ".ogv", ".gif", ".ts")
 MOST_PIXELS = 100_000_000  # of a picture: .3 GB when decoded
+MOST_SIDE = 32_767
+_JPEG_END, _TRAILER = b"\xff\xd9", 65_536  # what a whole JPEG ends with, but for what some cameras add
 
 
 class Source(NamedTuple):
@@ -37,50 +41,54 @@ def kind(path: str) -> str:
 def find_sources(words: Sequence[str], output: str, lines: Iterable[str] = ()) -> list[Source]:
     """Files, folders (with what is below), globs, cameras' numbers, and - for `lines`, one of those in each.
 
-    Names are kept as they are below the deepest folder that holds everything. Raises InputError for what is not
-    there, is neither picture nor video, or would be written over.
+    Names are kept as they are below the deepest folder that holds everything. In folders and globs what is neither
+    picture nor video, hidden, or in the output is passed over. Raises InputError for what is not there, is neither
+    picture nor video, or would be written over.
     """
     named = [word for each in words for word in ([line.rstrip("\n") for line in lines] if each == "-" else [each])]
-    cameras, files, roots = [], [], []
+    cameras, files, roots = [], {}, []
     for word in (word for word in named if word.strip()):
-        if word.isdigit() and not Path(word).exists():
+        if is_camera(word):
             cameras.append(Source(word, f"camera_{word}.mp4", True))
             continue
-        for path in _expanded(os.path.expanduser(word)):
-            if path.is_dir():
-                inside = sorted(p for p in path.rglob("*") if p.is_file() and kind(str(p)) and not _below(p, output))
-                if not inside:
-                    raise InputError(f"{path}: there is neither a picture nor a video in it")
-                files += inside
-                roots.append(path.resolve())
-            elif not kind(str(path)):
-                raise InputError(f"{path}: want a picture ({' '.join(PICTURES)}) or a video ({' '.join(VIDEOS)})")
-            else:
-                files.append(path)
-                roots.append(path.resolve().parent)
+        word = os.path.expanduser(word)
+        inside, root = _inside(Path(word), word, output)
+        roots += [root] if root else [Path(os.path.abspath(path)).parent for path in inside]
+        # Whoever names a file twice, by a link perhaps, wants it once.
+        files = {path.resolve(): path for path in inside} | files
     top = Path(os.path.commonpath(roots)) if roots else Path()
-    sources = [_source(path, top) for path in dict.fromkeys(files)]
+    sources = [_source(path, top) for path in files.values()]
     for source in sources:
-        if (Path(output) / source.name).resolve() == Path(source.path).resolve():
-            raise InputError(f"--output={output}: {source.path} would be written over; give another folder")
-    return cameras + sources
+        if (Path(output) / source.name).resolve() in files:
+            raise InputError(f"--output={output}: {source.name} in it would be written over; give another folder")
+    return [*dict.fromkeys(cameras), *sorted(sources)]
 
 
-def _expanded(word: str) -> list[Path]:
-    if Path(word).exists():
-        return [Path(word)]
-    found = sorted(map(Path, glob.glob(word, recursive=True))) if glob.has_magic(word) else []
+def _inside(path: Path, word: str, output: str) -> tuple[list[Path], Path | None]:
+    """The files that a word stands for, and its folder if it is one. Raises InputError."""
+    if path.is_dir():
+        found = [p for p in path.rglob("*") if _wanted(p, output)]
+        if not found:
+            raise InputError(f"{path}: there is neither a picture nor a video in it")
+        return found, Path(os.path.abspath(path))
+    if path.exists():
+        if not kind(word):
+            raise InputError(f"{path}: want a picture ({' '.join(PICTURES)}) or a video ({' '.join(VIDEOS)})")
+        return [path], None
+    found = [Path(p) for p in glob.glob(word, recursive=True)] if glob.has_magic(word) else []
+    found = [p for p in found if _wanted(p, output)]
     if not found:
         raise InputError(f"{word} not found")
-    return found
+    return found, None
 
 
-def _below(path: Path, output: str) -> bool:
-    return Path(output).resolve() in path.resolve().parents
+def _wanted(path: Path, output: str) -> bool:
+    below = Path(output).resolve() in path.resolve().parents
+    return bool(kind(str(path))) and not path.name.startswith(".") and path.is_file() and not below
 
 
 def _source(path: Path, top: Path) -> Source:
-    name, video = os.path.relpath(path.resolve(), top), kind(str(path)) == "video"
+    name, video = os.path.relpath(os.path.abspath(path), top), kind(str(path)) == "video"
     if video and path.suffix.lower() not in CODECS:
         name += ".mp4"
     return Source(str(path), name, video)
@@ -88,18 +96,30 @@ def _source(path: Path, top: Path) -> Source:
 
 def read_picture(path: str) -> np.ndarray:
     """(H, W, 3) uint8 BGR, turned as its EXIF orientation says. Raises InputError for a file that cannot be decoded,
-    or whose picture is too large to be.
+    that is cut short, or whose picture is too large.
     """
     try:
         with Image.open(path) as opened:
-            width, height = opened.size
+            (width, height), form = opened.size, opened.format
+            if width * height > MOST_PIXELS:
+                raise InputError(f"{path}: {width}x{height} is more than {MOST_PIXELS // 1_000_000} megapixels")
+            if form not in FORMATS:
+                # OpenCV turns only these.
+                return _checked(np.array(ImageOps.exif_transpose(opened).convert("RGB"))[..., ::-1].copy(), path)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: is too large a picture ({error})") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise InputError(f"{path}: cannot be read as a picture") from error
-    if width * height > MOST_PIXELS:
-        raise InputError(f"{path}: {width}x{height} is more than {MOST_PIXELS // 1_000_000} megapixels")
-    pixels = cv2.imread(path, cv2.IMREAD_COLOR)
+    content = Path(path).read_bytes()
+    if form != "PNG" and _JPEG_END not in content[-_TRAILER:]:
+        raise InputError(f"{path}: cannot be decoded; the file is cut short")
+    # Not by its name: OpenCV does not take every one.
+    return _checked(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), path)
+
+
+def _checked(pixels: np.ndarray | None, path: str) -> np.ndarray:
     if pixels is None or min(pixels.shape[:2]) < 2:
-        raise InputError(f"{path}: cannot be decoded; the file is cut short, damaged or of a single line")
+        raise InputError(f"{path}: cannot be decoded; the file is damaged or of a single line")
+    if max(pixels.shape[:2]) >= MOST_SIDE:
+        raise InputError(f"{path}: a side of {max(pixels.shape[:2])} pixels is more than OpenCV warps")
     return pixels

@@ -12,7 +12,7 @@ from tfcpn.data.detections import Box
 from tfcpn.networks.pose_detection import overlap
 from tfcpn.prediction.alike import similarity
 from tfcpn.prediction.appearance import blended, colours, likeness
-from tfcpn.prediction.estimator import PoseEstimator
+from tfcpn.prediction.estimator import PoseEstimator, check_picture
 from tfcpn.prediction.one_euro import OneEuro, for_landmarks, for_region
 from tfcpn.prediction.person import Person
 from tfcpn.prediction.video_file import VideoReader
@@ -74,6 +74,7 @@ class Tracker:
 
     def __call__(self, image: np.ndarray, seconds: float) -> list[Person]:
         """The people of the next frame (H, W, 3) uint8 BGR. seconds: since the beginning."""
+        check_picture(image)
         due = not self._tracks or self._frames % self.detect_every == 0
         self._frames += 1
         self._follow(image, seconds)
@@ -143,7 +144,7 @@ class Tracker:
     def _greet(self, image: np.ndarray, seconds: float) -> None:
         """Ask the detector, and follow from now on whom it finds beside those who are followed."""
         known = np.stack([_corners(t.person.box) for t in self._tracks]) if self._tracks else np.zeros((0, 2, 2))
-        boxes = [b for b in self.pose.find(image) if not (overlap(_corners(b.box), known) > _SAME_BOX).any()]
+        boxes = [b for b in self.pose.found(image) if not (overlap(_corners(b.box), known) > _SAME_BOX).any()]
         if not boxes:
             return
         answer, regions = self.pose.look(image, boxes)
@@ -180,13 +181,13 @@ class Tracker:
 
 
 def tracked(
-    pose: PoseEstimator, frames: str | Path | Iterable[np.ndarray], rate: float = 30.0, **how
+    pose: PoseEstimator, frames: str | Path | int | Iterable[np.ndarray], rate: float = 30.0, **how
 ) -> Iterator[tuple[np.ndarray, list[Person]]]:
-    """Each frame with its people. frames: a video file, or pictures, `rate` of them a second. how: as of
-    `Tracker`.
+    """Each frame with its people. frames: a video file, a camera's number, or pictures, `rate` of them a second. how:
+    as of `Tracker`.
     """
     tracker = Tracker(pose, **how)
-    if isinstance(frames, (str, Path)):
+    if isinstance(frames, (str, Path, int)):
         with VideoReader(str(frames)) as video:
             for frame, seconds in video:
                 yield frame, tracker(frame, seconds)

@@ -13,11 +13,11 @@ import numpy as np
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import stamp, write_atomically
 from tfcpn.data.coco import PERSON, categories
-from tfcpn.prediction.person import SURE, Person
+from tfcpn.prediction.person import FILLED, SURE, Person
 from tfcpn.skeleton import Skeleton
 
 RESULTS, TABLE, JOURNAL = "results.json", "people.csv", ".journal.jsonl"
-_FILLED = 0.53  # area of a person over that of the box of the joints
+_GREATEST_ID = 2**53  # that JSON's readers keep
 
 
 def entry(person: Person) -> dict:
@@ -27,14 +27,16 @@ def entry(person: Person) -> dict:
     there = np.isfinite(person.joints[:, 0])
     seen = np.where(there, np.where(person.certain >= SURE, 2, 1), 0)
     joints = np.round(np.nan_to_num(person.joints), 3)
-    box = [round(value, 2) for value in person.box]
+    x, y, width, height = person.box
+    # Of a single joint it would have no sides, which no annotation has.
+    box = [round(value, 2) for value in (x, y, max(width, 1.0), max(height, 1.0))]
     return {
         "keypoints": [v for (x, y), flag in zip(joints.tolist(), seen.tolist()) for v in (x, y, flag)],
         "keypoint_scores": np.round(person.scores.astype(float), 4).tolist(),
         "num_keypoints": int(there.sum()),
         "score": round(float(person.score), 4),
         "bbox": box,
-        "area": round(max(_FILLED * box[2] * box[3], 1.0), 2),
+        "area": round(max(FILLED * box[2] * box[3], 1.0), 2),
         "region": np.round(person.region, 4).tolist(),
         "person": person.number,
         "iscrowd": 0,
@@ -57,16 +59,19 @@ class Journal:
         self.done = {record["name"]: record for record in kept if isinstance(record, dict) and "name" in record}
         write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in (settings, *self.done.values())))
 
-    def has(self, name: str, path: str) -> dict | None:
-        """What is known of a file, if it is the one that was read and what was drawn is there."""
+    def has(self, name: str, path: str) -> bool:
+        """Whether a file is done, as it is now. What is known of an older one is forgotten; a camera never is."""
         record = self.done.get(name)
-        return record if record and record["stamp"] == _stamp(path) else None
+        if record and record["stamp"] and record["stamp"] == stamp_of(path):
+            return True
+        self.done.pop(name, None)
+        return False
 
-    def add(self, name: str, path: str, video: bool, frames: list[dict]) -> None:
-        """frames: of a picture one, of a video all: height, width, people as from `entry`; of a video's each frame's
-        number and seconds, too.
+    def add(self, name: str, was: list[int], video: bool, frames: list[dict]) -> None:
+        """was: the file's `stamp_of` before it was read. frames: of a picture one, of a video all: height, width,
+        people as from `entry`; of a video's each frame's number and seconds, too.
         """
-        record = {"name": name, "video": video, "stamp": _stamp(path), "frames": frames}
+        record = {"name": name, "video": video, "stamp": was, "frames": frames}
         self.done[name] = record
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
@@ -79,7 +84,7 @@ def _line(line: str):
         return None
 
 
-def _stamp(path: str) -> list[int]:
+def stamp_of(path: str) -> list[int]:
     """That of a file, or of a camera, which has none."""
     return stamp(path) if Path(path).exists() else []
 
@@ -89,7 +94,9 @@ def image_ids(names: Sequence[str]) -> dict[str, int] | None:
     if they are not.
     """
     stems = [Path(name).stem for name in names]
-    if not all(stem.isdigit() for stem in stems) or len({int(stem) for stem in stems}) < len(stems):
+    if not all(stem.isascii() and stem.isdecimal() and int(stem) <= _GREATEST_ID for stem in stems):
+        return None
+    if len({int(stem) for stem in stems}) < len(stems):
         return None
     return {name: int(stem) for name, stem in zip(names, stems)}
 
@@ -131,7 +138,8 @@ def write_results(folder: Path, records: Sequence[dict], skeleton: Skeleton, tab
         name = image["file_name"].rsplit("#", 1)[0] if "frame" in image else image["file_name"]
         place = [name, image.get("frame", ""), image.get("seconds", "")]
         rows.writerow([*place, one["person"], one["score"], *values])
-    write_atomically(Path(folder) / TABLE, text.getvalue())
+    # Names of files may be no text at all.
+    write_atomically(Path(folder) / TABLE, text.getvalue().encode(errors="backslashreplace"))
 
 
 def check_output(folder: str) -> None:

@@ -1,0 +1,94 @@
+"""What the flags of tfcpn.predict ask for: which network, whose boxes, a page or files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+from tfcpn.base.errors import InputError
+from tfcpn.base.files import stamp
+from tfcpn.data.detections import read_detections
+from tfcpn.networks.blazepose import SHIPPED
+from tfcpn.prediction import loading
+from tfcpn.prediction.job import Done, How, Job
+from tfcpn.prediction.pose import Pose
+from tfcpn.prediction.server import Limits, serve
+from tfcpn.prediction.sources import find_sources
+from tfcpn.prediction.whom import whole
+from tfcpn.prediction.written import Journal, check_output, image_ids
+
+
+def settings_of(own: SimpleNamespace) -> dict:
+    """What decides the results, which are kept from one call to the next only if it is the same: flags, and the files
+    that they name as they are now.
+    """
+    beside = {"output", "again", "csv", "draw"}
+    settings = {name: value for name, value in vars(own).items() if name not in beside}
+    files = [own.model or SHIPPED, own.init_weights, own.boxes, own.detector, own.joints]
+    if own.model_dir:
+        files += sorted(map(str, Path(own.model_dir).glob("snapshots/*/variables.index")))
+    return {**settings, "files": {file: stamp(file) for file in files if Path(file).is_file()}}
+
+
+def check_given(own: SimpleNamespace, given: set[str]) -> None:
+    """Raise InputError for flags that contradict each other, or that nothing would come of."""
+    if sum(map(bool, (own.model, own.model_dir, own.network != "auto"))) > 1:
+        raise InputError("want one of --model, --model_dir and --network")
+    keras = own.model_dir or own.network == "blazepose"
+    needs = {"epoch": (own.model_dir, "--model_dir"), "init_weights": (own.network != "auto", "--network=blazepose")}
+    needs |= dict.fromkeys(("flip_test", "mixed_precision"), (keras, "--model_dir or --network=blazepose"))
+    needs |= dict.fromkeys(("detector", "least_score", "tiles"), (own.boxes == "detect", "--boxes=detect"))
+    for flag in sorted(given & needs.keys()):
+        there, what = needs[flag]
+        if not there:
+            raise InputError(f"--{flag} is for {what}, and would change nothing here")
+
+
+def load_pose(own: SimpleNamespace) -> Pose:
+    """The Pose that the flags name. Raises InputError."""
+    find = whole if own.boxes != "detect" else loading.finder(own.detector, own.least_score, own.tiles)
+    how = own.joints, find, loading.ALIKE if own.nms else None
+    if own.network == "blazepose":
+        return Pose(*loading.of_weights(own.init_weights, *how, own.flip_test, own.mixed_precision))
+    if own.model_dir:
+        return Pose(*loading.of_folder(own.model_dir, own.epoch, *how, own.flip_test, own.mixed_precision))
+    return Pose(*loading.of_file(own.model or SHIPPED, *how))
+
+
+def boxes_of(file: str, names: list[str]) -> Callable:
+    """The function from a picture's name, and itself, to its boxes in a COCO results file. Raises InputError."""
+    ids = image_ids(names)
+    if ids is None:
+        raise InputError(f"--boxes={file}: its image_id is the number in a picture's name; not all names are numbers")
+    boxes: dict[int, list] = {}
+    for box in read_detections(file, dict.fromkeys(ids.values())):
+        boxes.setdefault(box.image_id, []).append(box)
+    return lambda name, image: boxes.get(ids[name], [])
+
+
+def predict(own: SimpleNamespace, given: set[str], words: list[str]) -> Done:
+    """Pictures and videos into a folder. Raises InputError."""
+    check_given(own, given)
+    check_output(own.output)
+    sources = find_sources(words, own.output, sys.stdin if "-" in words else ())
+    boxes = None
+    if own.boxes not in ("detect", "image"):
+        if any(source.video for source in sources):
+            raise InputError(f"--boxes={own.boxes}: is for pictures; a video's people are found by the detector")
+        boxes = boxes_of(own.boxes, [source.name for source in sources])
+    pose = load_pose(own)
+    how = How(own.draw, own.show_regions, own.csv, own.frames, own.detect_every, own.smooth, own.memory, boxes)
+    return Job(pose, sources, own.output, how, Journal(own.output, settings_of(own), own.again)).run()
+
+
+def open_page(own: SimpleNamespace, given: set[str], words: list[str]) -> None:
+    """--serve. Raises InputError."""
+    check_given(own, given)
+    if words or own.output:
+        raise InputError("--serve takes pictures from its page alone, and writes none: want no PATH and no --output")
+    if own.boxes not in ("detect", "image"):
+        raise InputError(f"--boxes={own.boxes}: is for pictures that are named, want detect or image")
+    how = How(detect_every=own.detect_every, smooth=own.smooth, memory=own.memory)
+    serve(lambda: load_pose(own), how, Limits(own.most_megabytes, own.frames or Limits().frames), own.port)
