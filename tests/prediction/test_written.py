@@ -3,14 +3,16 @@
 import csv
 import json
 from dataclasses import replace
+from operator import itemgetter
 
 import numpy as np
 import pytest
 
 from support.walking import standing
 from tfcpn.data.coco import read_annotations
+from tfcpn.prediction.journal import Journal, stamp_of
 from tfcpn.prediction.person import Person
-from tfcpn.prediction.written import Journal, entry, image_ids, results, stamp_of, write_results
+from tfcpn.prediction.written import entry, image_ids, results, write_results
 from tfcpn.skeleton import COCO
 
 
@@ -19,6 +21,10 @@ def person(x=100.0, number=1, absent=()) -> Person:
     certain = np.where(np.arange(17) < 15, 0.8, 0.3)
     joints[list(absent)], scores[list(absent)], certain[list(absent)] = np.nan, 0, 0
     return Person(joints, scores, certain, 0.7, np.array([x, 200, 250, 250, 0.5]), number)
+
+
+def write(folder, records, table=False):
+    write_results(folder, records, itemgetter("frames"), COCO, table)
 
 
 def picture(name, *people):
@@ -32,7 +38,7 @@ def frame(people, **more):
 def test_results_are_an_annotation_file_and_results_of_pycocotools(tmp_path):
     from pycocotools.coco import COCO as Index
 
-    write_results(tmp_path, [picture("a/7.jpg", person(), person(300, 2)), picture("b/0012.jpg")], COCO, False)
+    write(tmp_path, [picture("a/7.jpg", person(), person(300, 2)), picture("b/0012.jpg")])
     images, people, skeleton, _ = read_annotations(tmp_path / "results.json")
     assert sorted(images) == [7, 12] and skeleton == COCO
     assert [p.image_id for p in people] == [7, 7]
@@ -46,7 +52,7 @@ def test_results_are_an_annotation_file_and_results_of_pycocotools(tmp_path):
 
 
 def test_joints_that_the_network_does_not_have_are_no_labels(tmp_path):
-    write_results(tmp_path, [picture("1.jpg", person(absent=(0, 5)))], COCO, True)
+    write(tmp_path, [picture("1.jpg", person(absent=(0, 5)))], True)
     _, (found,), *_ = read_annotations(tmp_path / "results.json")
     assert found.num_keypoints == 15 and not found.keypoints[[0, 5]].any()
     row = next(csv.DictReader((tmp_path / "people.csv").open()))
@@ -56,7 +62,8 @@ def test_joints_that_the_network_does_not_have_are_no_labels(tmp_path):
 
 def test_frames_of_a_video_are_images_of_their_own():
     frames = [frame([person()], frame=n, seconds=n / 25) for n in range(3)]
-    data = results([picture("5.jpg"), {"name": "walk.mp4", "video": True, "frames": frames}], COCO)
+    records = [picture("5.jpg"), {"name": "walk.mp4", "video": True, "frames": frames}]
+    data = json.loads("".join(results(records, itemgetter("frames"), COCO)))
     assert [image["id"] for image in data["images"]] == [1, 2, 3, 4]
     assert data["images"][2] | {"file_name": "walk.mp4#1", "frame": 1, "seconds": 0.04} == data["images"][2]
     assert [a["image_id"] for a in data["annotations"]] == [2, 3, 4]
@@ -81,9 +88,9 @@ def test_the_journal_knows_what_is_done_until_something_is_changed(tmp_path):
     source.write_text("one")
     journal = Journal(tmp_path / "out", {"joints": "coco"})
     assert not journal.has("a.jpg", str(source))
-    journal.add("a.jpg", stamp_of(str(source)), False, [frame([person()])])
+    journal.add_picture("a.jpg", stamp_of(str(source)), frame([person()]))
     again = Journal(tmp_path / "out", {"joints": "coco"})
-    assert again.has("a.jpg", str(source)) and again.done["a.jpg"]["frames"] == [frame([person()])]
+    assert again.has("a.jpg", str(source)) and list(again.frames_of(again.done["a.jpg"])) == [frame([person()])]
     source.write_text("another")
     assert not again.has("a.jpg", str(source)) and again.done == {}
     assert Journal(tmp_path / "out", {"joints": "coco"}, again=True).done == {}
@@ -94,24 +101,42 @@ def test_a_journal_that_was_cut_short_loses_its_last_line_only(tmp_path):
     (tmp_path / "a").touch()
     journal = Journal(tmp_path, {})
     for name in "ab":
-        journal.add(name, stamp_of(str(tmp_path / "a")), False, [frame([])])
+        journal.add_picture(name, stamp_of(str(tmp_path / "a")), frame([]))
     journal.path.write_text(journal.path.read_text()[:-9])
     later = Journal(tmp_path, {})
     assert set(later.done) == {"a"}
-    later.add("c", stamp_of(str(tmp_path / "a")), False, [frame([])])
+    later.add_picture("c", stamp_of(str(tmp_path / "a")), frame([]))
     assert set(Journal(tmp_path, {}).done) == {"a", "c"}
 
 
 def test_a_camera_is_never_done(tmp_path):
     journal = Journal(tmp_path, {})
-    journal.add("camera_0.mp4", [], True, [])
+    with journal.add_video("camera_0.mp4", []):
+        pass
     assert not journal.has("camera_0.mp4", "0")
 
 
 def test_a_person_of_whom_one_joint_is_certain_has_a_box_that_an_annotation_may_have(tmp_path):
     one = replace(person(), certain=np.where(np.arange(17) == 3, 0.9, 0.1))
-    write_results(tmp_path, [picture("1.jpg", one)], COCO, False)
+    write(tmp_path, [picture("1.jpg", one)])
     _, (found,), *_ = read_annotations(tmp_path / "results.json")
     assert found.box[2:] == (1.0, 1.0) and found.area > 0
     nobody = replace(person(absent=range(17)), certain=np.zeros(17))
     assert nobody.box == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_a_video_is_done_when_all_of_it_is(tmp_path):
+    source = tmp_path / "walk.mp4"
+    source.write_text("a video")
+    journal = Journal(tmp_path / "out", {})
+    with pytest.raises(KeyboardInterrupt), journal.add_video("walk.mp4", stamp_of(str(source))) as keep:
+        keep(frame([person()], frame=0, seconds=0.0))
+        raise KeyboardInterrupt
+    assert not journal.has("walk.mp4", str(source)) and list((tmp_path / "out" / ".frames").iterdir()) == []
+    frames = [frame([person(number=n + 1)], frame=n, seconds=n / 25) for n in range(3)]
+    with journal.add_video("walk.mp4", stamp_of(str(source))) as keep:
+        for one in frames:
+            keep(one)
+    later = Journal(tmp_path / "out", {})
+    assert later.has("walk.mp4", str(source)) and later.done["walk.mp4"]["people"] == 3
+    assert list(later.frames_of(later.done["walk.mp4"])) == frames

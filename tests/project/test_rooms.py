@@ -73,7 +73,9 @@ def test_a_library_is_imported_in_its_place_only(library, places):
 def test_importing_the_commands_does_not_wait_for_tensorflow():
     """Help, mistakes in flags, drawing people, reports: all without it."""
     tools = [p.stem for p in (ROOT / "tools").glob("*.py") if p.stem != "check_gpu"]
-    code = f"import sys; sys.path.insert(0, 'tools'); import tfcpn.train, tfcpn.eval, tfcpn.predict, {', '.join(tools)}"
+    code = (
+        f"import sys; sys.path.insert(0, 'tools'); import tfcpn.train, tfcpn.eval, tfcpn.predict, {', '.join(tools)}"
+    )
     done = run_process("-c", f"{code}; print(sorted({{'tensorflow', 'matplotlib'}} & set(sys.modules)))")
     assert done.out.strip() == "[]"
 

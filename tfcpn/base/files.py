@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -45,6 +45,23 @@ def stamp(path: str) -> list[int]:
     """What tells that a file was changed: its size, and when it was written."""
     state = os.stat(path)
     return [state.st_size, state.st_mtime_ns]
+
+
+def write_parts(path: Path, parts: Iterable[str]) -> None:
+    """As `write_atomically`, of a text that comes in parts and need not fit into memory. What is no text in it, as in
+    names of files, is written as an escape.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", errors="backslashreplace") as file:
+            file.writelines(parts)
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, fill: Callable[[Path], None]) -> None:

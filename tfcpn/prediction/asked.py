@@ -13,11 +13,12 @@ from tfcpn.data.detections import read_detections
 from tfcpn.networks.blazepose import SHIPPED
 from tfcpn.prediction import loading
 from tfcpn.prediction.job import Done, How, Job
+from tfcpn.prediction.journal import Journal
 from tfcpn.prediction.pose import Pose
 from tfcpn.prediction.server import Limits, serve
 from tfcpn.prediction.sources import find_sources
 from tfcpn.prediction.whom import whole
-from tfcpn.prediction.written import Journal, check_output, image_ids
+from tfcpn.prediction.written import check_output, image_ids
 
 
 def settings_of(own: SimpleNamespace) -> dict:

@@ -20,11 +20,12 @@ from tfcpn.base.progress import progress
 from tfcpn.data.detections import Box
 from tfcpn.prediction.drawing import draw_people
 from tfcpn.prediction.estimator import PoseEstimator
+from tfcpn.prediction.journal import Journal, stamp_of
 from tfcpn.prediction.person import Person
 from tfcpn.prediction.sources import Source, read_picture
 from tfcpn.prediction.tracker import Tracker
 from tfcpn.prediction.video_file import VideoReader, VideoWriter
-from tfcpn.prediction.written import Journal, entry, stamp_of, write_results
+from tfcpn.prediction.written import entry, write_results
 
 _AHEAD = 4  # pictures that are decoded, or wait to be written
 _WHOLE = 0.9  # of the frames that a video says it has; some count wrongly
@@ -78,9 +79,8 @@ class Job:
                     self._video(source)
         finally:
             records = [self.journal.done[s.name] for s in self.sources if s.name in self.journal.done]
-            write_results(self.output, records, self.pose.people_skeleton, self.how.table)
-        people = sum(len(frame["people"]) for record in records for frame in record["frames"])
-        return Done(self._failed, len(records), people)
+            write_results(self.output, records, self.journal.frames_of, self.pose.people_skeleton, self.how.table)
+        return Done(self._failed, len(records), sum(record["people"] for record in records))
 
     def _done(self, source: Source) -> bool:
         known = self.journal.has(source.name, source.path)
@@ -114,7 +114,7 @@ class Job:
                 with self._telling():
                     written.result()
                     frame = {"height": size[0], "width": size[1], "people": [entry(person) for person in people]}
-                    self.journal.add(source.name, was, False, [frame])
+                    self.journal.add_picture(source.name, was, frame)
 
             for source, was, decoded in _ahead(pool, sources):
                 with self._telling():
@@ -140,9 +140,10 @@ class Job:
         write_atomically(path, encoded.tobytes(), durable=False)
 
     def _video(self, source: Source) -> None:
-        how, frames, was = self.how, [], stamp_of(source.path)
+        how, was, number = self.how, stamp_of(source.path), -1
         tracker = Tracker(self.pose, how.detect_every, how.smooth, how.memory)
-        with VideoReader(source.path) as video, self._writer(source, video) as writer:
+        keeping = self.journal.add_video(source.name, was)
+        with VideoReader(source.path) as video, keeping as keep, self._writer(source, video) as writer:
             length, shown = _length(video, how.most_frames), 0
             with progress(length, source.name, "frame") as bar:
                 try:
@@ -150,7 +151,7 @@ class Job:
                         people = tracker(image, seconds)
                         place = {"frame": number, "seconds": round(seconds, 4)}
                         size = {"height": image.shape[0], "width": image.shape[1]}
-                        frames.append({**size, **place, "people": [entry(person) for person in people]})
+                        keep({**size, **place, "people": [entry(person) for person in people]})
                         # What a camera left out is shown again, so that the recording keeps the time.
                         times = max(1, int(seconds * video.rate) + 1 - shown) if video.camera else 1
                         for _ in range(times):
@@ -163,12 +164,11 @@ class Job:
                     # That is how a camera is stopped.
                     if not video.camera:
                         raise
-            if not frames:
+            if number < 0:
                 raise InputError(f"{source.path}: there is not one frame in it that can be decoded")
-            if video.count and len(frames) < _WHOLE * length:
+            if video.count and number + 1 < _WHOLE * length:
                 # Half a video would pass for the whole one.
-                raise InputError(f"{source.path}: breaks off after {len(frames)} of {video.count} frames")
-        self.journal.add(source.name, was, True, frames)
+                raise InputError(f"{source.path}: breaks off after {number + 1} of {video.count} frames")
 
     def _writer(self, source: Source, video: VideoReader):
         if not self.how.draw:

@@ -1,22 +1,23 @@
-"""What prediction leaves behind besides pictures: results.json in COCO's form, people.csv, and how far it is."""
+"""What prediction leaves behind besides pictures: results.json in COCO's form, and people.csv."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.files import stamp, write_atomically
+from tfcpn.base.files import write_parts
 from tfcpn.data.coco import PERSON, categories
 from tfcpn.prediction.person import FILLED, SURE, Person
 from tfcpn.skeleton import Skeleton
 
-RESULTS, TABLE, JOURNAL = "results.json", "people.csv", ".journal.jsonl"
+RESULTS, TABLE = "results.json", "people.csv"
+Frames = Callable[[dict], Iterable[dict]]
 _GREATEST_ID = 2**53  # that JSON's readers keep
 
 
@@ -43,52 +44,6 @@ def entry(person: Person) -> dict:
     }
 
 
-class Journal:
-    """What is done, a line for each file, so that an interrupted command goes on.
-
-    settings: of the prediction; with others everything is done again. Lines are added when their file is whole.
-    """
-
-    def __init__(self, folder: Path, settings: dict, again: bool = False):
-        self.path, self.done = Path(folder) / JOURNAL, {}
-        lines = [] if again or not self.path.exists() else self.path.read_text().splitlines()
-        first, *rest = [_line(line) for line in lines] or [None]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = rest if first == settings else []
-        # The last line may be half of one.
-        self.done = {record["name"]: record for record in kept if isinstance(record, dict) and "name" in record}
-        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in (settings, *self.done.values())))
-
-    def has(self, name: str, path: str) -> bool:
-        """Whether a file is done, as it is now. What is known of an older one is forgotten; a camera never is."""
-        record = self.done.get(name)
-        if record and record["stamp"] and record["stamp"] == stamp_of(path):
-            return True
-        self.done.pop(name, None)
-        return False
-
-    def add(self, name: str, was: list[int], video: bool, frames: list[dict]) -> None:
-        """was: the file's `stamp_of` before it was read. frames: of a picture one, of a video all: height, width,
-        people as from `entry`; of a video's each frame's number and seconds, too.
-        """
-        record = {"name": name, "video": video, "stamp": was, "frames": frames}
-        self.done[name] = record
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-
-
-def _line(line: str):
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
-
-
-def stamp_of(path: str) -> list[int]:
-    """That of a file, or of a camera, which has none."""
-    return stamp(path) if Path(path).exists() else []
-
-
 def image_ids(names: Sequence[str]) -> dict[str, int] | None:
     """COCO's way to name pictures, by their number: the ids of pictures whose names are numbers, each another; None
     if they are not.
@@ -101,45 +56,67 @@ def image_ids(names: Sequence[str]) -> dict[str, int] | None:
     return {name: int(stem) for name, stem in zip(names, stems)}
 
 
-def results(records: Sequence[dict], skeleton: Skeleton) -> dict:
-    """An annotation file in COCO's form of everything that was found; its annotations are pycocotools' results, too.
-
-    records: as the journal has them, in order. A frame of a video is an image of its own, named FILE#FRAME.
-    """
+def _numbered(records: Sequence[dict], frames_of: Frames) -> Iterator[tuple[dict, list[dict]]]:
+    """The images of results.json, each with its people as from `entry`."""
     known = None if any(record["video"] for record in records) else image_ids([r["name"] for r in records])
-    images, annotations = [], []
+    count = 0
     for record in records:
-        for frame in record["frames"]:
-            image = known[record["name"]] if known else len(images) + 1
+        for frame in frames_of(record):
+            count += 1
             title = f"{record['name']}#{frame['frame']}" if record["video"] else record["name"]
             place = {name: frame[name] for name in ("height", "width", "frame", "seconds") if name in frame}
-            images.append({"id": image, "file_name": title, **place})
-            for person in frame["people"]:
-                ids = {"id": len(annotations) + 1, "image_id": image, "category_id": PERSON}
-                annotations.append({**ids, **person})
+            yield {"id": known[record["name"]] if known else count, "file_name": title, **place}, frame["people"]
+
+
+def results(records: Sequence[dict], frames_of: Frames, skeleton: Skeleton) -> Iterator[str]:
+    """An annotation file in COCO's form of everything that was found, in parts, so that hours of a video need no
+    memory; its annotations are pycocotools' results, too.
+
+    records: what is known of files, in order. frames_of: theirs. A frame of a video is an image of its own, named
+    FILE#FRAME.
+    """
     info = {"description": "people found by tfcpn.predict; what is labelled here are predictions"}
-    return {"info": info, "images": images, "annotations": annotations, "categories": categories(skeleton)}
+    yield json.dumps({"info": info, "categories": categories(skeleton)})[:-1] + ', "images": ['
+    for number, (image, _) in enumerate(_numbered(records, frames_of)):
+        yield (", " if number else "") + json.dumps(image)
+    yield '], "annotations": ['
+    number = 0
+    for image, people in _numbered(records, frames_of):
+        for person in people:
+            number += 1
+            ids = {"id": number, "image_id": image["id"], "category_id": PERSON}
+            yield (", " if number > 1 else "") + json.dumps({**ids, **person})
+    yield "]}"
 
 
-def write_results(folder: Path, records: Sequence[dict], skeleton: Skeleton, table: bool) -> None:
-    """results.json, and people.csv if asked: a line for each person, with x, y and score of each joint."""
-    data = results(records, skeleton)
-    write_atomically(Path(folder) / RESULTS, json.dumps(data))
-    if not table:
-        return
-    text, images = io.StringIO(), {image["id"]: image for image in data["images"]}
-    rows = csv.writer(text, lineterminator="\n")
+def _table(records: Sequence[dict], frames_of: Frames, skeleton: Skeleton) -> Iterator[str]:
+    """A line for each person, with x, y and score of each joint; empty for joints that there are not."""
+    line = io.StringIO()
+    row = csv.writer(line, lineterminator="\n")
     columns = [f"{joint}_{what}" for joint in skeleton.joints for what in ("x", "y", "score")]
-    rows.writerow(["file", "frame", "seconds", "person", "score", *columns])
-    for one in data["annotations"]:
-        image = images[one["image_id"]]
-        joints = zip(one["keypoints"][::3], one["keypoints"][1::3], one["keypoints"][2::3], one["keypoint_scores"])
-        values = [v for x, y, seen, score in joints for v in ((x, y, score) if seen else ("", "", ""))]
+    row.writerow(["file", "frame", "seconds", "person", "score", *columns])
+    for image, people in _numbered(records, frames_of):
         name = image["file_name"].rsplit("#", 1)[0] if "frame" in image else image["file_name"]
-        place = [name, image.get("frame", ""), image.get("seconds", "")]
-        rows.writerow([*place, one["person"], one["score"], *values])
-    # Names of files may be no text at all.
-    write_atomically(Path(folder) / TABLE, text.getvalue().encode(errors="backslashreplace"))
+        for one in people:
+            yield line.getvalue()
+            line.seek(0)
+            line.truncate()
+            joints = zip(
+                one["keypoints"][::3], one["keypoints"][1::3], one["keypoints"][2::3], one["keypoint_scores"]
+            )
+            values = [v for x, y, seen, score in joints for v in ((x, y, score) if seen else ("", "", ""))]
+            place = [name, image.get("frame", ""), image.get("seconds", "")]
+            row.writerow([*place, one["person"], one["score"], *values])
+    yield line.getvalue()
+
+
+def write_results(
+    folder: Path, records: Sequence[dict], frames_of: Frames, skeleton: Skeleton, table: bool = False
+) -> None:
+    """results.json, and people.csv if asked."""
+    write_parts(Path(folder) / RESULTS, results(records, frames_of, skeleton))
+    if table:
+        write_parts(Path(folder) / TABLE, _table(records, frames_of, skeleton))
 
 
 def check_output(folder: str) -> None:

@@ -1,0 +1,93 @@
+"""How far prediction is, so that an interrupted command goes on; of videos, the people of every frame."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tfcpn.base.files import stamp, write_atomically
+
+JOURNAL, FRAMES = ".journal.jsonl", ".frames"
+
+
+class Journal:
+    """What is done, a line for each file. A picture's people stand in its line, those of a video in a file beside it.
+
+    settings: of the prediction; with others everything is done again. Lines are added when their file is whole.
+    """
+
+    def __init__(self, folder: Path, settings: dict, again: bool = False):
+        self.folder, self.path, self.done = Path(folder), Path(folder) / JOURNAL, {}
+        lines = [] if again or not self.path.exists() else self.path.read_text().splitlines()
+        first, *rest = [_line(line) for line in lines] or [None]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = rest if first == settings else []
+        # The last line may be half of one.
+        self.done = {record["name"]: record for record in kept if isinstance(record, dict) and "name" in record}
+        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in (settings, *self.done.values())))
+
+    def has(self, name: str, path: str) -> bool:
+        """Whether a file is done, as it is now. What is known of an older one is forgotten; a camera never is."""
+        record = self.done.get(name)
+        if record and record["stamp"] and record["stamp"] == stamp_of(path):
+            return not record["video"] or self._side(name).exists()
+        self.done.pop(name, None)
+        return False
+
+    def add_picture(self, name: str, was: list[int], frame: dict) -> None:
+        """was: the file's `stamp_of` before it was read. frame: height, width and people as from `written.entry`."""
+        self._note({"name": name, "video": False, "stamp": was, "people": len(frame["people"]), "frame": frame})
+
+    @contextmanager
+    def add_video(self, name: str, was: list[int]) -> Iterator[Callable[[dict], None]]:
+        """What keeps a frame: as of a picture, with its number and seconds, too. The video is done when the block
+        ends well, else as if it had not been begun.
+        """
+        file, people = self._side(name), 0
+        file.parent.mkdir(exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+
+        def keep(frame: dict) -> None:
+            nonlocal people
+            people += len(frame["people"])
+            out.write(json.dumps(frame) + "\n")
+
+        try:
+            with temporary.open("w") as out:
+                yield keep
+            os.replace(temporary, file)
+            self._note({"name": name, "video": True, "stamp": was, "people": people})
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def frames_of(self, record: dict) -> Iterator[dict]:
+        """The frames of what is done: of a picture one."""
+        if not record["video"]:
+            yield record["frame"]
+            return
+        with self._side(record["name"]).open() as lines:
+            yield from map(json.loads, lines)
+
+    def _side(self, name: str) -> Path:
+        return self.folder / FRAMES / f"{zlib.crc32(os.fsencode(name)):08x}.jsonl"
+
+    def _note(self, record: dict) -> None:
+        self.done[record["name"]] = record
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def _line(line: str):
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def stamp_of(path: str) -> list[int]:
+    """What tells that a file was changed; of a camera nothing."""
+    return stamp(path) if Path(path).exists() else []
