@@ -18,8 +18,8 @@ COMMAND = Command(
             path(
                 "model",
                 "",
-                f"Instead of a run a .tflite or .task file in MediaPipe's form; without either {SHIPPED}, which make "
-                "models fetches.",
+                "Instead of a run a .tflite or .task file in MediaPipe's form, or a SavedModel of tools/export.py; "
+                f"without either {SHIPPED}, which make models fetches.",
             ),
             choice(
                 "network",

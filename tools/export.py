@@ -1,7 +1,8 @@
-"""Give a trained network back: a snapshot's weights in a copy of MediaPipe's file, for MediaPipe's own runtime."""
+"""Give a trained network away: in a copy of MediaPipe's file, for MediaPipe's own runtime, or as a SavedModel."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from tfcpn.base.errors import InputError
@@ -14,14 +15,20 @@ COMMAND = Command(
     __doc__,
     {
         "Where": [
-            choice("format", "mediapipe", ("mediapipe",), "What is written: MediaPipe's .tflite file, or a bundle."),
+            choice(
+                "format",
+                "mediapipe",
+                ("mediapipe", "savedmodel"),
+                "mediapipe: MediaPipe's .tflite file, or a bundle; savedmodel: a folder for TensorFlow, crops in, "
+                "joints and scores out, with flip test and decoding as the run is validated.",
+            ),
             path(
                 "template",
                 "data/mediapipe/pose_landmark_full.tflite",
                 "The file whose graph, names and types stay; with --task the bundle's own.",
             ),
             path("task", "", "A .task bundle of MediaPipe's: a copy of it with the new network is written."),
-            path("output", None, "File to write.", required=True),
+            path("output", None, "File or folder to write.", required=True),
             switch("overwrite", False, "Write over a file that is there."),
             "model_dir",
             "epoch",
@@ -70,6 +77,17 @@ def smooth_pictures(rng, count: int):
     return np.stack([cv2.resize(picture, (256, 256), interpolation=cv2.INTER_CUBIC) for picture in small]).clip(0, 1)
 
 
+def write_savedmodel(folder: str, cfg, skeleton) -> float:
+    """A snapshot as a SavedModel; the greatest distance of its joints from those in memory, in crop pixels."""
+    from tfcpn.evaluation.predictor import Predictor
+    from tfcpn.prediction import loading
+    from tfcpn.prediction.saved import write_saved
+
+    made = loading.of_run(dataclasses.replace(cfg, mixed_precision="float32"), skeleton, "auto", loading.whole, None)
+    predictor: Predictor = made.reader.predictor
+    return write_saved(folder, predictor, made.skeleton, made.alignment)
+
+
 def main(options: Options) -> None:
     own, cfg = options.own, options.config
     output = Path(own.output)
@@ -84,6 +102,7 @@ def main(options: Options) -> None:
     from tfcpn.skeleton import MEDIAPIPE
 
     skeleton, snapshots = MEDIAPIPE, Snapshots(cfg.model_dir)
+    model_dir, asked = cfg.model_dir, cfg.epoch
     epochs = snapshots.parse(cfg.epoch)
     if len(epochs) > 1:
         raise InputError(f"--epoch={cfg.epoch}: want one")
@@ -91,6 +110,10 @@ def main(options: Options) -> None:
     if epochs != [FIRST_WEIGHTS] or (lives and "init_weights" not in options.given):
         run = config_file.load(cfg.model_dir)
         cfg, skeleton = run.config, run.skeleton
+    if own.format == "savedmodel":
+        worst = write_savedmodel(own.output, dataclasses.replace(cfg, model_dir=model_dir, epoch=asked), skeleton)
+        print(f"written: {output}; its joints are at most {worst:.4f} crop pixels off those of Keras")
+        return
     if cfg.network != "blazepose":
         raise InputError(f"--format=mediapipe wants --network=blazepose; {cfg.model_dir} is {cfg.network}")
     if cfg.init_weights == "none":

@@ -15,6 +15,7 @@ from tfcpn.prediction import loading
 from tfcpn.prediction.job import Done, How, Job
 from tfcpn.prediction.journal import Journal
 from tfcpn.prediction.pose import Pose
+from tfcpn.prediction.saved import ABOUT, is_saved
 from tfcpn.prediction.server import Limits, serve
 from tfcpn.prediction.sources import find_sources
 from tfcpn.prediction.whom import whole
@@ -28,6 +29,8 @@ def settings_of(own: SimpleNamespace) -> dict:
     beside = {"output", "again", "csv", "draw"}
     settings = {name: value for name, value in vars(own).items() if name not in beside}
     files = [own.model or SHIPPED, own.init_weights, own.boxes, own.detector, own.joints]
+    if own.model and is_saved(own.model):
+        files.append(str(Path(own.model) / ABOUT))
     if own.model_dir:
         files += sorted(map(str, Path(own.model_dir).glob("snapshots/*/variables.index")))
     return {**settings, "files": {file: stamp(file) for file in files if Path(file).is_file()}}
@@ -55,6 +58,8 @@ def load_pose(own: SimpleNamespace) -> Pose:
         return Pose(*loading.of_weights(own.init_weights, *how, own.flip_test, own.mixed_precision))
     if own.model_dir:
         return Pose(*loading.of_folder(own.model_dir, own.epoch, *how, own.flip_test, own.mixed_precision))
+    if own.model and is_saved(own.model):
+        return Pose(*loading.of_saved(own.model, *how))
     return Pose(*loading.of_file(own.model or SHIPPED, *how))
 
 

@@ -19,6 +19,7 @@ from tfcpn.parts import make_parts
 from tfcpn.picture.cut import CropFormat
 from tfcpn.prediction.estimator import ALIKE
 from tfcpn.prediction.reading import KerasReader, Reader, TfliteReader
+from tfcpn.prediction.saved import is_saved, read_saved
 from tfcpn.prediction.whom import FileDetector, Finder, detected, whole
 from tfcpn.run import config_file
 from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
@@ -69,7 +70,7 @@ def load(
     alike: float | None = ALIKE,
     threads: int | None = None,
 ) -> Made:
-    """model: the folder of a run, or a .tflite or .task file in MediaPipe's form.
+    """model: the folder of a run, a .tflite or .task file in MediaPipe's form, or a SavedModel of tools/export.py.
 
     detector: as in `finder`. joints: of BlazePose's networks which joints to return: auto, those of the run or
     MediaPipe's 33; or coco, lsp, mediapipe or a .json file, by name. epoch: which snapshot of a run. least: score of
@@ -78,6 +79,8 @@ def load(
     """
     if Path(model).suffix in FILES:
         return of_file(model, joints, finder(detector, least, tiles), alike, threads)
+    if is_saved(model):
+        return of_saved(model, joints, finder(detector, least, tiles), alike)
     return of_folder(model, epoch, joints, finder(detector, least, tiles), alike)
 
 
@@ -94,6 +97,15 @@ def of_file(path: str, joints: str, find: Finder, alike: float | None, threads: 
     codec = LandmarkCodec(skeleton, LANDMARKS, INPUT_SIZE[1], refine=True)
     crop_format = CropFormat(INPUT_SIZE, True, MEDIAPIPE_LOOK.outside)
     return Made(TfliteReader(path, codec, crop_format, threads), skeleton, Alignment("blazepose"), find, alike)
+
+
+def of_saved(folder: str, joints: str, find: Finder, alike: float | None) -> Made:
+    """What `tools/export.py --format=savedmodel` wrote."""
+    saved = read_saved(folder)
+    asked = _joints(joints)
+    if asked is not None and asked.joints != saved.skeleton.joints[: saved.skeleton.annotated]:
+        raise InputError(f"--joints={joints}: {folder} returns the joints that it was exported with")
+    return Made(*saved, find, alike)
 
 
 def of_folder(

@@ -57,10 +57,15 @@ class KerasReader:
         self, model, network: Network, codec: Codec, crop_format: CropFormat, flip_test: bool, batch_size: int = 32
     ):
         self.codec, self.crop_format, self.batch_size = codec, crop_format, batch_size
-        self.least = LEAST_PERSON if network.person is not None else LEAST_PEAK
-        predictor = Predictor(model, network, codec, crop_format, flip_test)
+        self.least = self.least_of(network)
+        self.predictor = Predictor(model, network, codec, crop_format, flip_test)
         shape = tf.TensorSpec((None, *crop_format.size, 3), tf.uint8)
-        self._read = tf.function(predictor.read, input_signature=[shape])
+        self._read = tf.function(self.predictor.read, input_signature=[shape])
+
+    @staticmethod
+    def least_of(network: Network) -> float:
+        """Below which a network's word on a person, or its mean peak, is that of nobody."""
+        return LEAST_PERSON if network.person is not None else LEAST_PEAK
 
     def __call__(self, crops):
         parts = [self._read(crops[i : i + self.batch_size]) for i in range(0, len(crops), self.batch_size)]
