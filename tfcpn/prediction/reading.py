@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -24,6 +25,7 @@ from tfcpn.picture.decode import Window
 
 # MediaPipe's threshold for its network's word on a person; and for a mean peak, which is seldom above .8.
 LEAST_PERSON, LEAST_PEAK = 0.5, 0.2
+_MOST_THREADS = 4  # more do not help a network of this size
 _MORE = 3  # pixels beyond a region, for interpolation
 
 
@@ -84,6 +86,8 @@ class TfliteReader:
         self.codec, self.crop_format = codec, crop_format
         try:
             content = read_bytes(path, MEMBER)
+            # Left to itself it takes one.
+            threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
             self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
             outputs = {o["name"]: o["index"] for o in self._interpreter.get_output_details()}
