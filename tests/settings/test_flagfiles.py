@@ -62,6 +62,10 @@ ROWS = {
         **{"network": "blazepose", "input_size": (256, 256), "align": "blazepose", "blazepose_norm": "scaled"},
         **{"views": 1, "lr_cosine": True, "weight_decay": 0, "flip_test": False, "refine_landmarks": True},
     },
+    "blazepose_both": {
+        **{"network": "blazepose", "shift": 0.08, "shift_peak": 4, "rotation": 25, "rescale_min": 0.85},
+        **{"rescale_max": 1.15, "epochs": 54, "learning_rate": 1e-3, "views": 1, "refine_landmarks": True},
+    },
     "blazepose_detector": {
         **{"network": "blazepose", "shift": 0.08, "rotation": 30, "rescale_min": 0.75, "rescale_max": 1.2},
         **{"epochs": 64, "learning_rate": 1e-3, "lr_cosine": True, "views": 1, "refine_landmarks": True},
