@@ -188,7 +188,7 @@ def test_no_network_at_all_is_told(command, people, tmp_path, monkeypatch):
     assert failed.status == 1 and "not found; make models" in failed.err
 
 
-def test_flags_that_would_change_nothing_are_refused(command, people, tmp_path):
+def test_flags_that_would_change_nothing_are_refused(mediapipe, command, people, tmp_path):
     for flag, what in (("--flip_test=yes", "--model_dir or --network=blazepose"), ("--epoch=3", "--model_dir")):
         failed = command("-m", "tfcpn.predict", f"--output={tmp_path / 'out'}", people.val, flag, check=False)
         assert failed.status == 1 and f"is for {what}" in failed.err

@@ -70,7 +70,7 @@ def test_a_trace_is_summed_by_operation_without_what_calls_them(tmp_path):
 def test_an_unknown_part_is_told_in_one_line(command):
     failed = command("tools/benchmark.py", "speed", check=False)
     assert failed.err.strip() == (
-        "error: want one of input, step, profile, forward, eval, records; see python tools/benchmark.py --help"
+        "error: want one of input, step, profile, forward, eval, records, video; see python tools/benchmark.py --help"
     )
 
 
