@@ -87,8 +87,10 @@ def test_three_training_steps_equal_the_original(model, golden):
 
     np.testing.assert_allclose(losses[0], golden["train/losses"][0], rtol=1e-6)
     np.testing.assert_allclose(losses[2], golden["train/losses"][2], rtol=3e-3)
+    # On an AMD EPYC within 7e-6; processors add up a convolution's products in other orders: 1.9e-5 on an
+    # Intel Xeon of the fifth generation.
     for name, norm in zip(golden["train/gradient_names"], golden["train/gradient_norm"]):
-        assert norms[name] == pytest.approx(norm, rel=1e-5), name
+        assert norms[name] == pytest.approx(norm, rel=3e-5), name
     after = {name: np.linalg.norm(v) for name, v in variables_by_name(model).items()}
     for name, norm in zip(golden["train/after3_names"], golden["train/after3_norm"]):
         assert after[name] == pytest.approx(norm, rel=3e-3), name
