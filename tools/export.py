@@ -77,8 +77,10 @@ def smooth_pictures(rng, count: int):
     return np.stack([cv2.resize(picture, (256, 256), interpolation=cv2.INTER_CUBIC) for picture in small]).clip(0, 1)
 
 
-def write_savedmodel(folder: str, cfg, skeleton) -> float:
-    """A snapshot as a SavedModel; the greatest distance of its joints from those in memory, in crop pixels."""
+def write_savedmodel(folder: str, cfg, skeleton) -> tuple[float, float]:
+    """A snapshot as a SavedModel; the median and greatest distance of its joints from those in memory, in crop
+    pixels.
+    """
     from tfcpn.evaluation.predictor import Predictor
     from tfcpn.prediction import loading
     from tfcpn.prediction.saved import write_saved
@@ -111,8 +113,12 @@ def main(options: Options) -> None:
         run = config_file.load(cfg.model_dir)
         cfg, skeleton = run.config, run.skeleton
     if own.format == "savedmodel":
-        worst = write_savedmodel(own.output, dataclasses.replace(cfg, model_dir=model_dir, epoch=asked), skeleton)
-        print(f"written: {output}; its joints are at most {worst:.4f} crop pixels off those of Keras")
+        median, worst = write_savedmodel(
+            own.output, dataclasses.replace(cfg, model_dir=model_dir, epoch=asked), skeleton
+        )
+        print(
+            f"written: {output}; its joints are {median:.4f} crop pixels off those of Keras (median), at most {worst:.4f}"
+        )
         return
     if cfg.network != "blazepose":
         raise InputError(f"--format=mediapipe wants --network=blazepose; {cfg.model_dir} is {cfg.network}")
