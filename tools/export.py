@@ -117,7 +117,8 @@ def main(options: Options) -> None:
             own.output, dataclasses.replace(cfg, model_dir=model_dir, epoch=asked), skeleton
         )
         print(
-            f"written: {output}; its joints are {median:.4f} crop pixels off those of Keras (median), at most {worst:.4f}"
+            f"written: {output}; its joints are {median:.4f} crop pixels off those of Keras (median), "
+            f"at most {worst:.4f}"
         )
         return
     if cfg.network != "blazepose":

@@ -56,9 +56,9 @@ def write_saved(folder: str, predictor: Predictor, skeleton: Skeleton, alignment
     """Write a predictor as a SavedModel; its flip test, if it has one, is in the graph, and so is its decoding.
 
     Its signature takes `crops` (N, H, W, 3) uint8 BGR and returns `joints` (N, K, 2) float32 x, y in crop pixels,
-    `scores` (N, K) and `person` (N,). Returns the median and the greatest distance of a joint, in crop pixels, between
-    it and the model in memory, on made-up crops. Raises InputError, and leaves nothing behind, if the median is more
-    than rounding explains; a single heatmap that is all but flat may have its peak elsewhere after rounding.
+    `scores` (N, K) and `person` (N,). Returns the median and the greatest distance of a joint, in crop pixels, from
+    the model's in memory, on made-up crops. Raises InputError, and leaves nothing behind, if the median is more than
+    rounding explains; a single heatmap that is all but flat may have its peak elsewhere after rounding.
     """
     shape = tf.TensorSpec((None, *predictor.crop_format.size, 3), tf.uint8, name="crops")
 
