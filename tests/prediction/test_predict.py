@@ -13,6 +13,7 @@ from support.small_run import flags
 from tfcpn import Pose
 from tfcpn.data.coco import read_annotations
 from tfcpn.evaluation.average_precision import coco_metrics
+from tfcpn.evaluation.pck import pck
 
 
 @pytest.fixture(scope="module")
@@ -227,15 +228,17 @@ def test_names_that_are_no_text_are_taken(predict, people, tmp_path):
     assert b"caf\\udce9 %1 #2.jpg" in (tmp_path / "out" / "people.csv").read_bytes()
 
 
-def test_mediapipes_network_finds_what_an_evaluation_finds(mediapipe, command, people, tmp_path):
-    """Of the same boxes, by two looks: joints, scores and AP to the last digit."""
-    _, annotated, *_ = read_annotations(people.val_annotations)
+def by_both(mediapipe, command, annotations, images, joints, folder):
+    """What predict and an evaluation say of the annotated people's boxes, by two looks of MediaPipe's network, each
+    in one order, and the evaluation's metrics.
+    """
+    _, annotated, *_ = read_annotations(annotations)
     shown = [p for p in annotated if p.trainable]
     boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in shown]
-    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    given = f"--boxes={tmp_path / 'boxes.json'}"
+    (folder / "boxes.json").write_text(json.dumps(boxes))
+    given = f"--boxes={folder / 'boxes.json'}"
     how = ["--network=blazepose", f"--init_weights={mediapipe.landmarks}"]
-    where = [f"--val_annotations={people.val_annotations}", f"--val_images={people.val}", f"--model_dir={tmp_path}"]
+    where = [f"--val_annotations={annotations}", f"--val_images={images}", f"--model_dir={folder}"]
     eval_words = [
         "--epoch=0",
         "--align_source=two_pass",
@@ -244,21 +247,63 @@ def test_mediapipes_network_finds_what_an_evaluation_finds(mediapipe, command, p
         "--noflip_test",
     ]
     command("-m", "tfcpn.eval", *how, *where, given, *eval_words, "--blazepose_norm=none")
-    (folder,) = (tmp_path / "eval").iterdir()
-    expected = json.loads((folder / "results.json").read_text())
-    command("-m", "tfcpn.predict", *how, "--joints=coco", f"--output={tmp_path / 'out'}", given, people.val)
-    found = results(tmp_path / "out")["annotations"]
+    (told,) = (folder / "eval").iterdir()
+    expected = json.loads((told / "results.json").read_text())
+    pictures = sorted({images / picture.file_name for picture in read_annotations(annotations)[0].values()})
+    command("-m", "tfcpn.predict", *how, f"--joints={joints}", f"--output={folder / 'out'}", given, *pictures)
+    found = results(folder / "out")["annotations"]
     assert len(found) == len(expected) == len(shown) > 5
-    for a, b in zip(sorted(found, key=_place), sorted(expected, key=_place)):
+    return sorted(found, key=_place), sorted(expected, key=_place), json.loads((told / "metrics.json").read_text())
+
+
+def test_mediapipes_network_finds_what_an_evaluation_finds(mediapipe, command, people, tmp_path):
+    found, expected, metrics = by_both(mediapipe, command, people.val_annotations, people.val, "coco", tmp_path)
+    for a, b in zip(found, expected):
         np.testing.assert_allclose(a["keypoints"][::3], b["keypoints"][::3], atol=0.02)
         np.testing.assert_allclose(a["keypoints"][1::3], b["keypoints"][1::3], atol=0.02)
         assert a["score"] == pytest.approx(b["score"], abs=2e-4)
-    metrics = json.loads((folder / "metrics.json").read_text())
     assert coco_metrics(str(people.val_annotations), found)["AP"] == pytest.approx(metrics["AP"], abs=1e-3)
 
 
 def _place(entry):
     return entry["image_id"], entry["keypoints"][0]
+
+
+LSP = ROOT.parent / "shared" / "lsp_extended"
+
+
+@pytest.mark.skipif(not LSP.exists(), reason="no LSP Extended beside the project")
+def test_athletes_are_found_as_an_evaluation_finds_them(mediapipe, command, tmp_path):
+    """The same share of their joints (PCK), and those at the same places."""
+    file = tmp_path / "people.json"
+    some = "--first=8001", "--last=8024"
+    command(
+        "tools/import_lsp.py",
+        f"--images={LSP / 'images'}",
+        f"--joints={LSP / 'joints.mat'}",
+        f"--output={file}",
+        *some,
+    )
+    # Boxes go by the number in a picture's name.
+    data = json.loads(file.read_text())
+    (tmp_path / "numbered").mkdir()
+    for image in data["images"]:
+        numbered = tmp_path / "numbered" / f"{image['id']}.jpg"
+        numbered.symlink_to(LSP.resolve() / "images" / image["file_name"])
+        image["file_name"] = numbered.name
+    file.write_text(json.dumps(data))
+    found, expected, _ = by_both(mediapipe, command, file, tmp_path / "numbered", "lsp", tmp_path)
+    _, annotated, skeleton, _ = read_annotations(file)
+    truth = {p.image_id: p for p in annotated}
+    shares = []
+    for entries in (found, expected):
+        joints = np.array([np.reshape(entry["keypoints"], (-1, 3))[:, :2] for entry in entries])
+        of = [truth[entry["image_id"]] for entry in entries]
+        shares.append(
+            pck(joints, *(np.stack([getattr(p, name) for p in of]) for name in ("keypoints", "box")), skeleton)
+        )
+    assert 0.3 < shares[1].mean[0] < 0.95  # they are no easy ones, and nobody's joints are in disorder
+    np.testing.assert_allclose(shares[0].mean, shares[1].mean, atol=2e-3)
 
 
 SAMPLE = ROOT.parent / "shared" / "coco_sample"

@@ -6,6 +6,7 @@ from them where the mid-hip is and how far the body reaches.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from tfcpn.base.errors import InputError
 from tfcpn.networks.tflite_file import read_bytes
+from tfcpn.networks.tflite_run import interpreter
 
 SIZE = 224
 # Layers of anchors: the stride of a layer's cells and how many anchors lie in each of them.
@@ -32,6 +34,7 @@ class Detection(NamedTuple):
     points: np.ndarray
 
 
+@cache
 def anchors() -> np.ndarray:
     """The middles of the detector's anchors, x and y in parts of its input: (2254, 2)."""
     layers = []
@@ -90,12 +93,9 @@ class PoseDetector:
     """path: pose_detection.tflite, or a .task bundle with it. least: score of a person. Raises InputError."""
 
     def __init__(self, path: str, least: float = 0.5):
-        import tensorflow as tf
-
         content = read_bytes(path, MEMBER)
         try:
-            self._interpreter = tf.lite.Interpreter(model_content=content)
-            self._interpreter.allocate_tensors()
+            self._interpreter = interpreter(content)
             outputs = {tuple(o["shape"]): o["index"] for o in self._interpreter.get_output_details()}
             count = len(anchors())
             self._raw, self._logits = outputs[(1, count, _VALUES)], outputs[(1, count, 1)]

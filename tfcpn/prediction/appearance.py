@@ -26,17 +26,16 @@ def colours(image: np.ndarray, person: Person, skeleton: Skeleton) -> np.ndarray
     if not np.isfinite(length):
         return None  # the network has no such joints
     reach = int(np.clip(round(_SIZE * length), 1, 30))
-    found = np.full((len(_DOWN) * len(_ACROSS), 3), np.nan)
-    for place, (down, across) in enumerate((d, a) for d in _DOWN for a in _ACROSS):
-        left, right = sl + down * (hl - sl), sr + down * (hr - sr)
-        x, y = left + across * (right - left)
-        if not (0 <= x < image.shape[1] and 0 <= y < image.shape[0]):
-            continue
-        x, y = int(x), int(y)
-        patch = image[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
-        found[place] = np.median(patch.reshape(-1, 3), axis=0)
-    inside = np.isfinite(found[:, 0])
+    down, across = (grid.reshape(-1, 1) for grid in np.meshgrid(_DOWN, _ACROSS, indexing="ij"))
+    left, right = sl + down * (hl - sl), sr + down * (hr - sr)
+    middles, size = left + across * (right - left), np.array(image.shape[1::-1])
+    inside = ((middles >= 0) & (middles < size)).all(axis=1)
+    found = np.full((len(middles), 3), np.nan)
     if inside.any():
+        about = np.arange(-reach, reach + 1)
+        x, y = np.clip(middles[inside].astype(int)[:, :, None] + about, 0, size[:, None] - 1).transpose(1, 0, 2)
+        patches = image[y[:, :, None], x[:, None, :]]
+        found[inside] = np.median(patches.reshape(len(patches), -1, 3), axis=1)
         lab = cv2.cvtColor((found[inside][None] / 255).astype(np.float32), cv2.COLOR_BGR2LAB)[0]
         found[inside] = lab * [_LIGHTNESS, 1, 1]
     return found

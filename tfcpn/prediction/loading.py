@@ -75,7 +75,7 @@ def load(
     detector: as in `finder`. joints: of BlazePose's networks which joints to return: auto, those of the run or
     MediaPipe's 33; or coco, lsp, mediapipe or a .json file, by name. epoch: which snapshot of a run. least: score of
     a person whom the detector finds. tiles: as in `whom.detected`. alike: as in `PoseEstimator`. threads: of a file's
-    network; None: as many as there are cores, at most four. Raises InputError for what is not there or does not fit.
+    network; None: one an idle core, at most four. Raises InputError for what is not there or does not fit.
     """
     if Path(model).suffix in FILES:
         return of_file(model, joints, finder(detector, least, tiles), alike, threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -20,12 +19,12 @@ from tfcpn.networks.blazepose_table import INPUT_SIZE, LANDMARKS
 from tfcpn.networks.blazepose_weights import MEMBER
 from tfcpn.networks.network import Network
 from tfcpn.networks.tflite_file import read_bytes
+from tfcpn.networks.tflite_run import interpreter
 from tfcpn.picture.cut import CropFormat, cut_rectangle, cut_turned
 from tfcpn.picture.decode import Window
 
 # MediaPipe's threshold for its network's word on a person; and for a mean peak, which is seldom above .8.
 LEAST_PERSON, LEAST_PEAK = 0.5, 0.2
-_MOST_THREADS = 4  # more do not help a network of this size
 _MORE = 3  # pixels beyond a region, for interpolation
 
 
@@ -86,10 +85,7 @@ class TfliteReader:
         self.codec, self.crop_format = codec, crop_format
         try:
             content = read_bytes(path, MEMBER)
-            # Left to itself it takes one.
-            threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
-            self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            self._interpreter = interpreter(content, threads)
             outputs = {o["name"]: o["index"] for o in self._interpreter.get_output_details()}
             self._input = self._interpreter.get_input_details()[0]["index"]
             shape = tuple(self._interpreter.get_input_details()[0]["shape"])
@@ -110,9 +106,9 @@ class TfliteReader:
             self._interpreter.set_tensor(self._input, crop[None, ..., ::-1].astype(np.float32) / 255)
             self._interpreter.invoke()
             found.append([self._interpreter.get_tensor(index)[0] for index in self._outputs])
-        landmarks, person, heatmaps = (tf.constant(np.stack(values)) for values in zip(*found))
-        joints, scores = self._decode(tf.reshape(landmarks, (-1, LANDMARKS, 5)), heatmaps)
-        return joints, scores, person[:, 0]
+        landmarks, person, heatmaps = (np.stack(values) for values in zip(*found))
+        joints, scores = self._decode(landmarks.reshape(-1, LANDMARKS, 5), heatmaps)
+        return joints, scores, tf.constant(person[:, 0])
 
 
 def _window(region: np.ndarray, shape: tuple[int, int]) -> tuple[slice, slice]:
@@ -151,6 +147,16 @@ def cutter(crop_format: CropFormat) -> Callable:
     return crops
 
 
+def _quick_maps(regions: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """`geometry.crops.crop_to_image` without TensorFlow, whose call alone takes as long as a warp: the linear parts
+    (N, 2, 2) and the places of the crops' corners (N, 2).
+    """
+    x, y, wide, high, turn = np.asarray(regions, np.float64).T
+    cos, sin, step_x, step_y = np.cos(turn), np.sin(turn), wide / size[1], high / size[0]
+    linear = np.array([[cos * step_x, -sin * step_y], [sin * step_x, cos * step_y]]).transpose(2, 0, 1)
+    return linear, np.stack([x, y], axis=1) - linear @ [size[1] / 2, size[0] / 2]
+
+
 def quick_cutter(crop_format: CropFormat) -> Callable:
     """As `cutter`, many times as fast and not to the bit: OpenCV's warp rounds places to 1/32 of a pixel."""
     (height, width), outside = crop_format.size, crop_format.outside
@@ -159,12 +165,9 @@ def quick_cutter(crop_format: CropFormat) -> Callable:
 
     def crops(picture: np.ndarray, regions: np.ndarray) -> tf.Tensor:
         found = []
-        for x, y, wide, high, turn in np.asarray(regions, np.float64):
-            step_x, step_y = wide / width, high / height
-            cos, sin = np.cos(turn), np.sin(turn)
-            linear = np.array([[cos * step_x, -sin * step_y], [sin * step_x, cos * step_y]])
+        for linear, corner in zip(*_quick_maps(regions, crop_format.size)):
             # Pixels have their centres at halves, OpenCV's at whole numbers.
-            start = np.array([x, y]) - 0.5 - linear @ [width / 2 - 0.5, height / 2 - 0.5]
+            start = corner + linear @ [0.5, 0.5] - 0.5
             found.append(cv2.warpAffine(picture, np.column_stack([linear, start]), (width, height), **how))
         return tf.constant(np.stack(found))
 
@@ -183,7 +186,11 @@ class RegionReader:
         )
 
     def __call__(self, picture: np.ndarray, regions: np.ndarray, quickly: bool = False) -> Answer:
-        """picture: (H, W, 3) uint8 BGR. regions: (N, 5), as in `geometry.regions`. quickly: by `quick_cutter`."""
+        """picture: (H, W, 3) uint8 BGR. regions: (N, 5), as in `geometry.regions`. quickly: not to the bit."""
         joints, scores, person = self.reader((self._quickly if quickly else self._cut)(picture, regions))
-        places = self._to_image(joints, tf.constant(regions, tf.float64))
-        return Answer(places.numpy(), scores.numpy(), person.numpy())
+        if quickly:
+            linear, corners = _quick_maps(regions, self.reader.crop_format.size)
+            places = joints.numpy().astype(np.float64) @ linear.transpose(0, 2, 1) + corners[:, None]
+        else:
+            places = self._to_image(joints, tf.constant(regions, tf.float64)).numpy()
+        return Answer(places, scores.numpy(), person.numpy())

@@ -17,15 +17,15 @@ from tfcpn.prediction.one_euro import OneEuro, for_landmarks, for_region
 from tfcpn.prediction.person import Person
 from tfcpn.prediction.video_file import VideoReader
 
-# Somebody whom the detector finds where a person is followed already: so much of their boxes overlaps, or so alike
-# are their poses.
-_SAME_BOX, _SAME_POSE = 0.6, 0.4
+# Somebody whom the detector finds where a person is followed already: so much of their boxes or of their regions
+# overlaps, or so alike are their poses.
+_SAME_BOX, _SAME_REGION, _SAME_POSE = 0.6, 0.7, 0.4
 # Somebody who is found again: so alike to where the lost one would be by now, with tolerances so much wider.
 _AGAIN, _LOOSE = 0.1, 4.0
 _TOUCH = 0.05  # overlap of boxes from which two people may be mistaken for each other
 _WORN = 0.1  # share of a frame's colours in what somebody is known to wear
 _LATEST = 0.3  # share of the last step in a person's speed
-_WIDER = 1.1  # the next frame's box over that of this one's joints
+WIDER = 1.1  # the next frame's box over that of this one's joints
 
 
 @dataclass
@@ -51,6 +51,11 @@ class Track:
 def _middle(person: Person) -> np.ndarray:
     x, y, width, height = person.box
     return np.array([x + width / 2, y + height / 2])
+
+
+def _square(region: np.ndarray) -> np.ndarray:
+    """The corners of a region as if it were not turned."""
+    return np.stack([region[:2] - region[2:4] / 2, region[:2] + region[2:4] / 2])
 
 
 def _corners(box: Sequence[float]) -> np.ndarray:
@@ -136,7 +141,7 @@ class Tracker:
             points = track.smooth_region(points, seconds, size) if self.smooth else points
             return self.pose.regions(image, [Box(0, person.box, 1.0)], points[None])[0]
         corners = _corners(person.box)
-        corners = corners + (_WIDER - 1) / 2 * (corners[1] - corners[0]) * [[-1], [1]]
+        corners = corners + (WIDER - 1) / 2 * (corners[1] - corners[0]) * [[-1], [1]]
         corners = track.smooth_region(corners, seconds, size) if self.smooth else corners
         box = (*corners[0], *np.maximum(corners[1] - corners[0], 1))
         return self.pose.regions(image, [Box(0, tuple(map(float, box)), 1.0)])[0]
@@ -145,6 +150,7 @@ class Tracker:
         """Ask the detector, and follow from now on whom it finds beside those who are followed."""
         known = np.stack([_corners(t.person.box) for t in self._tracks]) if self._tracks else np.zeros((0, 2, 2))
         boxes = [b for b in self.pose.found(image) if not (overlap(_corners(b.box), known) > _SAME_BOX).any()]
+        boxes = self._beside_followed(image, boxes)
         if not boxes:
             return
         answer, regions = self.pose.look(image, boxes)
@@ -161,6 +167,14 @@ class Tracker:
             track = Track(person, regions[place], boxes[place].score, seconds, worn)
             track.region = self._next_region(track, person, points[place], image, seconds)
             self._tracks.append(track)
+
+    def _beside_followed(self, image: np.ndarray, boxes: list[Box]) -> list[Box]:
+        """Without those whose region somebody has already: the network need not look there again to tell."""
+        if not boxes or not self._tracks or not self.pose.alignment.by_points:
+            return boxes
+        taken = np.stack([_square(track.region) for track in self._tracks])
+        own = [_square(region) for region in self.pose.regions(image, boxes)]
+        return [box for box, place in zip(boxes, own) if not (overlap(place, taken) > _SAME_REGION).any()]
 
     def _number(self, person: Person, worn: np.ndarray | None, seconds: float) -> int:
         """That of a lost one who is found again, else a new one."""

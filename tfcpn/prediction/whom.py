@@ -11,6 +11,7 @@ import numpy as np
 from tfcpn.base.errors import InputError
 from tfcpn.data.detections import Box
 from tfcpn.networks.pose_detection import Detection, PoseDetector, circle_square, overlap
+from tfcpn.networks.tflite_run import interpreter
 
 # Of a body upright in MediaPipe's circle, in parts of its radius: how wide and how high it is.
 _WIDE, _HIGH = 1.1, 1.9
@@ -116,18 +117,15 @@ def _onnx(path: str):
 
 
 def _tflite(path: str):
-    import tensorflow as tf
-
     try:
-        interpreter = tf.lite.Interpreter(model_path=path)
-        interpreter.allocate_tensors()
+        running = interpreter(Path(path).read_bytes())
     except (ValueError, RuntimeError) as error:
         raise InputError(f"--detector={path}: cannot be read as TensorFlow Lite ({error})") from error
-    given, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
+    given, out = running.get_input_details()[0], running.get_output_details()[0]["index"]
 
     def run(image):
-        interpreter.set_tensor(given["index"], image)
-        interpreter.invoke()
-        return interpreter.get_tensor(out)
+        running.set_tensor(given["index"], image)
+        running.invoke()
+        return running.get_tensor(out)
 
     return run, tuple(map(int, given["shape"]))

@@ -16,11 +16,12 @@ from make_video import draw_frame, walkers
 from synthetic.scenery import background
 from tfcpn.base.errors import InputError
 from tfcpn.geometry.alignment import Alignment
+from tfcpn.geometry.regions import WIDEN_X, WIDEN_Y
 from tfcpn.parts import make_parts
 from tfcpn.prediction import loading
 from tfcpn.prediction.estimator import PoseEstimator
 from tfcpn.prediction.reading import KerasReader
-from tfcpn.prediction.tracker import Tracker
+from tfcpn.prediction.tracker import WIDER, Tracker
 from tfcpn.prediction.video_file import VideoReader
 from tfcpn.settings.config import Config
 from tfcpn.skeleton import COCO
@@ -52,12 +53,31 @@ def _timed(pose: PoseEstimator, video: Path) -> tuple[float, int]:
     return time.perf_counter() - start, seen
 
 
+class _Steady:
+    """A network of random weights that runs as any does, whose joints are then put where those of somebody who fills
+    the box would be: what it costs does not hang on what it knows, and the people of the video are followed.
+    """
+
+    least = 0.0
+
+    def __init__(self, reader: KerasReader):
+        self.codec, self.crop_format, self._reader = reader.codec, reader.crop_format, reader
+
+    def __call__(self, crops):
+        joints, scores, person = self._reader(crops)
+        height, width = self.crop_format.size
+        # The corners, in turn, of what the tracker and the region widen to the whole crop.
+        half = 0.5 / WIDER / np.array([WIDEN_X, WIDEN_Y])
+        corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * half
+        places = (np.resize(corners, joints.shape[1:]) + 0.5) * [width, height]
+        return joints * 0 + places.astype(np.float32), scores, person
+
+
 def _random_cpn(cfg: Config, find) -> PoseEstimator:
-    """A CPN of random weights that takes everybody for a person: what it costs does not hang on what it knows."""
+    """A CPN that takes everybody for a person."""
     parts = make_parts(cfg, COCO)
     reader = KerasReader(parts.network.build(), parts.network, parts.codec, parts.crop_format, flip_test=False)
-    reader.least = 0.0
-    return PoseEstimator(reader, COCO, Alignment("person"), find, alike=None)
+    return PoseEstimator(_Steady(reader), COCO, Alignment("person"), find, alike=None)
 
 
 def benchmark_video(cfg: Config, rounds: int, frames: int, python: str, folder: str = "data/mediapipe") -> list[dict]:
