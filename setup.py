@@ -28,8 +28,8 @@ setup(
         "tqdm>=4.65,<5",
     ],
     extras_require={
-        # predict --detector=FILE.onnx
-        "onnx": ["onnxruntime>=1.16,<1.24"],
+        # predict --detector=FILE.onnx, export --format=onnx; the last onnx that takes TensorFlow's protobuf
+        "onnx": ["onnx>=1.14,<1.18", "onnxruntime>=1.16,<1.24", "tf2onnx>=1.16,<1.18"],
         # predict --serve
         "serve": ["flask>=2.3,<4", "waitress>=2.1,<4"],
         "dev": [
@@ -38,7 +38,7 @@ setup(
             "hypothesis>=6.90,<7",
             # an ffmpeg of its own
             "imageio-ffmpeg>=0.4.9,<1",
-            # the last that takes TensorFlow's protobuf
+            # as in "onnx" above
             "onnx>=1.14,<1.18",
             "onnxruntime>=1.16,<1.24",
             "pytest>=7.4",
@@ -46,6 +46,7 @@ setup(
             "ruff>=0.4,<1",
             # the page, in a browser
             "selenium>=4.10,<5",
+            "tf2onnx>=1.16,<1.18",
             "waitress>=2.1,<4",
         ],
     },

@@ -1,4 +1,4 @@
-"""Give a trained network away: in a copy of MediaPipe's file, for MediaPipe's own runtime, or as a SavedModel."""
+"""Give a trained network away: for MediaPipe's own runtime, TensorFlow Lite, ONNX, or as a SavedModel."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
 from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import choice, path, switch
+from tfcpn.settings.flag import choice, path, switch, whole
 
 COMMAND = Command(
     "python tools/export.py",
@@ -18,76 +17,35 @@ COMMAND = Command(
             choice(
                 "format",
                 "mediapipe",
-                ("mediapipe", "savedmodel"),
-                "mediapipe: MediaPipe's .tflite file, or a bundle; savedmodel: a folder for TensorFlow, crops in, "
-                "joints and scores out, with flip test and decoding as the run is validated.",
+                ("mediapipe", "savedmodel", "tflite", "onnx"),
+                "mediapipe: a copy of MediaPipe's .tflite file, or of a bundle, for its own runtime; savedmodel: a "
+                "folder for TensorFlow and its servers; tflite, onnx: a file for TensorFlow Lite, for onnxruntime. "
+                "All but the first take crops, uint8 BGR.",
             ),
+            choice(
+                "quantize",
+                "none",
+                ("none", "float16", "dynamic", "int8"),
+                "tflite, onnx: weights in float16, weights in int8, or weights and activations in int8, which learns "
+                "from people of --train_records.",
+            ),
+            switch("with_decoder", False, "tflite, onnx: flip test and decoding inside, joints and scores out."),
             path(
                 "template",
                 "data/mediapipe/pose_landmark_full.tflite",
-                "The file whose graph, names and types stay; with --task the bundle's own.",
+                "mediapipe: the file whose graph, names and types stay; with --task the bundle's own.",
             ),
-            path("task", "", "A .task bundle of MediaPipe's: a copy of it with the new network is written."),
+            path("task", "", "mediapipe: a .task bundle; a copy of it with the new network is written."),
             path("output", None, "File or folder to write.", required=True),
             switch("overwrite", False, "Write over a file that is there."),
+            whole("people", 200, "How many people of --val_annotations the file is compared on; 0: all.", least=0),
+            whole("learn_from", 128, "int8: how many people of --train_records it learns from.", least=1),
             "model_dir",
             "epoch",
         ]
     },
     shared=True,
 )
-# The median distance of a file's landmarks from Keras's may be so many crop pixels: rounding what was learnt to
-# float16 makes half of one.
-MOST = 2.0
-
-
-def checked(content: bytes, model) -> tuple[float, float]:
-    """How far the landmarks of a file are from those of the model, in crop pixels, on made-up pictures.
-
-    Returns the median and the greatest. Raises InputError if that is more than float16 explains.
-    """
-    import numpy as np
-    import tensorflow as tf
-
-    interpreter = tf.lite.Interpreter(model_content=content)
-    interpreter.allocate_tensors()
-    place, distances = interpreter.get_input_details()[0]["index"], []
-    output = next(o["index"] for o in interpreter.get_output_details() if o["name"] == "Identity")
-    for image in smooth_pictures(np.random.default_rng(0), 4):
-        interpreter.set_tensor(place, image[None])
-        interpreter.invoke()
-        theirs = interpreter.get_tensor(output).reshape(-1, 5)[:, :2]
-        ours = model(image[None], training=False).landmarks.numpy()[0, :, :2]
-        distances.append(np.linalg.norm(theirs - ours, axis=1))
-    median, worst = float(np.median(distances)), float(np.max(distances))
-    if not median <= MOST:
-        raise InputError(
-            f"the file's landmarks are {median:.2f} crop pixels off those of Keras: its float16 weights do not hold "
-            "what was learnt; train with a lower --learning_rate"
-        )
-    return median, worst
-
-
-def smooth_pictures(rng, count: int):
-    """Made-up pictures (count, 256, 256, 3) float32 from 0 to 1, of soft colours."""
-    import cv2
-    import numpy as np
-
-    small = rng.uniform(0, 1, (count, 8, 8, 3)).astype(np.float32)
-    return np.stack([cv2.resize(picture, (256, 256), interpolation=cv2.INTER_CUBIC) for picture in small]).clip(0, 1)
-
-
-def write_savedmodel(folder: str, cfg, skeleton) -> tuple[float, float]:
-    """A snapshot as a SavedModel; the median and greatest distance of its joints from those in memory, in crop
-    pixels.
-    """
-    from tfcpn.evaluation.predictor import Predictor
-    from tfcpn.prediction import loading
-    from tfcpn.prediction.saved import write_saved
-
-    made = loading.of_run(dataclasses.replace(cfg, mixed_precision="float32"), skeleton, "auto", loading.whole, None)
-    predictor: Predictor = made.reader.predictor
-    return write_saved(folder, predictor, made.skeleton, made.alignment)
 
 
 def main(options: Options) -> None:
@@ -95,32 +53,43 @@ def main(options: Options) -> None:
     output = Path(own.output)
     if output.exists() and not own.overwrite:
         raise InputError(f"{output} is there; --overwrite writes over it")
-    from tfcpn.base import device
-    from tfcpn.networks.blazepose_weights import MEMBER, exported
-    from tfcpn.networks.task_bundle import with_member
-    from tfcpn.parts import make_parts
+    if own.quantize != "none" and own.format not in ("tflite", "onnx"):
+        raise InputError(f"--quantize={own.quantize} wants --format=tflite or onnx, not {own.format}")
+    from tfcpn.data.skeleton_file import choose_skeleton
     from tfcpn.run import config_file
     from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
     from tfcpn.skeleton import MEDIAPIPE
 
-    skeleton, snapshots = MEDIAPIPE, Snapshots(cfg.model_dir)
-    model_dir, asked = cfg.model_dir, cfg.epoch
-    epochs = snapshots.parse(cfg.epoch)
+    epochs = Snapshots(cfg.model_dir).parse(cfg.epoch)
     if len(epochs) > 1:
         raise InputError(f"--epoch={cfg.epoch}: want one")
     lives = (Path(cfg.model_dir) / config_file.FILE).exists()
     if epochs != [FIRST_WEIGHTS] or (lives and "init_weights" not in options.given):
         run = config_file.load(cfg.model_dir)
-        cfg, skeleton = run.config, run.skeleton
-    if own.format == "savedmodel":
-        median, worst = write_savedmodel(
-            own.output, dataclasses.replace(cfg, model_dir=model_dir, epoch=asked), skeleton
-        )
-        print(
-            f"written: {output}; its joints are {median:.4f} crop pixels off those of Keras (median), "
-            f"at most {worst:.4f}"
-        )
-        return
+        mine = {
+            name: getattr(cfg, name)
+            for name in ("model_dir", "epoch", "val_annotations", "val_images", "train_records")
+        }
+        mine = {
+            name: value for name, value in mine.items() if name in options.given or name in ("model_dir", "epoch")
+        }
+        cfg, skeleton = dataclasses.replace(run.config, **mine), run.skeleton
+    else:
+        skeleton = choose_skeleton(cfg.skeleton) or MEDIAPIPE
+    cfg = dataclasses.replace(cfg, mixed_precision="float32")
+    if own.format == "mediapipe":
+        to_mediapipe(own, options.given, cfg, skeleton)
+    else:
+        to_other(own, options.given, cfg, skeleton)
+
+
+def to_mediapipe(own, given: set[str], cfg, skeleton) -> None:
+    from tfcpn.base.files import write_atomically
+    from tfcpn.exporting.mediapipe import checked
+    from tfcpn.networks.blazepose_weights import MEMBER, exported
+    from tfcpn.networks.task_bundle import with_member
+    from tfcpn.prediction.loading import restored
+
     if cfg.network != "blazepose":
         raise InputError(f"--format=mediapipe wants --network=blazepose; {cfg.model_dir} is {cfg.network}")
     if cfg.init_weights == "none":
@@ -128,22 +97,40 @@ def main(options: Options) -> None:
             f"{cfg.model_dir} began from random weights, so nobody taught it z, presence or a person's being there, "
             "without which MediaPipe finds nobody"
         )
-    device.set_precision("float32")
-    network = make_parts(cfg, skeleton).network
-    model = network.build()
-    if epochs == [FIRST_WEIGHTS]:
-        network.load_weights(model, network.find_weights(cfg.init_weights))
-    else:
-        snapshots.restore(epochs[0], network.variables(model))
+    _, model = restored(cfg, skeleton)
     # A bundle's own network has metadata that MediaPipe's tasks want and the wheel's file lacks.
-    template = own.task if own.task and "template" not in options.given else own.template
+    template = own.task if own.task and "template" not in given else own.template
     content = exported(model, template)
     median, worst = checked(content, model)
-    write_atomically(output, with_member(own.task, MEMBER, content) if own.task else content)
+    write_atomically(Path(own.output), with_member(own.task, MEMBER, content) if own.task else content)
     print(
-        f"written: {output}; its landmarks are {median:.3f} crop pixels off those of Keras (median), "
+        f"written: {own.output}; its landmarks are {median:.3f} crop pixels off those of Keras (median), "
         f"at most {worst:.3f}"
     )
+
+
+def to_other(own, given: set[str], cfg, skeleton) -> None:
+    from tfcpn.evaluation.evaluation import read_people
+    from tfcpn.evaluation.predictor import Predictor
+    from tfcpn.exporting import written
+    from tfcpn.exporting.people import made_up, of_records, of_validation
+    from tfcpn.prediction.loading import restored, with_points
+
+    # People as they are annotated: the file is judged by what it says of crops, not by who finds them.
+    cfg = dataclasses.replace(with_points(cfg), boxes="gt", align_source="gt")
+    parts, model = restored(cfg, skeleton)
+    predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, cfg.flip_test)
+    if "val_annotations" in given or Path(cfg.val_annotations).exists():
+        shown = of_validation(read_people(cfg, parts, skeleton), parts, own.people)
+    else:
+        shown = made_up(parts.crop_format, 8)
+        print(f"{cfg.val_annotations} not found: compared on made-up pictures, so there is no AP")
+    learn_from = of_records(cfg, parts, skeleton, own.learn_from) if own.quantize == "int8" else None
+    told = written.write(
+        own.format, own.output, own.quantize, own.with_decoder, predictor, parts, shown, learn_from, cfg
+    )
+    print(told, end="")
+    print(f"written: {own.output}; the table is {written.table_of(own.output)}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
 from tfcpn.geometry.points import alignment_points
 from tfcpn.skeleton import Skeleton
@@ -37,9 +38,20 @@ def points_of_joints(
     """
     if skeleton.align_points:
         return joints[:, skeleton.annotated :]
-    peak = scores - empty_score
-    present = np.delete(peak, list(absent), axis=1)
-    seen = peak >= LEAST_PEAK * np.median(present, axis=1, keepdims=True)
-    seen[:, list(absent)] = False
-    keypoints = np.concatenate([joints, seen[..., None]], axis=-1)
-    return alignment_points(keypoints, np.zeros(len(joints)), skeleton, radius).numpy()
+    return points_of(joints, scores, empty_score, skeleton, radius, absent).numpy()
+
+
+def points_of(
+    joints, scores, empty_score: float, skeleton: Skeleton, radius: str, absent: tuple[int, ...] = ()
+) -> tf.Tensor:
+    """`points_of_joints` of tensors, as a tensor (B, 2, 2) float64: a part of a graph."""
+    if skeleton.align_points:
+        return tf.cast(joints[:, skeleton.annotated :], tf.float64)
+    peak = tf.convert_to_tensor(scores) - empty_score
+    there = [joint for joint in range(peak.shape[1]) if joint not in absent]
+    present = tf.sort(tf.gather(peak, there, axis=1), axis=1)
+    median = (present[:, (len(there) - 1) // 2] + present[:, len(there) // 2]) / 2
+    seen = (peak >= LEAST_PEAK * median[:, None]) & tf.constant([j in there for j in range(peak.shape[1])])
+    joints = tf.cast(joints, tf.float64)
+    keypoints = tf.concat([joints, tf.cast(seen[..., None], tf.float64)], axis=-1)
+    return alignment_points(keypoints, tf.zeros(tf.shape(joints)[0], tf.float64), skeleton, radius)

@@ -9,6 +9,7 @@ from tfcpn.base.errors import InputError
 from tfcpn.networks.blazepose_layers import NORM_EPSILON
 from tfcpn.networks.blazepose_model import build_blazepose, convolutions, norm_of
 from tfcpn.networks.blazepose_table import HEATMAP_SIZE, INPUT_SIZE, LANDMARKS, PER_LANDMARK, TABLES, Table
+from tfcpn.networks.folding import folded_weights
 from tfcpn.networks.tflite_file import TfliteGraph, read_bytes
 
 MEMBER = "pose_landmark"  # what the landmark network's file is called in a .task bundle
@@ -75,19 +76,7 @@ def load_file(model: tf.keras.Model, path: str) -> None:
 
 def folded(model: tf.keras.Model) -> list[tuple[np.ndarray, np.ndarray]]:
     """(kernel, bias) of each convolution in the files' order, its batch norm folded into them, float32."""
-    weights = []
-    for layer in convolutions(model):
-        if hasattr(layer, "kernel_unit"):
-            weights.append([tensor.numpy() for tensor in layer.scaled()])
-            continue
-        norm, kernel = norm_of(model, layer), layer.weights[0].numpy().astype(np.float64)
-        if norm is None:
-            weights.append((kernel, layer.weights[1].numpy().astype(np.float64)))
-            continue
-        gamma, beta, mean, variance = (w.astype(np.float64) for w in norm.get_weights())
-        gain = gamma / np.sqrt(variance + NORM_EPSILON)
-        depthwise = isinstance(layer, tf.keras.layers.DepthwiseConv2D)
-        weights.append((kernel * (gain[:, None] if depthwise else gain), beta - mean * gain))
+    weights = [folded_weights(layer, norm_of(model, layer)) for layer in convolutions(model)]
     return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in weights]
 
 

@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
+import tensorflow as tf
+
 from tfcpn.base import device
 from tfcpn.base.errors import InputError
 from tfcpn.codecs.landmarks import LandmarkCodec
@@ -15,7 +17,7 @@ from tfcpn.networks.blazepose import MEDIAPIPE_LOOK
 from tfcpn.networks.blazepose_table import INPUT_SIZE, LANDMARKS
 from tfcpn.networks.blazepose_weights import read_file
 from tfcpn.networks.pose_detection import PoseDetector
-from tfcpn.parts import make_parts
+from tfcpn.parts import Parts, make_parts
 from tfcpn.picture.cut import CropFormat
 from tfcpn.prediction.estimator import ALIKE
 from tfcpn.prediction.reading import KerasReader, Reader, TfliteReader
@@ -149,13 +151,25 @@ def of_run(cfg: Config, annotated: Skeleton, joints: str, find: Finder, alike: f
     asked = _joints(joints)
     if cfg.network == "blazepose":
         annotated = asked or annotated
-        if cfg.align == "blazepose" and cfg.init_weights != "none":
-            # MediaPipe's network has them in any case, and the next frame of a video wants them.
-            cfg = dataclasses.replace(cfg, predict_align_points=True)
+        cfg = with_points(cfg)
     elif asked is not None and asked != annotated:
         raise InputError(
             f"--joints={joints}: a CPN has the joints that it was trained on, {', '.join(annotated.joints)}"
         )
+    parts, model = restored(cfg, annotated)
+    network = parts.network
+    reader = KerasReader(model, network, parts.codec, parts.crop_format, cfg.flip_test, cfg.eval_batch_size)
+    return Made(reader, parts.skeleton, parts.alignment, find, alike)
+
+
+def with_points(cfg: Config) -> Config:
+    """MediaPipe's network predicts the alignment points in any case, and the next frame of a video wants them."""
+    held = cfg.network == "blazepose" and cfg.align == "blazepose" and cfg.init_weights != "none"
+    return dataclasses.replace(cfg, predict_align_points=True) if held else cfg
+
+
+def restored(cfg: Config, annotated: Skeleton) -> tuple[Parts, tf.keras.Model]:
+    """The model of the one snapshot, or of the first weights, that `cfg` tells. Raises InputError."""
     snapshots = Snapshots(cfg.model_dir)
     epochs = snapshots.parse(cfg.epoch)
     if len(epochs) > 1:
@@ -168,5 +182,4 @@ def of_run(cfg: Config, annotated: Skeleton, joints: str, find: Finder, alike: f
         network.load_weights(model, network.find_weights(cfg.init_weights))
     else:
         snapshots.restore(epochs[0], network.variables(model))
-    reader = KerasReader(model, network, parts.codec, parts.crop_format, cfg.flip_test, cfg.eval_batch_size)
-    return Made(reader, parts.skeleton, parts.alignment, find, alike)
+    return parts, model

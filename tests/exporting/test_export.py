@@ -1,0 +1,181 @@
+"""tools/export.py into TensorFlow Lite and ONNX: what the files say, and that bad ones are not written."""
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+
+from support.small_run import flags
+from tfcpn.base.errors import InputError
+from tfcpn.exporting import written
+from tfcpn.exporting.onnx import OnnxFile
+from tfcpn.exporting.tflite import TfliteFile
+
+RUNNING = {"tflite": TfliteFile, "onnx": OnnxFile}
+
+
+@pytest.fixture(scope="module")
+def run(people, tmp_path_factory):
+    """A run of the small network on the drawn people."""
+    from support.commands import run_here
+    from support.tiny import tiny
+    from tfcpn import parts
+
+    usual, parts._NETWORKS["cpn"] = parts._NETWORKS["cpn"], tiny
+    folder = tmp_path_factory.mktemp("run") / "run"
+    run_here("-m", "tfcpn.train", *flags(people, folder, "--epochs=1", "--eval_every=0"))
+    yield folder
+    parts._NETWORKS["cpn"] = usual
+
+
+@pytest.fixture(autouse=True)
+def _alike_peaks(monkeypatch):
+    """The small network's maps are flat where a drawing is, and which of equal values is the peak rounding tells."""
+    monkeypatch.setattr("tfcpn.exporting.comparison.NEAR", 4.0)
+
+
+def export(command, run, output, *words, check=True):
+    return command("tools/export.py", f"--model_dir={run}", f"--output={output}", *words, check=check)
+
+
+def joints_of_keras(run, crops):
+    from tfcpn.prediction import loading
+
+    reader = loading.of_folder(str(run), "latest", "auto", loading.whole, None).reader
+    return [value.numpy() for value in reader(tf.constant(crops))]
+
+
+def crops(count=3):
+    return np.random.default_rng(1).integers(0, 256, (count, 64, 64, 3), np.uint8)
+
+
+@pytest.mark.parametrize("kind", RUNNING)
+def test_a_file_says_what_keras_says(command, run, tmp_path, kind):
+    told = export(command, run, tmp_path / "bare", f"--format={kind}").out
+    heatmaps = RUNNING[kind]((tmp_path / "bare").read_bytes())(crops())
+    assert set(heatmaps) == {"heatmaps"} and heatmaps["heatmaps"].shape == (3, 16, 16, 17)
+    export(command, run, tmp_path / "whole", f"--format={kind}", "--with_decoder")
+    found = RUNNING[kind]((tmp_path / "whole").read_bytes())(crops())
+    for name, theirs in zip(("joints", "scores", "person"), joints_of_keras(run, crops())):
+        np.testing.assert_allclose(found[name], theirs, atol=1e-3)
+    assert re.search(r"\d people of .*person_keypoints_val.json", told)
+    table = (tmp_path / "bare.comparison.md").read_text()
+    assert "| Keras float32 |" in table and "PCK@.1" in table and table in told
+
+
+@pytest.mark.parametrize("kind", RUNNING)
+@pytest.mark.parametrize("quantize", ["float16", "int8"])
+def test_smaller_files(command, run, tmp_path, kind, quantize):
+    export(command, run, tmp_path / "small", f"--format={kind}", f"--quantize={quantize}", "--people=0")
+    found = RUNNING[kind]((tmp_path / "small").read_bytes())(crops())["heatmaps"]
+    export(command, run, tmp_path / "large", f"--format={kind}")
+    theirs = RUNNING[kind]((tmp_path / "large").read_bytes())(crops())["heatmaps"]
+    assert 0 < np.abs(found - theirs).max() < 0.2 * np.ptp(theirs)
+
+
+def test_tensorflow_lite_needs_no_flex(command, run, tmp_path):
+    export(command, run, tmp_path / "file", "--format=tflite", "--with_decoder")
+    details = tf.lite.Interpreter(model_path=str(tmp_path / "file"))._get_ops_details()
+    assert details and not [op["op_name"] for op in details if "Flex" in op["op_name"] or "CUSTOM" in op["op_name"]]
+
+
+def test_norms_are_folded_and_names_are_told(command, run, tmp_path):
+    export(command, run, tmp_path / "file", "--format=onnx", "--with_decoder")
+    graph = onnx.load(str(tmp_path / "file")).graph
+    assert "BatchNormalization" not in {node.op_type for node in graph.node}
+    assert [value.name for value in graph.input] == ["crops"]
+    assert {value.name for value in graph.output} == {"joints", "scores", "person"}
+
+
+def test_a_file_that_is_worse_than_it_may_be_is_not_written(command, run, tmp_path, monkeypatch):
+    for kind in ("tflite", "savedmodel"):
+        monkeypatch.setattr(written.Judge, "why_bad", lambda *args: "its AP is too low")
+        done = export(command, run, tmp_path / "bad", f"--format={kind}", check=False)
+        assert done.status == 1 and "its AP is too low" in done.err and len(done.err.strip().splitlines()) == 1
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_layers_that_int8_hurts_stay_in_float_and_are_named(command, run, tmp_path, monkeypatch):
+    seen = []
+
+    def bad_at_first(judge, row, quantize):
+        seen.append(row.heatmaps)
+        return "" if len(seen) > 1 else "its AP is too low"
+
+    monkeypatch.setattr(written.Judge, "why_bad", bad_at_first)
+    monkeypatch.setattr(written, "_LEFT_IN_FLOAT", (0, 1))
+    told = export(command, run, tmp_path / "file", "--format=tflite", "--quantize=int8").out
+    assert "left in float, since int8 costs them most: " in told and "only" in told.split("most: ")[1]
+    assert seen[1] < seen[0]
+
+
+def test_without_people_it_is_compared_on_made_up_ones(command, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfcpn.run.config_file.load", _without_people(run))
+    told = export(command, run, tmp_path / "file", "--format=tflite").out
+    assert "not found: compared on made-up pictures" in told and "8 made-up pictures" in told
+
+
+def _without_people(run):
+    import dataclasses
+
+    from tfcpn.run import config_file
+
+    there = config_file.load(str(run))
+    return lambda folder: there._replace(config=dataclasses.replace(there.config, val_annotations="nowhere.json"))
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["--format=savedmodel", "--quantize=int8"], "--quantize=int8 wants --format=tflite or onnx, not savedmodel"),
+        (["--format=tflite", "--quantize=int8", "--train_records=nowhere"], "nowhere"),
+        (["--format=onnx", "--val_annotations=nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_what_cannot_be_is_told(command, run, tmp_path, words, told):
+    done = export(command, run, tmp_path / "file", *words, check=False)
+    assert done.status == 1 and told in done.err and not (tmp_path / "file").exists()
+
+
+def test_onnx_that_is_not_installed_is_told(command, run, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tf2onnx", None)
+    done = export(command, run, tmp_path / "file", "--format=onnx", check=False)
+    assert done.status == 1 and "--format=onnx wants tf2onnx; pip install 'tfcpn[onnx]'" in done.err
+
+
+def test_what_tensorflow_lite_cannot_take_is_one_line(run, monkeypatch):
+    from tfcpn.exporting import tflite
+
+    class Converter:
+        def convert(self):
+            raise ValueError("some op\nand a long story")
+
+    monkeypatch.setattr(tflite, "_converter", lambda *args: Converter())
+    with pytest.raises(InputError, match="^TensorFlow Lite cannot take it: some op$"):
+        tflite.to_tflite(None)
+
+
+def test_mediapipes_network_as_other_files(mediapipe, command, tmp_path):
+    """Landmarks, heatmaps and person of crops, as Keras says them."""
+    first = [f"--init_weights={mediapipe.landmarks}", "--network=blazepose", "--epoch=0", "--blazepose_norm=none"]
+    for kind in RUNNING:
+        words = [
+            *first,
+            f"--format={kind}",
+            "--noflip_test",
+            "--refine_landmarks",
+            "--val_annotations=data/none.json",
+        ]
+        done = export(command, tmp_path, tmp_path / kind, *words, check=False)
+        assert done.status == 1 and "data/none.json" in done.err
+        done = export(command, tmp_path, tmp_path / kind, *words[:-1])
+        outputs = RUNNING[kind]((tmp_path / kind).read_bytes())(
+            np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
+        )
+        assert {name: value.shape[1:] for name, value in outputs.items()} == {
+            "landmarks": (39, 5),
+            "heatmaps": (64, 64, 39),
+            "person": (),
+        }

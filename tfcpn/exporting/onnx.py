@@ -1,0 +1,131 @@
+"""ONNX: any number of crops in, for onnxruntime and whatever else reads it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfcpn.base.errors import InputError
+from tfcpn.exporting.served import Served, crops_spec
+from tfcpn.exporting.tflite import Hurt
+
+QUANTIZE = ("none", "float16", "dynamic", "int8")
+_OPSET = 15
+_HEAVY = ["Conv", "MatMul", "Gemm"]
+
+
+def _tools():
+    """onnx, onnxruntime and tf2onnx. Raises InputError where they are not installed."""
+    try:
+        import onnx
+        import onnxruntime
+        import tf2onnx
+    except ImportError as error:
+        raise InputError(f"--format=onnx wants {error.name}; pip install 'tfcpn[onnx]'") from error
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    return onnx, onnxruntime, tf2onnx
+
+
+def to_onnx(
+    made: Served, quantize: str = "none", people: np.ndarray | None = None, in_float: Sequence[Hurt] = ()
+) -> bytes:
+    """The file's content. people: crops (N, H, W, 3) uint8, of which int8 learns how large activations are. in_float:
+    what int8 leaves alone. Raises InputError for what cannot be converted.
+    """
+    onnx, _, tf2onnx = _tools()
+    shape = crops_spec(made.crop_format)
+    names = sorted(made.call(tf.zeros((1, *made.crop_format.size, 3), tf.uint8)))
+
+    def call(crops):
+        outputs = made.call(crops)
+        return [tf.identity(outputs[name], name=name) for name in names]
+
+    try:
+        model, _ = tf2onnx.convert.from_function(
+            tf.function(call, input_signature=[shape]), input_signature=[shape], opset=_OPSET
+        )
+    except Exception as error:  # the converter's have no common class
+        raise InputError(f"tf2onnx cannot take it: {str(error).strip().splitlines()[0]}") from error
+    model = _with_output_names(onnx, model, names)
+    if quantize == "float16":
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        # Where a network ends and a decoder begins numbers are small differences of large ones.
+        light = {node.op_type for node in model.graph.node} - {*_HEAVY, "Relu", "Add", "Clip", "MaxPool", "Transpose"}
+        model = convert_float_to_float16(model, keep_io_types=True, op_block_list=sorted(light))
+    if quantize in ("dynamic", "int8"):
+        alone = [n.name for n in model.graph.node if any(f"{hurt.layer}/" in n.name for hurt in in_float)]
+        return _quantized(onnx, model, quantize, people, alone)
+    return model.SerializeToString()
+
+
+def _with_output_names(onnx, model, names: Sequence[str]):
+    """tf2onnx calls outputs Identity:0 and so on; here they have the names of `Served.call`."""
+    for output, name in zip(list(model.graph.output), names):
+        old = output.name
+        for node in model.graph.node:
+            for place, value in enumerate(node.output):
+                if value == old:
+                    node.output[place] = name
+            for place, value in enumerate(node.input):
+                if value == old:
+                    node.input[place] = name
+        output.name = name
+    onnx.checker.check_model(model)
+    return model
+
+
+def _quantized(onnx, model, quantize: str, people, alone: list[str]) -> bytes:
+    from onnxruntime import quantization
+
+    with tempfile.TemporaryDirectory() as place:
+        whole, small = (str(Path(place) / name) for name in ("float.onnx", "small.onnx"))
+        onnx.save(model, whole)
+        if quantize == "dynamic":
+            # onnxruntime has no dynamic convolution for signed weights.
+            how = {"weight_type": quantization.QuantType.QUInt8, "nodes_to_exclude": alone}
+            quantization.quantize_dynamic(whole, small, **how)
+        else:
+            quantization.quantize_static(
+                whole,
+                small,
+                _Crops(people),
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=_HEAVY,
+                per_channel=True,
+                nodes_to_exclude=alone,
+            )
+        return Path(small).read_bytes()
+
+
+class _Crops:
+    """People in the form in which onnxruntime asks for them."""
+
+    def __init__(self, people: np.ndarray):
+        self._crops = iter(people)
+
+    def get_next(self) -> dict | None:
+        crop = next(self._crops, None)
+        return None if crop is None else {"crops": crop[None]}
+
+
+class OnnxFile:
+    """An .onnx file in onnxruntime, on the CPU."""
+
+    def __init__(self, content: bytes):
+        _, onnxruntime, _ = _tools()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        # Its threads would wait for work in a busy loop, and beside another program be many times slower.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """crops (N, H, W, 3) uint8 -> outputs by name."""
+        return dict(zip(self._names, self._session.run(None, {"crops": crops})))

@@ -1,0 +1,119 @@
+"""TensorFlow Lite: one crop in, no Flex operations, weights and activations as small as asked."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfcpn.base.errors import InputError
+from tfcpn.base.quiet import quiet
+from tfcpn.exporting.served import Served, crops_spec
+from tfcpn.networks.tflite_run import interpreter
+
+QUANTIZE = ("none", "float16", "dynamic", "int8")
+
+
+def _converter(made: Served, quantize: str, people: np.ndarray | None):
+    function = tf.function(made.call, input_signature=[crops_spec(made.crop_format, 1)]).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], made.predictor.model)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if quantize != "none":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantize == "int8":
+        converter.representative_dataset = lambda: ([crop[None]] for crop in people)
+    return converter
+
+
+class Hurt(NamedTuple):
+    """Something that int8 costs much. layer: its name in Keras, or that of an operation between layers. tensor: what
+    TensorFlow Lite calls its output.
+    """
+
+    layer: str
+    tensor: str
+
+
+def to_tflite(
+    made: Served, quantize: str = "none", people: np.ndarray | None = None, in_float: Sequence[Hurt] = ()
+) -> bytes:
+    """The file's content. people: crops (N, H, W, 3) uint8, of which int8 learns how large activations are. in_float:
+    what int8 leaves alone. Raises InputError for what TensorFlow Lite cannot do.
+    """
+    tf.get_logger().setLevel(logging.ERROR)
+    converter = _converter(made, quantize, people)
+    try:
+        if quantize == "int8" and in_float:
+            options = tf.lite.experimental.QuantizationDebugOptions(
+                denylisted_nodes=[hurt.tensor for hurt in in_float]
+            )
+            debugger = _debugger(made, people, options)
+            return debugger.get_nondebug_quantized_model()
+        return converter.convert()
+    except Exception as error:  # the converter's have no common class
+        raise InputError(f"TensorFlow Lite cannot take it: {str(error).strip().splitlines()[0]}") from error
+
+
+def _debugger(made: Served, people: np.ndarray, options):
+    return tf.lite.experimental.QuantizationDebugger(
+        converter=_converter(made, "int8", people),
+        debug_dataset=lambda: ([crop[None]] for crop in people[:4]),
+        debug_options=options,
+    )
+
+
+def what_hurts(made: Served, people: np.ndarray) -> list[Hurt]:
+    """Layers by what int8 costs them, the worst first: error over the width of a step, of their outputs."""
+    with quiet():
+        debugger = _debugger(made, people, tf.lite.experimental.QuantizationDebugOptions())
+        debugger.run()
+        layers = _Layers(made.predictor.model, interpreter(debugger.get_nondebug_quantized_model()))
+    told = io.StringIO()
+    debugger.layer_statistics_dump(told)
+    rows = csv.DictReader(io.StringIO(told.getvalue()))
+    costs = {row["tensor_name"]: float(row["mean_squared_error"]) ** 0.5 / float(row["scale"]) for row in rows}
+    return [Hurt(layers.of(tensor), tensor) for tensor in sorted(costs, key=lambda name: -costs[name])]
+
+
+class _Layers:
+    """Which layer made a tensor of a converted file."""
+
+    def __init__(self, model: tf.keras.Model, running):
+        self._names = [layer.name for layer in model.layers]
+        tensors = {tensor["index"]: tensor["name"] for tensor in running.get_tensor_details()}
+        self._made_of = {
+            tensors[made]: [tensors.get(taken, "") for taken in op["inputs"]]
+            for op in running._get_ops_details()
+            for made in op["outputs"]
+            if made in tensors
+        }
+
+    def of(self, tensor: str) -> str:
+        """The layer's name; the tensor's own if no layer made it."""
+        # The outputs of the whole have names of their own; what they are made of, such as weights, tells the layer.
+        for name in (tensor, *self._made_of.get(tensor, ())[1:]):
+            last = name.split(";")[-1]  # of operations in one the last is named last
+            found = [layer for layer in self._names if f"/{layer}/" in last]
+            if found:
+                return max(found, key=len)
+        return tensor
+
+
+class TfliteFile:
+    """A .tflite file that takes one crop at a time."""
+
+    def __init__(self, content: bytes, threads: int | None = None):
+        self._running = interpreter(content, threads)
+        self._signature = self._running.get_signature_runner()
+
+    def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """crops (N, H, W, 3) uint8 -> outputs by name."""
+        found = [self._signature(crops=crop[None]) for crop in crops]
+        return {name: np.concatenate([f[name] for f in found]) for name in found[0]}

@@ -1,0 +1,111 @@
+"""A network written in some format, compared with Keras at once, and kept only if it is as good."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfcpn.base.errors import InputError
+from tfcpn.base.files import remove_folder, write_atomically
+from tfcpn.evaluation.predictor import Predictor
+from tfcpn.exporting import onnx, tflite
+from tfcpn.exporting.comparison import Judge, Row, table
+from tfcpn.exporting.people import Shown
+from tfcpn.exporting.saved import write_saved
+from tfcpn.exporting.served import Served, served
+from tfcpn.parts import Parts
+from tfcpn.prediction.saved import SIGNATURE
+from tfcpn.settings.config import Config
+
+_TABLE = "comparison.md"
+# How many layers int8 leaves in float, the worst first, until the file is good enough.
+_LEFT_IN_FLOAT = (0, 8, 16, 32, 64)
+_log = logging.getLogger(__name__)
+_BATCH = 8  # crops at a time, but for TensorFlow Lite, which takes one
+
+
+def table_of(output: str) -> Path:
+    """Where the comparison of an export lies: in a SavedModel's folder, beside a file."""
+    path = Path(output)
+    return path / _TABLE if path.is_dir() else path.with_name(f"{path.name}.{_TABLE}")
+
+
+def write(
+    kind: str,
+    output: str,
+    quantize: str,
+    decoded: bool,
+    predictor: Predictor,
+    parts: Parts,
+    shown: Shown,
+    learn_from: np.ndarray | None,
+    cfg: Config,
+) -> str:
+    """kind: "savedmodel", "tflite" or "onnx". learn_from: crops for int8. Returns the table, which is written too.
+
+    Raises InputError, and leaves nothing behind, for a file that is worse than it may be.
+    """
+    name = {"savedmodel": "SavedModel", "tflite": "TensorFlow Lite", "onnx": "ONNX"}[kind]
+    made = served(predictor, decoded or kind == "savedmodel")
+    judge = Judge(predictor, made, parts.skeleton, shown, cfg.val_annotations, 1 if kind == "tflite" else _BATCH)
+    if kind == "savedmodel":
+        write_saved(output, made, parts.skeleton, parts.alignment)
+        row = judge.row(name, saved_run(output, SIGNATURE), sum(f.stat().st_size for f in Path(output).rglob("*")))
+        wrong = judge.why_bad(row, quantize)
+        if wrong:
+            remove_folder(Path(output))
+            raise InputError(f"{output}: {wrong}")
+        note = ""
+    else:
+        content, row, note = _file(kind, name, quantize, made, judge, learn_from)
+        write_atomically(Path(output), content)
+    told = table([judge.keras, row]) + note
+    told += f"\n{_who(shown)}; milliseconds of {judge.batch} at a time on this machine\n"
+    write_atomically(table_of(output), told)
+    return told
+
+
+def _who(shown: Shown) -> str:
+    if shown.people is None:
+        return f"{len(shown.crops)} made-up pictures"
+    return f"{len(shown.crops)} people of {shown.people.annotations}"
+
+
+def saved_run(folder: str, signature: str) -> Callable:
+    """A SavedModel's signature as a function of crops."""
+    loaded = tf.saved_model.load(folder)
+    run = loaded.signatures[signature]
+    run.loaded = loaded  # its variables live as long as somebody holds it
+    return lambda crops: {name: value.numpy() for name, value in run(crops=tf.constant(crops)).items()}
+
+
+def _file(
+    kind: str, name: str, quantize: str, made: Served, judge: Judge, learn_from: np.ndarray | None
+) -> tuple[bytes, Row, str]:
+    """The content of a file that is good enough, its row, and a note on what int8 left in float."""
+    convert, run = {"tflite": (tflite.to_tflite, tflite.TfliteFile), "onnx": (onnx.to_onnx, onnx.OnnxFile)}[kind]
+    name = name if quantize == "none" else f"{name} {quantize}"
+    hurting: list[tflite.Hurt] = []
+    for count in _LEFT_IN_FLOAT if quantize == "int8" else (0,):
+        if count and not hurting:
+            hurting = tflite.what_hurts(made, learn_from)
+        if count and count >= len(hurting):
+            break
+        left = hurting[:count]
+        content = convert(made, quantize, learn_from, left)
+        row = judge.row(name, run(content), len(content))
+        wrong = judge.why_bad(row, quantize)
+        if not wrong:
+            return content, row, _told(left)
+        if quantize == "int8":
+            _log.info("%s with %d layers left in float: %s", name, len(left), wrong)
+    raise InputError(f"the {name} file is not written: {wrong}")
+
+
+def _told(left: list[tflite.Hurt]) -> str:
+    names = ", ".join(dict.fromkeys(hurt.layer for hurt in left))
+    return f"\nleft in float, since int8 costs them most: {names}\n" if left else ""
