@@ -1,4 +1,4 @@
-"""Gather runs into one table like the experiment log's, the published row beside each, with training curves."""
+"""Gather runs into one table like the experiment log's, with training curves; or see where an evaluation loses AP."""
 
 from __future__ import annotations
 
@@ -19,14 +19,51 @@ COMMAND = Command(
     "python tools/report.py",
     __doc__,
     {
-        "What": [words("runs", (), RUNS, required=True)],
-        "Where": [path("output", "report", "Folder for report.md, report.html and curves.png.")],
+        "What": [
+            words("runs", (), RUNS),
+            words(
+                "analyse",
+                (),
+                "Instead of --runs an evaluation's folder, such as runs/scale255/eval/epoch_0350: AP by kinds of "
+                "errors, joints and people, the worst people with pictures; or two with a comma, person by person.",
+            ),
+        ],
+        "Where": [
+            path("output", "report", "Folder for report.md, report.html and curves.png, or for analysis.html."),
+            path("images", "", "--analyse: folder of the validation pictures, if not the run's own."),
+        ],
     },
 )
 
 
+def analyse(folders: tuple[str, ...], images: str, output: Path) -> None:
+    """Write the analysis of one evaluation, or of two of the same people."""
+    from tfcpn.analysis.evaluated import read_evaluation
+    from tfcpn.analysis.page import page as analysis_page
+
+    if len(folders) > 2:
+        raise InputError(f"--analyse={','.join(folders)}: want one evaluation, or two")
+    evaluations = [read_evaluation(Path(os.path.expanduser(folder)), images) for folder in folders]
+    first, last = evaluations[0], evaluations[-1]
+    if [p.id for p in first.everybody] != [p.id for p in last.everybody] or first.skeleton != last.skeleton:
+        raise InputError(f"{folders[1]}: is on other people than {folders[0]}")
+    write_atomically(output / "analysis.html", analysis_page(evaluations))
+    for evaluation in evaluations:
+        print(evaluation.name)
+        for kind, gain in evaluation.gains.items():
+            print(f"  {kind:<11}{gain:+.3f} AP to be won")
+    print(f"written: {output / 'analysis.html'}")
+
+
 def main(options: Options) -> None:
     own = options.own
+    if own.analyse:
+        if own.runs:
+            raise InputError("want --runs or --analyse, not both")
+        analyse(own.analyse, own.images, Path(own.output))
+        return
+    if not own.runs:
+        raise InputError("--runs is missing, or --analyse for one evaluation; see python tools/report.py --help")
     folders = []
     for pattern in own.runs:
         found = sorted(Path(p) for p in glob.glob(os.path.expanduser(pattern)) if Path(p).is_dir())

@@ -9,7 +9,7 @@ from support.commands import ROOT, run_process
 
 # From the cellar up: a room may use those before it.
 ROOMS = ["base", "skeleton", "geometry", "picture", "codecs", "data", "networks", "settings", "run", "parts"]
-ROOMS += ["report", "evaluation", "training", "prediction", "exporting", "train", "eval", "predict"]
+ROOMS += ["report", "evaluation", "analysis", "training", "prediction", "exporting", "train", "eval", "predict"]
 MODULES = sorted((ROOT / "tfcpn").rglob("*.py"))
 
 

@@ -1,0 +1,230 @@
+"""Each kind of error on made-up results in which only it occurs, and the numbers beside a plain reckoning."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tfcpn.analysis import errors
+from tfcpn.analysis.calibration import rank_agreement, steps
+from tfcpn.analysis.evaluated import read_evaluation
+from tfcpn.analysis.matching import matches, oks, tolerances
+from tfcpn.data.coco import categories, read_annotations
+from tfcpn.report.published import LOG_METRICS
+from tfcpn.skeleton import COCO
+
+AREA = 10_000.0
+NOSE, LEFT_WRIST, RIGHT_WRIST, LEFT_HIP = (
+    COCO.joints.index(n) for n in ("nose", "left_wrist", "right_wrist", "left_hip")
+)
+
+
+def standing(x: float, y: float) -> np.ndarray:
+    """(17, 3): every joint in a place of its own, 40 pixels from the next."""
+    return np.array([[x + 40 * (n % 4), y + 40 * (n // 4), 2.0] for n in range(17)])
+
+
+PEOPLE = [standing(20, 20), standing(320, 20), standing(20, 320)]
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    """Two people in one picture, one in another."""
+    people = [
+        {
+            "id": 7 + n,
+            "image_id": 1 + n // 2,
+            "category_id": 1,
+            "bbox": [*joints[:, :2].min(axis=0), 130.0, 170.0],
+            "area": AREA,
+            "iscrowd": 0,
+            "num_keypoints": 17,
+            "keypoints": joints.ravel().tolist(),
+        }
+        for n, joints in enumerate(PEOPLE)
+    ]
+    images = [{"id": n, "file_name": f"{n}.jpg", "width": 640, "height": 640} for n in (1, 2)]
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps({"images": images, "annotations": people, "categories": categories(COCO)}))
+    return path
+
+
+def result(n: int, joints: np.ndarray, score: float = 0.9) -> dict:
+    return {"image_id": 1 + n // 2, "category_id": 1, "keypoints": joints.ravel().tolist(), "score": score}
+
+
+def right() -> list[dict]:
+    return [result(n, joints.copy(), 0.9 - n / 10) for n, joints in enumerate(PEOPLE)]
+
+
+def moved(joint: int, to) -> list[dict]:
+    """The first person with a joint somewhere else."""
+    joints = PEOPLE[0].copy()
+    joints[joint, :2] = to
+    return [result(0, joints), *right()[1:]]
+
+
+def away(joint: int, similarity: float) -> np.ndarray:
+    """A place of such a similarity to the first person's joint."""
+    reach = math.sqrt(-2 * math.log(similarity) * AREA) * 2 * COCO.sigmas[joint]
+    return PEOPLE[0][joint, :2] + [reach, 0]
+
+
+@pytest.fixture
+def evaluation(annotations, tmp_path):
+    """An evaluation's folder with these results, read again."""
+
+    def made(results, **settings):
+        folder = tmp_path / "run" / "eval" / "epoch_0001"
+        folder.mkdir(parents=True, exist_ok=True)
+        usual = {"val_annotations": str(annotations), "boxes": "gt", "align": "person", "flip_test": True}
+        usual |= {"input_size": [256, 192], "heatmap_scale": 255.0} | settings
+        metrics = {"experiment": "made up", "epoch": 1, **dict.fromkeys(LOG_METRICS, 0.5), "settings": usual}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "results.json").write_text(json.dumps(results))
+        return read_evaluation(folder)
+
+    return made
+
+
+WRIST = PEOPLE[0][RIGHT_WRIST, :2]
+ONLY = {
+    errors.JITTER: lambda: moved(LEFT_HIP, away(LEFT_HIP, 0.6)),
+    errors.INVERSION: lambda: moved(LEFT_WRIST, WRIST),
+    errors.SWAP: lambda: moved(LEFT_WRIST, PEOPLE[1][LEFT_WRIST, :2]),
+    errors.MISS: lambda: moved(LEFT_WRIST, (600, 600)),
+}
+
+
+@pytest.mark.parametrize("kind", ONLY)
+def test_only_this_kind_of_joint(evaluation, kind):
+    made = evaluation(ONLY[kind]())
+    counts = {k: sum(kinds.count(k) for kinds in made.kinds.values()) for k in errors.JOINT_KINDS}
+    assert counts == {**dict.fromkeys(errors.JOINT_KINDS, 0), "good": 3 * 17 - 1, kind: 1}
+    assert made.missed == [] and all(match.person is not None for match in made.found)
+
+
+@pytest.mark.parametrize("kind", ONLY)
+def test_putting_it_right_wins_what_it_lost_and_nothing_else_wins_that(evaluation, kind):
+    """The legs of the first person wrong in one way; AP is COCO's."""
+    joints = PEOPLE[0].copy()
+    for joint in range(11, 17):
+        places = {
+            errors.JITTER: away(joint, 0.55),
+            errors.INVERSION: PEOPLE[0][COCO.mirror[joint], :2],
+            errors.SWAP: PEOPLE[1][joint, :2],
+            errors.MISS: (600, 600),
+        }
+        joints[joint, :2] = places[kind]
+    made = evaluation([result(0, joints), *right()[1:]])
+    assert made.average_precision(made.results) < 0.99
+    for other, gain in made.gains.items():
+        if other == kind:
+            assert made.average_precision(made.results) + gain == pytest.approx(1)
+        elif other in ONLY:
+            assert gain == 0
+
+
+def test_somebody_where_nobody_is(evaluation):
+    """Surer than the others, so that it costs AP."""
+    made = evaluation([*right(), result(2, standing(400, 400), 0.99)])
+    assert [m.person is None for m in made.found] == [True, False, False, False]
+    assert made.gains[errors.BACKGROUND] > 0.1
+    assert all(made.gains[kind] == 0 for kind in (*ONLY, errors.UNSEEN))
+    # By a better score, too.
+    assert made.gains[errors.SCORE] == pytest.approx(made.gains[errors.BACKGROUND])
+
+
+def test_nobody_where_somebody_is(evaluation):
+    made = evaluation(right()[:2])
+    assert [p.id for p in made.missed] == [9]
+    assert made.gains[errors.UNSEEN] > 0.2 and made.gains[errors.BACKGROUND] == 0
+
+
+def test_the_worse_one_is_surer(evaluation):
+    bad = PEOPLE[0].copy()
+    bad[:, :2] += 12
+    found = [result(0, bad, 0.95), result(0, PEOPLE[1].copy(), 0.4), result(2, PEOPLE[2].copy(), 0.3)]
+    made = evaluation(found)
+    assert made.gains[errors.SCORE] > 0.05
+    assert rank_agreement(made.found) < 0
+    told = steps(made.found)
+    assert [s.count for s in told] == [1, 1, 1] and [s.score for s in told] == [0.3, 0.4, 0.95]
+    assert told[0].oks == pytest.approx(1) and told[2].oks < 0.9
+
+
+def test_similarity_is_cocos():
+    """Beside pycocotools' own reckoning."""
+    from pycocotools.coco import COCO as Index
+    from pycocotools.cocoeval import COCOeval
+
+    rng = np.random.default_rng(3)
+    truth, found = standing(50, 50), standing(50, 50)
+    truth[[2, 9], 2] = 0
+    found[:, :2] += rng.normal(0, 9, (17, 2))
+    person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [50, 50, 120, 160], "area": 9000.0, "iscrowd": 0}
+    person |= {"keypoints": truth.ravel().tolist(), "num_keypoints": 15}
+    index = Index()
+    index.dataset = {"images": [{"id": 1}], "annotations": [person], "categories": categories(COCO)}
+    index.createIndex()
+    found_entry = {"image_id": 1, "category_id": 1, "keypoints": found.ravel().tolist(), "score": 1.0}
+    judged = COCOeval(index, index.loadRes([found_entry]), "keypoints")
+    judged.params.imgIds = [1]
+    judged._prepare()
+    theirs = judged.computeOks(1, 1)[0, 0]
+    one = type("Person", (), {"keypoints": truth, "area": 9000.0})
+    assert oks(found[:, :2], one, tolerances(COCO)) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_matching_beside_a_plain_reckoning(annotations):
+    """The surest takes its best person; one that is taken is nobody else's."""
+    _, people, *_ = read_annotations(annotations)
+    rng = np.random.default_rng(0)
+    results = []
+    for n in range(8):
+        joints = PEOPLE[n % 3].copy()
+        joints[:, :2] += rng.normal(0, 6 * n, (17, 2))
+        results.append(result(n % 3, joints, float(rng.uniform())))
+    found, missed = matches(results, people, COCO)
+    taken, expected = set(), {}
+    for place in sorted(range(8), key=lambda p: -results[p]["score"]):
+        best = (0.1, None)
+        for person in people:
+            if person.image_id != results[place]["image_id"] or person.id in taken:
+                continue
+            total = 0.0
+            for joint in range(17):
+                x, y = results[place]["keypoints"][3 * joint : 3 * joint + 2]
+                d = (x - person.keypoints[joint, 0]) ** 2 + (y - person.keypoints[joint, 1]) ** 2
+                total += math.exp(-d / (2 * person.area * (2 * COCO.sigmas[joint]) ** 2)) / 17
+            best = max(best, (total, person.id), key=lambda pair: pair[0])
+        expected[place] = best[1]
+        taken.add(best[1])
+    assert {m.result: m.person and m.person.id for m in found} == expected
+    assert {p.id for p in missed} == {p.id for p in people} - taken
+
+
+def test_joints_and_groups(evaluation):
+    made = evaluation(moved(NOSE, (600, 600)))
+    nose = made.by_joint[NOSE]
+    assert nose["labelled"] == 3 and nose["miss"] == 1 and nose["good"] == 2
+    assert nose["similarity"] == pytest.approx(2 / 3) and nose["PCK@0.2"] == pytest.approx(2 / 3)
+    assert made.groups["size"]["large"] == {7, 8, 9} and made.groups["others whose box overlaps"]["nobody"] == {
+        7,
+        8,
+        9,
+    }
+    assert made.groups["labelled joints"]["16 and more"] == {7, 8, 9}
+    assert "score of the detector" not in made.groups
+
+
+def test_the_detectors_scores_are_those_of_the_boxes(evaluation, tmp_path):
+    boxes = [
+        {"image_id": i, "category_id": 1, "bbox": [20, 20, 130, 170], "score": s}
+        for i, s in ((2, 0.3), (1, 0.6), (1, 0.9))
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    made = evaluation(right(), boxes=str(tmp_path / "boxes.json"))
+    assert made.sure == {7: 0.6, 8: 0.9, 9: 0.3}
+    assert made.groups["score of the detector"] == {"under .5": {9}, ".5 to .8": {7}, "from .8": {8}}

@@ -1,0 +1,105 @@
+"""tools/report.py --analyse as a user runs it, and its page in a browser at a phone's width and a desktop's."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from support.small_run import flags
+
+
+@pytest.fixture(scope="module")
+def evaluations(people, tmp_path_factory):
+    """Two evaluations of a small run, after one epoch and after two, with some joints put right in the second."""
+    from support.commands import run_here
+    from support.tiny import tiny
+    from tfcpn import parts
+    from tfcpn.data.coco import read_annotations
+
+    usual, parts._NETWORKS["cpn"] = parts._NETWORKS["cpn"], tiny
+    run = tmp_path_factory.mktemp("analysed") / "run"
+    try:
+        run_here("-m", "tfcpn.train", *flags(people, run, "--epochs=2", "--eval_every=1"))
+    finally:
+        parts._NETWORKS["cpn"] = usual
+    folders = sorted((run / "eval").iterdir())
+    _, annotated, *_ = read_annotations(people.val_annotations)
+    results = json.loads((folders[1] / "results.json").read_text())
+    for result, person in zip(results, [p for p in annotated if p.trainable]):
+        keypoints = np.reshape(result["keypoints"], (-1, 3))
+        keypoints[:12, :2] = person.keypoints[:12, :2]
+        result["keypoints"] = keypoints.ravel().tolist()
+    (folders[1] / "results.json").write_text(json.dumps(results))
+    return folders
+
+
+@pytest.fixture(scope="module")
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    try:
+        driver = webdriver.Chrome(options=options)
+    except Exception as error:
+        pytest.skip(f"no Chromium here: {str(error).splitlines()[0]}")
+    yield driver
+    driver.quit()
+
+
+def analyse(command, output, *folders, check=True):
+    words = [f"--analyse={','.join(map(str, folders))}", f"--output={output}"]
+    return command("tools/report.py", *words, check=check)
+
+
+def test_one_evaluation(command, evaluations, tmp_path):
+    told = analyse(command, tmp_path, evaluations[0]).out
+    assert re.search(r"miss\s+[+-]\d\.\d{3} AP to be won", told)
+    page = (tmp_path / "analysis.html").read_text()
+    assert page.count("data:image/jpeg;base64,") > 8 and 'src="http' not in page and "<script" not in page
+    for word in ("Where the points of AP are lost", "inversion", "left_wrist", "By turn of the torso", "The worst"):
+        assert word in page
+
+
+def test_two_evaluations_person_by_person(command, evaluations, tmp_path):
+    analyse(command, tmp_path, *evaluations)
+    page = (tmp_path / "analysis.html").read_text()
+    assert re.search(r"Of \d+ people [1-9]\d* are found better by B", page) and "Won most" in page
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_the_page_in_a_browser(browser, command, evaluations, tmp_path, width):
+    analyse(command, tmp_path, *evaluations)
+    browser.set_window_size(max(width, 500), 900)
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    browser.get((tmp_path / "analysis.html").as_uri())
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    loaded = "return [...document.images].every(i => {i.loading = 'eager'; return true})"
+    assert browser.execute_script(loaded)
+    tall = browser.execute_script("return [...document.querySelectorAll('.bar')].map(b => b.clientWidth)")
+    assert min(tall) > 100
+
+
+def test_without_pictures_the_numbers_stay(command, evaluations, tmp_path):
+    words = [f"--analyse={evaluations[0]}", f"--output={tmp_path}", f"--images={tmp_path / 'nowhere'}"]
+    command("tools/report.py", *words)
+    assert "the picture is not there" in (tmp_path / "analysis.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["--analyse=nowhere"], "nowhere"),
+        (["--analyse=a,b,c"], "want one evaluation, or two"),
+        (["--analyse=a", "--runs=b"], "want --runs or --analyse, not both"),
+    ],
+)
+def test_a_mistake_is_told(command, tmp_path, words, told):
+    done = command("tools/report.py", *words, f"--output={tmp_path / 'out'}", check=False)
+    assert done.status == 1 and told in done.err and not (tmp_path / "out").exists()

@@ -1,0 +1,108 @@
+"""What is wrong with joints and people, by the kinds of Ronchi and Perona (arXiv 1707.05388, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tfcpn.analysis.matching import Match, joint_similarity, tolerances
+from tfcpn.data.coco import Person
+from tfcpn.skeleton import Skeleton
+
+# Of joints that are labelled: right; near; on the other side of the same person; on another person; nowhere.
+GOOD, JITTER, INVERSION, SWAP, MISS = JOINT_KINDS = ("good", "jitter", "inversion", "swap", "miss")
+# Of people: in the wrong order of scores; a result where nobody is; nobody's result where somebody is.
+SCORE, BACKGROUND, UNSEEN = "score", "background", "not found"
+KINDS = (JITTER, INVERSION, SWAP, MISS, SCORE, BACKGROUND, UNSEEN)
+# Similarity of a joint from which it is right, and from which it is near.
+RIGHT, NEAR = 0.85, 0.5
+
+
+def joint_kinds(match: Match, others: list[Person], skeleton: Skeleton) -> list[str]:
+    """The kind of each of a matched result's joints (K); empty where the person has none labelled.
+
+    others: the other people of the picture. A joint that is not near its own place is what it lies nearest to, if
+    near: the person's other side (inversion), the same joint or that of the other side of another person (swap).
+    """
+    sigmas, person = tolerances(skeleton), match.person
+
+    def alike(joint: int, whose: Person, which: int) -> float:
+        x, y, visible = whose.keypoints[which]
+        if not visible:
+            return 0.0
+        return float(joint_similarity(match.joints[joint], np.array([x, y]), person.area, sigmas[joint]))
+
+    kinds = []
+    for joint in range(skeleton.annotated):
+        if not person.keypoints[joint, 2]:
+            kinds.append("")
+            continue
+        own, mirrored = alike(joint, person, joint), skeleton.mirror[joint]
+        if own >= NEAR:
+            kinds.append(GOOD if own >= RIGHT else JITTER)
+            continue
+        side = alike(joint, person, mirrored) if mirrored != joint else 0.0
+        another = max((alike(joint, other, which) for other in others for which in {joint, mirrored}), default=0.0)
+        kinds.append(MISS if max(side, another) < NEAR else INVERSION if side >= another else SWAP)
+    return kinds
+
+
+def kinds_of(found: list[Match], everybody: list[Person], skeleton: Skeleton) -> dict[int, list[str]]:
+    """Of each matched result, by its place, the kinds of its joints. everybody: of all pictures, counted or not."""
+    here: dict[int, list[Person]] = {}
+    for person in everybody:
+        here.setdefault(person.image_id, []).append(person)
+    return {
+        match.result: joint_kinds(match, [p for p in here[match.image_id] if p.id != match.person.id], skeleton)
+        for match in found
+        if match.person is not None
+    }
+
+
+def corrected(
+    results: list[dict], found: list[Match], missed: list[Person], kinds: dict[int, list[str]], kind: str
+) -> list[dict]:
+    """The results without one kind of error: its joints where they belong, everybody scored by how alike they are, or
+    nobody invented, or nobody left out.
+    """
+    if kind == BACKGROUND:
+        return [results[match.result] for match in found if match.person is not None]
+    if kind == UNSEEN:
+        least = min((result["score"] for result in results), default=1.0)
+        return [*results, *(_perfect(person, results, least) for person in missed)]
+    changed = list(results)
+    for match in found:
+        result = dict(results[match.result])
+        if kind == SCORE:
+            result["score"] = match.oks
+        elif match.person is not None:
+            keypoints = np.reshape(result["keypoints"], (-1, 3)).astype(float)
+            wrong = [joint for joint, what in enumerate(kinds[match.result]) if what == kind]
+            keypoints[wrong, :2] = match.person.keypoints[wrong, :2]
+            result["keypoints"] = keypoints.ravel().tolist()
+        changed[match.result] = result
+    return changed
+
+
+def _perfect(person: Person, results: list[dict], score: float) -> dict:
+    keypoints = np.concatenate([person.keypoints[:, :2], np.ones((len(person.keypoints), 1))], axis=1)
+    category = results[0]["category_id"] if results else 1
+    return {
+        "image_id": person.image_id,
+        "category_id": category,
+        "keypoints": keypoints.ravel().tolist(),
+        "score": score,
+    }
+
+
+def gains(
+    results: list[dict],
+    found: list[Match],
+    missed: list[Person],
+    kinds: dict[int, list[str]],
+    average_precision: Callable[[list[dict]], float],
+) -> dict[str, float]:
+    """AP that would be won without the errors of each kind, the others staying. average_precision: of results."""
+    now = average_precision(results)
+    return {kind: average_precision(corrected(results, found, missed, kinds, kind)) - now for kind in KINDS}

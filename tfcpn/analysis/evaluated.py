@@ -1,0 +1,151 @@
+"""An evaluation's folder read again: its results, whose they are, and what is wrong with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tfcpn.analysis.errors import JOINT_KINDS, gains, kinds_of
+from tfcpn.analysis.groups import groups
+from tfcpn.analysis.matching import Match, joint_similarity, matches, tolerances
+from tfcpn.base.errors import InputError
+from tfcpn.data.coco import CocoImage, Person, read_annotations
+from tfcpn.data.detections import Box, read_detections
+from tfcpn.data.json_input import read_json
+from tfcpn.evaluation.average_precision import coco_metrics
+from tfcpn.evaluation.pck import THRESHOLDS, choose_norm, hits, lengths
+from tfcpn.geometry.points import alignable
+from tfcpn.report.runs import what
+from tfcpn.run import config_file
+from tfcpn.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """name: how the page calls it. people: who count, without joints that the network does not have. everybody: all
+    of the file. absent: numbers of joints that no result has. sure: the detector's score of each person, by id; None
+    for annotated boxes. folder_of_images: where the pictures may lie.
+    """
+
+    name: str
+    metrics: dict
+    annotations: str
+    results: list[dict]
+    images: dict[int, CocoImage]
+    people: list[Person]
+    everybody: list[Person]
+    skeleton: Skeleton
+    category: int
+    absent: tuple[int, ...]
+    found: list[Match]
+    missed: list[Person]
+    folder_of_images: str
+    sure: dict[int, float] | None
+
+    def average_precision(self, results: list[dict], counted: set[int] | None = None) -> float:
+        """AP of results on the people of these ids; None: on all who count. -1 where there is nobody."""
+        counted = {p.id for p in self.people} if counted is None else counted
+        kind = self.skeleton, self.category, self.absent
+        return coco_metrics(self.annotations, results, frozenset(counted), *kind)["AP"]
+
+    @cached_property
+    def kinds(self) -> dict[int, list[str]]:
+        """As `errors.kinds_of`."""
+        return kinds_of(self.found, self.everybody, self.skeleton)
+
+    @cached_property
+    def gains(self) -> dict[str, float]:
+        """As `errors.gains`."""
+        return gains(self.results, self.found, self.missed, self.kinds, self.average_precision)
+
+    @cached_property
+    def groups(self) -> dict[str, dict[str, set[int]]]:
+        """As `groups.groups`."""
+        return groups(self.people, self.everybody, self.skeleton, self.sure)
+
+    @cached_property
+    def by_joint(self) -> list[dict]:
+        """Of each joint its name, how many have it labelled, mean similarity and PCK, and how many of each kind."""
+        sigmas, rows = tolerances(self.skeleton), []
+        of = [m for m in self.found if m.person is not None]
+        whose = [m.person for m in of] + self.missed
+        joints = np.stack([m.joints for m in of] + [np.full((self.skeleton.annotated, 2), np.nan)] * len(self.missed))
+        truth = np.stack([p.keypoints for p in whose])
+        norm = choose_norm(self.skeleton, self.metrics.get("settings", {}).get("pck_norm", "auto"))
+        hit = hits(joints, truth, lengths(truth, np.array([p.box for p in whose]), self.skeleton, norm))
+        for joint in range(self.skeleton.annotated):
+            seen = truth[:, joint, 2] > 0
+            areas = np.array([p.area for p in whose])
+            alike = joint_similarity(joints[:, joint], truth[:, joint, :2], areas, sigmas[joint])
+            kinds = [kinds[joint] for kinds in self.kinds.values()]
+            row = {"joint": self.skeleton.joints[joint], "labelled": int(seen.sum())}
+            row["similarity"] = float(np.nan_to_num(alike[seen]).mean()) if seen.any() else None
+            for place, threshold in enumerate(THRESHOLDS):
+                column = hit[:, joint, place]
+                row[f"PCK@{threshold:g}"] = float(np.nanmean(column)) if (~np.isnan(column)).any() else None
+            rows.append(row | {kind: kinds.count(kind) for kind in JOINT_KINDS})
+        return rows
+
+
+def read_evaluation(folder: Path, images: str = "") -> Evaluated:
+    """An evaluation's folder, RUN/eval/epoch_NNNN. images: folder of the pictures, instead of the run's own.
+
+    Raises InputError for one that is none, or on people whom nobody has labelled.
+    """
+    metrics, results = (read_json(folder / name) for name in ("metrics.json", "results.json"))
+    settings = metrics.get("settings", {}) if isinstance(metrics, dict) else {}
+    if "val_annotations" not in settings or not isinstance(results, list):
+        raise InputError(f"{folder}: is no evaluation of tfcpn.eval")
+    annotations = settings["val_annotations"]
+    pictures, everybody, skeleton, category = read_annotations(annotations)
+    joints = [np.reshape(result["keypoints"], (-1, 3))[:, 2] > 0 for result in results]
+    absent = tuple(np.flatnonzero(~np.any(joints, axis=0)).tolist()) if joints else ()
+    everybody = [_without(person, absent) for person in everybody]
+    people = [person for person in everybody if person.trainable]
+    if settings.get("eval_people") == "alignable" and people:
+        known = alignable(np.stack([p.keypoints for p in people]), skeleton, settings.get("align_radius", "body"))
+        people = [person for person, is_known in zip(people, known.numpy()) if is_known]
+    if not people:
+        raise InputError(f"{annotations}: nobody is labelled, so there is nothing to compare {folder} with")
+    found, missed = matches(results, people, skeleton)
+    sure = None
+    if settings.get("boxes", "gt") != "gt":
+        sure = _detector_scores(read_detections(settings["boxes"], pictures, category), results, found)
+    name = f"{metrics['experiment']}, epoch {metrics['epoch']}, {what(metrics)}"
+    kind = annotations, results, pictures, people, everybody, skeleton, category, absent, found, missed
+    return Evaluated(name, metrics, *kind, images or _images_of(folder), sure)
+
+
+def _detector_scores(boxes: list[Box], results: list[dict], found: list[Match]) -> dict[int, float] | None:
+    """By a person's id the score of the box in which it was found; None where boxes and results do not fit."""
+    given: dict[int, list[float]] = {}
+    for box in boxes:
+        given.setdefault(box.image_id, []).append(box.score)
+    # Both are in the file's order within a picture.
+    score, used = {}, dict.fromkeys(given, 0)
+    for place, result in enumerate(results):
+        image = result["image_id"]
+        if used.get(image, 0) >= len(given.get(image, ())):
+            return None
+        score[place], used[image] = given[image][used[image]], used[image] + 1
+    return {match.person.id: score[match.result] for match in found if match.person is not None}
+
+
+def _without(person: Person, absent: tuple[int, ...]) -> Person:
+    if not absent:
+        return person
+    keypoints = person.keypoints.copy()
+    keypoints[list(absent), 2] = 0
+    return dataclasses.replace(person, keypoints=keypoints, num_keypoints=int((keypoints[:, 2] > 0).sum()))
+
+
+def _images_of(folder: Path) -> str:
+    """Where the run of an evaluation's folder has its pictures; empty where no run lives."""
+    try:
+        return config_file.load(str(folder.parent.parent)).config.val_images
+    except InputError:
+        return ""

@@ -1,0 +1,69 @@
+"""Results and the annotated people that they are of, as COCO's evaluation matches them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tfcpn.data.coco import Person
+from tfcpn.evaluation.average_precision import MEAN_SIGMA
+from tfcpn.skeleton import Skeleton
+
+# OKS from which a result is somebody's at all (Ronchi and Perona, arXiv 1707.05388, section 3).
+LEAST_OKS = 0.1
+
+
+def tolerances(skeleton: Skeleton) -> np.ndarray:
+    """COCO's sigma of each annotated joint (K,); its mean where nobody measured them."""
+    count = skeleton.annotated
+    return np.array(skeleton.sigmas if skeleton.sigmas is not None else [MEAN_SIGMA] * count)[:count]
+
+
+def joint_similarity(found: np.ndarray, truth: np.ndarray, area: float, sigmas: np.ndarray) -> np.ndarray:
+    """COCO's keypoint similarity of points (..., 2) with points (..., 2): exp(-d^2 / (2 area (2 sigma)^2)), (...)."""
+    squares = np.sum((found - truth) ** 2, axis=-1)
+    return np.exp(-squares / (2 * (area + np.spacing(1)) * (2 * sigmas) ** 2))
+
+
+def oks(found: np.ndarray, person: Person, sigmas: np.ndarray) -> float:
+    """Object keypoint similarity of joints (K, 2) with a person, over the person's labelled joints."""
+    seen = person.keypoints[:, 2] > 0
+    return float(joint_similarity(found[seen], person.keypoints[seen, :2], person.area, sigmas[seen]).mean())
+
+
+class Match(NamedTuple):
+    """A result and whom it is of. result: its place in the file. joints: (K, 2). person: None for nobody. oks: with
+    that person, 0 for nobody.
+    """
+
+    result: int
+    image_id: int
+    score: float
+    joints: np.ndarray
+    person: Person | None
+    oks: float
+
+
+def matches(results: list[dict], people: list[Person], skeleton: Skeleton) -> tuple[list[Match], list[Person]]:
+    """Each result with its person, and the people whom no result is of.
+
+    In each image the surest result first takes the person whom it is most alike, of those that are left, if by
+    LEAST_OKS. people: those that count.
+    """
+    sigmas, here = tolerances(skeleton), {}
+    for person in people:
+        here.setdefault(person.image_id, []).append(person)
+    found, taken = [], set()
+    for place in sorted(range(len(results)), key=lambda place: -results[place]["score"]):
+        result = results[place]
+        joints = np.reshape(result["keypoints"], (-1, 3))[:, :2]
+        best, alike = None, LEAST_OKS
+        for person in here.get(result["image_id"], ()):
+            value = oks(joints, person, sigmas) if person.id not in taken else 0.0
+            if value >= alike:
+                best, alike = person, value
+        if best is not None:
+            taken.add(best.id)
+        found.append(Match(place, result["image_id"], result["score"], joints, best, alike if best else 0.0))
+    return found, [person for person in people if person.id not in taken]
