@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from tfcpn.base.errors import InputError
 from tfcpn.codecs.codec import Codec
 from tfcpn.codecs.heatmap import HeatmapCodec
 from tfcpn.codecs.landmarks import LandmarkCodec
@@ -59,10 +60,12 @@ def make_parts(cfg: Config, annotated: Skeleton) -> Parts:
 def _cpn(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
     network = cpn(cfg.input_size, cfg.backbone, skeleton.count, cfg.seed, cfg.effective_output_gain())
     kernels, scale = cfg.label_kernels, cfg.heatmap_scale
-    return network, HeatmapCodec(cfg.input_size, cfg.heatmap_size, kernels, scale, skeleton.mirror)
+    return network, HeatmapCodec(cfg.input_size, cfg.heatmap_size, kernels, scale, skeleton.mirror, cfg.decoder)
 
 
 def _blazepose(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
+    if cfg.decoder != "tf_cpn":
+        raise InputError(f"--decoder={cfg.decoder}: is of heatmaps; BlazePose's coordinates need none")
     held = cfg.init_weights != "none"
     how = cfg.seed, held, cfg.held_weight, cfg.heatmap_weight, cfg.blazepose_frozen
     network = blazepose(cfg.blazepose_size, cfg.blazepose_norm, *how)

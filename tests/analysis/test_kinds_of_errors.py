@@ -9,8 +9,9 @@ import pytest
 from tfcpn.analysis import errors
 from tfcpn.analysis.calibration import rank_agreement, steps
 from tfcpn.analysis.evaluated import read_evaluation
-from tfcpn.analysis.matching import matches, oks, tolerances
+from tfcpn.analysis.matching import matches, oks
 from tfcpn.data.coco import categories, read_annotations
+from tfcpn.evaluation.oks import tolerances
 from tfcpn.report.published import LOG_METRICS
 from tfcpn.skeleton import COCO
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfcpn.prediction.alike import sigmas_of, similarity, without_doubles
+from tfcpn.evaluation.oks import tolerances
+from tfcpn.prediction.alike import similarity, without_doubles
 from tfcpn.prediction.person import Person
 from tfcpn.skeleton import COCO, MEDIAPIPE
 
@@ -21,26 +22,26 @@ def test_it_is_cocos_similarity():
     moved[:5] += 3
     area = 0.53 * 100 * 200
     expected = np.where(np.arange(17) < 5, np.exp(-18 / (2 * area * (2 * np.array(COCO.sigmas)) ** 2)), 1).mean()
-    assert similarity(moved, person(), sigmas_of(COCO)) == pytest.approx(expected)
-    assert similarity(person().joints, person(), sigmas_of(COCO)) == 1
-    assert similarity(moved, person(), sigmas_of(COCO), loose=3) > expected
+    assert similarity(moved, person(), tolerances(COCO)) == pytest.approx(expected)
+    assert similarity(person().joints, person(), tolerances(COCO)) == 1
+    assert similarity(moved, person(), tolerances(COCO), loose=3) > expected
 
 
 def test_only_joints_that_are_certain_count():
     unsure = replace(person(), certain=np.where(np.arange(17) < 5, 0.1, 1.0))
     moved = person().joints.copy()
     moved[:5] += 50
-    assert similarity(moved, unsure, sigmas_of(COCO)) == 1
+    assert similarity(moved, unsure, tolerances(COCO)) == 1
     moved[5] = np.nan
-    assert similarity(moved, person(certain=0.0), sigmas_of(COCO)) < 1
+    assert similarity(moved, person(certain=0.0), tolerances(COCO)) < 1
 
 
 def test_of_two_that_are_alike_the_surer_one_stays():
     people = [person(score=0.5), person(1.0, score=0.8), person(80.0, score=0.3)]
-    assert without_doubles(people, sigmas_of(COCO), 0.7) == [1, 2]
-    assert without_doubles(people, sigmas_of(COCO), 1.0) == [1, 0, 2]
+    assert without_doubles(people, tolerances(COCO), 0.7) == [1, 2]
+    assert without_doubles(people, tolerances(COCO), 1.0) == [1, 0, 2]
 
 
 def test_joints_without_a_tolerance_have_cocos_mean():
-    assert sigmas_of(MEDIAPIPE) == pytest.approx([np.mean(COCO.sigmas)] * 33)
-    assert len(sigmas_of(COCO.with_align_points())) == 17
+    assert tolerances(MEDIAPIPE) == pytest.approx([np.mean(COCO.sigmas)] * 33)
+    assert len(tolerances(COCO.with_align_points())) == 17

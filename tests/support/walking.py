@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from tfcpn.data.detections import Box
+from tfcpn.evaluation.oks import tolerances
 from tfcpn.geometry.alignment import Alignment
-from tfcpn.prediction.alike import sigmas_of
 from tfcpn.prediction.estimator import ALIKE
 from tfcpn.prediction.pose import Pose
 from tfcpn.prediction.reading import Answer
@@ -36,7 +36,7 @@ class KnowingPose(Pose):
 
     def __init__(self, truth, hidden=lambda number: ()):
         self.truth, self.hidden, self.skeleton, self.alike = truth, hidden, SKELETON, ALIKE
-        self.sigmas, self.alignment = sigmas_of(COCO), Alignment("blazepose")
+        self.sigmas, self.alignment = tolerances(COCO), Alignment("blazepose")
         self.reader = SimpleNamespace(least=0.5, codec=SimpleNamespace(empty_score=0.0, absent=()))
         self.find, self.asked, self._lock = self._find, 0, threading.RLock()
 

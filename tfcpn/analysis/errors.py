@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfcpn.analysis.matching import Match, joint_similarity, tolerances
+from tfcpn.analysis.matching import Match
 from tfcpn.data.coco import Person
+from tfcpn.evaluation.oks import joint_similarity, tolerances
 from tfcpn.skeleton import Skeleton
 
 # Of joints that are labelled: right; near; on the other side of the same person; on another person; nowhere.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +12,13 @@ import numpy as np
 
 from tfcpn.analysis.errors import JOINT_KINDS, gains, kinds_of
 from tfcpn.analysis.groups import groups
-from tfcpn.analysis.matching import Match, joint_similarity, matches, tolerances
+from tfcpn.analysis.matching import Match, matches
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import CocoImage, Person, read_annotations
 from tfcpn.data.detections import Box, read_detections
 from tfcpn.data.json_input import read_json
 from tfcpn.evaluation.average_precision import coco_metrics
+from tfcpn.evaluation.oks import joint_similarity, tolerances
 from tfcpn.evaluation.pck import THRESHOLDS, choose_norm, hits, lengths
 from tfcpn.geometry.points import alignable
 from tfcpn.report.runs import what
@@ -125,13 +127,10 @@ def _detector_scores(boxes: list[Box], results: list[dict], found: list[Match]) 
     given: dict[int, list[float]] = {}
     for box in boxes:
         given.setdefault(box.image_id, []).append(box.score)
+    if Counter(result["image_id"] for result in results) != Counter(box.image_id for box in boxes):
+        return None
     # Both are in the file's order within a picture.
-    score, used = {}, dict.fromkeys(given, 0)
-    for place, result in enumerate(results):
-        image = result["image_id"]
-        if used.get(image, 0) >= len(given.get(image, ())):
-            return None
-        score[place], used[image] = given[image][used[image]], used[image] + 1
+    score = {place: given[result["image_id"]].pop(0) for place, result in enumerate(results)}
     return {match.person.id: score[match.result] for match in found if match.person is not None}
 
 

@@ -8,10 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.codecs.gaussian import blur_matrix
+from tfcpn.codecs.peaks import peaks_of
 from tfcpn.picture.mirror import mirror_pixels
-
-DECODE_KERNEL = 21
-DECODE_BORDER = 10
 
 
 class HeatmapTargets(NamedTuple):
@@ -21,25 +19,19 @@ class HeatmapTargets(NamedTuple):
     visibility: tf.Tensor
 
 
-def _padded_blur(length: int) -> np.ndarray:
-    """(length + 20, length): pad a column with zeros on both sides, then blur it."""
-    matrix = blur_matrix(length + 2 * DECODE_BORDER, DECODE_KERNEL)
-    return matrix[:, DECODE_BORDER:-DECODE_BORDER].astype(np.float32)
-
-
 class HeatmapCodec:
     """Label maps at four widths, and the way back from predicted maps.
 
     input_size, heatmap_size: (height, width). kernels: Gaussian sizes of the label maps in heatmap pixels, one for
     each of the network's outputs that has labels. scale: a label's peak. mirror: the joint that each of the K becomes
-    in a mirror image.
+    in a mirror image. decoder: how a peak is found finer than a pixel, one of `peaks.DECODERS`.
     """
 
     # tf-cpn's: an empty map scores one half.
     empty_score = 0.5
     absent = ()
 
-    def __init__(self, input_size, heatmap_size, kernels, scale: float, mirror):
+    def __init__(self, input_size, heatmap_size, kernels, scale: float, mirror, decoder: str = "tf_cpn"):
         self.input_size = tuple(input_size)
         self.heatmap_size = tuple(heatmap_size)
         self.kernels = tuple(kernels)
@@ -54,7 +46,7 @@ class HeatmapCodec:
                 matrix = blur_matrix(length, size)
                 columns.append((matrix / matrix.max(axis=0)).T.astype(np.float32))
             self._label_columns.append(columns)
-        self._blur_y, self._blur_x = _padded_blur(height), _padded_blur(width)
+        self._peaks = peaks_of(decoder, self.heatmap_size, min(self.kernels), self.scale)
 
     def encode(self, joints, visibility) -> HeatmapTargets:
         """Joints (N, K, 2) as (x, y) in crop pixels -> one (N, h, w, K) float32 map for each kernel.
@@ -86,28 +78,12 @@ class HeatmapCodec:
     def decode(self, heatmaps) -> tuple[tf.Tensor, tf.Tensor]:
         """Heatmaps (N, h, w, K) -> joints (N, K, 2) as (x, y) in crop pixels and scores (N, K), float32.
 
-        tf-cpn's arithmetic: arg-max of the blurred map, moved a quarter of a pixel towards the second arg-max;
-        the score is the unblurred map there, over the scale, plus one half. Never NaN for finite maps.
+        The score is the unblurred map at the peak, over the scale, plus one half, as in tf-cpn. Never NaN for finite
+        maps.
         """
         height, width = self.heatmap_size
         maps = tf.transpose(tf.cast(heatmaps, tf.float32), (0, 3, 1, 2))
-        peak = tf.reduce_max(maps, axis=(2, 3), keepdims=True)
-        # A map whose maximum is negative turns over in this division, as it does in tf-cpn.
-        blurred = tf.math.divide_no_nan(maps, peak)
-        blurred = tf.matmul(tf.matmul(self._blur_y, blurred), self._blur_x, transpose_b=True)
-        # Both searches go over the padded map: the second best pixel of a peak on the border may lie outside.
-        pitch = width + 2 * DECODE_BORDER
-        flat = tf.reshape(blurred, (-1, maps.shape[1], (height + 2 * DECODE_BORDER) * pitch))
-        first = tf.argmax(flat, axis=2, output_type=tf.int32)
-        is_first = tf.range(flat.shape[2])[None, None] == first[..., None]
-        second = tf.argmax(tf.where(is_first, 0.0, flat), axis=2, output_type=tf.int32)
-
-        y1, x1 = first // pitch, first % pitch
-        step_x = tf.cast(second % pitch - x1, tf.float32)
-        step_y = tf.cast(second // pitch - y1, tf.float32)
-        length = tf.sqrt(step_x**2 + step_y**2)
-        x = tf.cast(x1 - DECODE_BORDER, tf.float32) + tf.math.divide_no_nan(0.25 * step_x, length)
-        y = tf.cast(y1 - DECODE_BORDER, tf.float32) + tf.math.divide_no_nan(0.25 * step_y, length)
+        x, y = self._peaks(maps)
         x = tf.clip_by_value(x, 0, width - 1)
         y = tf.clip_by_value(y, 0, height - 1)
 

@@ -17,6 +17,8 @@ from tfcpn.data.results import result
 from tfcpn.evaluation.average_precision import METRICS, coco_metrics
 from tfcpn.evaluation.detector import with_detected_points
 from tfcpn.evaluation.estimate import aligned_by_first_pass, estimate, region_of_boxes
+from tfcpn.evaluation.nms import alone
+from tfcpn.evaluation.oks import tolerances
 from tfcpn.evaluation.pck import NAMES, Pck, choose_norm, pck
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.evaluation.validation_set import ValidationSet, read_validation_set
@@ -110,12 +112,14 @@ class Evaluation:
         results = predict(cfg, self.parts, people, predictor, f"epoch {epoch} on {len(people.images)} images")
         if not is_chief(self.strategy):
             return {}
-        metrics, by_joint = {}, None
+        metrics, by_joint, everybody = {}, None, results
+        sigmas, areas = tolerances(people.skeleton), [box.box[2] * box.box[3] for box in people.boxes]
+        results = alone(everybody, areas, sigmas, cfg.result_nms, cfg.nms_oks)
         kind = people.skeleton, people.category, self.parts.codec.absent
         if people.labelled:
             metrics = coco_metrics(cfg.val_annotations, results, people.counted, *kind)
         if cfg.boxes == "gt":
-            found = pck_of_results(people, results, cfg.pck_norm, self.parts.codec.absent)
+            found = pck_of_results(people, everybody, cfg.pck_norm, self.parts.codec.absent)
             metrics |= {name: _share(share) for name, share in zip(NAMES, found.mean)}
             by_joint = _pck_report(found, people.skeleton)
         words = variant(cfg, self.usual) + (first_weights(cfg) if epoch == FIRST_WEIGHTS else "")
@@ -196,6 +200,10 @@ def variant(cfg: Config, usual: Config) -> str:
         words.append(cfg.eval_people)
     if cfg.refine_landmarks:
         words.append("refined")
+    if cfg.decoder != "tf_cpn":
+        words.append(cfg.decoder)
+    if cfg.result_nms != "none":
+        words.append(f"{cfg.result_nms}-nms{cfg.nms_oks:g}")
     if cfg.pck_norm != usual.pck_norm:
         words.append(f"pck-{cfg.pck_norm}")
     if cfg.mixed_precision != usual.mixed_precision:

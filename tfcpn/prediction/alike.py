@@ -6,15 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfcpn.evaluation.average_precision import MEAN_SIGMA
 from tfcpn.prediction.person import FILLED, SURE, Person
-from tfcpn.skeleton import Skeleton
-
-
-def sigmas_of(skeleton: Skeleton) -> np.ndarray:
-    """The tolerances (K,) of the annotated joints; COCO's mean where nobody measured them."""
-    count = skeleton.annotated
-    return np.array(skeleton.sigmas if skeleton.sigmas is not None else [MEAN_SIGMA] * count)[:count]
 
 
 def similarity(joints: np.ndarray, other: Person, sigmas: np.ndarray, loose: float = 1.0) -> float:

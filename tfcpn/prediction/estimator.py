@@ -12,9 +12,10 @@ import tensorflow as tf
 from tfcpn.base.errors import InputError
 from tfcpn.data.detections import Box
 from tfcpn.evaluation.first_pass import points_of_joints
+from tfcpn.evaluation.oks import tolerances
 from tfcpn.geometry.alignment import Alignment
 from tfcpn.geometry.regions import person_region
-from tfcpn.prediction.alike import sigmas_of, without_doubles
+from tfcpn.prediction.alike import without_doubles
 from tfcpn.prediction.person import Person
 from tfcpn.prediction.reading import Answer, Reader, RegionReader
 from tfcpn.prediction.whom import Finder, whole
@@ -37,7 +38,7 @@ class PoseEstimator:
         self, reader: Reader, skeleton: Skeleton, alignment: Alignment, find: Finder, alike: float | None = ALIKE
     ):
         self.reader, self.skeleton, self.alignment, self.find, self.alike = reader, skeleton, alignment, find, alike
-        self.sigmas = sigmas_of(skeleton)
+        self.sigmas = tolerances(skeleton)
         self._read, self._lock = RegionReader(reader), threading.RLock()
         self._region = _compiled(alignment, reader.crop_format.size)
 

@@ -305,6 +305,25 @@ class Config:
         free=True,
     )
     flip_test: bool = _flag(EVALUATION, True, "Average each prediction with that of the mirror image.", free=True)
+    decoder: str = _flag(
+        EVALUATION,
+        "tf_cpn",
+        "CPN: how a heatmap's peak becomes a place finer than a pixel: tf-cpn's quarter of a pixel, DARK's step to "
+        "the summit, or the mean of a softmax.",
+        choices=["tf_cpn", "dark", "soft_argmax"],
+        free=True,
+    )
+    result_nms: str = _flag(
+        EVALUATION,
+        "none",
+        "Results of one picture that are of the same person: all stay, those above --nms_oks of a surer one go, or "
+        "their scores fall with it.",
+        choices=["none", "oks", "soft"],
+        free=True,
+    )
+    nms_oks: float = _flag(
+        EVALUATION, 0.9, "OKS of two results above which they are of one person.", least=0.0, most=1.0, free=True
+    )
     refine_landmarks: bool = _flag(
         EVALUATION,
         False,

@@ -1,0 +1,88 @@
+"""Peaks finer than a pixel: what each way makes of a Gaussian whose middle is known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcpn.base.errors import InputError
+from tfcpn.codecs.gaussian import gaussian_kernel
+from tfcpn.codecs.heatmap import HeatmapCodec
+from tfcpn.codecs.peaks import REACH, SHARPNESS, peaks_of
+from tfcpn.parts import make_parts
+from tfcpn.settings.config import BLAZEPOSE, Config
+from tfcpn.skeleton import COCO
+
+SIZE, KERNEL, SCALE = (64, 48), 7, 255.0
+# The width of the labels' Gaussian, of OpenCV's table for that kernel.
+SIGMA = np.sqrt(np.sum(gaussian_kernel(KERNEL) * (np.arange(KERNEL) - KERNEL // 2) ** 2))
+
+
+def gaussians(places, sigma: float = SIGMA) -> np.ndarray:
+    """Maps (1, K, h, w) of height SCALE about places x, y."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    maps = [SCALE * np.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * sigma**2)) for a, b in places]
+    return np.array(maps, np.float32)[None]
+
+
+def error(decoder: str, places, maps=None) -> np.ndarray:
+    """Distances in heatmap pixels."""
+    maps = gaussians(places) if maps is None else maps
+    found = np.stack(peaks_of(decoder, SIZE, KERNEL, SCALE)(tf.constant(maps)), axis=-1)[0]
+    return np.linalg.norm(found - np.array(places), axis=1)
+
+
+PLACES = [(x, y) for x, y in np.random.default_rng(0).uniform((6, 6), (41, 57), (40, 2))]
+
+
+def test_dark_finds_the_middle_of_a_gaussian():
+    """Of a Gaussian the logarithm is a parabola, and a blurred Gaussian is one: Newton's step is exact, but for the
+    blur's being of seven pixels.
+    """
+    assert error("dark", PLACES).max() < 0.05
+    assert error("tf_cpn", PLACES).mean() > 5 * error("dark", PLACES).mean()
+
+
+def test_soft_argmax_is_the_mean_of_the_softmax():
+    """Beside a plain sum; and near the middle, since a Gaussian is the same on both sides."""
+    maps = gaussians(PLACES)
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    for place in range(3):
+        row, column = np.unravel_index(maps[0, place].argmax(), SIZE)
+        window = (abs(x - column) <= REACH) & (abs(y - row) <= REACH)
+        weights = np.exp(SHARPNESS * maps[0, place].astype(np.float64) / SCALE) * window
+        expected = np.array([(weights * x).sum(), (weights * y).sum()]) / weights.sum()
+        found = np.stack(peaks_of("soft_argmax", SIZE, KERNEL, SCALE)(tf.constant(maps)), axis=-1)[0, place]
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert error("soft_argmax", PLACES).max() < 0.1
+
+
+@pytest.mark.parametrize("decoder", ["dark", "soft_argmax", "tf_cpn"])
+def test_maps_without_a_summit_give_numbers(decoder):
+    rng = np.random.default_rng(1)
+    maps = np.zeros((1, 5, *SIZE), np.float32)
+    maps[0, 1], maps[0, 2] = -3, 255
+    maps[0, 3, 0, 0] = 9
+    maps[0, 4] = rng.normal(0, 50, SIZE)
+    codec = HeatmapCodec((256, 192), SIZE, (15, 11, 9, 7), SCALE, [0, 1, 2, 3, 4], decoder)
+    joints, scores = codec.decode(tf.constant(maps.transpose(0, 2, 3, 1)))
+    assert np.isfinite(joints).all() and np.isfinite(scores).all()
+    assert (joints.numpy() >= 0).all() and (joints.numpy() <= [192, 256]).all()
+
+
+def test_dark_stays_at_the_border():
+    """There are no neighbours to tell a summit by."""
+    assert error("dark", [(0, 30), (47, 63)]).max() == 0
+
+
+def test_the_flag_chooses_the_decoder():
+    shift = []
+    for decoder in ("tf_cpn", "dark"):
+        codec = make_parts(Config(decoder=decoder), COCO).codec
+        maps = tf.constant(np.repeat(gaussians([(20.3, 30.4)]), 17, axis=1).transpose(0, 2, 3, 1))
+        shift.append(np.abs(codec.decode(maps)[0].numpy()[0, 0] - [20.3 * 4 + 2, 30.4 * 4 + 2]).max())
+    assert shift[1] < 0.2 < shift[0]
+
+
+def test_coordinates_need_no_decoder():
+    with pytest.raises(InputError, match="--decoder=dark: is of heatmaps"):
+        make_parts(Config(network="blazepose", decoder="dark", **BLAZEPOSE), COCO)

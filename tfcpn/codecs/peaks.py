@@ -1,0 +1,122 @@
+"""Where a joint is in its heatmap, finer than a pixel: tf-cpn's way, DARK's, and the mean of a softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tfcpn.codecs.gaussian import blur_matrix
+
+DECODE_KERNEL = 21
+DECODE_BORDER = 10
+# Soft-argmax: how much a label's peak stands out, in powers of e, and how many pixels about the arg-max have a part
+# in the mean. Sharper, and it would jump from pixel to pixel; over the whole map, empty pixels would pull it away.
+SHARPNESS, REACH = 8.0, 3
+_LEAST = 1e-10  # below, a logarithm says nothing
+
+# Maps (N, K, h, w) float32 -> x and y (N, K) in heatmap pixels, whose centres are whole numbers.
+Peaks = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+def padded_blur(length: int) -> np.ndarray:
+    """(length + 20, length): pad a column with zeros on both sides, then blur it."""
+    matrix = blur_matrix(length + 2 * DECODE_BORDER, DECODE_KERNEL)
+    return matrix[:, DECODE_BORDER:-DECODE_BORDER].astype(np.float32)
+
+
+def tf_cpn_peaks(size: tuple[int, int]) -> Peaks:
+    """tf-cpn's: the arg-max of the blurred map, moved a quarter of a pixel towards the second arg-max. size: of the
+    maps, (height, width).
+    """
+    height, width = size
+    blur_y, blur_x = padded_blur(height), padded_blur(width)
+
+    def peaks(maps):
+        peak = tf.reduce_max(maps, axis=(2, 3), keepdims=True)
+        # A map whose maximum is negative turns over in this division, as it does in tf-cpn.
+        blurred = tf.math.divide_no_nan(maps, peak)
+        blurred = tf.matmul(tf.matmul(blur_y, blurred), blur_x, transpose_b=True)
+        # Both searches go over the padded map: the second best pixel of a peak on the border may lie outside.
+        pitch = width + 2 * DECODE_BORDER
+        flat = tf.reshape(blurred, (-1, maps.shape[1], (height + 2 * DECODE_BORDER) * pitch))
+        first = tf.argmax(flat, axis=2, output_type=tf.int32)
+        is_first = tf.range(flat.shape[2])[None, None] == first[..., None]
+        second = tf.argmax(tf.where(is_first, 0.0, flat), axis=2, output_type=tf.int32)
+
+        y1, x1 = first // pitch, first % pitch
+        step_x = tf.cast(second % pitch - x1, tf.float32)
+        step_y = tf.cast(second // pitch - y1, tf.float32)
+        length = tf.sqrt(step_x**2 + step_y**2)
+        x = tf.cast(x1 - DECODE_BORDER, tf.float32) + tf.math.divide_no_nan(0.25 * step_x, length)
+        y = tf.cast(y1 - DECODE_BORDER, tf.float32) + tf.math.divide_no_nan(0.25 * step_y, length)
+        return x, y
+
+    return peaks
+
+
+def dark_peaks(size: tuple[int, int], kernel: int) -> Peaks:
+    """DARK (arXiv 1910.06278, section 3.2): the map blurred as labels are, and from the arg-max of it one step of
+    Newton's towards the summit of its logarithm, which of a Gaussian is a parabola: -H^-1 D, by central differences.
+
+    kernel: of the labels' Gaussian, in pixels. A step of more than a pixel, or from a pixel on the border, is no
+    summit's and is not made.
+    """
+    height, width = size
+    blur_y, blur_x = (blur_matrix(length, kernel).astype(np.float32) for length in size)
+
+    def peaks(maps):
+        smooth = tf.matmul(tf.matmul(blur_y, tf.maximum(maps, 0.0)), blur_x, transpose_b=True)
+        first = tf.argmax(tf.reshape(smooth, (-1, maps.shape[1], height * width)), axis=2, output_type=tf.int32)
+        row, column = first // width, first % width
+        flat = tf.reshape(tf.math.log(tf.maximum(smooth, _LEAST)), (-1, maps.shape[1], height * width))
+
+        def at(down: int, right: int):
+            y, x = tf.clip_by_value(row + down, 0, height - 1), tf.clip_by_value(column + right, 0, width - 1)
+            return tf.gather(flat, y * width + x, axis=2, batch_dims=2)
+
+        middle = at(0, 0)
+        dx, dy = (at(0, 1) - at(0, -1)) / 2, (at(1, 0) - at(-1, 0)) / 2
+        dxx, dyy = at(0, 1) - 2 * middle + at(0, -1), at(1, 0) - 2 * middle + at(-1, 0)
+        dxy = (at(1, 1) - at(1, -1) - at(-1, 1) + at(-1, -1)) / 4
+        determinant = dxx * dyy - dxy**2
+        step_x = -tf.math.divide_no_nan(dyy * dx - dxy * dy, determinant)
+        step_y = -tf.math.divide_no_nan(dxx * dy - dxy * dx, determinant)
+        inside = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
+        summit = inside & (determinant > 0) & (dxx < 0) & (tf.maximum(tf.abs(step_x), tf.abs(step_y)) <= 1)
+        zero = tf.zeros_like(step_x)
+        x = tf.cast(column, tf.float32) + tf.where(summit, step_x, zero)
+        return x, tf.cast(row, tf.float32) + tf.where(summit, step_y, zero)
+
+    return peaks
+
+
+def soft_argmax_peaks(size: tuple[int, int], scale: float) -> Peaks:
+    """Integral pose's mean (arXiv 1711.08229, section 2): the middle of a softmax of the map, here of a window about
+    its arg-max. scale: a label's peak, which becomes SHARPNESS in the exponent.
+    """
+    height, width = size
+
+    def peaks(maps):
+        flat = tf.reshape(maps, (-1, maps.shape[1], height * width))
+        first = tf.argmax(flat, axis=2, output_type=tf.int32)
+        row, column = (tf.cast(n, tf.float32)[..., None] for n in (first // width, first % width))
+        rows, columns = tf.range(height, dtype=tf.float32), tf.range(width, dtype=tf.float32)
+        near = (tf.abs(rows - row) <= REACH)[..., :, None] & (tf.abs(columns - column) <= REACH)[..., None, :]
+        # What is outside the window is nothing, and not a very small number, which a flat map would be too.
+        exponent = tf.where(tf.reshape(near, tf.shape(flat)), flat * (SHARPNESS / scale), -np.inf)
+        weights = tf.reshape(tf.nn.softmax(exponent, axis=2), (-1, maps.shape[1], height, width))
+        return tf.reduce_sum(weights * columns, axis=(2, 3)), tf.reduce_sum(weights * rows[:, None], axis=(2, 3))
+
+    return peaks
+
+
+DECODERS = ("tf_cpn", "dark", "soft_argmax")
+
+
+def peaks_of(decoder: str, size: tuple[int, int], kernel: int, scale: float) -> Peaks:
+    """decoder: one of DECODERS. The rest as above."""
+    if decoder == "dark":
+        return dark_peaks(size, kernel)
+    return soft_argmax_peaks(size, scale) if decoder == "soft_argmax" else tf_cpn_peaks(size)

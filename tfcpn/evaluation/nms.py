@@ -1,0 +1,50 @@
+"""Results of one picture that are of the same person: the surest stays, or the others' scores fall."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfcpn.evaluation.oks import joint_similarity
+
+
+def similarities(results: list[dict], areas: list[float], sigmas: np.ndarray) -> np.ndarray:
+    """OKS (R, R) of results with each other, by the mean of their boxes' areas: of row r as seen from column c, over
+    the joints that both have.
+    """
+    joints = np.array([np.reshape(result["keypoints"], (-1, 3)) for result in results])
+    both = (joints[:, None, :, 2] > 0) & (joints[None, :, :, 2] > 0)
+    area = (np.array(areas)[:, None] + np.array(areas)[None]) / 2
+    alike = joint_similarity(joints[:, None, :, :2], joints[None, :, :, :2], area[..., None], sigmas)
+    return np.sum(alike * both, axis=-1) / np.maximum(both.sum(axis=-1), 1)
+
+
+def alone(results: list[dict], areas: list[float], sigmas: np.ndarray, how: str, most: float) -> list[dict]:
+    """Results without doubles, in their order. areas: of the boxes that were looked at, in square pixels.
+
+    how: "none" leaves all; "oks" drops who is more alike than `most` to a surer one that stays (OKS-NMS, arXiv
+    1701.01779, section 3.3); "soft" multiplies such a one's score by exp(-OKS^2 / most), again and again, as Soft-NMS
+    does with boxes (arXiv 1704.04503).
+    """
+    if how == "none":
+        return results
+    by_image: dict[int, list[int]] = {}
+    for place, result in enumerate(results):
+        by_image.setdefault(result["image_id"], []).append(place)
+    stay: dict[int, float] = {}
+    for places in by_image.values():
+        alike = similarities([results[p] for p in places], [areas[p] for p in places], sigmas)
+        scores = np.array([results[p]["score"] for p in places], float)
+        left = list(range(len(places)))
+        while left:
+            best = max(left, key=lambda row: scores[row])
+            left.remove(best)
+            stay[places[best]] = float(scores[best])
+            doubles = [row for row in left if alike[row, best] > most]
+            if how == "oks":
+                left = [row for row in left if row not in doubles]
+            else:
+                scores[doubles] *= np.exp(-(alike[doubles, best] ** 2) / most)
+    kept = sorted(stay)
+    if how == "oks":
+        return [results[place] for place in kept]
+    return [{**results[place], "score": round(stay[place], 4)} for place in kept]
