@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import time
 from pathlib import Path
 
 from tfcpn.base.errors import InputError
@@ -12,7 +13,7 @@ from tfcpn.report.curves import draw_curves
 from tfcpn.report.page import markdown, page
 from tfcpn.report.runs import read_run, rows
 from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import path, words
+from tfcpn.settings.flag import path, whole, words
 
 RUNS = "Folders of runs, separated by commas; may hold wildcards, such as 'runs/*'."
 COMMAND = Command(
@@ -31,6 +32,12 @@ COMMAND = Command(
         "Where": [
             path("output", "report", "Folder for report.md, report.html and curves.png, or for analysis.html."),
             path("images", "", "--analyse: folder of the validation pictures, if not the run's own."),
+            whole(
+                "watch",
+                0,
+                "--runs: write the report again every so many seconds until interrupted; the page loads itself anew.",
+                least=0,
+            ),
         ],
     },
 )
@@ -64,8 +71,20 @@ def main(options: Options) -> None:
         return
     if not own.runs:
         raise InputError("--runs is missing, or --analyse for one evaluation; see python tools/report.py --help")
+    print(report(own.runs, Path(own.output), own.watch))
+    print(f"written: {Path(own.output) / 'report.md'}, {Path(own.output) / 'report.html'}", flush=True)
+    while own.watch:
+        time.sleep(own.watch)
+        report(own.runs, Path(own.output), own.watch)
+        print(f"{time.strftime('%H:%M:%S')}: written again", flush=True)
+
+
+def report(runs: tuple[str, ...], output: Path, watch: int) -> str:
+    """Write the report of these folders; the table. watch: after how many seconds the page is to load itself anew, 0
+    for never.
+    """
     folders = []
-    for pattern in own.runs:
+    for pattern in runs:
         found = sorted(Path(p) for p in glob.glob(os.path.expanduser(pattern)) if Path(p).is_dir())
         if not found:
             raise InputError(f"--runs={pattern}: there is no such folder")
@@ -76,20 +95,18 @@ def main(options: Options) -> None:
         evaluations += found
         if log:
             logs[folder] = log
-    if not evaluations:
-        raise InputError(f"--runs={','.join(own.runs)}: nothing is evaluated there; python -m tfcpn.eval does it")
+    if not evaluations and not (watch and logs):
+        raise InputError(f"--runs={','.join(runs)}: nothing is evaluated there; python -m tfcpn.eval does it")
     # By name, where that is enough to tell them apart.
     names = [folder.name for folder in logs]
     logs = {folder.name if names.count(folder.name) == 1 else str(folder): log for folder, log in logs.items()}
     table = rows(evaluations)
-    output = Path(own.output)
     curves = draw_curves(logs) if logs else None
     if curves:
         write_atomically(output / "curves.png", curves)
     write_atomically(output / "report.md", markdown(table, bool(curves)))
-    write_atomically(output / "report.html", page(table, curves))
-    print(markdown(table, False))
-    print(f"written: {output / 'report.md'}, {output / 'report.html'}")
+    write_atomically(output / "report.html", page(table, curves, watch))
+    return markdown(table, False)
 
 
 if __name__ == "__main__":

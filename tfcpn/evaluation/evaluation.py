@@ -101,6 +101,8 @@ class Evaluation:
         self.strategy = strategy or tf.distribute.get_strategy()
         choose_norm(annotated, cfg.pck_norm)
         self.people = read_people(cfg, parts, annotated)
+        # Of the last evaluation PCK by joint and threshold; empty where there is none.
+        self.shares: dict[str, dict[str, float | None]] = {}
 
     def evaluate(self, predictor: Predictor, epoch: int) -> dict[str, float]:
         """Predict, score, write `eval/epoch_NNNN/results.json` and `metrics.json`; returns COCO's numbers and PCK.
@@ -122,6 +124,7 @@ class Evaluation:
             found = pck_of_results(people, everybody, cfg.pck_norm, self.parts.codec.absent)
             metrics |= {name: _share(share) for name, share in zip(NAMES, found.mean)}
             by_joint = _pck_report(found, people.skeleton)
+            self.shares = by_joint["joints"]
         words = variant(cfg, self.usual) + (first_weights(cfg) if epoch == FIRST_WEIGHTS else "")
         folder = Path(cfg.model_dir) / "eval" / f"epoch_{epoch:04d}{words}"
         report = {

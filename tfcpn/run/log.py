@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.files import write_atomically
@@ -41,6 +42,24 @@ class RunLog:
         with self.writer.as_default(step):
             for name, value in values.items():
                 tf.summary.scalar(f"train/{name}", value)
+
+    def settings(self, config: dict) -> None:
+        """The configuration, as a table."""
+        lines = ["| flag | value |", "|---|---|", *(f"| --{name} | `{value}` |" for name, value in config.items())]
+        with self.writer.as_default(0):
+            tf.summary.text("settings", "\n".join(lines))
+
+    def glimpses(self, epoch: int, pictures: np.ndarray, shares: dict[str, dict[str, float | None]]) -> None:
+        """Of a validation pictures (N, H, W, 3) uint8 RGB, and PCK of each joint by name."""
+        step = next((int(row["step"]) for row in self.rows if int(row["epoch"]) == epoch), 0)
+        with self.writer.as_default(step):
+            if len(pictures):
+                tf.summary.image("people", pictures, max_outputs=len(pictures))
+            for joint, by_threshold in shares.items():
+                for name, share in by_threshold.items():
+                    if share is not None:
+                        tf.summary.scalar(f"val_{name}/{joint}", share)
+        self.writer.flush()
 
     def epoch(self, row: dict) -> None:
         """Add the row of an epoch. Before its snapshot is saved, so that no snapshot is without its row."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import zlib
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from tfcpn.base import device
@@ -15,6 +17,7 @@ from tfcpn.data.order import open_source, who
 from tfcpn.data.record_sets import Records
 from tfcpn.evaluation.average_precision import METRICS
 from tfcpn.evaluation.evaluation import Evaluation
+from tfcpn.evaluation.glimpses import Glimpses
 from tfcpn.evaluation.pck import NAMES
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.parts import Parts, training_filter
@@ -109,6 +112,8 @@ class _Training:
         self.predictor = Predictor(*predicted, strategy)
         names = columns(parts.network.loss_names, (*METRICS, *NAMES))
         self.log = RunLog(cfg.model_dir, names, self.done.epoch, lock is not None)
+        self.log.settings(dataclasses.asdict(cfg))
+        self.glimpses: Glimpses | None = None
 
     def _agreed(self, trained_on: dict) -> int:
         """See that all processes would train the same; a number that only this start has. Raises InputError."""
@@ -227,6 +232,15 @@ class _Training:
             if self.lock:
                 print(table([(str(epoch), metrics)]), flush=True)
             self.log.validation(epoch, metrics)
+            self.log.glimpses(epoch, self._glimpses(), self.evaluation.shares)
+
+    def _glimpses(self) -> np.ndarray:
+        """Pictures of some people of the validation; none where several replicas would have to share them."""
+        if self.strategy.num_replicas_in_sync > 1:
+            return np.zeros((0, 1, 1, 3), np.uint8)
+        if self.glimpses is None:
+            self.glimpses = Glimpses(self.evaluation.people, self.parts)
+        return self.glimpses.pictures(self.predictor)
 
     def _whom(self, step: int) -> str:
         """The people of a step's batches, in words."""

@@ -1,0 +1,62 @@
+"""What TensorBoard is shown of a run, and the report that watches one without it."""
+
+import glob
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.small_run import flags
+
+
+def summaries(folder) -> dict[str, list]:
+    """By tag the values of a run's events, in their order."""
+    found: dict[str, list] = {}
+    for file in sorted(glob.glob(f"{folder}/events/*")):
+        for event in tf.compat.v1.train.summary_iterator(file):
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append(tf.make_ndarray(value.tensor))
+    return found
+
+
+@pytest.fixture
+def run(people, command, tiny_network, tmp_path):
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", "--epochs=2", "--eval_every=1"))
+    return tmp_path / "run"
+
+
+def test_a_validation_shows_people_and_joints(run):
+    told = summaries(run)
+    assert len(told["people"]) == 2
+    width, height, *pictures = told["people"][0]
+    assert (int(width), int(height), len(pictures)) == (3 * 64, 64, 8)
+    first = tf.io.decode_png(pictures[0]).numpy()
+    annotated, found, warm = np.split(first, 3, axis=1)
+    assert (annotated != found).any() and (found != warm).any()
+    assert len(told["val_PCK@.2/left_wrist"]) == 2
+    assert b"--heatmap_scale" in told["settings"][0].ravel()[0]
+    assert "train/gradient_norm" in told
+
+
+def test_a_run_that_goes_on_shows_its_next_validation(people, command, run):
+    command("-m", "tfcpn.train", *flags(people, run, "--epochs=3", "--eval_every=1"))
+    assert len(summaries(run)["people"]) == 3
+
+
+def test_the_report_watches_a_run_until_it_is_interrupted(people, command, tiny_network, tmp_path, monkeypatch):
+    """Before the first validation too."""
+    run, waits = tmp_path / "run", []
+    command("-m", "tfcpn.train", *flags(people, run, "--epochs=1", "--eval_every=0"))
+
+    def wait(seconds):
+        waits.append(seconds)
+        if len(waits) > 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", wait)
+    words = [f"--runs={run}", f"--output={tmp_path / 'out'}"]
+    done = command("tools/report.py", *words, "--watch=7", check=False)
+    assert done.status == 130 and waits == [7, 7, 7] and done.out.count("written again") == 2
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert '<meta http-equiv="refresh" content="7">' in page and "data:image/png" in page
+    assert "nothing is evaluated there" in command("tools/report.py", *words, check=False).err
