@@ -12,6 +12,7 @@ import pytest
 import tfcpn  # noqa: F401  (quietens TensorFlow's start)
 
 import tensorflow as tf  # isort: skip
+from support.browsers import browser  # noqa: F401  isort: skip
 from support.commands import run_here, run_process  # isort: skip
 from support.models import mediapipe  # noqa: F401  isort: skip
 from support.tiny import tiny_network  # noqa: F401  isort: skip

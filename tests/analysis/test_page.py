@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from support.browsers import faults, wide
 from support.small_run import flags
 
 
@@ -34,21 +35,6 @@ def evaluations(people, tmp_path_factory):
     return folders
 
 
-@pytest.fixture(scope="module")
-def browser():
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    try:
-        driver = webdriver.Chrome(options=options)
-    except Exception as error:
-        pytest.skip(f"no Chromium here: {str(error).splitlines()[0]}")
-    yield driver
-    driver.quit()
-
-
 def analyse(command, output, *folders, check=True):
     words = [f"--analyse={','.join(map(str, folders))}", f"--output={output}"]
     return command("tools/report.py", *words, check=check)
@@ -72,13 +58,9 @@ def test_two_evaluations_person_by_person(command, evaluations, tmp_path):
 @pytest.mark.parametrize("width", [360, 1440])
 def test_the_page_in_a_browser(browser, command, evaluations, tmp_path, width):
     analyse(command, tmp_path, *evaluations)
-    browser.set_window_size(max(width, 500), 900)
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
+    wide(browser, width)
     browser.get((tmp_path / "analysis.html").as_uri())
-    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not faults(browser)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     loaded = "return [...document.images].every(i => {i.loading = 'eager'; return true})"
     assert browser.execute_script(loaded)

@@ -78,3 +78,20 @@ def test_a_run_says_what_it_runs_on_first_and_in_its_numbers(people, command, ti
     assert (row["device"], row["precision"], row["replicas"]) == (device.describe(), "float32", "1")
     report = json.loads(next((tmp_path / "eval").glob("*/metrics.json")).read_text())
     assert (report["device"], report["replicas"]) == (device.describe(), 1)
+
+
+@pytest.mark.parametrize(
+    "processor, expected",
+    [
+        ("vendor_id : GenuineIntel flags : avx512f avx512_bf16 amx_bf16 amx_tile", "bfloat16"),
+        ("vendor_id : GenuineIntel flags : avx512f avx512_bf16", "float32"),
+        ("vendor_id : AuthenticAMD flags : avx512f avx512_bf16", "bfloat16"),
+        ("vendor_id : AuthenticAMD flags : avx512f", "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_is_faster_in_it(tmp_path, monkeypatch, processor, expected):
+    (tmp_path / "cpuinfo").write_text(processor)
+    monkeypatch.setattr(device, "_CPUINFO", tmp_path / "cpuinfo")
+    assert device.resolve_precision("auto") == expected
+    monkeypatch.setattr(device, "_CPUINFO", tmp_path / "nowhere")
+    assert device.resolve_precision("auto") == "float32" and device.resolve_precision("float16") == "float16"

@@ -13,6 +13,8 @@ import tensorflow as tf
 from tfcpn.base import gpu
 from tfcpn.base.errors import InputError
 
+_CPUINFO = Path("/proc/cpuinfo")
+
 
 def resolve_precision(name: str) -> str:
     """ "auto" -> the fastest precision that the machine computes natively; other names stay as they are."""
@@ -22,9 +24,11 @@ def resolve_precision(name: str) -> str:
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
-    cpu = Path("/proc/cpuinfo")
-    words = cpu.read_text().split() if cpu.exists() else []
-    return "bfloat16" if "avx512_bf16" in words or "amx_bf16" in words else "float32"
+    words = set(_CPUINFO.read_text().split()) if _CPUINFO.exists() else set()
+    # Intel's AVX-512 is slower in bfloat16 than in float32 (1.4 times, docs/performance.md): there the gain is AMX's,
+    # which a virtual machine may hide. AMD's AVX-512 is faster.
+    fast = "amx_bf16" in words or {"avx512_bf16", "AuthenticAMD"} <= words
+    return "bfloat16" if fast else "float32"
 
 
 def set_precision(name: str) -> None:

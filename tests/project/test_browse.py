@@ -1,0 +1,137 @@
+"""tools/browse.py: what its page shows of annotations and records, in headless Chromium."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from support.browsers import faults, wide
+from tfcpn.data.coco import read_annotations
+from tfcpn.geometry.crops import crop_to_image
+
+
+@pytest.fixture
+def page(command, browser, tmp_path):
+    """Makes the page of these words, opens it, and returns what is in it."""
+
+    def made(*words, width=1200):
+        command("tools/browse.py", *words, f"--output={tmp_path / 'browse'}")
+        wide(browser, width)
+        browser.get((tmp_path / "browse" / "index.html").as_uri())
+        assert not faults(browser)
+        return browser
+
+    return made
+
+
+def choose(browser, control: str, value) -> int:
+    """Set a control and return how many people are left."""
+    script = "const c = document.getElementById(arguments[0]); c.value = arguments[1]; apply(); return chosen.length"
+    return browser.execute_script(script, control, str(value))
+
+
+def drawn(browser) -> int:
+    """How many crops are drawn, when those in sight are."""
+    script = """const done = arguments[0], look = () => {
+      const top = c => c.getBoundingClientRect().top;
+      const all = [...document.querySelectorAll('figure canvas')].filter(c => top(c) < innerHeight);
+      all.every(c => c.dataset.drawn) ? done(all.length) : setTimeout(look, 50) }; look()"""
+    browser.set_script_timeout(20)
+    return browser.execute_async_script(script)
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_annotations_are_shown_and_filtered(page, people, width):
+    browser = page(f"--annotations={people.val_annotations}", f"--images={people.val}", width=width)
+    _, annotated, *_ = read_annotations(people.val_annotations)
+    shown = [p for p in annotated if p.trainable]
+    assert drawn(browser) > 3 and f"{len(shown)} people" in browser.find_element("id", "title").text
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert choose(browser, "least", 17) == sum(p.num_keypoints >= 17 for p in shown)
+    choose(browser, "least", 0)
+    wrist = read_annotations(people.val_annotations).skeleton.joints.index("left_wrist")
+    assert choose(browser, "has", wrist) == sum(p.keypoints[wrist, 2] > 0 for p in shown)
+    choose(browser, "has", "")
+    large = sum(p.area >= 96**2 for p in shown)
+    assert choose(browser, "size", "large") == large and choose(browser, "size", "small") < len(shown)
+    choose(browser, "size", "")
+    assert choose(browser, "alignable", "yes") + choose(browser, "alignable", "no") == len(shown)
+    choose(browser, "alignable", "")
+    assert sum(choose(browser, "beside", n) for n in ("1-1", "2-3", "4-9999")) == len(shown)
+    choose(browser, "beside", "")
+    assert sum(choose(browser, "turn", n) for n in ("0-30", "30-90", "90-181", "unknown")) == len(shown)
+    choose(browser, "turn", "")
+    assert choose(browser, "name", shown[0].id) >= 1
+
+
+def test_crops_are_those_of_the_alignments(page, people):
+    """The map that the page draws by is the inverse of the one that crops are cut by."""
+    browser = page(f"--annotations={people.val_annotations}", f"--images={people.val}")
+    for number, crop in enumerate(browser.execute_script("return DATA.crops")):
+        assert choose(browser, "crop", number) and drawn(browser)
+        script = f"return DATA.people.map(p => [p.regions[{number}], transform(p.regions[{number}], 100, 200)])"
+        for region, (a, b, c, d, e, f) in browser.execute_script(script):
+            back = np.array([[a, c, e], [b, d, f], [0, 0, 1]])
+            there = np.vstack([crop_to_image(np.array(region), (200, 100)).numpy(), [0, 0, 1]])
+            np.testing.assert_allclose(back @ there, np.eye(3), atol=1e-6)
+        turned = browser.execute_script(f"return DATA.people.some(p => p.regions[{number}][4] !== 0)")
+        assert turned == (crop["name"] == "blazepose")
+
+
+def test_a_person_is_shown_in_its_picture(page, people):
+    browser = page(f"--annotations={people.val_annotations}", f"--images={people.val}")
+    drawn(browser)
+    browser.find_element("css selector", "figure").click()
+    assert "the frame is the crop" in browser.find_element("css selector", "dialog p").text
+
+
+def test_records_bring_their_pictures(page, people, tmp_path):
+    browser = page(f"--records={people.records}")
+    count = browser.execute_script("return DATA.people.length")
+    _, annotated, *_ = read_annotations(people.folder / "annotations" / "person_keypoints_train.json")
+    assert count == sum(p.trainable for p in annotated) and drawn(browser)
+    assert len(list((tmp_path / "browse" / "pictures").iterdir())) == browser.execute_script(
+        "return DATA.pictures.length"
+    )
+    assert browser.execute_script("return images.size") > 0
+
+
+def test_ten_thousand_people_are_shown_some_at_a_time(page, people, tmp_path):
+    data = json.loads(people.val_annotations.read_text())
+    some = [a for a in data["annotations"] if a["num_keypoints"]]
+    data["annotations"] = [{**some[n % len(some)], "id": n + 1} for n in range(10_000)]
+    (tmp_path / "many.json").write_text(json.dumps(data))
+    browser = page(f"--annotations={tmp_path / 'many.json'}", f"--images={people.val}")
+    drawn(browser)
+    assert choose(browser, "least", 1) == 10_000
+    assert browser.execute_script("return document.querySelectorAll('figure').length") <= 480
+    script = """const done = arguments[0], was = shown, look = () => shown > was ? done(shown) : setTimeout(look, 50);
+      scrollTo(0, document.body.scrollHeight); look()"""
+    assert browser.execute_async_script(script) > 120
+
+
+def test_names_of_pictures_may_hold_anything(page, people, tmp_path):
+    data = json.loads(people.val_annotations.read_text())
+    name = "a b#c?100%.jpg"
+    (tmp_path / "odd").mkdir()
+    shutil.copy(people.val / data["images"][0]["file_name"], tmp_path / "odd" / name)
+    data["images"] = [data["images"][0] | {"file_name": name}]
+    data["annotations"] = [a for a in data["annotations"] if a["image_id"] == data["images"][0]["id"]]
+    (tmp_path / "odd.json").write_text(json.dumps(data))
+    browser = page(f"--annotations={tmp_path / 'odd.json'}", f"--images={tmp_path / 'odd'}")
+    assert drawn(browser) and browser.execute_async_script("picture(0).then(i => arguments[0](i.naturalWidth))") > 0
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ([], "want --annotations with --images, or --records"),
+        (["--annotations=a.json", "--records=b"], "want --annotations with --images, or --records"),
+        (["--annotations=nowhere.json", "--images=."], "nowhere.json"),
+        (["--records=nowhere"], "nowhere"),
+    ],
+)
+def test_a_mistake_is_told(command, tmp_path, words, told):
+    done = command("tools/browse.py", *words, f"--output={tmp_path / 'out'}", check=False)
+    assert done.status == 1 and told in done.err and not (tmp_path / "out").exists()

@@ -1,0 +1,31 @@
+"""A headless Chromium, for tests that look at pages; where there is none they are skipped."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    try:
+        driver = webdriver.Chrome(options=options)
+    except Exception as error:  # of selenium's many
+        pytest.skip(f"no Chromium here: {str(error).splitlines()[0]}")
+    yield driver
+    driver.quit()
+
+
+def wide(driver, width: int) -> None:
+    """Show pages as wide as this many pixels."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def faults(driver) -> list[str]:
+    """What the page's console says is wrong."""
+    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]

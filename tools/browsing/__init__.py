@@ -1,0 +1,1 @@
+"""The page of tools/browse.py and what it shows."""

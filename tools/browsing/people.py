@@ -1,0 +1,92 @@
+"""What the page is told of each person: where it is, what can be filtered by, and its regions by alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from tfcpn.data.coco import Person
+from tfcpn.evaluation.turns import torso_turn
+from tfcpn.geometry.alignment import Alignment
+from tfcpn.geometry.points import alignable, alignment_points
+from tfcpn.geometry.regions import person_region
+from tfcpn.skeleton import Skeleton
+
+# Crops that the page can show: their alignment and the input's (height, width).
+CROPS = {
+    "person, 256x192": (Alignment("person"), (256, 192)),
+    "square": (Alignment("square"), (256, 256)),
+    "blazepose": (Alignment("blazepose"), (256, 256)),
+    "blazepose, not rotated": (Alignment("blazepose", rotate=False), (256, 256)),
+}
+
+
+class Shown(NamedTuple):
+    """A person with its picture: the file's address as the page finds it, its name, its (height, width)."""
+
+    person: Person
+    address: str
+    name: str
+    size: tuple[int, int]
+
+
+def _rounded(values, digits: int = 1) -> list:
+    return np.round(np.asarray(values, np.float64), digits).tolist()
+
+
+def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
+    """What the page reads: the joints, the crops, and of each person the picture, the box, the keypoints, the regions
+    and what it is filtered by.
+    """
+    shown = list(shown)
+    keypoints = np.stack([s.person.keypoints for s in shown])
+    boxes = np.array([s.person.box for s in shown], np.float32)
+    sizes = np.array([s.size for s in shown])
+    known = np.zeros(len(shown), bool)
+    points = np.zeros((len(shown), 2, 2))
+    turns = np.full(len(shown), np.nan)
+    if skeleton.hips and skeleton.shoulders:
+        known = alignable(keypoints, skeleton, "body").numpy()
+        points = alignment_points(keypoints, [s.person.reach for s in shown], skeleton, "body").numpy()
+        turns = torso_turn(keypoints, skeleton)
+    regions = {
+        name: person_region(boxes, points, known, sizes, alignment, size).numpy()
+        for name, (alignment, size) in CROPS.items()
+    }
+    pictures = list(dict.fromkeys((s.address, s.name) for s in shown))
+    place = {picture: n for n, picture in enumerate(pictures)}
+    in_picture: dict[str, int] = {}
+    for s in shown:
+        in_picture[s.address] = in_picture.get(s.address, 0) + 1
+    people = [
+        {
+            "id": s.person.id,
+            "picture": place[s.address, s.name],
+            "box": _rounded(boxes[n]),
+            "joints": _rounded(keypoints[n].ravel()),
+            "regions": [_rounded(regions[name][n], 3) for name in CROPS],
+            "labelled": s.person.num_keypoints,
+            "area": round(s.person.area),
+            "turn": None if np.isnan(turns[n]) else round(float(turns[n])),
+            "alignable": bool(known[n]),
+            "beside": in_picture[s.address],
+        }
+        for n, s in enumerate(shown)
+    ]
+    return {
+        "joints": list(skeleton.joints),
+        "limbs": [list(limb) for limb in skeleton.limbs],
+        "sides": [_side(skeleton, joint) for joint in range(skeleton.count)],
+        "crops": [{"name": name, "size": list(size)} for name, (_, size) in CROPS.items()],
+        "pictures": [list(picture) for picture in pictures],
+        "people": people,
+    }
+
+
+def _side(skeleton: Skeleton, joint: int) -> str:
+    for left, right in skeleton.pairs:
+        if joint in (left, right):
+            return "left" if joint == left else "right"
+    return "middle"
