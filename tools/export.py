@@ -53,8 +53,11 @@ def main(options: Options) -> None:
     output = Path(own.output)
     if output.exists() and not own.overwrite:
         raise InputError(f"{output} is there; --overwrite writes over it")
-    if own.quantize != "none" and own.format not in ("tflite", "onnx"):
-        raise InputError(f"--quantize={own.quantize} wants --format=tflite or onnx, not {own.format}")
+    if own.format not in ("tflite", "onnx"):
+        if own.quantize != "none":
+            raise InputError(f"--quantize={own.quantize} wants --format=tflite or onnx, not {own.format}")
+        if own.with_decoder and own.format == "mediapipe":
+            raise InputError("--with_decoder wants --format=tflite or onnx; MediaPipe decodes by itself")
     from tfcpn.data.skeleton_file import choose_skeleton
     from tfcpn.run import config_file
     from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
@@ -65,15 +68,9 @@ def main(options: Options) -> None:
         raise InputError(f"--epoch={cfg.epoch}: want one")
     lives = (Path(cfg.model_dir) / config_file.FILE).exists()
     if epochs != [FIRST_WEIGHTS] or (lives and "init_weights" not in options.given):
-        run = config_file.load(cfg.model_dir)
-        mine = {
-            name: getattr(cfg, name)
-            for name in ("model_dir", "epoch", "val_annotations", "val_images", "train_records")
-        }
-        mine = {
-            name: value for name, value in mine.items() if name in options.given or name in ("model_dir", "epoch")
-        }
-        cfg, skeleton = dataclasses.replace(run.config, **mine), run.skeleton
+        run = config_file.for_evaluation(cfg, options.given - {"train_records"})
+        records = cfg.train_records if "train_records" in options.given else run.config.train_records
+        cfg, skeleton = dataclasses.replace(run.config, train_records=records), run.skeleton
     else:
         skeleton = choose_skeleton(cfg.skeleton) or MEDIAPIPE
     cfg = dataclasses.replace(cfg, mixed_precision="float32")

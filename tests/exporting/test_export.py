@@ -65,6 +65,16 @@ def test_a_file_says_what_keras_says(command, run, tmp_path, kind):
     assert "| Keras float32 |" in table and "PCK@.1" in table and table in told
 
 
+def test_flags_of_an_evaluation_count(command, run, tmp_path):
+    """Without the flip test the decoder says something else of a crop that is not the same on both sides."""
+    found = []
+    for words in ([], ["--noflip_test"]):
+        file = tmp_path / f"file{len(found)}"
+        export(command, run, file, "--format=tflite", "--with_decoder", *words)
+        found.append(TfliteFile(file.read_bytes())(crops())["scores"])
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
 @pytest.mark.parametrize("kind", RUNNING)
 @pytest.mark.parametrize("quantize", ["float16", "int8"])
 def test_smaller_files(command, run, tmp_path, kind, quantize):
@@ -130,6 +140,8 @@ def _without_people(run):
     "words, told",
     [
         (["--format=savedmodel", "--quantize=int8"], "--quantize=int8 wants --format=tflite or onnx, not savedmodel"),
+        (["--with_decoder"], "--with_decoder wants --format=tflite or onnx"),
+        (["--format=tflite", "--backbone=resnet101"], "was trained with other settings"),
         (["--format=tflite", "--quantize=int8", "--train_records=nowhere"], "nowhere"),
         (["--format=onnx", "--val_annotations=nowhere.json"], "nowhere.json"),
     ],
