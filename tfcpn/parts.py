@@ -60,7 +60,8 @@ def make_parts(cfg: Config, annotated: Skeleton) -> Parts:
 def _cpn(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
     network = cpn(cfg.input_size, cfg.backbone, skeleton.count, cfg.seed, cfg.effective_output_gain())
     kernels, scale = cfg.label_kernels, cfg.heatmap_scale
-    return network, HeatmapCodec(cfg.input_size, cfg.heatmap_size, kernels, scale, skeleton.mirror, cfg.decoder)
+    how = skeleton.mirror, cfg.decoder, cfg.subpixel_labels
+    return network, HeatmapCodec(cfg.input_size, cfg.heatmap_size, kernels, scale, *how)
 
 
 def _blazepose(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:

@@ -101,6 +101,12 @@ class Config:
     output_gain: float = _flag(
         NETWORK, 1.0, "First gain of the batch norms that the network ends in; 1 is tf-cpn's.", least=0
     )
+    subpixel_labels: bool = _flag(
+        NETWORK,
+        False,
+        "Labels' Gaussians are centred on the joint itself (UDP), not on the pixel that holds it; with --views=1, whose "
+        "mirror images and turns are exact, and --decoder=dark nothing is then biased.",
+    )
     label_kernels: tuple[int, ...] = _flag(
         NETWORK,
         (15, 11, 9, 7),
