@@ -73,8 +73,8 @@ class HeatmapCodec:
         return HeatmapTargets(tuple(maps), visibility)
 
     def _columns(self, number: int, axis: int, place) -> tf.Tensor:
-        """Labels of a kernel along an axis (0 down, 1 across) for places (N, K) in heatmap pixels: (N, K, length), 1 at
-        the joint.
+        """Labels of a kernel along an axis, 0 down, 1 across, of joints at `place` (N, K), in heatmap pixels from the
+        edge: (N, K, length), 1 at the joint.
         """
         if not self.subpixel:
             return tf.gather(self._label_columns[number][axis], tf.cast(place, tf.int32))

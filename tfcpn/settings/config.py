@@ -104,8 +104,8 @@ class Config:
     subpixel_labels: bool = _flag(
         NETWORK,
         False,
-        "Labels' Gaussians are centred on the joint itself (UDP), not on the pixel that holds it; with --views=1, whose "
-        "mirror images and turns are exact, and --decoder=dark nothing is then biased.",
+        "Labels' Gaussians are centred on the joint itself (UDP), not on the pixel that holds it; with --views=1, "
+        "whose mirror images and turns are exact, and --decoder=dark nothing is then biased.",
     )
     label_kernels: tuple[int, ...] = _flag(
         NETWORK,
