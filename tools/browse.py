@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -41,10 +43,12 @@ def of_annotations(own) -> tuple[list, object]:
     if not Path(own.images).is_dir():
         raise InputError(f"--images={own.images}: there is no such folder")
     folder, shown = os.path.relpath(own.images, own.output), []
+    beside = Counter(person.image_id for person in people)
     for person in [person for person in people if person.trainable][: own.most]:
         image = images[person.image_id]
         address = "/".join(quote(part) for part in Path(folder, image.file_name).parts)
-        shown.append(Shown(person, address, image.file_name, (image.height, image.width)))
+        size = image.height, image.width
+        shown.append(Shown(person, address, image.file_name, size, beside[person.image_id]))
     return shown, skeleton
 
 
@@ -71,7 +75,8 @@ def _pictures_of(records, output: Path) -> Iterator[list]:
     from tfcpn.data.examples import parse
 
     number = 0
-    for file in records.files:
+    shutil.rmtree(output / "pictures", ignore_errors=True)  # of an earlier page
+    for file in dict.fromkeys(records.files):
         for serialized in tf.data.TFRecordDataset(file):
             record = {name: value.numpy() for name, value in parse(serialized, records.skeleton.count).items()}
             trainable = np.flatnonzero(record["people/trainable"])
@@ -79,14 +84,16 @@ def _pictures_of(records, output: Path) -> Iterator[list]:
                 continue
             encoded = record["image/encoded"]
             name = f"{number:06d}{'.png' if encoded[:4] == bytes([137, 80, 78, 71]) else '.jpg'}"
-            write_atomically(output / "pictures" / name, encoded)
+            (output / "pictures").mkdir(parents=True, exist_ok=True)
+            (output / "pictures" / name).write_bytes(encoded)
             people = []
             for row in trainable:
                 keypoints, box = record["people/keypoints"][row], tuple(map(float, record["people/box"][row]))
                 known = int((keypoints[:, 2] > 0).sum())
                 area, reach = float(record["people/area"][row]), float(record["people/reach"][row])
                 person = Person(number * 1000 + int(row), number, box, keypoints, known, area, False, reach)
-                people.append(Shown(person, f"pictures/{name}", name, tuple(map(int, record["image/size"]))))
+                size = tuple(map(int, record["image/size"]))
+                people.append(Shown(person, f"pictures/{name}", name, size, len(record["people/trainable"])))
             yield people
             number += 1
 
@@ -95,6 +102,9 @@ def main(options: Options) -> None:
     own = options.own
     if bool(own.annotations) == bool(own.records):
         raise InputError("want --annotations with --images, or --records")
+    for name in ("images", "skeleton"):
+        if own.records and name in options.given:
+            raise InputError(f"--{name}: the records have their own")
     shown, skeleton = of_records(own) if own.records else of_annotations(own)
     if not shown:
         raise InputError(f"{own.annotations or own.records}: nobody has a labelled joint")

@@ -48,16 +48,40 @@ COMMAND = Command(
 )
 
 
+# Flags that only some formats heed.
+_HEED = {
+    "quantize": ("tflite", "onnx"),
+    "with_decoder": ("tflite", "onnx"),
+    "people": ("savedmodel", "tflite", "onnx"),
+    "learn_from": ("tflite", "onnx"),
+    "template": ("mediapipe",),
+    "task": ("mediapipe",),
+}
+
+
+def _check(own, given: set[str]) -> None:
+    """Raise InputError for a flag that would change nothing."""
+    for name, formats in _HEED.items():
+        if name in given and own.format not in formats:
+            raise InputError(f"--{name} wants --format={' or '.join(formats)}, not {own.format}")
+    if "learn_from" in given and own.quantize != "int8":
+        raise InputError("--learn_from wants --quantize=int8")
+
+
 def main(options: Options) -> None:
     own, cfg = options.own, options.config
     output = Path(own.output)
     if output.exists() and not own.overwrite:
         raise InputError(f"{output} is there; --overwrite writes over it")
-    if own.format not in ("tflite", "onnx"):
-        if own.quantize != "none":
-            raise InputError(f"--quantize={own.quantize} wants --format=tflite or onnx, not {own.format}")
-        if own.with_decoder and own.format == "mediapipe":
-            raise InputError("--with_decoder wants --format=tflite or onnx; MediaPipe decodes by itself")
+    if output.exists() and output.is_dir() != (own.format == "savedmodel"):
+        raise InputError(
+            f"{output} is {'a folder' if output.is_dir() else 'a file'}, and --format={own.format} is not"
+        )
+    if output.is_dir() and not (output / "saved_model.pb").exists():
+        raise InputError(
+            f"{output} is a folder and no SavedModel, which --overwrite would remove; want another --output"
+        )
+    _check(own, options.given)
     from tfcpn.data.skeleton_file import choose_skeleton
     from tfcpn.run import config_file
     from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots

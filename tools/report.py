@@ -67,16 +67,26 @@ def main(options: Options) -> None:
     if own.analyse:
         if own.runs:
             raise InputError("want --runs or --analyse, not both")
+        if own.watch:
+            raise InputError("--watch is of --runs; an analysis is of an evaluation that has ended")
         analyse(own.analyse, own.images, Path(own.output))
         return
+    if own.images:
+        raise InputError("--images is of --analyse")
     if not own.runs:
         raise InputError("--runs is missing, or --analyse for one evaluation; see python tools/report.py --help")
-    print(report(own.runs, Path(own.output), own.watch))
-    print(f"written: {Path(own.output) / 'report.md'}, {Path(own.output) / 'report.html'}", flush=True)
+    files = f"{Path(own.output) / 'report.md'}, {Path(own.output) / 'report.html'}"
+    if not own.watch:
+        print(report(own.runs, Path(own.output), 0))
+        print(f"written: {files}")
     while own.watch:
+        try:
+            report(own.runs, Path(own.output), own.watch)
+            told = f"written: {files}"
+        except InputError as error:  # such as a run that has not begun
+            told = str(error)
+        print(f"{time.strftime('%H:%M:%S')}: {told}", flush=True)
         time.sleep(own.watch)
-        report(own.runs, Path(own.output), own.watch)
-        print(f"{time.strftime('%H:%M:%S')}: written again", flush=True)
 
 
 def report(runs: tuple[str, ...], output: Path, watch: int) -> str:

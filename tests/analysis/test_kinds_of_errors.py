@@ -10,6 +10,7 @@ from tfcpn.analysis import errors
 from tfcpn.analysis.calibration import rank_agreement, steps
 from tfcpn.analysis.evaluated import read_evaluation
 from tfcpn.analysis.matching import matches, oks
+from tfcpn.base.errors import InputError
 from tfcpn.data.coco import categories, read_annotations
 from tfcpn.evaluation.oks import tolerances
 from tfcpn.report.published import LOG_METRICS
@@ -229,3 +230,59 @@ def test_the_detectors_scores_are_those_of_the_boxes(evaluation, tmp_path):
     made = evaluation(right(), boxes=str(tmp_path / "boxes.json"))
     assert made.sure == {7: 0.6, 8: 0.9, 9: 0.3}
     assert made.groups["score of the detector"] == {"under .5": {9}, ".5 to .8": {7}, "from .8": {8}}
+
+
+def test_a_joint_is_what_it_lies_nearest_to(evaluation):
+    """Near its own place, and exactly on the other side: an inversion."""
+    people = [joints.copy() for joints in PEOPLE]
+    people[0][RIGHT_WRIST, :2] = away(LEFT_WRIST, 0.6)
+    results = moved(LEFT_WRIST, people[0][RIGHT_WRIST, :2])
+    made = evaluation(results)
+    own = made.found[[m.result for m in made.found].index(0)]
+    person = type("Person", (), {"keypoints": people[0], "area": AREA, "id": 7})
+    kinds = errors.joint_kinds(own._replace(person=person), [], COCO)
+    assert kinds[LEFT_WRIST] == errors.INVERSION
+
+
+def test_people_who_do_not_count_are_neither_right_nor_wrong(annotations, evaluation):
+    """Somebody without a labelled joint, and a crowd: COCO passes over results on them."""
+    data = json.loads(annotations.read_text())
+    nobody = {**data["annotations"][0], "keypoints": [0] * 51, "num_keypoints": 0}
+    data["annotations"] += [
+        {**nobody, "id": 20, "image_id": 2, "bbox": [380, 380, 200, 200], "area": 40_000.0},
+        {**nobody, "id": 21, "image_id": 1, "bbox": [300, 300, 300, 300], "area": 90_000.0, "iscrowd": 1},
+    ]
+    annotations.write_text(json.dumps(data))
+    made = evaluation([*right(), result(2, standing(400, 400), 0.99), result(0, standing(350, 350), 0.98)])
+    assert [m.ignored for m in made.found] == [True, True, False, False, False]
+    assert made.average_precision(made.results) == pytest.approx(1)
+    assert made.gains[errors.BACKGROUND] == 0 and made.gains[errors.SCORE] == pytest.approx(0)
+    assert sum(s.count for s in steps(made.found)) == 3
+
+
+@pytest.mark.parametrize("results", [[], [result(0, standing(5000, 5000))]])
+def test_results_of_nobody_have_an_average_precision_of_nothing(evaluation, results):
+    made = evaluation(results)
+    assert made.average_precision(made.results) == 0 and len(made.missed) == 3
+    assert made.gains[errors.UNSEEN] > 0.7 and made.gains[errors.BACKGROUND] == 0
+    assert made.by_joint[NOSE]["similarity"] == 0
+
+
+@pytest.mark.parametrize(
+    "results, told",
+    [
+        ([{"image_id": 1}], "entry 0 is not a result of tfcpn.eval"),
+        (
+            [{**result(0, standing(0, 0)), "image_id": 99}],
+            "entry 0 is on image 99, which the annotations no longer have",
+        ),
+        ([{**result(0, standing(0, 0)), "keypoints": [1, 2, 1]}], "its joints are not the 17 of the annotations"),
+    ],
+)
+def test_results_that_do_not_fit_are_told(evaluation, results, told):
+    with pytest.raises(InputError, match=told):
+        evaluation(results)
+
+
+def test_an_evaluation_whose_detections_have_moved_goes_without_their_scores(evaluation):
+    assert evaluation(right(), boxes="moved/away.json").sure is None

@@ -62,8 +62,9 @@ def test_the_page_in_a_browser(browser, command, evaluations, tmp_path, width):
     browser.get((tmp_path / "analysis.html").as_uri())
     assert not faults(browser)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    loaded = "return [...document.images].every(i => {i.loading = 'eager'; return true})"
-    assert browser.execute_script(loaded)
+    loaded = """const done = arguments[0], all = [...document.images]; all.forEach(i => i.loading = 'eager');
+      const look = () => all.every(i => i.naturalWidth > 0) ? done(all.length) : setTimeout(look, 50); look()"""
+    assert browser.execute_async_script(loaded) > 8
     tall = browser.execute_script("return [...document.querySelectorAll('.bar')].map(b => b.clientWidth)")
     assert min(tall) > 100
 

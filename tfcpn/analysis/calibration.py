@@ -21,7 +21,7 @@ class Step(NamedTuple):
 
 def steps(found: list[Match]) -> list[Step]:
     """Steps of equally many results, by rising score; fewer where there are few results."""
-    by_score = sorted(found, key=lambda match: match.score)
+    by_score = sorted((match for match in found if not match.ignored), key=lambda match: match.score)
     parts = np.array_split(np.arange(len(by_score)), min(STEPS, len(by_score)) or 1)
     means = []
     for part in parts:
@@ -33,6 +33,7 @@ def steps(found: list[Match]) -> list[Step]:
 
 def rank_agreement(found: list[Match]) -> float:
     """Spearman's correlation of score and OKS: 1 if the surer result is always the better one; NaN for under two."""
+    found = [match for match in found if not match.ignored]
     if len(found) < 2:
         return float("nan")
     from scipy.stats import spearmanr

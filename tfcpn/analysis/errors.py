@@ -23,8 +23,8 @@ RIGHT, NEAR = 0.85, 0.5
 def joint_kinds(match: Match, others: list[Person], skeleton: Skeleton) -> list[str]:
     """The kind of each of a matched result's joints (K); empty where the person has none labelled.
 
-    others: the other people of the picture. A joint that is not near its own place is what it lies nearest to, if
-    near: the person's other side (inversion), the same joint or that of the other side of another person (swap).
+    others: the other people of the picture. A joint is what it lies nearest to, if near: its own place (good or
+    jitter), the person's other side (inversion), the same joint or that of the other side of another person (swap).
     """
     sigmas, person = tolerances(skeleton), match.person
 
@@ -32,7 +32,7 @@ def joint_kinds(match: Match, others: list[Person], skeleton: Skeleton) -> list[
         x, y, visible = whose.keypoints[which]
         if not visible:
             return 0.0
-        return float(joint_similarity(match.joints[joint], np.array([x, y]), person.area, sigmas[joint]))
+        return float(joint_similarity(match.joints[joint], np.array([x, y]), whose.area, sigmas[joint]))
 
     kinds = []
     for joint in range(skeleton.annotated):
@@ -40,12 +40,14 @@ def joint_kinds(match: Match, others: list[Person], skeleton: Skeleton) -> list[
             kinds.append("")
             continue
         own, mirrored = alike(joint, person, joint), skeleton.mirror[joint]
-        if own >= NEAR:
-            kinds.append(GOOD if own >= RIGHT else JITTER)
-            continue
         side = alike(joint, person, mirrored) if mirrored != joint else 0.0
         another = max((alike(joint, other, which) for other in others for which in {joint, mirrored}), default=0.0)
-        kinds.append(MISS if max(side, another) < NEAR else INVERSION if side >= another else SWAP)
+        if max(own, side, another) < NEAR:
+            kinds.append(MISS)
+        elif own >= max(side, another):
+            kinds.append(GOOD if own >= RIGHT else JITTER)
+        else:
+            kinds.append(INVERSION if side >= another else SWAP)
     return kinds
 
 
@@ -68,14 +70,14 @@ def corrected(
     nobody invented, or nobody left out.
     """
     if kind == BACKGROUND:
-        return [results[match.result] for match in found if match.person is not None]
+        return [results[match.result] for match in found if match.person is not None or match.ignored]
     if kind == UNSEEN:
         least = min((result["score"] for result in results), default=1.0)
         return [*results, *(_perfect(person, results, least) for person in missed)]
     changed = list(results)
     for match in found:
         result = dict(results[match.result])
-        if kind == SCORE:
+        if kind == SCORE and not match.ignored:
             result["score"] = match.oks
         elif match.person is not None:
             keypoints = np.reshape(result["keypoints"], (-1, 3)).astype(float)

@@ -21,7 +21,7 @@ from tfcpn.evaluation.average_precision import coco_metrics
 from tfcpn.evaluation.oks import joint_similarity, tolerances
 from tfcpn.evaluation.pck import THRESHOLDS, choose_norm, hits, lengths
 from tfcpn.geometry.points import alignable
-from tfcpn.report.runs import what
+from tfcpn.report.runs import SETTINGS, what
 from tfcpn.run import config_file
 from tfcpn.skeleton import Skeleton
 
@@ -104,6 +104,7 @@ def read_evaluation(folder: Path, images: str = "") -> Evaluated:
         raise InputError(f"{folder}: is no evaluation of tfcpn.eval")
     annotations = settings["val_annotations"]
     pictures, everybody, skeleton, category = read_annotations(annotations)
+    _check(folder, metrics, results, pictures, skeleton.count)
     joints = [np.reshape(result["keypoints"], (-1, 3))[:, 2] > 0 for result in results]
     absent = tuple(np.flatnonzero(~np.any(joints, axis=0)).tolist()) if joints else ()
     everybody = [_without(person, absent) for person in everybody]
@@ -113,13 +114,34 @@ def read_evaluation(folder: Path, images: str = "") -> Evaluated:
         people = [person for person, is_known in zip(people, known.numpy()) if is_known]
     if not people:
         raise InputError(f"{annotations}: nobody is labelled, so there is nothing to compare {folder} with")
-    found, missed = matches(results, people, skeleton)
+    counted = {person.id for person in people}
+    found, missed = matches(results, people, skeleton, [p for p in everybody if p.id not in counted])
     sure = None
     if settings.get("boxes", "gt") != "gt":
-        sure = _detector_scores(read_detections(settings["boxes"], pictures, category), results, found)
+        try:
+            sure = _detector_scores(read_detections(settings["boxes"], pictures, category), results, found)
+        except InputError:
+            sure = None  # the file is elsewhere now; one table goes without it
     name = f"{metrics['experiment']}, epoch {metrics['epoch']}, {what(metrics)}"
     kind = annotations, results, pictures, people, everybody, skeleton, category, absent, found, missed
-    return Evaluated(name, metrics, *kind, images or _images_of(folder), sure)
+    return Evaluated(name, metrics, *kind, images or settings.get("val_images") or _images_of(folder), sure)
+
+
+def _check(folder: Path, metrics: dict, results: list, images: dict, joints: int) -> None:
+    """Raise InputError for metrics or results that are not those of an evaluation on these images and joints."""
+    lacking = {"experiment", "epoch", "settings"} - set(metrics)
+    lacking |= SETTINGS - set(metrics.get("settings", ()))
+    if lacking:
+        raise InputError(f"{folder}/metrics.json: lacks {', '.join(sorted(lacking))}")
+    for number, result in enumerate(results):
+        where = f"{folder}/results.json: entry {number}"
+        fields = {"image_id", "category_id", "keypoints", "score"}
+        if not isinstance(result, dict) or not fields <= set(result):
+            raise InputError(f"{where} is not a result of tfcpn.eval")
+        if result["image_id"] not in images:
+            raise InputError(f"{where} is on image {result['image_id']}, which the annotations no longer have")
+        if not isinstance(result["keypoints"], list) or len(result["keypoints"]) != 3 * joints:
+            raise InputError(f"{where}: its joints are not the {joints} of the annotations; evaluate again")
 
 
 def _detector_scores(boxes: list[Box], results: list[dict], found: list[Match]) -> dict[int, float] | None:

@@ -22,7 +22,8 @@ def oks(found: np.ndarray, person: Person, sigmas: np.ndarray) -> float:
 
 class Match(NamedTuple):
     """A result and whom it is of. result: its place in the file. joints: (K, 2). person: None for nobody. oks: with
-    that person, 0 for nobody.
+    that person, 0 for nobody. ignored: whether it is of somebody who does not count, so that it is neither right nor
+    wrong.
     """
 
     result: int
@@ -31,17 +32,34 @@ class Match(NamedTuple):
     joints: np.ndarray
     person: Person | None
     oks: float
+    ignored: bool = False
 
 
-def matches(results: list[dict], people: list[Person], skeleton: Skeleton) -> tuple[list[Match], list[Person]]:
+def _beside(joints: np.ndarray, other: Person, sigmas: np.ndarray) -> float:
+    """How alike a result is to somebody who does not count, as COCO's evaluation has it: by the joints, or for a
+    person without any by how far the result's joints lie outside the doubled box.
+    """
+    if other.num_keypoints:
+        return oks(joints, other, sigmas)
+    x, y, wide, high = other.box
+    low, far = np.array([x - wide, y - high]), np.array([x + 2 * wide, y + 2 * high])
+    outside = np.maximum(0, low - joints) + np.maximum(0, joints - far)
+    return float(joint_similarity(outside, np.zeros(2), other.area, sigmas).mean())
+
+
+def matches(
+    results: list[dict], people: list[Person], skeleton: Skeleton, uncounted: list[Person] = ()
+) -> tuple[list[Match], list[Person]]:
     """Each result with its person, and the people whom no result is of.
 
     In each image the surest result first takes the person whom it is most alike, of those that are left, if by
-    LEAST_OKS. people: those that count.
+    LEAST_OKS. people: those that count. uncounted: others of the pictures, of whom any number of results may be.
     """
-    sigmas, here = tolerances(skeleton), {}
+    sigmas, here, beside = tolerances(skeleton), {}, {}
     for person in people:
         here.setdefault(person.image_id, []).append(person)
+    for person in uncounted:
+        beside.setdefault(person.image_id, []).append(person)
     found, taken = [], set()
     for place in sorted(range(len(results)), key=lambda place: -results[place]["score"]):
         result = results[place]
@@ -53,5 +71,8 @@ def matches(results: list[dict], people: list[Person], skeleton: Skeleton) -> tu
                 best, alike = person, value
         if best is not None:
             taken.add(best.id)
-        found.append(Match(place, result["image_id"], result["score"], joints, best, alike if best else 0.0))
+        others = beside.get(result["image_id"], ()) if best is None else ()
+        ignored = any(_beside(joints, other, sigmas) >= LEAST_OKS for other in others)
+        value = alike if best else 0.0
+        found.append(Match(place, result["image_id"], result["score"], joints, best, value, ignored))
     return found, [person for person in people if person.id not in taken]

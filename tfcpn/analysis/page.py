@@ -99,7 +99,7 @@ def _kinds(evaluations: Sequence[Evaluated]) -> str:
     for kind in KINDS:
         count = [sum(kinds.count(kind) for kinds in e.kinds.values()) for e in evaluations]
         if kind == BACKGROUND:
-            count = [sum(match.person is None for match in e.found) for e in evaluations]
+            count = [sum(match.person is None and not match.ignored for match in e.found) for e in evaluations]
         if kind == UNSEEN:
             count = [len(e.missed) for e in evaluations]
         cells = [
@@ -111,8 +111,9 @@ def _kinds(evaluations: Sequence[Evaluated]) -> str:
         head = [f"{letter}: {name}" for letter, name in zip("AABB", head)]
     return (
         '<h2 id="kinds">Where the points of AP are lost</h2><p>What AP would win if all errors of one kind were put '
-        "right and everything else stayed. The kinds are those of Ronchi and Perona (2017); a joint is near its "
-        f"place from a similarity of .5 and right from .85.</p>{_table(['', *head], rows)}"
+        "right and everything else stayed: a wrong joint goes onto its place. The kinds are those of Ronchi and "
+        "Perona (2017); a joint is near its place from a similarity of .5 and right from .85.</p>"
+        f"{_table(['', *head], rows)}"
     )
 
 
@@ -141,7 +142,10 @@ def _groups(evaluations: Sequence[Evaluated]) -> str:
             values = [e.average_precision(e.results, ids) if ids else None for e in evaluations]
             rows.append([answer, str(len(ids)), *(cell(value) for value in values)])
         parts.append(f"<h3>By {question}</h3>{_table(['', 'people', *_heads(evaluations)], rows)}")
-    return '<h2 id="groups">AP of some people</h2>' + "".join(parts)
+    told = (
+        "A result of nobody counts against every group, so AP by size is not COCO's APm and APl where there are such."
+    )
+    return f'<h2 id="groups">AP of some people</h2><p>{told}</p>' + "".join(parts)
 
 
 def _calibration(evaluations: Sequence[Evaluated]) -> str:
@@ -168,7 +172,7 @@ def _figures(evaluations: Sequence[Evaluated], chosen: Sequence[tuple[Person, st
     own = [{m.person.id: m for m in e.found if m.person is not None} for e in evaluations]
     parts = []
     for person, caption in chosen:
-        shown = portrait(evaluations[0], person, [matches.get(person.id) for matches in own])
+        shown = portrait(person, [(e, matches.get(person.id)) for e, matches in zip(evaluations, own)])
         name = html.escape(evaluations[0].images[person.image_id].file_name)
         image = f'<img src="{shown}" alt="{name}" loading="lazy">' if shown else "<p>(the picture is not there)</p>"
         parts.append(f"<figure>{image}<figcaption>{name}, person {person.id}: {caption}</figcaption></figure>")

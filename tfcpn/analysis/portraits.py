@@ -17,19 +17,20 @@ _HEIGHT, _AROUND = 240, 0.35  # pixels of a picture; what is shown about the box
 _GAP = 6
 
 
-def portrait(evaluation: Evaluated, person: Person, shown: list[Match | None]) -> str | None:
-    """The annotated person, then the same with each of these results: JPEG as a data URL. None where the picture is
-    not there.
+def portrait(person: Person, shown: list[tuple[Evaluated, Match | None]]) -> str | None:
+    """The annotated person, then the same with the result of each of these evaluations: JPEG as a data URL. None
+    where the picture is not there.
     """
+    evaluation = shown[0][0]
     try:
         pixels = read_image(evaluation.folder_of_images, evaluation.images[person.image_id])
     except InputError:
         return None
     poses = [(person.keypoints[:, :2], person.keypoints[:, 2] > 0)]
-    for match in shown:
-        joints = np.zeros((evaluation.skeleton.annotated, 2)) if match is None else match.joints
+    for own, match in shown:
+        joints = np.zeros((own.skeleton.annotated, 2)) if match is None else match.joints
         seen = np.full(len(joints), match is not None)
-        seen[list(evaluation.absent)] = False
+        seen[list(own.absent)] = False
         poses.append((joints, seen))
     window, corner, scale = _window(pixels, person)
     cells = []

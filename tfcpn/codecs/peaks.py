@@ -57,8 +57,8 @@ def tf_cpn_peaks(size: tuple[int, int]) -> Peaks:
 
 
 def dark_peaks(size: tuple[int, int], kernel: int) -> Peaks:
-    """DARK (arXiv 1910.06278, section 3.2): the map blurred as labels are, and from the arg-max of it one step of
-    Newton's towards the summit of its logarithm, which of a Gaussian is a parabola: -H^-1 D, by central differences.
+    """DARK (arXiv 1910.06278, section 3.2): from the arg-max one step of Newton's towards the summit of the logarithm
+    of the map, blurred as labels are; of a Gaussian it is a parabola: -H^-1 D, by central differences.
 
     kernel: of the labels' Gaussian, in pixels. A step of more than a pixel, or from a pixel on the border, is no
     summit's and is not made.
@@ -68,7 +68,7 @@ def dark_peaks(size: tuple[int, int], kernel: int) -> Peaks:
 
     def peaks(maps):
         smooth = tf.matmul(tf.matmul(blur_y, tf.maximum(maps, 0.0)), blur_x, transpose_b=True)
-        first = tf.argmax(tf.reshape(smooth, (-1, maps.shape[1], height * width)), axis=2, output_type=tf.int32)
+        first = tf.argmax(tf.reshape(maps, (-1, maps.shape[1], height * width)), axis=2, output_type=tf.int32)
         row, column = first // width, first % width
         flat = tf.reshape(tf.math.log(tf.maximum(smooth, _LEAST)), (-1, maps.shape[1], height * width))
 

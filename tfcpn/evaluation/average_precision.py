@@ -56,6 +56,8 @@ def coco_metrics(
     counted: ids of the annotations that count; None: all. A result on one of the others is neither right nor wrong.
     absent: numbers of joints that do not count, as if nobody had labelled them.
     """
+    if not results:  # pycocotools reads no empty list
+        return dict.fromkeys(METRICS, 0.0)
     from pycocotools.coco import COCO as Index
     from pycocotools.cocoeval import COCOeval
 

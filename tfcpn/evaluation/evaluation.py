@@ -206,7 +206,7 @@ def variant(cfg: Config, usual: Config) -> str:
     if cfg.decoder != "tf_cpn":
         words.append(cfg.decoder)
     if cfg.result_nms != "none":
-        words.append(f"{cfg.result_nms}-nms{cfg.nms_oks:g}")
+        words.append(f"{cfg.result_nms}-nms" + (f"{cfg.nms_oks:g}" if cfg.result_nms == "oks" else ""))
     if cfg.pck_norm != usual.pck_norm:
         words.append(f"pck-{cfg.pck_norm}")
     if cfg.mixed_precision != usual.mixed_precision:

@@ -21,6 +21,7 @@ class Glimpses:
 
     def __init__(self, people: ValidationSet, parts: Parts, count: int = COUNT):
         self._skeleton = people.skeleton
+        self._there = np.array([joint not in parts.codec.absent for joint in range(people.skeleton.count)])
         size = parts.crop_format.size
         boxes, pictures = people.boxes[:count], people.pictures[:count]
         regions = region_of_boxes(boxes, pictures, parts.alignment, size)
@@ -41,7 +42,7 @@ class Glimpses:
         cells = [crop.copy(), crop.copy()]
         count = self._skeleton.count
         draw_pose(cells[0], truth[:, :2], truth[:, 2] > 0, self._skeleton, 1)
-        draw_pose(cells[1], found[:count], np.ones(count, bool), self._skeleton, 1)
+        draw_pose(cells[1], found[:count], self._there, self._skeleton, 1)
         warm = np.clip((heat - heat.min()) / max(float(np.ptp(heat)), 1e-6) * 255, 0, 255).astype(np.uint8)
         warm = cv2.applyColorMap(cv2.resize(warm, crop.shape[1::-1]), cv2.COLORMAP_JET)
         cells.append(cv2.addWeighted(crop, 0.45, warm, 0.55, 0))

@@ -6,6 +6,9 @@ import numpy as np
 
 from tfcpn.evaluation.oks import joint_similarity
 
+# Soft-NMS's sigma, as in its paper.
+SPREAD = 0.5
+
 
 def similarities(results: list[dict], areas: list[float], sigmas: np.ndarray) -> np.ndarray:
     """OKS (R, R) of results with each other, by the mean of their boxes' areas: of row r as seen from column c, over
@@ -22,8 +25,8 @@ def alone(results: list[dict], areas: list[float], sigmas: np.ndarray, how: str,
     """Results without doubles, in their order. areas: of the boxes that were looked at, in square pixels.
 
     how: "none" leaves all; "oks" drops who is more alike than `most` to a surer one that stays (OKS-NMS, arXiv
-    1701.01779, section 3.3); "soft" multiplies such a one's score by exp(-OKS^2 / most), again and again, as Soft-NMS
-    does with boxes (arXiv 1704.04503).
+    1701.01779, section 3.3); "soft" multiplies the score of each less sure one by exp(-OKS^2 / SPREAD), again and
+    again, as Soft-NMS does with boxes (arXiv 1704.04503, equation 4); `most` has no part in it.
     """
     if how == "none":
         return results
@@ -39,11 +42,10 @@ def alone(results: list[dict], areas: list[float], sigmas: np.ndarray, how: str,
             best = max(left, key=lambda row: scores[row])
             left.remove(best)
             stay[places[best]] = float(scores[best])
-            doubles = [row for row in left if alike[row, best] > most]
             if how == "oks":
-                left = [row for row in left if row not in doubles]
+                left = [row for row in left if alike[row, best] <= most]
             else:
-                scores[doubles] *= np.exp(-(alike[doubles, best] ** 2) / most)
+                scores[left] *= np.exp(-(alike[left, best] ** 2) / SPREAD)
     kept = sorted(stay)
     if how == "oks":
         return [results[place] for place in kept]

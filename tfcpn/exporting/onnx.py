@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
+from tfcpn.base.quiet import quiet
 from tfcpn.exporting.served import Served, crops_spec
 from tfcpn.exporting.tflite import Hurt
 
@@ -46,12 +47,17 @@ def to_onnx(
         return [tf.identity(outputs[name], name=name) for name in names]
 
     try:
-        model, _ = tf2onnx.convert.from_function(
-            tf.function(call, input_signature=[shape]), input_signature=[shape], opset=_OPSET
-        )
-    except Exception as error:  # the converter's have no common class
-        raise InputError(f"tf2onnx cannot take it: {str(error).strip().splitlines()[0]}") from error
-    model = _with_output_names(onnx, model, names)
+        with quiet():
+            model, _ = tf2onnx.convert.from_function(
+                tf.function(call, input_signature=[shape]), input_signature=[shape], opset=_OPSET
+            )
+            model = _with_output_names(onnx, model, names)
+            return _smaller(onnx, model, quantize, people, in_float)
+    except Exception as error:  # those of three libraries have no common class
+        raise InputError(f"it cannot be ONNX: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
+
+
+def _smaller(onnx, model, quantize: str, people, in_float: Sequence[Hurt]) -> bytes:
     if quantize == "float16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -59,7 +65,7 @@ def to_onnx(
         light = {node.op_type for node in model.graph.node} - {*_HEAVY, "Relu", "Add", "Clip", "MaxPool", "Transpose"}
         model = convert_float_to_float16(model, keep_io_types=True, op_block_list=sorted(light))
     if quantize in ("dynamic", "int8"):
-        alone = [n.name for n in model.graph.node if any(f"{hurt.layer}/" in n.name for hurt in in_float)]
+        alone = [n.name for n in model.graph.node if any(f"/{hurt.layer}/" in f"/{n.name}/" for hurt in in_float)]
         return _quantized(onnx, model, quantize, people, alone)
     return model.SerializeToString()
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from tfcpn.base.errors import InputError
 from tfcpn.data.order import open_source
 from tfcpn.data.pipeline import crops_and_joints, region_batches, training_batches
 from tfcpn.data.record_sets import read_records
@@ -50,6 +51,8 @@ def of_validation(people: ValidationSet, parts: Parts, most: int) -> Shown:
 def of_records(cfg: Config, parts: Parts, annotated: Skeleton, count: int) -> np.ndarray:
     """Crops (count, H, W, 3) of people of the records, as an evaluation would cut them. Raises InputError."""
     records = read_records(cfg.train_records)
+    if records.skeleton.joints != annotated.joints:
+        raise InputError(f"{records.name}: its joints are not those of the network, {', '.join(annotated.joints)}")
     source = open_source(records, training_filter(cfg, annotated), cfg.seed, cfg.shuffle_buffer)
     work = crops_and_joints(parts.alignment, parts.skeleton, parts.crop_format, 1.0)
     batches = training_batches(source, 0, work, min(_BATCH, count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
@@ -62,12 +63,15 @@ def people_of_picture(made: Served, skeleton: Skeleton, alignment: Alignment):
     return call
 
 
-def write_saved(folder: str, made: Served, skeleton: Skeleton, alignment: Alignment) -> None:
+def write_saved(
+    folder: str, made: Served, skeleton: Skeleton, alignment: Alignment, judge: Callable[[Path], object]
+) -> None:
     """Write a network as a SavedModel, its flip test, if it has one, and its decoding in the graph.
 
     skeleton: the network's joints. Signatures: "serving_default", crops (N, H, W, 3) uint8 BGR ->
     joints (N, K, 2) in crop pixels, scores (N, K) and person (N,); "raw", crops -> what the network itself says;
-    "people", a picture's file and boxes -> people, as of `people_of_picture`.
+    "people", a picture's file and boxes -> people, as of `people_of_picture`. judge: looks at the folder before it is
+    put in its place, and raises InputError if it is not good enough.
     """
     crops = crops_spec(made.crop_format)
     picture = tf.TensorSpec((), tf.string, name="picture"), tf.TensorSpec((None, 4), tf.float32, name="boxes")
@@ -94,5 +98,6 @@ def write_saved(folder: str, made: Served, skeleton: Skeleton, alignment: Alignm
         module.functions = list(functions.values())
         tf.saved_model.save(module, str(place), signatures=functions)
         (place / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+        judge(place)
 
     make_folder(Path(folder), fill)

@@ -71,14 +71,21 @@ def _debugger(made: Served, people: np.ndarray, options):
 
 def what_hurts(made: Served, people: np.ndarray) -> list[Hurt]:
     """Layers by what int8 costs them, the worst first: error over the width of a step, of their outputs."""
-    with quiet():
-        debugger = _debugger(made, people, tf.lite.experimental.QuantizationDebugOptions())
-        debugger.run()
-        layers = _Layers(made.predictor.model, interpreter(debugger.get_nondebug_quantized_model()))
+    try:
+        with quiet():
+            debugger = _debugger(made, people, tf.lite.experimental.QuantizationDebugOptions())
+            debugger.run()
+            layers = _Layers(made.predictor.model, interpreter(debugger.get_nondebug_quantized_model()))
+    except Exception as error:  # as above
+        raise InputError(f"nobody knows which layers int8 hurts: {str(error).strip().splitlines()[0]}") from error
     told = io.StringIO()
     debugger.layer_statistics_dump(told)
     rows = csv.DictReader(io.StringIO(told.getvalue()))
-    costs = {row["tensor_name"]: float(row["mean_squared_error"]) ** 0.5 / float(row["scale"]) for row in rows}
+    costs = {
+        row["tensor_name"]: float(row["mean_squared_error"]) ** 0.5 / float(row["scale"])
+        for row in rows
+        if float(row["scale"])
+    }
     return [Hurt(layers.of(tensor), tensor) for tensor in sorted(costs, key=lambda name: -costs[name])]
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.files import remove_folder, write_atomically
+from tfcpn.base.files import write_atomically
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.exporting import onnx, tflite
 from tfcpn.exporting.comparison import Judge, Row, table
@@ -21,7 +23,7 @@ from tfcpn.parts import Parts
 from tfcpn.prediction.saved import SIGNATURE
 from tfcpn.settings.config import Config
 
-_TABLE = "comparison.md"
+TABLE = "comparison.md"
 # How many layers int8 leaves in float, the worst first, until the file is good enough.
 _LEFT_IN_FLOAT = (0, 8, 16, 32, 64)
 _log = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ _BATCH = 8  # crops at a time, but for TensorFlow Lite, which takes one
 def table_of(output: str) -> Path:
     """Where the comparison of an export lies: in a SavedModel's folder, beside a file."""
     path = Path(output)
-    return path / _TABLE if path.is_dir() else path.with_name(f"{path.name}.{_TABLE}")
+    return path / TABLE if path.is_dir() else path.with_name(f"{path.name}.{TABLE}")
 
 
 def write(
@@ -53,20 +55,30 @@ def write(
     made = served(predictor, decoded or kind == "savedmodel")
     judge = Judge(predictor, made, parts.skeleton, shown, cfg.val_annotations, 1 if kind == "tflite" else _BATCH)
     if kind == "savedmodel":
-        write_saved(output, made, parts.skeleton, parts.alignment)
-        row = judge.row(name, saved_run(output, SIGNATURE), sum(f.stat().st_size for f in Path(output).rglob("*")))
-        wrong = judge.why_bad(row, quantize)
-        if wrong:
-            remove_folder(Path(output))
-            raise InputError(f"{output}: {wrong}")
-        note = ""
-    else:
-        content, row, note = _file(kind, name, quantize, made, judge, learn_from)
-        write_atomically(Path(output), content)
-    told = table([judge.keras, row]) + note
-    told += f"\n{_who(shown)}; milliseconds of {judge.batch} at a time on this machine\n"
+        rows = []
+
+        def judged(folder: Path) -> str:
+            size = sum(file.stat().st_size for file in folder.rglob("*"))
+            rows.append(judge.row(name, saved_run(str(folder), SIGNATURE), size))
+            wrong = judge.why_bad(rows[0], quantize)
+            if wrong:
+                raise InputError(f"{output} is not written: {wrong}")
+            return table([judge.keras, rows[0]]) + _below(shown, judge)
+
+        def look(folder: Path) -> None:
+            (folder / TABLE).write_text(judged(folder))
+
+        write_saved(output, made, parts.skeleton, parts.alignment, look)
+        return table([judge.keras, rows[0]]) + _below(shown, judge)
+    content, row, note = _file(kind, name, quantize, made, judge, learn_from)
+    write_atomically(Path(output), content)
+    told = table([judge.keras, row]) + note + _below(shown, judge)
     write_atomically(table_of(output), told)
     return told
+
+
+def _below(shown: Shown, judge: Judge) -> str:
+    return f"\n{_who(shown)}; milliseconds of {judge.batch} at a time on this machine\n"
 
 
 def _who(shown: Shown) -> str:
@@ -87,12 +99,17 @@ def _file(
     kind: str, name: str, quantize: str, made: Served, judge: Judge, learn_from: np.ndarray | None
 ) -> tuple[bytes, Row, str]:
     """The content of a file that is good enough, its row, and a note on what int8 left in float."""
-    convert, run = {"tflite": (tflite.to_tflite, tflite.TfliteFile), "onnx": (onnx.to_onnx, onnx.OnnxFile)}[kind]
+    # On all cores, as Keras runs.
+    on_tflite = partial(tflite.TfliteFile, threads=os.cpu_count())
+    convert, run = {"tflite": (tflite.to_tflite, on_tflite), "onnx": (onnx.to_onnx, onnx.OnnxFile)}[kind]
     name = name if quantize == "none" else f"{name} {quantize}"
     hurting: list[tflite.Hurt] = []
     for count in _LEFT_IN_FLOAT if quantize == "int8" else (0,):
         if count and not hurting:
             hurting = tflite.what_hurts(made, learn_from)
+            if kind == "onnx":  # which has other names between layers
+                layers = {layer.name for layer in made.predictor.model.layers}
+                hurting = [hurt for hurt in hurting if hurt.layer in layers]
         if count and count >= len(hurting):
             break
         left = hurting[:count]

@@ -12,7 +12,12 @@ def idle_cores() -> int:
     beside another program two of them are many times slower than one.
     """
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1, round((os.cpu_count() or 1) - busy))
+    return max(1, round(_cores() - busy))
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def interpreter(content: bytes, threads: int | None = None):

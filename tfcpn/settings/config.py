@@ -322,13 +322,18 @@ class Config:
     result_nms: str = _flag(
         EVALUATION,
         "none",
-        "Results of one picture that are of the same person: all stay, those above --nms_oks of a surer one go, or "
-        "their scores fall with it.",
+        "Results of one picture that are of the same person: all stay; those above --nms_oks of a surer one go "
+        "(OKS-NMS); or scores fall with how alike they are to a surer one (Soft-NMS).",
         choices=["none", "oks", "soft"],
         free=True,
     )
     nms_oks: float = _flag(
-        EVALUATION, 0.9, "OKS of two results above which they are of one person.", least=0.0, most=1.0, free=True
+        EVALUATION,
+        0.9,
+        "--result_nms=oks: OKS of two results above which they are of one person.",
+        least=0.0,
+        most=1.0,
+        free=True,
     )
     refine_landmarks: bool = _flag(
         EVALUATION,
@@ -365,7 +370,7 @@ REPORTED = [
     if not field.metadata["free"]
     or (field.metadata["group"] == EVALUATION and name not in ("epoch", "eval_batch_size"))
 ]
-REPORTED.append("val_annotations")
+REPORTED += ["val_annotations", "val_images"]
 _KINDS = {"bool": "switch", "int": "whole", "float": "number", "tuple[str, ...]": "words"}
 
 

@@ -24,12 +24,15 @@ CROPS = {
 
 
 class Shown(NamedTuple):
-    """A person with its picture: the file's address as the page finds it, its name, its (height, width)."""
+    """A person with its picture: the file's address as the page finds it, its name, its (height, width), and how many
+    people are annotated there.
+    """
 
     person: Person
     address: str
     name: str
     size: tuple[int, int]
+    beside: int
 
 
 def _rounded(values, digits: int = 1) -> list:
@@ -57,9 +60,6 @@ def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
     }
     pictures = list(dict.fromkeys((s.address, s.name) for s in shown))
     place = {picture: n for n, picture in enumerate(pictures)}
-    in_picture: dict[str, int] = {}
-    for s in shown:
-        in_picture[s.address] = in_picture.get(s.address, 0) + 1
     people = [
         {
             "id": s.person.id,
@@ -71,7 +71,7 @@ def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
             "area": round(s.person.area),
             "turn": None if np.isnan(turns[n]) else round(float(turns[n])),
             "alignable": bool(known[n]),
-            "beside": in_picture[s.address],
+            "beside": s.beside,
         }
         for n, s in enumerate(shown)
     ]
