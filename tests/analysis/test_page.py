@@ -7,23 +7,18 @@ import numpy as np
 import pytest
 
 from support.browsers import faults, wide
+from support.commands import run_here
 from support.small_run import flags
+from support.tiny import in_the_cpns_place
+from tfcpn.data.coco import read_annotations
 
 
 @pytest.fixture(scope="module")
 def evaluations(people, tmp_path_factory):
     """Two evaluations of a small run, after one epoch and after two, with some joints put right in the second."""
-    from support.commands import run_here
-    from support.tiny import tiny
-    from tfcpn import parts
-    from tfcpn.data.coco import read_annotations
-
-    usual, parts._NETWORKS["cpn"] = parts._NETWORKS["cpn"], tiny
     run = tmp_path_factory.mktemp("analysed") / "run"
-    try:
+    with in_the_cpns_place():
         run_here("-m", "tfcpn.train", *flags(people, run, "--epochs=2", "--eval_every=1"))
-    finally:
-        parts._NETWORKS["cpn"] = usual
     folders = sorted((run / "eval").iterdir())
     _, annotated, *_ = read_annotations(people.val_annotations)
     results = json.loads((folders[1] / "results.json").read_text())

@@ -7,7 +7,9 @@ import onnx
 import pytest
 import tensorflow as tf
 
+from support.commands import run_here
 from support.small_run import flags
+from support.tiny import in_the_cpns_place
 from tfcpn.base.errors import InputError
 from tfcpn.exporting import written
 from tfcpn.exporting.comparison import Row, why_bad
@@ -20,17 +22,10 @@ RUNNING = {"tflite": TfliteFile, "onnx": OnnxFile}
 @pytest.fixture(scope="module")
 def run(people, tmp_path_factory):
     """A run of the small network on the drawn people."""
-    from support.commands import run_here
-    from support.tiny import tiny
-    from tfcpn import parts
-
-    usual, parts._NETWORKS["cpn"] = parts._NETWORKS["cpn"], tiny
     folder = tmp_path_factory.mktemp("run") / "run"
-    try:
+    with in_the_cpns_place():
         run_here("-m", "tfcpn.train", *flags(people, folder, "--epochs=1", "--eval_every=0"))
         yield folder
-    finally:
-        parts._NETWORKS["cpn"] = usual
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from support.commands import ROOT
+from support.commands import ROOT, run_here
 from support.small_run import flags
+from support.tiny import in_the_cpns_place
 from tfcpn import Pose
 from tfcpn.data.coco import read_annotations
 from tfcpn.evaluation.average_precision import coco_metrics
@@ -19,17 +20,10 @@ from tfcpn.evaluation.pck import pck
 @pytest.fixture(scope="module")
 def run(people, tmp_path_factory):
     """A run of the small network on the drawn people."""
-    from support.commands import run_here
-    from support.tiny import tiny
-    from tfcpn import parts
-
-    usual, parts._NETWORKS["cpn"] = parts._NETWORKS["cpn"], tiny
-    try:
-        folder = tmp_path_factory.mktemp("run") / "run"
+    folder = tmp_path_factory.mktemp("run") / "run"
+    with in_the_cpns_place():
         run_here("-m", "tfcpn.train", *flags(people, folder, "--epochs=1", "--eval_every=0"))
         yield folder
-    finally:
-        parts._NETWORKS["cpn"] = usual
 
 
 @pytest.fixture

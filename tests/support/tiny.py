@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import tensorflow as tf
 
@@ -42,6 +44,16 @@ def tiny(cfg, skeleton) -> tuple[Network, HeatmapCodec]:
     )
     kernels, scale = cfg.label_kernels, cfg.heatmap_scale
     return network, HeatmapCodec(cfg.input_size, cfg.heatmap_size, kernels, scale, skeleton.mirror)
+
+
+@contextmanager
+def in_the_cpns_place():
+    """Within, commands train and evaluate the tiny network where they say cpn: for fixtures of a whole module."""
+    usual, parts._NETWORKS["cpn"] = parts._NETWORKS["cpn"], tiny
+    try:
+        yield
+    finally:
+        parts._NETWORKS["cpn"] = usual
 
 
 # For a process of its own, `python -c TINY module words`: run a module with the tiny network.
