@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 _MOST_THREADS = 4  # more do not help networks of MediaPipe's size
+_STAT, _LOOK = Path("/proc/stat"), 0.1  # where Linux counts, and for how many seconds we look
 
 
 def idle_cores() -> int:
-    """How many cores nobody else uses, at least 1: TensorFlow Lite's threads wait for each other in a busy loop, and
-    beside another program two of them are many times slower than one.
+    """How many cores nobody else uses now, at least 1: TensorFlow Lite's threads wait for each other in a busy loop,
+    and beside another program two of them are many times slower than one.
     """
-    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1, round(_cores() - busy))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not _STAT.exists():
+        return cores
+    before = _idle_seconds()
+    time.sleep(_LOOK)
+    return min(cores, max(1, round((_idle_seconds() - before) / _LOOK)))
 
 
-def _cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _idle_seconds() -> float:
+    """Of all cores together, since the machine began."""
+    idle = _STAT.read_text().split("\n", 1)[0].split()[4]
+    return int(idle) / os.sysconf("SC_CLK_TCK")
 
 
 def interpreter(content: bytes, threads: int | None = None):
