@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ COMMAND = Command(
         "Where": [path("output", "browse", "Folder for index.html and what it reads; open it from there.")],
     },
 )
+PICTURES = "pictures_of_records"
 PAGE = Path(__file__).parent / "browsing" / "page.html"
 
 
@@ -75,7 +75,8 @@ def _pictures_of(records, output: Path) -> Iterator[list]:
     from tfcpn.data.examples import parse
 
     number = 0
-    shutil.rmtree(output / "pictures", ignore_errors=True)  # of an earlier page
+    for earlier in (output / PICTURES).glob("[0-9]" * 6 + ".*"):
+        earlier.unlink()  # of an earlier page, and nobody else's
     for file in dict.fromkeys(records.files):
         for serialized in tf.data.TFRecordDataset(file):
             record = {name: value.numpy() for name, value in parse(serialized, records.skeleton.count).items()}
@@ -84,8 +85,8 @@ def _pictures_of(records, output: Path) -> Iterator[list]:
                 continue
             encoded = record["image/encoded"]
             name = f"{number:06d}{'.png' if encoded[:4] == bytes([137, 80, 78, 71]) else '.jpg'}"
-            (output / "pictures").mkdir(parents=True, exist_ok=True)
-            (output / "pictures" / name).write_bytes(encoded)
+            (output / PICTURES).mkdir(parents=True, exist_ok=True)
+            (output / PICTURES / name).write_bytes(encoded)
             people = []
             for row in trainable:
                 keypoints, box = record["people/keypoints"][row], tuple(map(float, record["people/box"][row]))
@@ -93,7 +94,7 @@ def _pictures_of(records, output: Path) -> Iterator[list]:
                 area, reach = float(record["people/area"][row]), float(record["people/reach"][row])
                 person = Person(number * 1000 + int(row), number, box, keypoints, known, area, False, reach)
                 size = tuple(map(int, record["image/size"]))
-                people.append(Shown(person, f"pictures/{name}", name, size, len(record["people/trainable"])))
+                people.append(Shown(person, f"{PICTURES}/{name}", name, size, len(record["people/trainable"])))
             yield people
             number += 1
 

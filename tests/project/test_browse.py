@@ -87,13 +87,16 @@ def test_a_person_is_shown_in_its_picture(page, people):
 
 
 def test_records_bring_their_pictures(page, people, tmp_path):
+    pictures = tmp_path / "browse" / "pictures_of_records"
+    pictures.mkdir(parents=True)
+    for name in ("900000.jpg", "mine.jpg"):
+        (pictures / name).write_text("of an earlier page, and somebody's own")
     browser = page(f"--records={people.records}")
     count = browser.execute_script("return DATA.people.length")
     _, annotated, *_ = read_annotations(people.folder / "annotations" / "person_keypoints_train.json")
     assert count == sum(p.trainable for p in annotated) and drawn(browser)
-    assert len(list((tmp_path / "browse" / "pictures").iterdir())) == browser.execute_script(
-        "return DATA.pictures.length"
-    )
+    assert len(list(pictures.iterdir())) == browser.execute_script("return DATA.pictures.length") + 1
+    assert (pictures / "mine.jpg").exists() and not (pictures / "900000.jpg").exists()
     assert browser.execute_script("return images.size") > 0
 
 

@@ -55,21 +55,19 @@ def write(
     made = served(predictor, decoded or kind == "savedmodel")
     judge = Judge(predictor, made, parts.skeleton, shown, cfg.val_annotations, 1 if kind == "tflite" else _BATCH)
     if kind == "savedmodel":
-        rows = []
-
-        def judged(folder: Path) -> str:
-            size = sum(file.stat().st_size for file in folder.rglob("*"))
-            rows.append(judge.row(name, saved_run(str(folder), SIGNATURE), size))
-            wrong = judge.why_bad(rows[0], quantize)
-            if wrong:
-                raise InputError(f"{output} is not written: {wrong}")
-            return table([judge.keras, rows[0]]) + _below(shown, judge)
+        told = []
 
         def look(folder: Path) -> None:
-            (folder / TABLE).write_text(judged(folder))
+            size = sum(file.stat().st_size for file in folder.rglob("*"))
+            row = judge.row(name, saved_run(str(folder), SIGNATURE), size)
+            wrong = judge.why_bad(row, quantize)
+            if wrong:
+                raise InputError(f"{output} is not written: {wrong}")
+            told.append(table([judge.keras, row]) + _below(shown, judge))
+            (folder / TABLE).write_text(told[0])
 
         write_saved(output, made, parts.skeleton, parts.alignment, look)
-        return table([judge.keras, rows[0]]) + _below(shown, judge)
+        return told[0]
     content, row, note = _file(kind, name, quantize, made, judge, learn_from)
     write_atomically(Path(output), content)
     told = table([judge.keras, row]) + note + _below(shown, judge)
