@@ -82,6 +82,11 @@ def _side_and_part(joint: str) -> tuple[str, str]:
     return side, "".join(word for word in words if not side or word not in _SIDES_BY_WORD)
 
 
+def joint_part(joint: str) -> str:
+    """What a joint's name says without its side: left_knee and LKnee -> knee."""
+    return _side_and_part(joint)[1]
+
+
 def one_sided(skeleton: Skeleton) -> list[str]:
     """Joints whose names say left or right but whose other side is not there."""
     paired = {joint for pair in skeleton.pairs for joint in pair}

@@ -19,7 +19,8 @@ SIZE, WIDER = (64, 48), (80, 60)
 
 
 def draws(rescale=1.0, angle=0.0, mirrored=False, shift=(0.0, 0.0)):
-    return SingleDraws(tf.constant([rescale]), tf.constant([angle]), tf.constant([mirrored]), tf.constant([shift]))
+    given = (tf.constant([value]) for value in (rescale, angle, mirrored, shift, 1.0))
+    return SingleDraws(*given)
 
 
 def view_of(crops, joints, given, look=TF_CPN, margin=TRAINING_MARGIN):

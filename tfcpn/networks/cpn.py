@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tfcpn.codecs.heatmap import HeatmapTargets
 from tfcpn.networks import backbone_weights
-from tfcpn.networks.cpn_losses import global_loss, refine_loss
-from tfcpn.networks.layers import ConvLayers, Upsample
+from tfcpn.networks.cpn_losses import HARD_KEYPOINTS, global_loss, refine_loss
+from tfcpn.networks.layers import BATCH_NORM_DECAY, ConvLayers, Upsample
 from tfcpn.networks.network import Network
 from tfcpn.networks.resnet import resnet_features
 from tfcpn.networks.resnet_table import STRIDE
@@ -32,13 +32,21 @@ class CpnOutputs(NamedTuple):
     refine: tf.Tensor
 
 
-def build_cpn(input_size: tuple[int, int], backbone: str, num_joints: int, seed: int = 0, output_gain: float = 1.0):
+def build_cpn(
+    input_size: tuple[int, int],
+    backbone: str,
+    num_joints: int,
+    seed: int = 0,
+    output_gain: float = 1.0,
+    norm_momentum: float = BATCH_NORM_DECAY,
+):
     """The network as a Keras functional model from (N, H, W, 3) images to `CpnOutputs`.
 
-    input_size: (H, W), multiples of 32. output_gain: what the gain of the five output batch norms starts at. The
-    output layers and all that follows them stay in float32 under a mixed precision policy.
+    input_size: (H, W), multiples of 32. output_gain: what the gain of the five output batch norms starts at.
+    norm_momentum: what the batch norms' statistics keep of themselves in a training step. The output layers and all
+    that follows them stay in float32 under a mixed precision policy.
     """
-    layers = ConvLayers(seed)
+    layers = ConvLayers(seed, norm_momentum)
     output = {"init": "glorot", "relu": False, "dtype": "float32", "gain": output_gain}
     out_size = (input_size[0] // STRIDE, input_size[1] // STRIDE)
     images = tf.keras.Input((*input_size, 3), name="image")
@@ -72,26 +80,34 @@ def build_cpn(input_size: tuple[int, int], backbone: str, num_joints: int, seed:
     return tf.keras.Model(images, CpnOutputs(tuple(global_maps[n] for n in (2, 3, 4, 5)), refine), name="cpn")
 
 
-def cpn_losses(outputs: CpnOutputs, targets: HeatmapTargets, taught=None) -> dict[str, tf.Tensor]:
+def cpn_losses(
+    outputs: CpnOutputs, targets: HeatmapTargets, taught=None, hard_keypoints: int = HARD_KEYPOINTS
+) -> dict[str, tf.Tensor]:
     """The two data losses of tf-cpn. targets: four label maps, widest first; the last is the refine output's. Nobody
-    teaches: `taught` is None.
+    teaches: `taught` is None. hard_keypoints: worst joints of a crop that the refine loss is of.
     """
     return {
         "global": global_loss(outputs.global_maps, targets.maps, targets.visibility),
-        "refine": refine_loss(outputs.refine, targets.maps[-1], targets.visibility),
+        "refine": refine_loss(outputs.refine, targets.maps[-1], targets.visibility, hard_keypoints),
     }
 
 
 def cpn(
-    input_size: tuple[int, int], backbone: str, num_joints: int, seed: int = 0, output_gain: float = 1.0
+    input_size: tuple[int, int],
+    backbone: str,
+    num_joints: int,
+    seed: int = 0,
+    output_gain: float = 1.0,
+    norm_momentum: float = BATCH_NORM_DECAY,
+    hard_keypoints: int = HARD_KEYPOINTS,
 ) -> Network:
-    """The network as a value; the arguments are those of `build_cpn`."""
+    """The network as a value; the arguments are those of `build_cpn` and `cpn_losses`."""
     return Network(
         name="cpn",
         look=TF_CPN,
-        build=partial(build_cpn, input_size, backbone, num_joints, seed, output_gain),
+        build=partial(build_cpn, input_size, backbone, num_joints, seed, output_gain, norm_momentum),
         prediction=lambda outputs: outputs.refine,
-        losses=cpn_losses,
+        losses=partial(cpn_losses, hard_keypoints=hard_keypoints),
         loss_names=("global", "refine"),
         variables=variables_by_name,
         kernels=conv_kernels,

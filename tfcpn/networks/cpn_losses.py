@@ -22,13 +22,13 @@ def global_loss(outputs, labels, visibility) -> tf.Tensor:
     return tf.add_n(levels) / len(levels) / 2
 
 
-def refine_loss(output, label, visibility) -> tf.Tensor:
-    """Mean squared error over the 8 hardest of a crop's labelled joints (online hard keypoint mining).
+def refine_loss(output, label, visibility, hard_keypoints: int = HARD_KEYPOINTS) -> tf.Tensor:
+    """Mean squared error over the hardest, tf-cpn's 8, of a crop's labelled joints (online hard keypoint mining).
 
-    output, label: (N, h, w, K). visibility: (N, K); a joint that is not labelled counts as error 0. With fewer than 8
+    output, label: (N, h, w, K). visibility: (N, K); a joint that is not labelled counts as error 0. With fewer
     joints all of them count.
     """
     per_joint = tf.reduce_mean(tf.square(output - label), axis=(1, 2)) * tf.cast(visibility > LABELLED, tf.float32)
-    count = min(HARD_KEYPOINTS, per_joint.shape[1])
+    count = min(hard_keypoints, per_joint.shape[1])
     hardest = tf.math.top_k(per_joint, count, sorted=False).values
     return tf.reduce_mean(tf.reduce_sum(hardest, axis=1) / count)

@@ -77,10 +77,12 @@ class Upsample(tf.keras.layers.Layer):
 
 
 class ConvLayers:
-    """Makes the convolution blocks of the network; holds what they share: the seed of the initial weights."""
+    """Makes the convolution blocks of the network; holds what they share: the seed of the initial weights, and what
+    the statistics of batch norms keep of themselves in a step.
+    """
 
-    def __init__(self, seed: int):
-        self.seed = seed
+    def __init__(self, seed: int, norm_momentum: float = BATCH_NORM_DECAY):
+        self.seed, self.norm_momentum = seed, norm_momentum
 
     def initializer(self, kind: str, name: str) -> tf.keras.initializers.Initializer:
         """ "he" (fan-in, factor 2, truncated normal) or "glorot" (uniform), seeded by the layer's name.
@@ -139,7 +141,7 @@ class ConvLayers:
         """Convolution, batch norm whose gain starts at `gain` and, if asked, ReLU."""
         x = self.conv(x, filters, kernel, name, stride=stride, init=init, dtype=dtype)
         x = tf.keras.layers.BatchNormalization(
-            momentum=BATCH_NORM_DECAY,
+            momentum=self.norm_momentum,
             epsilon=BATCH_NORM_EPSILON,
             gamma_initializer=tf.keras.initializers.Constant(gain),
             name=f"{name}/BatchNorm",

@@ -133,21 +133,23 @@ class Snapshots:
         steps: int = 0,
         begun: dict | None = None,
         of_replicas: np.ndarray | None = None,
+        trained: dict | None = None,
     ) -> None:
         """Write a snapshot of variables, by the names that they are kept under, and of the optimiser's.
 
         Of several processes all must call it, since reading a variable may need the others. chief: whether this is
-        the process whose file stays. begun, of_replicas: kept for the methods of these names. Raises InputError if it
-        cannot be written; what was there before is then still there.
+        the process whose file stays. begun, of_replicas: kept for the methods of these names. trained: where
+        `variables` are means, those that training goes on with. Raises InputError if it cannot be written; what was
+        there before is then still there.
         """
         if not chief:
             # Away from the shared folder, where another machine's process may have the same number as the chief.
             with tempfile.TemporaryDirectory() as unused:
-                _checkpoint(variables, optimizer).write(str(Path(unused) / "variables"))
+                _checkpoint(variables, optimizer, trained).write(str(Path(unused) / "variables"))
             return
 
         def fill(folder: Path) -> None:
-            _checkpoint(variables, optimizer).write(str(folder / "variables"))
+            _checkpoint(variables, optimizer, trained).write(str(folder / "variables"))
             if of_replicas is not None:
                 np.save(folder / OF_REPLICAS, of_replicas)
             checksums.write(folder, begun)
@@ -167,8 +169,12 @@ class Snapshots:
             return "there is no snapshot yet"
         return f"the last good snapshot is {self.path(*positions[-1])}, from which the same command goes on"
 
-    def restore(self, epoch: int, variables: dict, optimizer=None, steps: int = 0) -> None:
-        """Read the variables and, if given, the optimiser's state. Raises InputError for a damaged snapshot."""
+    def restore(
+        self, epoch: int, variables: dict, optimizer=None, steps: int = 0, trained: dict | None = None
+    ) -> None:
+        """Read the variables and, if given, the optimiser's state and what is trained where the variables are means.
+        Raises InputError for a damaged snapshot.
+        """
         path = self.path(epoch, steps)
         prefix = path / "variables"
         try:
@@ -178,7 +184,7 @@ class Snapshots:
                     f"{path} has no optimiser state, as after a conversion, so training cannot go on "
                     "from it; start a run of its own with --init_weights=CHECKPOINT"
                 )
-            status = _checkpoint(variables, optimizer).read(str(prefix))
+            status = _checkpoint(variables, optimizer, trained).read(str(prefix))
             status.expect_partial() if optimizer is None else status.assert_consumed()
             status.assert_existing_objects_matched()
         except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
@@ -200,11 +206,9 @@ class Snapshots:
                 remove_folder(self.path(epoch))
 
 
-def _checkpoint(variables: dict, optimizer) -> tf.train.Checkpoint:
-    parts = {"model": variables}
-    return (
-        tf.train.Checkpoint(**parts, optimizer=optimizer) if optimizer is not None else tf.train.Checkpoint(**parts)
-    )
+def _checkpoint(variables: dict, optimizer, trained: dict | None) -> tf.train.Checkpoint:
+    parts = {"model": variables, "optimizer": optimizer, "trained": trained}
+    return tf.train.Checkpoint(**{name: part for name, part in parts.items() if part is not None})
 
 
 def _ranges(numbers: list[int]) -> str:

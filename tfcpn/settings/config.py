@@ -107,6 +107,16 @@ class Config:
         "Labels' Gaussians are centred on the joint itself (UDP), not on the pixel that holds it; with --views=1, "
         "whose mirror images and turns are exact, and --decoder=dark nothing is then biased.",
     )
+    norm_momentum: float = _flag(
+        NETWORK,
+        0.99,
+        "CPN: what its batch norms' statistics keep of themselves in a step; short runs may want less.",
+        least=0,
+        most=1,
+    )
+    hard_keypoints: int = _flag(
+        NETWORK, 8, "CPN: the refine loss is that of each crop's so many worst joints (tf-cpn's OHKM).", least=1
+    )
     label_kernels: tuple[int, ...] = _flag(
         NETWORK,
         (15, 11, 9, 7),
@@ -199,6 +209,19 @@ class Config:
         least=1,
         most=10,
     )
+    half_body: float = _flag(
+        DATA, 0.0, "With --views=1: share of the views that show the upper or the lower half.", least=0, most=1
+    )
+    occlusion: float = _flag(
+        DATA, 0.0, "Share of the views in which a rectangle of one colour is in front.", least=0, most=1
+    )
+    colour: float = _flag(
+        DATA,
+        0.0,
+        "Contrast and saturation of a view change by up to so much, its brightness by half of it; 0.3 shows.",
+        least=0,
+        most=1,
+    )
 
     batch_size: int = _flag(TRAINING, 32, "Crops per replica and step, --views of them of each person.", least=1)
     epoch_size: int = _flag(TRAINING, 60000, "Crops per epoch.", least=1)
@@ -212,6 +235,20 @@ class Config:
         TRAINING, 0, "The rate grows in a line from 0 over so many first steps, to what it would be.", least=0
     )
     weight_decay: float = _flag(TRAINING, 1e-5, "Factor of the L2 loss over the convolution kernels.", least=0)
+    decoupled_decay: bool = _flag(
+        TRAINING,
+        False,
+        "Weight decay takes the rate times --weight_decay of each kernel in a step, beside Adam (AdamW), and is no "
+        "part of the loss; its factors are some thousand times as large.",
+    )
+    ema: float = _flag(
+        TRAINING,
+        0.0,
+        "Evaluate, keep and export a running mean of the weights, which keeps so much of itself in a step, such as "
+        "0.99; 0: the weights themselves.",
+        least=0,
+        most=0.99999,
+    )
     init_weights: str = _flag(
         TRAINING,
         "auto",
@@ -449,6 +486,8 @@ def from_values(parsed) -> Config:
         raise InputError(f"--views={values['views']}: want {VIEWS} or 1")
     if values["shift"] and values["views"] == VIEWS:
         raise InputError(f"--shift={values['shift']:g}: tf-cpn's {VIEWS} views are not moved; want --views=1")
+    if values["half_body"] and values["views"] == VIEWS:
+        raise InputError(f"--half_body={values['half_body']:g}: tf-cpn's {VIEWS} views show all; want --views=1")
     if values["shift_peak"] != 1 and not values["shift"]:
         raise InputError(f"--shift_peak={values['shift_peak']:g} wants a --shift")
     if values["batch_size"] % values["views"]:

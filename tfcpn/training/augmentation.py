@@ -21,7 +21,8 @@ class Ranges(NamedTuple):
 
     rescale: the zoom of view 0; below 1.25 it enlarges. rotation: degrees, either way. shift: parts of the region's
     side, either way along each axis; tf-cpn has none, and the four views take none. shift_peak: the power to which
-    the uniform draws of a shift are raised: above 1, small ones are more frequent.
+    the uniform draws of a shift are raised: above 1, small ones are more frequent. half_body, occlusion: shares of
+    the views that show one half of the body, and that have something in front. colour: how far colours change.
     """
 
     rescale_min: float = 0.7
@@ -29,6 +30,9 @@ class Ranges(NamedTuple):
     rotation: float = 45.0
     shift: float = 0.0
     shift_peak: float = 1.0
+    half_body: float = 0.0
+    occlusion: float = 0.0
+    colour: float = 0.0
 
 
 class Draws(NamedTuple):

@@ -14,21 +14,37 @@ from tfcpn.networks.network import Network
 from tfcpn.parts import Parts
 from tfcpn.run.snapshots import Position, Snapshots
 from tfcpn.settings.config import Config
+from tfcpn.training.mean_weights import MeanWeights
 from tfcpn.training.step import TrainingStep, make_optimizer
 from tfcpn.training.views import views_for
 
 
 class Learner(NamedTuple):
-    """variables: those of the model, as snapshots keep them. teacher: see `Network`."""
+    """variables: those of the model, as snapshots keep them. teacher: see `Network`. mean: weights that follow the
+    model's, with mean_variables, and are evaluated in its place.
+    """
 
     model: tf.keras.Model
     optimizer: tf.keras.optimizers.legacy.Optimizer
     variables: dict[str, tf.Variable]
     teacher: Callable | None = None
+    mean: MeanWeights | None = None
+    mean_variables: dict[str, tf.Variable] | None = None
+
+    @property
+    def evaluated(self) -> tf.keras.Model:
+        return self.mean.model if self.mean else self.model
 
     def everything(self) -> dict[str, tf.Variable]:
-        """What a snapshot holds: the variables, and the optimiser's."""
-        return self.variables | {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables())}
+        """What a snapshot holds: the variables, the optimiser's, and the means."""
+        means = {f"mean/{name}": v for name, v in (self.mean_variables or {}).items()}
+        return self.variables | {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables())} | means
+
+    def kept(self) -> dict:
+        """The same as `Snapshots.save` and `restore` want it."""
+        if self.mean:
+            return {"variables": self.mean_variables, "optimizer": self.optimizer, "trained": self.variables}
+        return {"variables": self.variables, "optimizer": self.optimizer}
 
     def check_finite(self, step: str, whom: str, last_good: str) -> None:
         """Raise InputError if a variable has a value that is no number: such weights are never saved. The words are
@@ -51,12 +67,15 @@ def make_learner(
         model = parts.network.build()
         optimizer = make_optimizer(cfg.learning_rate, cfg.mixed_precision, model.trainable_variables)
         teacher = parts.network.teacher(cfg.init_weights)
-    variables = parts.network.variables(model)
+        mean = MeanWeights(cfg.ema, parts.network.build()) if cfg.ema else None
+    learner = Learner(model, optimizer, parts.network.variables(model), teacher, mean)
+    if mean:
+        learner = learner._replace(mean_variables=parts.network.variables(mean.model))
     if any(done):
-        snapshots.restore(done.epoch, variables, optimizer, done.steps)
+        snapshots.restore(done.epoch, steps=done.steps, **learner.kept())
     else:
         parts.network.load_weights(model, cfg.init_weights)
-    return Learner(model, optimizer, variables, teacher)
+    return learner
 
 
 def stage(cfg: Config, network: Network, epoch: int) -> Network:
@@ -79,4 +98,6 @@ def make_step(
         seed=cfg.seed,
         data_loss_weight=cfg.effective_data_loss_weight(),
         teacher=learner.teacher,
+        decoupled=cfg.decoupled_decay,
+        mean=learner.mean,
     )

@@ -108,7 +108,7 @@ class _Training:
             check_room(cfg.model_dir, size, there, cfg.epochs, cfg.keep_snapshots, turns)
             config_file.save(config_file.Run(cfg, annotated, trained_on))
         self.machine = {"device": device.describe(), "precision": cfg.mixed_precision, "replicas": replicas}
-        predicted = self.learner.model, parts.network, parts.codec, parts.crop_format, cfg.flip_test
+        predicted = self.learner.evaluated, parts.network, parts.codec, parts.crop_format, cfg.flip_test
         self.predictor = Predictor(*predicted, strategy)
         names = columns(parts.network.loss_names, (*METRICS, *NAMES))
         self.log = RunLog(cfg.model_dir, names, self.done.epoch, lock is not None)
@@ -163,7 +163,7 @@ class _Training:
                 self.parts.network.prepare(self.learner.model, first_images(cfg, self.parts, self.source))
         if self.together:
             take_the_first_ones(self.strategy, self.learner.everything())
-        give_own_values(self.strategy, self.learner.variables, self.snapshots.of_replicas(done))
+        give_own_values(self.strategy, self.learner.everything(), self.snapshots.of_replicas(done))
         begun = self.snapshots.begun(done)
         if done.epoch < cfg.epochs:
             batches = make_batches(cfg, self.parts, self.source, self.strategy, self.start, done, pace)
@@ -210,10 +210,10 @@ class _Training:
         step = epoch * self.pace.steps + (begun.steps if begun else 0)
         self.learner.check_finite(f"step {step}", self._whom(step), self.snapshots.last_good())
         self._check_lock()
-        own = own_values(self.strategy, self.learner.variables)
+        own = own_values(self.strategy, self.learner.everything())
         within = {"steps": begun.steps, "begun": begun._asdict()} if begun else {}
         chief = self.lock is not None
-        self.snapshots.save(epoch, self.learner.variables, self.learner.optimizer, chief, of_replicas=own, **within)
+        self.snapshots.save(epoch, chief=chief, of_replicas=own, **self.learner.kept(), **within)
         if chief:
             self.snapshots.prune(self.cfg.keep_snapshots)
 

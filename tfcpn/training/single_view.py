@@ -15,18 +15,20 @@ from tfcpn.base.addons import transform
 from tfcpn.picture.look import Look, normalize
 from tfcpn.settings.recipe import TRAINING_MARGIN
 from tfcpn.training.augmentation import Ranges, zero_outside
+from tfcpn.training.half_body import HalfBodies
 
 
 class SingleDraws(NamedTuple):
     """Each (P,) but shift. rescale: side of what is seen over that of the region, below 1 it enlarges. angle: signed
     degrees, positive is counter-clockwise. mirrored: bool. shift: (P, 2), x and y from the region's middle to the
-    view's, in parts of the region's sides.
+    view's, in parts of the region's sides. half: from 0 to 1, which half of a body is shown, if any.
     """
 
     rescale: tf.Tensor
     angle: tf.Tensor
     mirrored: tf.Tensor
     shift: tf.Tensor
+    half: tf.Tensor
 
 
 def draw_single(seed, people, ranges: Ranges) -> SingleDraws:
@@ -40,30 +42,43 @@ def draw_single(seed, people, ranges: Ranges) -> SingleDraws:
     shift = tf.random.stateless_uniform((people, 2), tf.random.experimental.stateless_fold_in(seed, 1), -1.0, 1.0)
     if ranges.shift_peak != 1:
         shift *= tf.abs(shift) ** (ranges.shift_peak - 1)
-    return SingleDraws(rescale, (2 * u[:, 1] - 1) * ranges.rotation, u[:, 2] < 0.5, shift * ranges.shift)
+    half = tf.random.stateless_uniform((people,), tf.random.experimental.stateless_fold_in(seed, 2))
+    return SingleDraws(rescale, (2 * u[:, 1] - 1) * ranges.rotation, u[:, 2] < 0.5, shift * ranges.shift, half)
 
 
 def single_view(
-    crops, joints, draws: SingleDraws, mirror: list[int], look: Look, size: tuple[int, int], margin: float
+    crops,
+    joints,
+    draws: SingleDraws,
+    mirror: list[int],
+    look: Look,
+    size: tuple[int, int],
+    margin: float,
+    halves: HalfBodies | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Training crops -> the network's input of (height, width) `size`, and targets.
 
     crops: (P, h, w, 3) uint8 BGR, of `margin` times the region that the network will see in evaluation. joints:
     (P, K, 3) float32: x, y in crop pixels (negative: not labelled) and visibility. mirror: the joint that each
-    becomes in a mirror image. Returns images (P, *size, 3) float32, normalised; joints (P, K, 2) in their pixels,
-    those not labelled negative; visibility (P, K), 0 for joints that are not in the view.
+    becomes in a mirror image. halves: parts of people that are seen instead of the whole. Returns images
+    (P, *size, 3) float32, normalised; joints (P, K, 2) in their pixels, those not labelled negative; visibility
+    (P, K), 0 for joints that are not in the view.
     """
     middle = np.array([crops.shape[2], crops.shape[1]], np.float32) / 2
     half = np.array([size[1], size[0]], np.float32) / 2
     # Crop pixels for one of the view's.
     step = tf.constant(middle / margin / half) * tf.minimum(draws.rescale, TRAINING_MARGIN)[:, None]
+    region, seen_about = tf.constant(2 * middle / margin), tf.constant(middle)[None]
+    if halves is not None:
+        smaller, seen_about = halves.within(region, middle)
+        step *= smaller[:, None]
     radians = draws.angle * (np.pi / 180)
     cos, sin = tf.cos(radians), tf.sin(radians)
     side = tf.where(draws.mirrored, -1.0, 1.0)
     # From the view, about its middle, to the crop: mirrored, enlarged, turned.
     across, down = step[:, 0] * side, step[:, 1]
     linear = [[cos * across, -sin * down], [sin * across, cos * down]]
-    centre = middle + draws.shift * (2 * middle / margin)
+    centre = seen_about + draws.shift * region
     # The warp counts from the centre of the first pixel, joints from its corner.
     start = [centre[:, i] - 0.5 + linear[i][0] * (0.5 - half[0]) + linear[i][1] * (0.5 - half[1]) for i in range(2)]
     zero = tf.zeros_like(cos)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfcpn.codecs.codec import Codec
 from tfcpn.networks.network import Network
+from tfcpn.training.mean_weights import MeanWeights
 
 
 def make_optimizer(learning_rate: float, mixed_precision: str, variables):
@@ -29,6 +30,8 @@ def make_optimizer(learning_rate: float, mixed_precision: str, variables):
 
 def weight_decay_loss(kernels, factor: float) -> tf.Tensor:
     """factor * sum(w^2) / 2 over the kernels: part of the loss that Adam sees, not decoupled from it."""
+    if not factor:
+        return tf.constant(0.0)
     return factor * tf.add_n([tf.nn.l2_loss(k) for k in kernels])
 
 
@@ -80,7 +83,8 @@ class TrainingStep:
     """The step as a compiled function of (crops, joints, step number), run on every replica of a strategy.
 
     views: what it sees of crops and joints, as from `views_of`. teacher: the network's, if it has one. loss_names:
-    what the losses are that it returns. variable_names: whose gradients the norms are of.
+    what the losses are that it returns. variable_names: whose gradients the norms are of. decoupled: weight decay
+    shrinks the kernels beside Adam's step, and is no loss (AdamW, arXiv 1711.05101). mean: weights that follow.
     """
 
     def __init__(
@@ -96,10 +100,14 @@ class TrainingStep:
         seed: int,
         data_loss_weight: float = 1.0,
         teacher: Callable | None = None,
+        decoupled: bool = False,
+        mean: MeanWeights | None = None,
     ):
         self.model, self.optimizer, self.network, self.codec = model, optimizer, network, codec
         self.strategy, self.views, self.teacher = strategy, views, teacher
-        self.weight_decay, self.seed, self.data_loss_weight = weight_decay, seed, data_loss_weight
+        self.seed, self.data_loss_weight, self.mean = seed, data_loss_weight, mean
+        # As a loss, and as what a step takes away.
+        self.weight_decay, self.shrinking = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
         self.loss_names = (*network.loss_names, "decay", "total")
         self.variable_names = [variable.name.split(":")[0] for variable in model.trainable_variables]
         self.loss_scaler = optimizer if hasattr(optimizer, "get_scaled_loss") else None
@@ -108,7 +116,16 @@ class TrainingStep:
         replicas = self.strategy.num_replicas_in_sync
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
         images, joints, visibility = self.views(crops, joints, (self.seed, step * replicas + replica))
-        return tf.concat([self.learn(images, self.codec.encode(joints, visibility)), wish], axis=0)
+        told = self.learn(images, self.codec.encode(joints, visibility))
+        if self.mean:
+            self.mean.follow_statistics(self.model, step)
+        return tf.concat([told, wish], axis=0)
+
+    def _shrink_kernels(self) -> None:
+        """Weight decay that is decoupled: each kernel times 1 - rate * factor."""
+        kept = 1 - tf.convert_to_tensor(self.optimizer.learning_rate) * self.shrinking
+        for kernel in self.network.kernels(self.model):
+            self.strategy.extended.update(kernel, lambda kernel, kept: kernel.assign(kernel * kept), args=(kept,))
 
     def learn(self, images, targets) -> tf.Tensor:
         """One replica's update from its views and targets; its losses, and behind them its gradients' norms, as one
@@ -142,5 +159,9 @@ class TrainingStep:
         float32 of this process, see `Pauses`.
         """
         per_replica = self.strategy.run(self._replica_step, args=(crops, joints, step, tf.convert_to_tensor(wish)))
+        if self.shrinking:
+            self._shrink_kernels()
+        if self.mean:
+            self.mean.follow(self.model, step, self.strategy)
         told = self.strategy.reduce("mean", per_replica, axis=None)
         return StepResult(*tf.split(told, [len(self.loss_names), len(self.variable_names), 2]))

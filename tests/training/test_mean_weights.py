@@ -1,0 +1,122 @@
+"""--ema and --decoupled_decay: weights whose running mean is kept, and kernels that shrink beside Adam's step."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.small_run import flags, weights
+from support.tiny import build, losses
+from tfcpn.base.errors import RESUMABLE
+from tfcpn.codecs.heatmap import HeatmapCodec
+from tfcpn.networks.cpn import cpn
+from tfcpn.networks.variables import conv_kernels, variables_by_name
+from tfcpn.picture.look import TF_CPN
+from tfcpn.run.snapshots import Snapshots
+from tfcpn.settings.recipe import VIEWS
+from tfcpn.skeleton import COCO
+from tfcpn.training import augmentation
+from tfcpn.training.mean_weights import MeanWeights
+from tfcpn.training.pauses import Pauses
+from tfcpn.training.step import TrainingStep, make_optimizer
+from tfcpn.training.views import views_of
+
+SIZE = (64, 64)
+CODEC = HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror)
+NETWORK = cpn(SIZE, "resnet50", 17)._replace(losses=losses, kernels=conv_kernels)
+RATE, FACTOR = 1e-3, 20.0
+
+
+def trained(steps, strategy=None, mean_decay=0.0, **settings):
+    """The tiny network after some steps, its values after each, and the mean weights."""
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model = build(SIZE, 17)
+        mean = MeanWeights(mean_decay, build(SIZE, 17)) if mean_decay else None
+        optimizer = make_optimizer(RATE, "float32", model.trainable_variables)
+    views = views_of(VIEWS, augmentation.Ranges(), COCO.mirror, TF_CPN, SIZE)
+    settings = {"views": views, "seed": 5, "weight_decay": FACTOR, "mean": mean, **settings}
+    step = TrainingStep(model, optimizer, NETWORK, CODEC, strategy, **settings)
+    rng = np.random.default_rng(0)
+    crops = tf.constant(rng.integers(0, 256, (2, *SIZE, 3)), tf.uint8)
+    joints = np.concatenate([rng.uniform(0, 64, (2, 17, 2)), np.full((2, 17, 1), 2)], axis=-1)
+    dealt = [
+        strategy.experimental_distribute_values_from_function(lambda c, t=t: t)
+        for t in (crops, tf.constant(joints, tf.float32))
+    ]
+    history, told = [], []
+    for number in range(steps):
+        told.append(step(*dealt, tf.constant(number, tf.int64)).losses.numpy())
+        history.append([v.numpy() for v in model.weights])
+    return history, mean, told
+
+
+def test_the_mean_forgets_faster_at_first_and_ends_at_its_decay():
+    history, mean, _ = trained(30, mean_decay=0.7, decoupled=True)
+    expected = None
+    for number, values in enumerate(history):
+        kept = min(0.7, number / (number + 10))
+        expected = values if number == 0 else [kept * m + (1 - kept) * v for m, v in zip(expected, values)]
+    for value, variable, last in zip(expected, mean.model.weights, history[-1]):
+        np.testing.assert_allclose(variable.numpy(), value, rtol=1e-4, atol=1e-5, err_msg=variable.name)
+        assert np.abs(last - variable.numpy()).max() > 1e-6, f"{variable.name} does not lag behind"
+
+
+def test_on_two_replicas_the_mean_is_that_of_one():
+    devices = [d.name for d in tf.config.list_logical_devices("CPU")]
+    strategy = tf.distribute.MirroredStrategy(devices[:2])
+    history, mean, _ = trained(5, strategy, mean_decay=0.9)
+    expected = history[0]
+    for number, values in enumerate(history[1:], start=1):
+        kept = number / (number + 10)
+        expected = [kept * m + (1 - kept) * v for m, v in zip(expected, values)]
+    for value, variable in zip(expected, mean.model.weights):
+        # Those of batch norms' statistics are read as the replicas' mean on both sides.
+        np.testing.assert_allclose(variable.numpy(), value, rtol=1e-4, atol=1e-5, err_msg=variable.name)
+        locals_ = [v.numpy() for v in strategy.experimental_local_results(variable)]
+        assert "moving" in variable.name or (locals_[0] == locals_[1]).all()
+
+
+def test_decoupled_decay_takes_the_rate_times_the_factor_of_a_kernel_and_of_nothing_else():
+    plain = trained(1, weight_decay=0.0)
+    decayed = trained(1, decoupled=True)
+    for name, a, b in zip([v.name for v in build(SIZE, 17).weights], plain[0][0], decayed[0][0]):
+        factor = 1 - RATE * FACTOR if "kernel" in name else 1
+        np.testing.assert_allclose(b, factor * a, rtol=1e-5, atol=1e-7, err_msg=name)
+    np.testing.assert_allclose(decayed[2][0], plain[2][0], rtol=1e-6)  # nor is it told as a loss
+
+
+@pytest.fixture
+def stopped_at(monkeypatch):
+    def set_up(number):
+        count, usual = iter(range(1, 1000)), Pauses.wish
+        monkeypatch.setattr(
+            Pauses, "wish", lambda s: (next(count) == number and os.kill(os.getpid(), signal.SIGTERM), usual(s))[1]
+        )
+
+    return set_up
+
+
+def test_a_run_with_a_mean_goes_on_as_if_it_had_not_been_stopped_and_evaluates_the_mean(
+    people, command, tmp_path, tiny_network, stopped_at
+):
+    words = ("--epoch_size=96", "--epochs=2", "--ema=0.9", "--decoupled_decay", "--weight_decay=1")
+    whole, other = tmp_path / "whole", tmp_path / "other"
+    command("-m", "tfcpn.train", *flags(people, whole, *words))
+    stopped_at(4)
+    assert command("-m", "tfcpn.train", *flags(people, other, *words), check=False).status == RESUMABLE
+    stopped_at(0)
+    command("-m", "tfcpn.train", *flags(people, other, *words))
+    a, b = weights(whole, 2), weights(other, 2)
+    assert any(name.startswith("trained/") for name in a) and set(a) == set(b)
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=2e-5, err_msg=name)
+    # What any reader of the snapshot gets is the mean, not what is trained.
+    model = build((64, 64), 17)
+    Snapshots(whole).restore(2, variables_by_name(model))
+    kernel = model.get_layer("only").kernel.numpy()
+    at = {name.split("/")[0]: a[name] for name in a if "only.Sweights" in name and "OPTIMIZER" not in name}
+    np.testing.assert_array_equal(kernel, at["model"])
+    assert np.abs(kernel - at["trained"]).max() > 1e-5
