@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tfcpn.base.errors import InputError
 from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import path, whole
+from tfcpn.settings.flag import number, path, whole, words
 
-PARTS = ("input", "step", "profile", "forward", "eval", "records", "video")
+PARTS = ("input", "step", "profile", "forward", "eval", "records", "video", "gpu")
 COMMAND = Command(
     "python tools/benchmark.py",
     __doc__,
@@ -20,9 +20,11 @@ COMMAND = Command(
             path("train_annotations", "data/demo/annotations/person_keypoints_train.json", "COCO annotations."),
             path("train_images", "data/demo/train", "Their images, for input and records."),
             whole("rounds", 5, "Times that each thing is measured, in turn.", least=1),
-            whole("people", 2000, "input, eval: people that ours is measured on.", least=80),
+            whole("people", 2000, "input, eval, gpu: people that ours is measured on.", least=80),
             whole("copies", 2, "records: times that each image is packed.", least=1),
             whole("frames", 100, "video: frames of it.", least=2),
+            words("precisions", ("float32", "tf32", "bfloat16", "float16"), "gpu: those that are tried."),
+            number("minutes", 10.0, "gpu: after so many no larger batch is tried.", least=0),
             path("python", ".venv-mediapipe/bin/python", "video: one that has mediapipe, which is measured beside."),
             path("json", "", "File for the same numbers as JSON."),
         ]
@@ -45,6 +47,10 @@ def measure(part: str, options: Options) -> list[dict]:
     if part == "eval":
         people = data.read_people(cfg.val_annotations, cfg.val_images)
         return data.benchmark_eval(cfg, people, own.rounds, own.people)
+    if part == "gpu":
+        from benchmarking import gpu
+
+        return gpu.benchmark_gpu(cfg, own.precisions, own.people, own.minutes)
     if part == "video":
         from benchmarking.video import benchmark_video
 

@@ -1,11 +1,13 @@
 """tools/benchmark.py measures every part and writes what it printed; how fast things are is no matter here."""
 
 import json
+import os
 
 import pytest
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from benchmarking import measure, network, step_profile
+from benchmarking import gpu, measure, network, step_profile
+from support.parsing import parse
 from tfcpn.networks.cpn import build_cpn
 
 
@@ -49,6 +51,40 @@ def test_ways_through_a_video_are_measured(mediapipe, people, command, tiny_netw
     assert written["rows"][0]["people seen a frame"] == 1
 
 
+def test_a_gpus_questions_are_answered_on_whatever_is_there(people, command, tiny_network, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "_alone", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(gpu, "SECONDS", 0.1)
+    _, written = run("gpu", people, command, tmp_path, "--precisions=float32", "--minutes=0.01", "--epochs=2")
+    *steps, host = written["rows"]
+    assert [(row["gpu"], row["XLA"], row["batch"]) for row in steps] == [("float32", "no", 4), ("float32", "yes", 4)]
+    for row in steps:
+        assert row["crops/s"] > 0 and row["peak MB"] > 50 and row["first step, s"] > 0
+        assert row["hours"] == pytest.approx(2 * 60000 / min(row["crops/s"], host["crops/s"]) / 3600)
+    assert host["gpu"].startswith("host") and host["crops/s"] > 0
+
+
+def test_a_process_that_dies_is_told_and_takes_nothing_with_it():
+    assert "died" in gpu._alone(os._exit, 1)["problem"]
+    assert gpu._alone(divmod, 7, 2) == (3, 1)
+
+
+def test_batches_double_until_one_does_not_fit(monkeypatch):
+    def told(function, cfg, *people):
+        if function is gpu._input_rate:
+            return 500.0
+        if cfg.batch_size > 128:
+            return {"problem": gpu.NO_ROOM}
+        speed = {"float32": 100.0, "float16": 300.0}[cfg.mixed_precision] + cfg.xla * 50
+        return {"crops/s": speed + cfg.batch_size, "peak MB": 10.0 * cfg.batch_size, "first step, s": 1.0}
+
+    monkeypatch.setattr(gpu, "_alone", told)
+    rows = gpu.benchmark_gpu(parse("--batch_size=32")[0], ("float32", "float16"), 80, 10.0)
+    assert [(r["gpu"], r["XLA"], r["batch"]) for r in rows[4:-1]] == [("float16", "yes", n) for n in (64, 128, 256)]
+    assert rows[-2]["crops/s"] == "does not fit" and rows[-2]["hours"] == ""
+    assert rows[3]["hours"] == pytest.approx(400 * 60000 / 382 / 3600)
+    assert rows[-3]["hours"] == pytest.approx(400 * 60000 / 478 / 3600), "and never more than the host delivers"
+
+
 def test_the_profile_lists_what_a_step_runs(people, command, tmp_path):
     rows = {row["profile"]: row for row in run("profile", people, command, tmp_path)[1]["rows"]}
     assert {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter", "ResourceApplyAdam"} <= set(rows)
@@ -69,9 +105,8 @@ def test_a_trace_is_summed_by_operation_without_what_calls_them(tmp_path):
 
 def test_an_unknown_part_is_told_in_one_line(command):
     failed = command("tools/benchmark.py", "speed", check=False)
-    assert failed.err.strip() == (
-        "error: want one of input, step, profile, forward, eval, records, video; see python tools/benchmark.py --help"
-    )
+    parts = "input, step, profile, forward, eval, records, video, gpu"
+    assert failed.err.strip() == f"error: want one of {parts}; see python tools/benchmark.py --help"
 
 
 def test_the_flops_of_the_network_are_those_of_its_convolutions():

@@ -280,6 +280,12 @@ class Config:
         "products on NVIDIA GPUs from the A100 on.",
         choices=["float32", "tf32", "bfloat16", "float16", "auto"],
     )
+    xla: bool = _flag(
+        MACHINE,
+        False,
+        "Compile the network's part of a step with XLA: for a GPU, where benchmark.py gpu tells what it gains; on a "
+        "CPU it is slower.",
+    )
     device: str = _flag(
         MACHINE,
         "auto",

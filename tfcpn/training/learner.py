@@ -100,4 +100,5 @@ def make_step(
         teacher=learner.teacher,
         decoupled=cfg.decoupled_decay,
         mean=learner.mean,
+        xla=cfg.xla,
     )

@@ -85,6 +85,7 @@ class TrainingStep:
     views: what it sees of crops and joints, as from `views_of`. teacher: the network's, if it has one. loss_names:
     what the losses are that it returns. variable_names: whose gradients the norms are of. decoupled: weight decay
     shrinks the kernels beside Adam's step, and is no loss (AdamW, arXiv 1711.05101). mean: weights that follow.
+    xla: compile the network, its losses and gradients; views and labels are made, and Adam steps, as ever.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class TrainingStep:
         teacher: Callable | None = None,
         decoupled: bool = False,
         mean: MeanWeights | None = None,
+        xla: bool = False,
     ):
         self.model, self.optimizer, self.network, self.codec = model, optimizer, network, codec
         self.strategy, self.views, self.teacher = strategy, views, teacher
@@ -111,6 +113,9 @@ class TrainingStep:
         self.loss_names = (*network.loss_names, "decay", "total")
         self.variable_names = [variable.name.split(":")[0] for variable in model.trainable_variables]
         self.loss_scaler = optimizer if hasattr(optimizer, "get_scaled_loss") else None
+        self._learnt = (
+            tf.function(self._losses_and_gradients, jit_compile=True) if xla else self._losses_and_gradients
+        )
 
     def _replica_step(self, crops, joints, step, wish):
         replicas = self.strategy.num_replicas_in_sync
@@ -132,7 +137,13 @@ class TrainingStep:
         tensor. Call within `strategy.run`.
         """
         taught = self.teacher(images) if self.teacher else None
-        losses, gradients = losses_and_gradients(
+        losses, gradients = self._learnt(images, targets, taught)
+        # In a replica this sums the gradients over all of them.
+        self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables))
+        return tf.stack([losses[name] for name in self.loss_names] + [tf.norm(g) for g in gradients])
+
+    def _losses_and_gradients(self, images, targets, taught):
+        return losses_and_gradients(
             self.model,
             self.network,
             images,
@@ -143,9 +154,6 @@ class TrainingStep:
             self.data_loss_weight,
             taught,
         )
-        # In a replica this sums the gradients over all of them.
-        self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables))
-        return tf.stack([losses[name] for name in self.loss_names] + [tf.norm(g) for g in gradients])
 
     def set_rate(self, rate: float) -> None:
         """The optimiser's rate from the next step on."""

@@ -64,7 +64,7 @@ def _reference_input(data: People, cfg: Config, count: int) -> None:
                     reference.label_map(x, y, cfg.input_size, cfg.heatmap_size, kernel, cfg.heatmap_scale)
 
 
-def _our_batches(cfg: Config, people_in_batch: int):
+def our_batches(cfg: Config, people_in_batch: int):
     packed = read_records(cfg.train_records)
     source = open_source(packed, shuffle_buffer=cfg.shuffle_buffer)
     parts = make_parts(cfg, packed.skeleton)
@@ -76,7 +76,7 @@ def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[
     """Rows of the table: seconds of one core that a training crop costs, and memory over `epoch` people."""
     cv2.setNumThreads(1)
     original = in_turn({"original's way": lambda: _reference_input(data, cfg, 32)}, rounds, cpu_seconds)
-    batches, count, memory = _our_batches(cfg, 8), epoch // 8, []
+    batches, count, memory = our_batches(cfg, 8), epoch // 8, []
     for _ in range(8):
         next(batches)  # the shuffle buffer and the prefetched batches are full now
     # All of ours in one go: batches are made ahead, so that a short round would count the work of its neighbour.

@@ -1,0 +1,47 @@
+"""Some steps of the tiny network on made-up people, as `TrainingStep` takes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from support.tiny import build, losses
+from tfcpn.codecs.heatmap import HeatmapCodec
+from tfcpn.networks.cpn import cpn
+from tfcpn.networks.variables import conv_kernels
+from tfcpn.picture.look import TF_CPN
+from tfcpn.settings.recipe import VIEWS
+from tfcpn.skeleton import COCO
+from tfcpn.training import augmentation
+from tfcpn.training.mean_weights import MeanWeights
+from tfcpn.training.step import TrainingStep, make_optimizer
+from tfcpn.training.views import views_of
+
+SIZE = (64, 64)
+CODEC = HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror)
+NETWORK = cpn(SIZE, "resnet50", 17)._replace(losses=losses, kernels=conv_kernels)
+RATE, FACTOR = 1e-3, 20.0
+
+
+def trained(steps, strategy=None, mean_decay=0.0, **settings):
+    """The tiny network after some steps, its values after each, and the mean weights."""
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model = build(SIZE, 17)
+        mean = MeanWeights(mean_decay, build(SIZE, 17)) if mean_decay else None
+        optimizer = make_optimizer(RATE, "float32", model.trainable_variables)
+    views = views_of(VIEWS, augmentation.Ranges(), COCO.mirror, TF_CPN, SIZE)
+    settings = {"views": views, "seed": 5, "weight_decay": FACTOR, "mean": mean, **settings}
+    step = TrainingStep(model, optimizer, NETWORK, CODEC, strategy, **settings)
+    rng = np.random.default_rng(0)
+    crops = tf.constant(rng.integers(0, 256, (2, *SIZE, 3)), tf.uint8)
+    joints = np.concatenate([rng.uniform(0, 64, (2, 17, 2)), np.full((2, 17, 1), 2)], axis=-1)
+    dealt = [
+        strategy.experimental_distribute_values_from_function(lambda c, t=t: t)
+        for t in (crops, tf.constant(joints, tf.float32))
+    ]
+    history, told = [], []
+    for number in range(steps):
+        told.append(step(*dealt, tf.constant(number, tf.int64)).losses.numpy())
+        history.append([v.numpy() for v in model.weights])
+    return history, mean, told

@@ -1,0 +1,22 @@
+"""--xla: the same steps, compiled."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.tiny import build
+from support.tiny_steps import SIZE, trained
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_compiled_steps_learn_the_same(replicas):
+    devices = [d.name for d in tf.config.list_logical_devices("CPU")][:2]
+    strategy = tf.distribute.MirroredStrategy(devices) if replicas == 2 else None
+    plain, compiled = trained(4, strategy), trained(4, strategy, xla=True)
+    for told, other in zip(plain[2], compiled[2]):
+        np.testing.assert_allclose(other, told, rtol=1e-4)
+    names = [variable.name for variable in build(SIZE, 17).weights]
+    for name, a, b in zip(names, plain[0][-1], compiled[0][-1]):
+        # The gradient of a bias before a batch norm is nothing but rounding.
+        if name != "only/bias:0":
+            np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4, err_msg=name)

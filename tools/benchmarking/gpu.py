@@ -1,0 +1,107 @@
+"""What one wants to know of a GPU before a training of days: speed by precision, the batch that fits, the hours."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import tensorflow as tf
+
+from benchmarking import data, network
+from benchmarking.measure import peak_memory_mb
+from tfcpn.base import device
+from tfcpn.base.progress import progress
+from tfcpn.parts import make_parts
+from tfcpn.settings.config import Config
+from tfcpn.settings.recipe import VIEWS
+from tfcpn.skeleton import COCO
+
+WARM_UP, LEAST_STEPS, SECONDS = 3, 5, 6.0
+NO_ROOM = "does not fit"
+
+
+def _one(cfg: Config) -> dict:
+    """In a process of its own: crops/s of steps as a Config says, and the memory that they took in MB."""
+    device.choose(cfg.device)
+    device.set_up(deterministic=False)
+    gpus = tf.config.list_logical_devices("GPU")
+    size = make_parts(cfg, COCO).training_format.size
+    crops, joints = network.crops_and_joints(cfg, cfg.batch_size // cfg.views, size)
+    try:
+        _, step = network.our_step(cfg, cfg.mixed_precision, crops, joints)
+        began = time.perf_counter()
+        step()
+        compiled = time.perf_counter() - began
+        for _ in range(WARM_UP - 1):
+            step()
+        steps, began = 0, time.perf_counter()
+        while steps < LEAST_STEPS or time.perf_counter() - began < SECONDS:
+            step()
+            steps += 1
+    except tf.errors.ResourceExhaustedError:
+        return {"problem": NO_ROOM}
+    seconds = time.perf_counter() - began
+    # All that the process held, where there is no GPU to ask.
+    peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20 if gpus else peak_memory_mb()
+    return {"crops/s": steps * cfg.batch_size / seconds, "peak MB": peak, "first step, s": compiled}
+
+
+def _input_rate(cfg: Config, people: int) -> float:
+    """In a process of its own: training crops/s that all cores of this machine read, decode and cut."""
+    device.use_no_gpu()
+    batches, count = data.our_batches(cfg, 8), people // 8
+    for _ in range(8):
+        next(batches)
+    began = time.perf_counter()
+    for _ in range(count):
+        next(batches)
+    return count * 8 * VIEWS / (time.perf_counter() - began)
+
+
+def _alone(function, *args):
+    """function(*args) in a process of its own, which leaves nothing behind and may die."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, *args).result()
+        except BrokenProcessPool:
+            return {"problem": "the process died, as one does that takes more memory than there is"}
+
+
+def _row(cfg: Config, told: dict, input_rate: float) -> dict:
+    row = {"gpu": cfg.mixed_precision, "XLA": "yes" if cfg.xla else "no", "batch": cfg.batch_size}
+    if "problem" in told:
+        return {**row, "crops/s": told["problem"]} | dict.fromkeys(("peak MB", "first step, s", "hours"), "")
+    hours = cfg.epochs * cfg.epoch_size / min(told["crops/s"], input_rate) / 3600
+    return {**row, **told, "hours": hours}
+
+
+def benchmark_gpu(cfg: Config, precisions: tuple[str, ...], people: int, minutes: float) -> list[dict]:
+    """Rows: a step in each precision, with XLA and without, at cfg.batch_size; then the fastest of them at batches
+    twice as large each time, until one does not fit or `minutes` are over; and what the host delivers. Hours are
+    those of cfg.epochs epochs of cfg.epoch_size crops, at the slower of the step's rate and the host's.
+    """
+    began = time.monotonic()
+    choices = [(precision, xla) for precision in precisions for xla in (False, True)]
+    with progress(len(choices) + 1, "gpu", "measurement") as bar:
+        rate = _alone(_input_rate, cfg, people)
+        bar.update(1)
+        rows, fastest = [], None
+        for precision, xla in choices:
+            chosen = dataclasses.replace(cfg, mixed_precision=precision, xla=xla)
+            told = _alone(_one, chosen)
+            rows.append(_row(chosen, told, rate))
+            if "problem" not in told and (fastest is None or told["crops/s"] > fastest[1]["crops/s"]):
+                fastest = chosen, told
+            bar.update(1)
+    while fastest and time.monotonic() - began < 60 * minutes:
+        larger = dataclasses.replace(fastest[0], batch_size=2 * fastest[0].batch_size)
+        told = _alone(_one, larger)
+        rows.append(_row(larger, told, rate))
+        if "problem" in told:
+            break
+        fastest = larger, told
+    host = {"gpu": "host: reading, decoding, cutting", "XLA": "", "batch": "", "crops/s": rate, "peak MB": ""}
+    return [*rows, {**host, "first step, s": "", "hours": cfg.epochs * cfg.epoch_size / rate / 3600}]
