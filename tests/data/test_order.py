@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfcpn.data.coco import read_annotations
 from tfcpn.data.order import in_order, open_source
@@ -39,3 +40,38 @@ def test_the_order_mixes_shards_and_images(people):
     image = image_of(people)
     order = ids(people, len(image), shuffle_buffer=64)
     assert np.mean([image[a] == image[b] for a, b in zip(order, order[1:])]) < 0.15
+
+
+def of_hosts(source, work, first, hosts, share, count):
+    """What each of several hosts gets, each with one replica that takes `share` people a step."""
+    contexts = [tf.distribute.InputContext(hosts, number, hosts) for number in range(hosts)]
+    return [list(in_order(source, first, work, share, c).take(count).as_numpy_iterator()) for c in contexts]
+
+
+@pytest.mark.parametrize("hosts, share, first", [(2, 1, 0), (3, 2, 5), (4, 3, 151), (2, 4, 400)])
+def test_hosts_deal_out_the_order_of_one(people, hosts, share, first):
+    source = open_source(read_records(people.records), seed=2, shuffle_buffer=16)
+    steps = 2 * source.people // (hosts * share)
+    hands = of_hosts(source, lambda group: group["id"], first, hosts, share, steps * share)
+    dealt = np.reshape(hands, (hosts, steps, share)).transpose(1, 0, 2).ravel()
+    assert dealt.tolist() == ids(people, len(dealt), first, seed=2, shuffle_buffer=16)
+
+
+@pytest.mark.parametrize("hosts, first", [(1, 10), (3, 0)])
+def test_an_image_is_decoded_once_for_all_its_people_of_a_pass(people, hosts, first):
+    """Also in the rest of a pass, and by each of several hosts, who do not decode what is not theirs."""
+    source = open_source(read_records(people.records), seed=2, shuffle_buffer=16)
+
+    def work(group):
+        token = tf.random.uniform((), maxval=2**62, dtype=tf.int64)  # another one each time
+        return group["id"], tf.repeat(token, tf.shape(group["id"])[0])
+
+    image, count = image_of(people), (source.people - first) // hosts
+    together = 0
+    for number in range(hosts):
+        context = tf.distribute.InputContext(hosts, number, hosts)
+        hand = list(in_order(source, first, work, 1, context).take(count).as_numpy_iterator())
+        images, tokens = {image[int(i)] for i, _ in hand}, {int(token) for _, token in hand}
+        assert len(tokens) == len(images)
+        together += len(tokens)
+    assert together < count * hosts

@@ -86,34 +86,36 @@ def _groups(source: Source, number) -> tf.data.Dataset:
     return serialized.map(lambda record: _group(record, source))
 
 
+def _images(source: Source, number) -> tf.data.Dataset:
+    """The images of pass `number` in its order, by their numbers in the directory: nothing of the records is read."""
+    first = tf.constant(source.directory.file_start)
+    return _in_turn(source, number, lambda file: tf.data.Dataset.range(first[file], first[file + 1]))
+
+
 def _order(source: Source, number) -> tf.data.Dataset:
-    """The people of pass `number` in its order, by their numbers in the directory: nothing of the records is read."""
-    first_image, first_person = (tf.constant(a) for a in (source.directory.file_start, source.directory.image_start))
-    images = _in_turn(source, number, lambda file: tf.data.Dataset.range(first_image[file], first_image[file + 1]))
-    people = images.flat_map(lambda image: tf.data.Dataset.range(first_person[image], first_person[image + 1]))
+    """The people of pass `number` in its order, likewise."""
+    first = tf.constant(source.directory.image_start)
+    people = _images(source, number).flat_map(lambda image: tf.data.Dataset.range(first[image], first[image + 1]))
     return _shuffle(people, source, number)
 
 
-def _group_of(source: Source) -> Callable:
-    """The function from a person's number in the directory to a dataset of the person's group, read where it lies."""
-    directory, names = source.directory, tf.constant(source.records.files)
-    image, row, file, offset = (tf.constant(a) for a in directory[:4])
-
-    def read(person) -> tf.data.Dataset:
-        at = image[person]
-        record = tf.raw_ops.TFRecordDatasetV2(
-            filenames=names[file[at]][None], compression_type="", buffer_size=0, byte_offsets=offset[at][None]
-        )
-        record = tf.data.experimental.from_variant(record, tf.TensorSpec((), tf.string)).take(1)
-        return record.map(lambda serialized: _one_of(serialized, row[person], source))
-
-    return read
+def _record_of(source: Source, image, wanted) -> tf.data.Dataset:
+    """The record of an image, by its number in the directory, read where it lies; if it is not wanted, nothing is
+    read and an empty string stands for it.
+    """
+    files, place = tf.constant(source.records.files), [tf.constant(a) for a in source.directory[2:4]]
+    names, offsets = (
+        tf.repeat(a[None], tf.cast(wanted, tf.int32)) for a in (files[place[0][image]], place[1][image])
+    )
+    record = tf.raw_ops.TFRecordDatasetV2(filenames=names, compression_type="", buffer_size=0, byte_offsets=offsets)
+    record = tf.data.experimental.from_variant(record, tf.TensorSpec((), tf.string)).take(1)
+    return record.concatenate(tf.data.Dataset.from_tensors("")).take(1)
 
 
-def _one_of(serialized, row, source: Source) -> dict:
-    """The person in a row of a record's people."""
+def _those_in(serialized, rows, source: Source) -> dict:
+    """The people in these rows of a record's people."""
     r = parse(serialized, source.records.skeleton.count)
-    return _image_of(r) | {name: r[f"people/{name}"][row][None] for name in _OF_A_PERSON}
+    return _image_of(r) | {name: tf.gather(r[f"people/{name}"], rows) for name in _OF_A_PERSON}
 
 
 def _shuffle(people: tf.data.Dataset, source: Source, number) -> tf.data.Dataset:
@@ -147,12 +149,48 @@ def who(source: Source, first: int, count: int) -> list[int]:
     return source.directory.id[numbers].tolist()
 
 
-def _share(people: tf.data.Dataset, share: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
-    """The people of one of several input pipelines, which are dealt `share` at a time to each in turn."""
-    mine = people.enumerate().filter(
-        lambda i, _: i // share % context.num_input_pipelines == context.input_pipeline_id
-    )
-    return mine.map(lambda _, person: person)
+def _some_of(source: Source, number, work: Callable, first: int, mine: Callable) -> tf.data.Dataset:
+    """The results of work(group) for some of pass `number`, in its order. An image is decoded once for all of them,
+    and not at all where it has none of them.
+
+    first: people of all passes that are over. mine: of turns after those, 0, 1, ..., which are this pipeline's.
+    """
+    start, row = (tf.constant(a) for a in (source.directory.image_start, source.directory.row))
+    spec = _groups(source, 0).map(work).element_spec
+    kinds = tf.nest.flatten(spec)
+
+    def packed(serialized, people, own) -> tf.Tensor:
+        """(people, results) strings: what work gives for each person of an image; empty for those of others."""
+
+        def results():
+            values = tf.nest.flatten(work(_those_in(serialized, tf.gather(row, people[own]), source)))
+            return tf.stack([tf.map_fn(tf.io.serialize_tensor, v, fn_output_signature=tf.string) for v in values], 1)
+
+        nothing = tf.fill([1, len(kinds)], "")
+        texts = tf.cond(tf.reduce_any(own), results, lambda: nothing[:0])
+        return tf.gather(tf.concat([nothing, texts], axis=0), tf.where(own, tf.cumsum(tf.cast(own, tf.int32)), 0))
+
+    def unpacked(texts):
+        values = [tf.io.parse_tensor(text, kind.dtype) for text, kind in zip(tf.unstack(texts), kinds)]
+        values = [tf.ensure_shape(value, kind.shape[1:]) for value, kind in zip(values, kinds)]
+        return tf.nest.pack_sequence_as(spec, values)
+
+    def in_this_order(order) -> tf.data.Dataset:
+        """order: (P,) the people of the pass as they come, by their numbers in the directory."""
+        turn = tf.cast(number, tf.int64) * source.people + tf.range(source.people, dtype=tf.int64) - first
+        chosen = tf.scatter_nd(order[:, None], tf.cast((turn >= 0) & mine(turn), tf.int32), [source.people]) > 0
+
+        def read(image):
+            people = tf.range(start[image], start[image + 1])
+            own = tf.gather(chosen, people)
+            return _record_of(source, image, tf.reduce_any(own)).map(lambda serialized: (serialized, people, own))
+
+        # All are mixed, those of others without what they look like, so that everyone keeps their turn.
+        mixed = _shuffle(_work_in_parallel(_images(source, number).flat_map(read), packed), source, number)
+        some = mixed.filter(lambda texts: tf.strings.length(texts[0]) > 0)
+        return some.map(unpacked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    return _order(source, number).batch(source.people).flat_map(in_this_order)
 
 
 def in_order(
@@ -168,17 +206,16 @@ def in_order(
     already seen, continues it exactly. context: which of several input pipelines (machines) this is. Together they
     deal out each global batch in order, so that several machines see what one machine with as many replicas would.
     """
-    if context is not None and context.num_input_pipelines > 1:
-        # Each works on its own people only, who are known when all are mixed.
-        share = people_per_replica * context.num_replicas_in_sync // context.num_input_pipelines
-        mine = _share(_numbers(source, first), share, context)
-        return _work_in_parallel(mine.flat_map(_group_of(source)), work)
-    # Whole passes decode an image once for all its people. In a pass that was begun, who is left is known only when
-    # all are mixed.
     done, offset = divmod(first, source.people)
+    pipelines, number = (context.num_input_pipelines, context.input_pipeline_id) if context else (1, 0)
+    if pipelines > 1:
+        share = people_per_replica * context.num_replicas_in_sync // pipelines
+        passes = tf.data.Dataset.range(done, _MANY_PASSES)
+        return passes.flat_map(
+            lambda n: _some_of(source, n, work, first, lambda turn: turn // share % pipelines == number)
+        )
     passes = tf.data.Dataset.range(done + bool(offset), _MANY_PASSES)
     whole = passes.flat_map(lambda n: one_pass(source, n, work))
-    if not offset:
-        return whole
-    rest = _numbers(source, first).take(source.people - offset)
-    return _work_in_parallel(rest.flat_map(_group_of(source)), work).concatenate(whole)
+    # Of a pass that was begun, those who are left.
+    rest = _some_of(source, done, work, first, lambda turn: tf.ones_like(turn, tf.bool)) if offset else None
+    return rest.concatenate(whole) if offset else whole
