@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="tfcpn",
-    version="0.1.0",
+    version="1.0.0",
     description="Cascaded Pyramid Network for human pose: a faithful TensorFlow 2 port of tf-cpn",
     license="Apache-2.0",
     packages=find_packages(include=["tfcpn", "tfcpn.*"]),

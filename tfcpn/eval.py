@@ -37,7 +37,7 @@ def main(options: Options) -> None:
     with strategy.scope():
         model = parts.network.build()
     variables = parts.network.variables(model)
-    predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy)
+    predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy, fold=True)
     rows = []
     # First weights first: of random ones there is no other copy than the model as it was built.
     for epoch in sorted(epochs, key=lambda epoch: epoch != FIRST_WEIGHTS):
@@ -45,7 +45,7 @@ def main(options: Options) -> None:
             parts.network.load_weights(model, cfg.init_weights)
         else:
             snapshots.restore(epoch, variables)
-        rows.append((str(epoch), evaluation.evaluate(predictor, epoch)))
+        rows.append((str(epoch), evaluation.evaluate(predictor.fresh(), epoch)))
     if not device.is_chief(strategy):
         return
     print(evaluation.describe())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfcpn.codecs.codec import Codec
+from tfcpn.networks.folding import Folded
 from tfcpn.networks.network import Network
 from tfcpn.picture.cut import CropFormat
 from tfcpn.picture.look import normalize
@@ -14,15 +15,28 @@ from tfcpn.picture.mirror import mirror_pixels
 class Predictor:
     """Joints of crops. `codec` must be the one whose targets the model was trained on.
 
-    strategy: the one that the model was built under; with several replicas crops and joints are per replica.
+    strategy: the one that the model was built under; with several replicas crops and joints are per replica. fold:
+    predict with the model's batch norms folded into its convolutions, which is the same to rounding and faster; when
+    the model has learnt, it is to be made `fresh`.
     """
 
     def __init__(
-        self, model, network: Network, codec: Codec, crop_format: CropFormat, flip_test: bool = True, strategy=None
+        self,
+        model,
+        network: Network,
+        codec: Codec,
+        crop_format: CropFormat,
+        flip_test: bool = True,
+        strategy=None,
+        fold: bool = False,
     ):
         self.model, self.network, self.codec = model, network, codec
         self.crop_format, self.flip_test = crop_format, flip_test
         self.strategy = strategy or tf.distribute.get_strategy()
+        self._folded = None
+        if fold:
+            with self.strategy.scope():
+                self._folded = Folded(model)
         if self.strategy.num_replicas_in_sync == 1:
             size = (None, *crop_format.size, 3)
             self.predict = tf.function(self._predict, input_signature=[tf.TensorSpec(size, tf.uint8)])
@@ -32,7 +46,14 @@ class Predictor:
     def _raw(self, crops):
         # Bytes are mirrored and joined faster than what they become.
         seen = tf.concat([crops, mirror_pixels(crops)], axis=0) if self.flip_test else crops
-        return self.model(normalize(seen, self.network.look), training=False)
+        model = self._folded.model if self._folded else self.model
+        return model(normalize(seen, self.network.look), training=False)
+
+    def fresh(self) -> Predictor:
+        """Itself, predicting with the weights that the model has now."""
+        if self._folded:
+            self._folded.take_weights()
+        return self
 
     def _averaged(self, raw):
         outputs = self.network.prediction(raw)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfcpn.codecs.codec import Codec
 from tfcpn.evaluation.predictor import Predictor
-from tfcpn.networks.folding import folded_model
+from tfcpn.networks.folding import Folded
 from tfcpn.picture.cut import CropFormat
 from tfcpn.picture.look import normalize
 
@@ -74,7 +74,7 @@ def functions_of(predictor: Predictor) -> tuple[Callable, Callable]:
 
 def served(predictor: Predictor, decoded: bool) -> Served:
     """predictor: of a model as it was trained."""
-    model = folded_model(predictor.model)
+    model = Folded(predictor.model).model
     made = Predictor(model, predictor.network, predictor.codec, predictor.crop_format, predictor.flip_test)
     return Served(*functions_of(made), made, decoded)
 

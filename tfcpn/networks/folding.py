@@ -31,37 +31,44 @@ def folded_weights(layer, norm: tf.keras.layers.BatchNormalization | None) -> tu
     return kernel * (gain.reshape(kernel.shape[2:]) if depthwise else gain), beta + (bias - mean) * gain
 
 
-def folded_model(model: tf.keras.Model) -> tf.keras.Model:
-    """A model of its own that predicts what `model` predicts, to rounding, with every batch norm behind a convolution
-    folded into it. It cannot be trained on: its weights are those of now. `model` stays as it is.
-    """
-    norms = {}
-    for layer in model.layers:
-        if isinstance(layer, tf.keras.layers.BatchNormalization):
-            before = layer.inbound_nodes[0].inbound_layers
-            if isinstance(before, _CONVOLUTIONS) and len(before.outbound_nodes) == 1:
-                norms[before.name] = layer
-    gone = {norm.name for norm in norms.values()}
+class Folded:
+    """A model of its own that predicts what another one predicts, to rounding, with every batch norm behind a
+    convolution folded into it. It cannot be trained on.
 
-    def made(layer):
+    source: that other model, which stays as it is. model: this one, with the weights that the other one had when
+    `take_weights` was last called, as it is at first. To be made under the source's strategy and precision.
+    """
+
+    def __init__(self, source: tf.keras.Model):
+        self.source, self._norms = source, {}
+        for layer in source.layers:
+            if isinstance(layer, tf.keras.layers.BatchNormalization):
+                before = layer.inbound_nodes[0].inbound_layers
+                if isinstance(before, _CONVOLUTIONS) and len(before.outbound_nodes) == 1:
+                    self._norms[before.name] = layer
+        self._gone = {norm.name for norm in self._norms.values()}
+        self.model = tf.keras.models.clone_model(source, clone_function=self._made)
+        self.model.trainable = False
+        self.take_weights()
+
+    def _made(self, layer):
         config = layer.get_config()
-        if layer.name in gone:
+        if layer.name in self._gone:
             return tf.keras.layers.Activation("linear", name=layer.name, dtype=config["dtype"])
         if not isinstance(layer, _CONVOLUTIONS):
             return type(layer).from_config(config)
         kind = type(layer)
         if hasattr(layer, "kernel_unit"):
             kind = next(base for base in _CONVOLUTIONS if isinstance(layer, base))
-        biased = config["use_bias"] or layer.name in norms
+        biased = config["use_bias"] or layer.name in self._norms
         return kind.from_config({**config, "use_bias": biased})
 
-    folded = tf.keras.models.clone_model(model, clone_function=made)
-    for layer in folded.layers:
-        old = model.get_layer(layer.name)
-        if isinstance(layer, _CONVOLUTIONS):
-            kernel, bias = folded_weights(old, norms.get(layer.name))
-            layer.set_weights([kernel, bias] if layer.use_bias else [kernel])
-        elif layer.weights:
-            layer.set_weights(old.get_weights())
-    folded.trainable = False
-    return folded
+    def take_weights(self) -> None:
+        """The source's weights of now. Of several processes all must call it, since reading may need the others."""
+        for layer in self.model.layers:
+            old = self.source.get_layer(layer.name)
+            if isinstance(layer, _CONVOLUTIONS):
+                kernel, bias = folded_weights(old, self._norms.get(layer.name))
+                layer.set_weights([kernel, bias] if layer.use_bias else [kernel])
+            elif layer.weights:
+                layer.set_weights(old.get_weights())

@@ -109,7 +109,7 @@ class _Training:
             config_file.save(config_file.Run(cfg, annotated, trained_on))
         self.machine = {"device": device.describe(), "precision": cfg.mixed_precision, "replicas": replicas}
         predicted = self.learner.evaluated, parts.network, parts.codec, parts.crop_format, cfg.flip_test
-        self.predictor = Predictor(*predicted, strategy)
+        self.predictor = Predictor(*predicted, strategy, fold=evaluation is not None)
         names = columns(parts.network.loss_names, (*METRICS, *NAMES))
         self.log = RunLog(cfg.model_dir, names, self.done.epoch, lock is not None)
         self.log.settings(dataclasses.asdict(cfg))
@@ -227,7 +227,7 @@ class _Training:
         if due and not self.log.validated(epoch):
             # One of several processes must not leave the others alone within what they compute together.
             with self.request.held() if self.together else nullcontext():
-                metrics = self.evaluation.evaluate(self.predictor, epoch)
+                metrics = self.evaluation.evaluate(self.predictor.fresh(), epoch)
             self._check_lock()
             if self.lock:
                 print(table([(str(epoch), metrics)]), flush=True)

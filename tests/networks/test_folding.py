@@ -1,0 +1,73 @@
+"""Batch norms folded into convolutions: the same predictions to rounding, for evaluation and exports."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcpn.codecs.heatmap import HeatmapCodec
+from tfcpn.evaluation.predictor import Predictor
+from tfcpn.networks.blazepose_model import build_blazepose
+from tfcpn.networks.blazepose_table import FULL
+from tfcpn.networks.cpn import build_cpn, cpn
+from tfcpn.networks.folding import Folded
+from tfcpn.picture.cut import CropFormat
+from tfcpn.picture.look import MEAN_BGR
+from tfcpn.skeleton import COCO
+
+SIZE = (64, 64)
+
+
+def some_weights(model, seed):
+    """Values as after some training, so that no norm is the identity."""
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        if "kernel" not in variable.name:
+            low = 0.5 if "gamma" in variable.name or "variance" in variable.name else -0.3
+            variable.assign(rng.uniform(low, low + 1, variable.shape).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {"cpn": lambda: build_cpn(SIZE, "resnet50", 17), "blazepose": lambda: build_blazepose(FULL, "batch")}
+
+
+def images_for(model):
+    return np.random.default_rng(0).uniform(-0.5, 0.5, (2, *model.input_shape[1:])).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["cpn", "blazepose"])
+def test_a_folded_network_predicts_the_same_with_no_norm_left_and_follows_its_source(networks, name):
+    model = networks[name]()
+    folded, images = Folded(model), images_for(model)
+    assert not [x for x in folded.model.layers if isinstance(x, tf.keras.layers.BatchNormalization)]
+    for seed in (1, 2):
+        some_weights(model, seed)
+        folded.take_weights()
+        expected = tf.nest.flatten(model(images, training=False))
+        for a, b in zip(expected, tf.nest.flatten(folded.model(images, training=False))):
+            scale = np.abs(a).max()
+            assert scale > 0 and np.abs(a - b).max() <= 3e-5 * scale
+
+
+def test_a_predictor_that_folds_finds_the_same_joints_and_sees_new_weights_when_told():
+    model, codec = build_cpn(SIZE, "resnet50", 17), HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror)
+    how = model, cpn(SIZE, "resnet50", 17), codec, CropFormat(SIZE, False, MEAN_BGR)
+    plain, folding = Predictor(*how), Predictor(*how, fold=True)
+    crops = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3)).astype(np.uint8)
+    before = folding(crops)[0].numpy()
+    some_weights(model, 1)
+    np.testing.assert_array_equal(folding(crops)[0], before)
+    for a, b in zip(plain(crops), folding.fresh()(crops)):
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-3)
+    assert np.abs(folding(crops)[0] - before).max() > 1
+
+
+def test_on_several_replicas_the_norms_statistics_are_the_replicas_mean():
+    strategy = tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices("CPU")][:2])
+    with strategy.scope():
+        inputs = tf.keras.Input((8, 8, 3))
+        model = tf.keras.Model(inputs, tf.keras.layers.BatchNormalization()(tf.keras.layers.Conv2D(4, 3)(inputs)))
+        for replica, value in enumerate((1.0, 3.0)):
+            strategy.experimental_local_results(model.layers[-1].moving_mean)[replica].assign([value] * 4)
+        folded = Folded(model)
+    np.testing.assert_allclose(folded.model.layers[1].bias.numpy(), [-2.0 / np.sqrt(1.001)] * 4, rtol=1e-5)
