@@ -18,8 +18,9 @@ COMMAND = Command(
             choice(
                 "group",
                 "all",
-                ("all", "scale", "align", "photographs"),
-                "Question 1 (scale 1.0), the alignments on drawn people, both; or the alignments on photographs.",
+                ("all", "scale", "align", "modern", "photographs"),
+                "Question 1 (scale 1.0), the alignments on drawn people, both; the parts of flags/modern.cfg one by "
+                "one; or the alignments on photographs.",
             ),
             text("only", "", "Name of one experiment."),
             path("archive", "", "Of photographs: folder of Leeds Sports Pose Extended, with images/ and joints.mat."),
@@ -40,7 +41,7 @@ SCALE = {
     "scale255_decay": ["--weight_decay=0.65025"],
     "scale255_gain": ["--output_gain=20"],
 }
-SEVERAL_SEEDS = ("scale255", "scale1", "scale1_free")
+SEVERAL_SEEDS = ("scale255", "scale1", "scale1_free", "faithful", "together")
 BLAZEPOSE = ["--align=blazepose", "--input_size=96x96"]
 ALIGN = {
     "person": ["--align=person", "--input_size=96x64"],
@@ -57,21 +58,47 @@ PHOTOGRAPHS = {
     "square": ["--align=square"],
     "person": ["--align=person"],
 }
-GROUPS = {"scale": "drawn_scale", "align": "drawn_align", "photographs": "photographs"}  # with their flagfiles
+SCHEDULE = ["--warmup_steps=50", "--lr_cosine"]
+TOGETHER = ["--views=1", *SCALE1, "--scale_free", *SCHEDULE, "--norm_momentum=0.95", "--ema=0.95"]
+# One part of it alone, all of them together, and what else was tried on top.
+MODERN = {
+    "faithful": [],
+    "views": ["--views=1"],
+    "free": [*SCALE1, "--scale_free"],
+    "schedule": SCHEDULE,
+    "norms": ["--norm_momentum=0.95"],
+    "mean": ["--ema=0.95"],
+    "decoupled": ["--decoupled_decay", "--weight_decay=0.05"],
+    "together": TOGETHER,
+    "together_decoupled": [*TOGETHER, "--decoupled_decay", "--weight_decay=0.05"],
+    "together_ohkm": [*TOGETHER, "--hard_keypoints=17"],
+    "together_half_body": [*TOGETHER, "--half_body=0.3"],
+    "together_occlusion": [*TOGETHER, "--occlusion=0.3"],
+    "together_colour": [*TOGETHER, "--colour=0.3"],
+    "together_rotation": [*TOGETHER, "--rotation=20"],
+    "together_wide": [*TOGETHER, "--label_kernels=13,11,9,7"],
+}
+GROUPS = {
+    "scale": "drawn_scale",
+    "align": "drawn_align",
+    "modern": "drawn_modern",
+    "photographs": "photographs",
+}  # with their flagfiles
 PEOPLE = {
     "scale": ("drawn_upright", ["--train=1000", "--val=120", "--fallen=0"]),
     "align": ("drawn_fallen", ["--train=1400", "--val=160", "--fallen=0.4", "--seed=7"]),
+    "modern": ("demo", []),
 }
 TWO_PASS = [["--align_source=two_pass"], ["--align_source=two_pass", "--first_pass_turns=4"]]
 
 
 def experiments(group: str) -> dict[str, list[str]]:
     """Names of runs with their flags."""
-    if group != "scale":
+    if group in ("align", "photographs"):
         return {"align": ALIGN, "photographs": PHOTOGRAPHS}[group]
     runs = {}
     for seed in range(3):
-        for name, words in SCALE.items():
+        for name, words in {"scale": SCALE, "modern": MODERN}[group].items():
             if seed == 0 or name in SEVERAL_SEEDS:
                 runs[f"{name}_seed{seed}"] = [*words, f"--seed={seed}"]
     return runs
@@ -128,8 +155,8 @@ def run(group: str, name: str, words: list[str], archive: str = "") -> None:
     flagfile, place = f"--flagfile=flags/{file}.cfg", [f"--experiment={name}", f"--model_dir={model_dir}"]
     pictures = [f"--val_images={archive}/images"] if archive else []
     call("-m", "tfcpn.train", flagfile, *place, *pictures, *words)
-    # Drawn people were evaluated in training, the points annotated.
-    sources = [[]] if group == "photographs" else []
+    # In the first two groups people were evaluated in training, the points annotated.
+    sources = {"photographs": [[]], "modern": [[], ["--decoder=dark"]]}.get(group, [])
     for source in sources + (TWO_PASS if "--align=blazepose" in words else []):
         call("-m", "tfcpn.eval", f"--model_dir={model_dir}", *source)
     finished.write_text(made_by)

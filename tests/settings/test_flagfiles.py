@@ -48,6 +48,7 @@ LOG = {
         **{"predict_align_points": True, "align_source": "two_pass", "first_pass_turns": 4, "flip_test": True},
     },
 }
+MODERN = {"heatmap_scale": 1, "scale_free": True, "views": 1, "lr_cosine": True, "decoder": "dark"}
 ROWS = {
     **LOG,
     "resnet50_256x192": BASE,
@@ -70,7 +71,13 @@ ROWS = {
         **{"network": "blazepose", "shift": 0.08, "rotation": 30, "rescale_min": 0.75, "rescale_max": 1.2},
         **{"epochs": 64, "learning_rate": 1e-3, "lr_cosine": True, "views": 1, "refine_landmarks": True},
     },
-    "demo": {"experiment": "demo", "input_size": (128, 96), "heatmap_scale": 255, "rotation": 45, "rescale_min": 0.7},
+    "demo_faithful": {
+        **{"experiment": "demo_faithful", "input_size": (128, 96), "heatmap_scale": 255, "rotation": 45, "views": 4},
+        **{"rescale_min": 0.7, "epochs": 28, "ema": 0, "decoder": "tf_cpn", "decoupled_decay": False},
+    },
+    "demo": {"experiment": "demo", "input_size": (128, 96), "epochs": 10, "norm_momentum": 0.95, **MODERN},
+    "modern": {"experiment": "modern", "input_size": (256, 192), "epochs": 200, "warmup_steps": 500, **MODERN},
+    "drawn_modern": {"input_size": (96, 64), "epochs": 12, "heatmap_scale": 255, "views": 4, "ema": 0},
     "smoke": {"experiment": "smoke", "input_size": (64, 64), "epochs": 2, "train_records": "data/demo/records"},
 }
 RECIPE = {"heatmap_scale": 255, "align": "person", "epoch_size": 60000, "epochs": 400, "learning_rate": 5e-4}
