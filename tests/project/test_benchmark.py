@@ -24,11 +24,11 @@ def run(part, people, command, tmp_path, *more):
 @pytest.mark.parametrize(
     "part, rows",
     [
-        ("input", ["original's way", "tfcpn"]),
+        ("input", ["original's way", "tfcpn", "tfcpn, each of 4 hosts"]),
         ("eval", ["original's way, without network", "tfcpn, without network", "COCO summary, 10,000 people"]),
         ("records", ["1 worker(s)", "2 worker(s)"]),
         ("step", ["tfcpn float32", "plain Keras float32"]),
-        ("forward", ["tfcpn float32", "tfcpn float32, flip test"]),
+        ("forward", ["tfcpn float32", "tfcpn float32, flip test", "tfcpn float32, norms not folded"]),
     ],
 )
 def test_every_part_is_measured(people, command, tiny_network, tmp_path, part, rows):

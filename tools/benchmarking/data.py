@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ import tensorflow as tf
 
 from benchmarking.measure import cpu_seconds, in_turn, peak_memory_mb
 from oracle import tf_cpn as reference
+from tfcpn.base import device
 from tfcpn.data.coco import CocoImage, Person, categories, read_annotations
 from tfcpn.data.detections import Box
 from tfcpn.data.order import open_source
@@ -30,6 +33,9 @@ from tfcpn.parts import make_parts
 from tfcpn.settings.config import Config
 from tfcpn.settings.recipe import TRAINING_MARGIN, VIEWS
 from tfcpn.skeleton import COCO
+
+HOSTS = 4
+ONE_HOST = f"tfcpn, each of {HOSTS} hosts"
 
 
 class People(NamedTuple):
@@ -64,12 +70,24 @@ def _reference_input(data: People, cfg: Config, count: int) -> None:
                     reference.label_map(x, y, cfg.input_size, cfg.heatmap_size, kernel, cfg.heatmap_scale)
 
 
-def our_batches(cfg: Config, people_in_batch: int):
+def our_batches(cfg: Config, people_in_batch: int, context: tf.distribute.InputContext | None = None):
     packed = read_records(cfg.train_records)
     source = open_source(packed, shuffle_buffer=cfg.shuffle_buffer)
     parts = make_parts(cfg, packed.skeleton)
     work = crops_and_joints(parts.alignment, parts.skeleton, parts.crop_format, TRAINING_MARGIN)
-    return iter(training_batches(source, 0, work, people_in_batch))
+    return iter(training_batches(source, 0, work, people_in_batch, context))
+
+
+def _one_host(cfg: Config, number: int, count: int) -> float:
+    """In a process of its own: seconds of a core for `count` batches of one of several hosts that train together."""
+    device.use_no_gpu()
+    batches = our_batches(cfg, 8, tf.distribute.InputContext(HOSTS, number, HOSTS))
+    for _ in range(8):
+        next(batches)
+    before = cpu_seconds()
+    for _ in range(count):
+        next(batches)
+    return cpu_seconds() - before
 
 
 def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[dict]:
@@ -90,6 +108,9 @@ def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[
         "tfcpn": (cpu_seconds() - cpu) / count / 8 / VIEWS,
     }
     elapsed, half = time.perf_counter() - began, len(memory) // 2
+    with ProcessPoolExecutor(HOSTS, mp_context=multiprocessing.get_context("spawn")) as hosts:
+        shares = list(hosts.map(_one_host, [cfg] * HOSTS, range(HOSTS), [epoch // HOSTS // 8] * HOSTS))
+    seconds[ONE_HOST] = sum(shares) / HOSTS / (epoch // HOSTS // 8) / 8 / VIEWS
     rows = []
     for name, each in seconds.items():
         row = {"input": name, "ms of a core a crop": 1000 * each, "crops/s and core": 1 / each}

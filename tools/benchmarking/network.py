@@ -126,7 +126,9 @@ def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
 
 
 def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
-    """Rows of the table: prediction with flip test, and without, of cfg.eval_batch_size crops."""
+    """Rows of the table: prediction of cfg.eval_batch_size crops, with flip test and without, and with batch norms as
+    they are trained.
+    """
     crops, _ = crops_and_joints(cfg, cfg.eval_batch_size, cfg.input_size)
     half = device.resolve_precision("auto")
     functions, models = {}, {}
@@ -134,8 +136,10 @@ def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
         device.set_precision(precision)
         parts = make_parts(cfg, COCO)
         models[precision] = model = parts.network.build()
-        for flip, name in ((False, ""), (True, ", flip test")):
-            predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, flip)
+        ways = {"": {}, ", flip test": {"flip_test": True}, ", norms not folded": {"fold": False}}
+        for name, how in ways.items():
+            how = {"flip_test": False, "fold": True, **how}
+            predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, **how)
             functions[f"tfcpn {precision}{name}"] = lambda p=predictor: p(crops)[0].numpy()
     plain, images = tf.function(models["float32"]), normalize(crops, parts.network.look)
     functions["plain Keras float32, no decoding"] = lambda: tf.nest.flatten(
