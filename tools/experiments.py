@@ -38,6 +38,8 @@ SCALE = {
     "scale1_gain": [*SCALE1, *GAIN],
     "scale1_gain_nodecay": [*SCALE1, *GAIN, "--weight_decay=0"],
     "scale1_free": [*SCALE1, "--scale_free"],
+    "scale5_free": ["--heatmap_scale=5", "--scale_free"],
+    "scale25_free": ["--heatmap_scale=25", "--scale_free"],
     "scale255_decay": ["--weight_decay=0.65025"],
     "scale255_gain": ["--output_gain=20"],
 }
@@ -76,6 +78,7 @@ MODERN = {
     "together_occlusion": [*TOGETHER, "--occlusion=0.3"],
     "together_colour": [*TOGETHER, "--colour=0.3"],
     "together_rotation": [*TOGETHER, "--rotation=20"],
+    "together_subpixel": [*TOGETHER, "--subpixel_labels"],
     "together_wide": [*TOGETHER, "--label_kernels=13,11,9,7"],
 }
 GROUPS = {
