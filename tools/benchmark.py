@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tfcpn.base.errors import InputError
 from tfcpn.settings.command import Command, Options
+from tfcpn.settings.config import FIELDS
 from tfcpn.settings.flag import number, path, whole, words
 
 PARTS = ("input", "step", "profile", "forward", "eval", "records", "video", "gpu")
@@ -48,6 +49,9 @@ def measure(part: str, options: Options) -> list[dict]:
         people = data.read_people(cfg.val_annotations, cfg.val_images)
         return data.benchmark_eval(cfg, people, own.rounds, own.people)
     if part == "gpu":
+        known = FIELDS["mixed_precision"].metadata["choices"]
+        if not own.precisions or not set(own.precisions) <= set(known) - {"auto"}:
+            raise InputError(f"--precisions={','.join(own.precisions)}: want some of {', '.join(known[:-1])}")
         from benchmarking import gpu
 
         return gpu.benchmark_gpu(cfg, own.precisions, own.people, own.minutes)

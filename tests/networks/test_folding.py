@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfcpn.base.device import set_precision
 from tfcpn.codecs.heatmap import HeatmapCodec
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.networks.blazepose_model import build_blazepose
@@ -71,3 +72,19 @@ def test_on_several_replicas_the_norms_statistics_are_the_replicas_mean():
             strategy.experimental_local_results(model.layers[-1].moving_mean)[replica].assign([value] * 4)
         folded = Folded(model)
     np.testing.assert_allclose(folded.model.layers[1].bias.numpy(), [-2.0 / np.sqrt(1.001)] * 4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_in_half_precision_folding_is_as_near_to_float32_as_not_folding(precision):
+    model = build_cpn(SIZE, "resnet50", 17)
+    images = images_for(model)
+    expected = model(images, training=False).refine
+    try:
+        set_precision(precision)
+        half = build_cpn(SIZE, "resnet50", 17)
+        half.set_weights(model.get_weights())
+        plain, folded = (network(images, training=False).refine for network in (half, Folded(half).model))
+    finally:
+        set_precision("float32")
+    away, folded_away = (np.abs(maps - expected).mean() for maps in (plain, folded))
+    assert 0 < folded_away < 1.5 * away

@@ -58,7 +58,7 @@ def test_a_gpus_questions_are_answered_on_whatever_is_there(people, command, tin
     *steps, host = written["rows"]
     assert [(row["gpu"], row["XLA"], row["batch"]) for row in steps] == [("float32", "no", 4), ("float32", "yes", 4)]
     for row in steps:
-        assert row["crops/s"] > 0 and row["peak MB"] > 50 and row["first step, s"] > 0
+        assert row["crops/s"] > 0 and row["first step, s"] > 0
         assert row["hours"] == pytest.approx(2 * 60000 / min(row["crops/s"], host["crops/s"]) / 3600)
     assert host["gpu"].startswith("host") and host["crops/s"] > 0
 

@@ -40,11 +40,16 @@ def test_the_rate_halves_every_sixty_epochs():
         ("--label_kernels=15,11,9", "four odd sizes"),
         ("--label_kernels=15,11,9,8", "four odd sizes"),
         ("--rescale_min=2", "--rescale_max is below"),
+        ("--half_body=0.3", "want --views=1"),
+        ("--decoupled_decay", "wants a --weight_decay of its own"),
+        ("--decoupled_decay --weight_decay=0", "wants a --weight_decay of its own"),
+        ("--network=blazepose --norm_momentum=0.9", "--norm_momentum is for --network=cpn"),
+        ("--network=blazepose --hard_keypoints=17", "--hard_keypoints is for --network=cpn"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(word, message):
     with pytest.raises(InputError, match=message):
-        parse(word)
+        parse(*word.split())
 
 
 def test_a_config_comes_back_from_its_file(tmp_path):

@@ -23,11 +23,11 @@ NETWORK = cpn(SIZE, "resnet50", 17)._replace(losses=losses, kernels=conv_kernels
 RATE, FACTOR = 1e-3, 20.0
 
 
-def trained(steps, strategy=None, mean_decay=0.0, **settings):
+def trained(steps, strategy=None, mean_decay=0.0, model=None, **settings):
     """The tiny network after some steps, its values after each, and the mean weights."""
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
-        model = build(SIZE, 17)
+        model = model or build(SIZE, 17)
         mean = MeanWeights(mean_decay, build(SIZE, 17)) if mean_decay else None
         optimizer = make_optimizer(RATE, "float32", model.trainable_variables)
     views = views_of(VIEWS, augmentation.Ranges(), COCO.mirror, TF_CPN, SIZE)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfcpn.base.errors import InputError
 from tfcpn.picture.look import TF_CPN, normalize, to_pixels
-from tfcpn.skeleton import COCO
+from tfcpn.skeleton import COCO, Skeleton
 from tfcpn.training.augmentation import Ranges
 from tfcpn.training.disturbances import other_colours, something_in_front
 from tfcpn.training.half_body import below_the_hips, half_bodies
@@ -33,8 +34,11 @@ def test_colours_change_within_their_limits_and_differently_for_each_view():
 
 
 def test_something_in_front_hides_one_rectangle_of_the_given_share_of_views():
-    images = views(400)
-    changed = something_in_front(images, (3, 4), 0.5, TF_CPN).numpy()
+    images, rng = views(400), np.random.default_rng(1)
+    joints = rng.uniform(0, 1, (400, 17, 2)) * SIZE[::-1]
+    before = rng.choice([0.0, 1.0, 2.0], (400, 17)).astype(np.float32)
+    changed, seen = something_in_front(images, joints.astype(np.float32), before, (3, 4), 0.5, TF_CPN)
+    changed, seen = changed.numpy(), seen.numpy()
     hidden = (changed != images.numpy()).any(axis=-1)
     of_view = hidden.any(axis=(1, 2))
     assert 0.4 < of_view.mean() < 0.6
@@ -43,6 +47,11 @@ def test_something_in_front_hides_one_rectangle_of_the_given_share_of_views():
         inside = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert (inside == inside[0, 0]).all() and mask.sum() == inside[..., 0].size
         assert len(rows) <= 0.4 * 64 + 1 and len(columns) <= 0.4 * 48 + 1
+    x, y = np.moveaxis(joints.astype(int), -1, 0)
+    behind = hidden[np.arange(400)[:, None], y, x]
+    assert 0.01 < behind.mean() < 0.2
+    # What was visible is occluded there, but for pixels that the rectangle's edge crosses.
+    assert np.mean(seen == np.where(behind, np.minimum(before, 1), before)) > 0.995
     colours = to_pixels(changed[of_view], TF_CPN)[hidden[of_view]]
     assert colours.min() < 20 and colours.max() > 235
 
@@ -59,12 +68,19 @@ def test_the_seed_alone_decides_and_joints_stay(count):
     assert np.abs(first[0] - other[0]).max() > 0.1
     without = views_of(count, plain, COCO.mirror, TF_CPN, SIZE)(crops, joints, (1, 2))
     np.testing.assert_array_equal(first[1], without[1])
+    assert (first[2] <= without[2]).numpy().all() and ((first[2] > 0) == (without[2] > 0)).numpy().all()
     assert np.abs(first[0] - without[0]).max() > 0.1
 
 
 def test_the_lower_half_is_what_hangs_from_the_hips():
     lower = [name for name, low in zip(COCO.joints, below_the_hips(COCO)) if low]
     assert lower == ["left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"]
+
+
+def test_joints_whose_names_tell_no_halves_are_refused():
+    names = Skeleton("hand", tuple(f"finger_{i}" for i in range(8)))
+    with pytest.raises(InputError, match="--half_body: the names of these joints .* do not tell the halves"):
+        below_the_hips(names)
 
 
 def half_views(share, people, labelled=slice(None)):

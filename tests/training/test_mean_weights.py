@@ -1,5 +1,6 @@
 """--ema and --decoupled_decay: weights whose running mean is kept, and kernels that shrink beside Adam's step."""
 
+import json
 import os
 import signal
 
@@ -51,6 +52,17 @@ def test_decoupled_decay_takes_the_rate_times_the_factor_of_a_kernel_and_of_noth
     np.testing.assert_allclose(decayed[2][0], plain[2][0], rtol=1e-6)  # nor is it told as a loss
 
 
+def test_decoupled_decay_leaves_alone_what_is_not_trained_and_shrinks_on_every_replica():
+    model = build(SIZE, 17)
+    model.get_layer("only").trainable = False
+    before = model.get_layer("only").kernel.numpy()
+    kept = trained(2, decoupled=True, model=model)[0][-1][0]
+    np.testing.assert_array_equal(kept, before)
+    strategy = tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices("CPU")][:2])
+    plain, decayed = trained(1, strategy, weight_decay=0.0)[0][0], trained(1, strategy, decoupled=True)[0][0]
+    np.testing.assert_allclose(decayed[0], (1 - RATE * FACTOR) * plain[0], rtol=1e-5, atol=1e-7)
+
+
 @pytest.fixture
 def stopped_at(monkeypatch):
     def set_up(number):
@@ -65,7 +77,7 @@ def stopped_at(monkeypatch):
 def test_a_run_with_a_mean_goes_on_as_if_it_had_not_been_stopped_and_evaluates_the_mean(
     people, command, tmp_path, tiny_network, stopped_at
 ):
-    words = ("--epoch_size=96", "--epochs=2", "--ema=0.9", "--decoupled_decay", "--weight_decay=1")
+    words = ("--epoch_size=96", "--epochs=2", "--ema=0.9", "--decoupled_decay", "--weight_decay=1", "--eval_every=2")
     whole, other = tmp_path / "whole", tmp_path / "other"
     command("-m", "tfcpn.train", *flags(people, whole, *words))
     stopped_at(4)
@@ -76,6 +88,12 @@ def test_a_run_with_a_mean_goes_on_as_if_it_had_not_been_stopped_and_evaluates_t
     assert any(name.startswith("trained/") for name in a) and set(a) == set(b)
     for name in a:
         np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=2e-5, err_msg=name)
+    validated = [json.loads(file.read_text()) for file in sorted(whole.glob("eval/*/results.json"))]
+    command("-m", "tfcpn.eval", f"--model_dir={whole}", "--epoch=2")
+    evaluated = [json.loads(file.read_text()) for file in sorted(whole.glob("eval/*/results.json"))]
+    assert len(validated) == len(evaluated) == 1
+    for one, other in zip(validated[0], evaluated[0]):
+        np.testing.assert_allclose(one["keypoints"], other["keypoints"], atol=0.1)
     # What any reader of the snapshot gets is the mean, not what is trained.
     model = build((64, 64), 17)
     Snapshots(whole).restore(2, variables_by_name(model))

@@ -20,15 +20,19 @@ def resolve_precision(name: str) -> str:
     """ "auto" -> the fastest precision that the machine computes natively; other names stay as they are."""
     if name != "auto":
         return name
-    gpus = tf.config.get_visible_devices("GPU")
-    if gpus:
-        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+    if tf.config.get_visible_devices("GPU"):
+        return "bfloat16" if capability() >= (8, 0) else "float16" if capability() >= (7, 0) else "float32"
     words = set(_CPUINFO.read_text().split()) if _CPUINFO.exists() else set()
     # Intel's AVX-512 is slower in bfloat16 than in float32 (1.4 times, docs/performance.md): there the gain is AMX's,
     # which a virtual machine may hide. AMD's AVX-512 is faster.
     fast = "amx_bf16" in words or {"avx512_bf16", "AuthenticAMD"} <= words
     return "bfloat16" if fast else "float32"
+
+
+def capability() -> tuple[int, int]:
+    """NVIDIA's compute capability of the first GPU, (8, 0) for an A100; (0, 0) where it is not told."""
+    first = tf.config.get_visible_devices("GPU")[0]
+    return tf.config.experimental.get_device_details(first).get("compute_capability", (0, 0))
 
 
 def set_precision(name: str) -> None:

@@ -149,9 +149,9 @@ def who(source: Source, first: int, count: int) -> list[int]:
     return source.directory.id[numbers].tolist()
 
 
-def _some_of(source: Source, number, work: Callable, first: int, mine: Callable) -> tf.data.Dataset:
-    """The results of work(group) for some of pass `number`, in its order. An image is decoded once for all of them,
-    and not at all where it has none of them.
+def _some_of(source: Source, numbers: tf.data.Dataset, work: Callable, first: int, mine: Callable) -> tf.data.Dataset:
+    """The results of work(group) for some of the passes `numbers`, in their order. In a pass an image is decoded once
+    for all of them, and not at all where it has none of them.
 
     first: people of all passes that are over. mine: of turns after those, 0, 1, ..., which are this pipeline's.
     """
@@ -175,8 +175,8 @@ def _some_of(source: Source, number, work: Callable, first: int, mine: Callable)
         values = [tf.ensure_shape(value, kind.shape[1:]) for value, kind in zip(values, kinds)]
         return tf.nest.pack_sequence_as(spec, values)
 
-    def in_this_order(order) -> tf.data.Dataset:
-        """order: (P,) the people of the pass as they come, by their numbers in the directory."""
+    def in_this_order(number, order) -> tf.data.Dataset:
+        """order: (P,) the people of pass `number` as they come, by their numbers in the directory."""
         turn = tf.cast(number, tf.int64) * source.people + tf.range(source.people, dtype=tf.int64) - first
         chosen = tf.scatter_nd(order[:, None], tf.cast((turn >= 0) & mine(turn), tf.int32), [source.people]) > 0
 
@@ -185,12 +185,17 @@ def _some_of(source: Source, number, work: Callable, first: int, mine: Callable)
             own = tf.gather(chosen, people)
             return _record_of(source, image, tf.reduce_any(own)).map(lambda serialized: (serialized, people, own))
 
+        # Each gives one element, so that they stay in their order.
+        records = _images(source, number).interleave(
+            read, 16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
         # All are mixed, those of others without what they look like, so that everyone keeps their turn.
-        mixed = _shuffle(_work_in_parallel(_images(source, number).flat_map(read), packed), source, number)
+        mixed = _shuffle(_work_in_parallel(records, packed), source, number)
         some = mixed.filter(lambda texts: tf.strings.length(texts[0]) > 0)
         return some.map(unpacked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-    return _order(source, number).batch(source.people).flat_map(in_this_order)
+    orders = numbers.flat_map(lambda n: _order(source, n).batch(source.people).map(lambda order: (n, order)))
+    return orders.prefetch(1).flat_map(in_this_order)
 
 
 def in_order(
@@ -211,11 +216,9 @@ def in_order(
     if pipelines > 1:
         share = people_per_replica * context.num_replicas_in_sync // pipelines
         passes = tf.data.Dataset.range(done, _MANY_PASSES)
-        return passes.flat_map(
-            lambda n: _some_of(source, n, work, first, lambda turn: turn // share % pipelines == number)
-        )
+        return _some_of(source, passes, work, first, lambda turn: turn // share % pipelines == number)
     passes = tf.data.Dataset.range(done + bool(offset), _MANY_PASSES)
     whole = passes.flat_map(lambda n: one_pass(source, n, work))
     # Of a pass that was begun, those who are left.
-    rest = _some_of(source, done, work, first, lambda turn: tf.ones_like(turn, tf.bool)) if offset else None
-    return rest.concatenate(whole) if offset else whole
+    this = tf.data.Dataset.range(done, done + 1)
+    return _some_of(source, this, work, first, lambda turn: turn >= 0).concatenate(whole) if offset else whole

@@ -112,7 +112,7 @@ class Config:
         0.99,
         "CPN: what its batch norms' statistics keep of themselves in a step; short runs may want less.",
         least=0,
-        most=1,
+        most=0.9999,
     )
     hard_keypoints: int = _flag(
         NETWORK, 8, "CPN: the refine loss is that of each crop's so many worst joints (tf-cpn's OHKM).", least=1
@@ -260,7 +260,8 @@ class Config:
     keep_snapshots: int = _flag(
         TRAINING,
         10,
-        "Keep the newest so many snapshots and every 50th (0.3 GB each; of 400 epochs 6 GB); 0: all.",
+        "Keep the newest so many snapshots and every 50th (0.3 GB each, a third more with --ema; of 400 epochs 6 "
+        "GB); 0: all.",
         least=0,
         free=True,
     )
@@ -285,6 +286,7 @@ class Config:
         False,
         "Compile the network's part of a step with XLA: for a GPU, where benchmark.py gpu tells what it gains; on a "
         "CPU it is slower.",
+        free=True,
     )
     device: str = _flag(
         MACHINE,
@@ -476,6 +478,9 @@ def from_values(parsed) -> Config:
             raise InputError("--network=blazepose: takes --input_size=256x256 only")
         if values["blazepose_norm"] == "auto":
             values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
+        for name in ("norm_momentum", "hard_keypoints"):
+            if values[name] != FIELDS[name].default:
+                raise InputError(f"--{name} is for --network=cpn")
         if values["heatmap_epochs"] and values["init_weights"] != "none":
             raise InputError("--heatmap_epochs is for random weights, --init_weights=none")
         if values["blazepose_frozen"] and values["init_weights"] == "none":
@@ -494,6 +499,8 @@ def from_values(parsed) -> Config:
         raise InputError(f"--shift={values['shift']:g}: tf-cpn's {VIEWS} views are not moved; want --views=1")
     if values["half_body"] and values["views"] == VIEWS:
         raise InputError(f"--half_body={values['half_body']:g}: tf-cpn's {VIEWS} views show all; want --views=1")
+    if values["decoupled_decay"] and not (parsed["weight_decay"].present and values["weight_decay"]):
+        raise InputError("--decoupled_decay wants a --weight_decay of its own, such as 0.05")
     if values["shift_peak"] != 1 and not values["shift"]:
         raise InputError(f"--shift_peak={values['shift_peak']:g} wants a --shift")
     if values["batch_size"] % values["views"]:

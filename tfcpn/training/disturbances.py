@@ -26,17 +26,22 @@ def other_colours(images, seed, amount: float) -> tf.Tensor:
     return middle + (1 + draws[1]) * (coloured - middle) + draws[2] / 2
 
 
-def something_in_front(images, seed, share: float, look: Look) -> tf.Tensor:
-    """Views (N, H, W, 3), normalised; in a `share` of them a rectangle of one colour, its sides .1 to .4 of the
-    view's, hides what is there (random erasing, arXiv 1708.04896). Joints behind it are to be found all the same.
+def something_in_front(images, joints, visibility, seed, share: float, look: Look) -> tuple[tf.Tensor, tf.Tensor]:
+    """Views and their joints' visibility where, in a `share` of the views, a rectangle of one colour hides what is
+    there (random erasing, arXiv 1708.04896).
+
+    images: (N, H, W, 3), normalised. joints: (N, K, 2) x, y in pixels. visibility: (N, K). The rectangle's sides are
+    .1 to .4 of the view's. Joints behind it are still to be found: those that were visible, 2, become occluded, 1.
     """
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
     draws = tf.random.stateless_uniform((8, count), _fold(seed, 12))
-    hidden = []
-    for axis, size in enumerate((height, width)):
-        half = size * (_LEAST + (_MOST - _LEAST) * draws[axis]) / 2
-        away = tf.abs(tf.range(size, dtype=tf.float32) + 0.5 - size * draws[2 + axis][:, None])
-        hidden.append(away < half[:, None])
-    place = hidden[0][:, :, None] & hidden[1][:, None, :] & (draws[4] < share)[:, None, None]
+    size = tf.constant([[width], [height]], tf.float32)
+    half = size * (_LEAST + (_MOST - _LEAST) * draws[:2]) / 2
+    centre, shown = size * draws[2:4], draws[4] < share
+    columns = tf.abs(tf.range(width, dtype=tf.float32) + 0.5 - centre[0][:, None]) < half[0][:, None]
+    rows = tf.abs(tf.range(height, dtype=tf.float32) + 0.5 - centre[1][:, None]) < half[1][:, None]
+    place = rows[:, :, None] & columns[:, None, :] & shown[:, None, None]
     colour = (255 * tf.transpose(draws[5:]) - tf.constant(look.mean)) / look.divisor
-    return tf.where(place[..., None], colour[:, None, None], images)
+    images = tf.where(place[..., None], colour[:, None, None], images)
+    behind = tf.reduce_all(tf.abs(joints - tf.transpose(centre)[:, None]) < tf.transpose(half)[:, None], axis=-1)
+    return images, tf.where(behind & shown[:, None], tf.minimum(visibility, 1.0), visibility)

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfcpn.base.errors import InputError
 from tfcpn.skeleton import Skeleton, joint_part
 
-_LEGS = ("hip", "knee", "ankle", "heel", "foot", "toe")
+_LEGS = ("hip", "knee", "ankle", "heel", "foot", "toe", "leg", "thigh", "shin", "calf")
 # Fewer joints than these do not tell where a half is.
 LEAST_JOINTS = 3
 # Side of what is seen over the extent of the half's joints, and the least of it over the region's.
@@ -16,8 +17,17 @@ _MARGIN, _LEAST = 1.5, 0.4
 
 
 def below_the_hips(skeleton: Skeleton) -> tuple[bool, ...]:
-    """Of each joint whether it is of the lower half, as its name says: hips, knees, ankles and what is below."""
-    return tuple(any(word in joint_part(name) for word in _LEGS) for name in skeleton.joints)
+    """Of each joint whether it is of the lower half, as its name says: hips, knees, ankles and what is below.
+
+    Raises InputError where one of the halves has too few joints.
+    """
+    lower = tuple(any(word in joint_part(name) for word in _LEGS) for name in skeleton.joints)
+    if not LEAST_JOINTS <= sum(lower) <= len(lower) - LEAST_JOINTS:
+        raise InputError(
+            f"--half_body: the names of these joints ({', '.join(skeleton.joints)}) do not tell the halves: it wants "
+            f"{LEAST_JOINTS} or more with {', '.join(_LEGS[:-1])} or {_LEGS[-1]} in them, and as many without"
+        )
+    return lower
 
 
 class HalfBodies(NamedTuple):

@@ -35,10 +35,13 @@ class Learner(NamedTuple):
     def evaluated(self) -> tf.keras.Model:
         return self.mean.model if self.mean else self.model
 
+    def weights(self) -> dict[str, tf.Variable]:
+        """The variables, and their means if there are any."""
+        return self.variables | {f"mean/{name}": v for name, v in (self.mean_variables or {}).items()}
+
     def everything(self) -> dict[str, tf.Variable]:
-        """What a snapshot holds: the variables, the optimiser's, and the means."""
-        means = {f"mean/{name}": v for name, v in (self.mean_variables or {}).items()}
-        return self.variables | {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables())} | means
+        """What a snapshot holds: those, and the optimiser's."""
+        return self.weights() | {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables())}
 
     def kept(self) -> dict:
         """The same as `Snapshots.save` and `restore` want it."""
@@ -58,23 +61,27 @@ class Learner(NamedTuple):
                 )
 
 
-def make_learner(
-    cfg: Config, parts: Parts, strategy: tf.distribute.Strategy, snapshots: Snapshots, done: Position
-) -> Learner:
-    """The model and its optimiser as they were then: from that snapshot, or from the first weights."""
-    device.set_precision(cfg.mixed_precision)
+def new_learner(cfg: Config, parts: Parts, strategy: tf.distribute.Strategy) -> Learner:
+    """One of random weights, in the precision that is set; its teacher knows what it will."""
     with strategy.scope():
         model = parts.network.build()
         optimizer = make_optimizer(cfg.learning_rate, cfg.mixed_precision, model.trainable_variables)
         teacher = parts.network.teacher(cfg.init_weights)
         mean = MeanWeights(cfg.ema, parts.network.build()) if cfg.ema else None
-    learner = Learner(model, optimizer, parts.network.variables(model), teacher, mean)
-    if mean:
-        learner = learner._replace(mean_variables=parts.network.variables(mean.model))
+    means = parts.network.variables(mean.model) if mean else None
+    return Learner(model, optimizer, parts.network.variables(model), teacher, mean, means)
+
+
+def make_learner(
+    cfg: Config, parts: Parts, strategy: tf.distribute.Strategy, snapshots: Snapshots, done: Position
+) -> Learner:
+    """The model and its optimiser as they were then: from that snapshot, or from the first weights."""
+    device.set_precision(cfg.mixed_precision)
+    learner = new_learner(cfg, parts, strategy)
     if any(done):
         snapshots.restore(done.epoch, steps=done.steps, **learner.kept())
     else:
-        parts.network.load_weights(model, cfg.init_weights)
+        parts.network.load_weights(learner.model, cfg.init_weights)
     return learner
 
 

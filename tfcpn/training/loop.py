@@ -129,7 +129,7 @@ class _Training:
                 "set of people to validate on": checksum(self._validated()),
                 "data service": int(bool(self.cfg.data_service)),
                 "--deterministic": int(self.cfg.deterministic),
-                "set of weights": checksum_of(self.strategy, self.learner.variables),
+                "set of weights": checksum_of(self.strategy, self.learner.weights()),
                 "state of the optimiser": checksum_of(
                     self.strategy, {str(i): v for i, v in enumerate(self.learner.optimizer.variables())}
                 ),

@@ -129,7 +129,10 @@ class TrainingStep:
     def _shrink_kernels(self) -> None:
         """Weight decay that is decoupled: each kernel times 1 - rate * factor."""
         kept = 1 - tf.convert_to_tensor(self.optimizer.learning_rate) * self.shrinking
+        trained = {variable.ref() for variable in self.model.trainable_variables}
         for kernel in self.network.kernels(self.model):
+            if kernel.ref() not in trained:
+                continue
             self.strategy.extended.update(kernel, lambda kernel, kept: kernel.assign(kernel * kept), args=(kept,))
 
     def learn(self, images, targets) -> tf.Tensor:

@@ -17,9 +17,9 @@ from tfcpn.training.single_view import draw_single, single_view
 
 
 def views_for(cfg: Config, parts: Parts) -> Callable:
-    """The views of a run's training crops."""
+    """The views of a run's training crops. Raises InputError for --half_body on joints that tell no halves."""
     ranges = Ranges(*(getattr(cfg, name) for name in Ranges._fields))
-    lower = below_the_hips(parts.skeleton)
+    lower = below_the_hips(parts.skeleton) if cfg.half_body else ()
     return views_of(cfg.views, ranges, parts.skeleton.mirror, parts.network.look, cfg.input_size, lower)
 
 
@@ -45,7 +45,7 @@ def views_of(
         if ranges.colour:
             images = other_colours(images, seed, ranges.colour)
         if ranges.occlusion:
-            images = something_in_front(images, seed, ranges.occlusion, look)
+            images, visibility = something_in_front(images, joints, visibility, seed, ranges.occlusion, look)
         return images, joints, visibility
 
     margin, chosen = training_margin(ranges.shift), four if count == VIEWS else single

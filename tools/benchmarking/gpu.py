@@ -7,6 +7,7 @@ import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -16,7 +17,6 @@ from tfcpn.base import device
 from tfcpn.base.progress import progress
 from tfcpn.parts import make_parts
 from tfcpn.settings.config import Config
-from tfcpn.settings.recipe import VIEWS
 from tfcpn.skeleton import COCO
 
 WARM_UP, LEAST_STEPS, SECONDS = 3, 5, 6.0
@@ -28,6 +28,8 @@ def _one(cfg: Config) -> dict:
     device.choose(cfg.device)
     device.set_up(deterministic=False)
     gpus = tf.config.list_logical_devices("GPU")
+    if cfg.mixed_precision == "tf32" and not (gpus and device.capability() >= (8, 0)):
+        return {"problem": "not on this device"}
     size = make_parts(cfg, COCO).training_format.size
     crops, joints = network.crops_and_joints(cfg, cfg.batch_size // cfg.views, size)
     try:
@@ -43,6 +45,9 @@ def _one(cfg: Config) -> dict:
             steps += 1
     except tf.errors.ResourceExhaustedError:
         return {"problem": NO_ROOM}
+    except tf.errors.OpError as error:
+        # Such as XLA without CUDA's libdevice, or a precision that the card does not compute.
+        return {"problem": f"fails: {str(error.message).strip().splitlines()[0][:80]}"}
     seconds = time.perf_counter() - began
     # All that the process held, where there is no GPU to ask.
     peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20 if gpus else peak_memory_mb()
@@ -58,7 +63,7 @@ def _input_rate(cfg: Config, people: int) -> float:
     began = time.perf_counter()
     for _ in range(count):
         next(batches)
-    return count * 8 * VIEWS / (time.perf_counter() - began)
+    return count * 8 * cfg.views / (time.perf_counter() - began)
 
 
 def _alone(function, *args):
@@ -68,6 +73,17 @@ def _alone(function, *args):
             return pool.submit(function, *args).result()
         except BrokenProcessPool:
             return {"problem": "the process died, as one does that takes more memory than there is"}
+
+
+def _room_for_twice(told: dict) -> bool:
+    """Whether a batch twice as large may be tried. A GPU says by itself that there is no room; a CPU's memory is
+    everybody's, and whoever takes too much of it ends other programs.
+    """
+    info = Path("/proc/meminfo")
+    if tf.config.list_physical_devices("GPU") or not info.exists():
+        return True
+    free = next(int(line.split()[1]) for line in info.read_text().splitlines() if line.startswith("MemAvailable"))
+    return 3 * told["peak MB"] < free / 1024
 
 
 def _row(cfg: Config, told: dict, input_rate: float) -> dict:
@@ -80,7 +96,8 @@ def _row(cfg: Config, told: dict, input_rate: float) -> dict:
 
 def benchmark_gpu(cfg: Config, precisions: tuple[str, ...], people: int, minutes: float) -> list[dict]:
     """Rows: a step in each precision, with XLA and without, at cfg.batch_size; then the fastest of them at batches
-    twice as large each time, until one does not fit or `minutes` are over; and what the host delivers. Hours are
+    twice as large each time, until one does not fit or `minutes` are over; and what the host delivers. What fails in
+    one of them is told in its row. Hours are
     those of cfg.epochs epochs of cfg.epoch_size crops, at the slower of the step's rate and the host's.
     """
     began = time.monotonic()
@@ -96,7 +113,7 @@ def benchmark_gpu(cfg: Config, precisions: tuple[str, ...], people: int, minutes
             if "problem" not in told and (fastest is None or told["crops/s"] > fastest[1]["crops/s"]):
                 fastest = chosen, told
             bar.update(1)
-    while fastest and time.monotonic() - began < 60 * minutes:
+    while fastest and time.monotonic() - began < 60 * minutes and _room_for_twice(fastest[1]):
         larger = dataclasses.replace(fastest[0], batch_size=2 * fastest[0].batch_size)
         told = _alone(_one, larger)
         rows.append(_row(larger, told, rate))

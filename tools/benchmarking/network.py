@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
@@ -13,8 +15,7 @@ from tfcpn.parts import Parts, make_parts
 from tfcpn.picture.look import normalize
 from tfcpn.settings.config import Config
 from tfcpn.skeleton import COCO
-from tfcpn.training.learner import Learner, make_step
-from tfcpn.training.step import make_optimizer
+from tfcpn.training.learner import make_step, new_learner
 from tfcpn.training.views import views_for
 
 
@@ -49,13 +50,11 @@ def crops_and_joints(cfg: Config, people: int, size: tuple[int, int]):
 def our_step(cfg: Config, precision: str, crops, joints):
     """The network, and a function that trains it a step on the given crops and returns when that is done."""
     device.set_precision(precision)
-    parts = make_parts(cfg, COCO)
-    model = parts.network.build()
-    optimizer = make_optimizer(cfg.learning_rate, precision, model.trainable_variables)
+    parts, strategy = make_parts(cfg, COCO), tf.distribute.get_strategy()
     found = parts.network.find_weights(cfg.init_weights) if parts.network.told else "none"
-    learner = Learner(model, optimizer, {}, parts.network.teacher(found))
-    step = make_step(cfg, parts, learner, tf.distribute.get_strategy())
-    return model, lambda: step(crops, joints, tf.constant(1, tf.int64)).losses.numpy()
+    learner = new_learner(dataclasses.replace(cfg, mixed_precision=precision, init_weights=found), parts, strategy)
+    step = make_step(cfg, parts, learner, strategy)
+    return learner.model, lambda: step(crops, joints, tf.constant(1, tf.int64)).losses.numpy()
 
 
 def _targets(cfg: Config, parts: Parts, crops, joints):
