@@ -24,6 +24,16 @@ tf.config.set_logical_device_configuration(
 
 
 @pytest.fixture(scope="session")
+def two_replicas():
+    """On two virtual CPU devices. One for the whole process: TensorFlow numbers the sums of gradients anew for each
+    strategy, and takes those of a second one for the first one's.
+    """
+    devices = tf.config.list_logical_devices("CPU")
+    assert len(devices) == 2
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+@pytest.fixture(scope="session")
 def command():
     return run_here
 

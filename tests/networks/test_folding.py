@@ -63,8 +63,8 @@ def test_a_predictor_that_folds_finds_the_same_joints_and_sees_new_weights_when_
     assert np.abs(folding(crops)[0] - before).max() > 1
 
 
-def test_on_several_replicas_the_norms_statistics_are_the_replicas_mean():
-    strategy = tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices("CPU")][:2])
+def test_on_several_replicas_the_norms_statistics_are_the_replicas_mean(two_replicas):
+    strategy = two_replicas
     with strategy.scope():
         inputs = tf.keras.Input((8, 8, 3))
         model = tf.keras.Model(inputs, tf.keras.layers.BatchNormalization()(tf.keras.layers.Conv2D(4, 3)(inputs)))

@@ -6,7 +6,6 @@ import signal
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from support.small_run import flags, weights
 from support.tiny import build
@@ -28,9 +27,8 @@ def test_the_mean_forgets_faster_at_first_and_ends_at_its_decay():
         assert np.abs(last - variable.numpy()).max() > 1e-6, f"{variable.name} does not lag behind"
 
 
-def test_on_two_replicas_the_mean_is_that_of_one():
-    devices = [d.name for d in tf.config.list_logical_devices("CPU")]
-    strategy = tf.distribute.MirroredStrategy(devices[:2])
+def test_on_two_replicas_the_mean_is_that_of_one(two_replicas):
+    strategy = two_replicas
     history, mean, _ = trained(5, strategy, mean_decay=0.9)
     expected = history[0]
     for number, values in enumerate(history[1:], start=1):
@@ -52,13 +50,13 @@ def test_decoupled_decay_takes_the_rate_times_the_factor_of_a_kernel_and_of_noth
     np.testing.assert_allclose(decayed[2][0], plain[2][0], rtol=1e-6)  # nor is it told as a loss
 
 
-def test_decoupled_decay_leaves_alone_what_is_not_trained_and_shrinks_on_every_replica():
+def test_decoupled_decay_leaves_alone_what_is_not_trained_and_shrinks_on_every_replica(two_replicas):
     model = build(SIZE, 17)
     model.get_layer("only").trainable = False
     before = model.get_layer("only").kernel.numpy()
     kept = trained(2, decoupled=True, model=model)[0][-1][0]
     np.testing.assert_array_equal(kept, before)
-    strategy = tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices("CPU")][:2])
+    strategy = two_replicas
     plain, decayed = trained(1, strategy, weight_decay=0.0)[0][0], trained(1, strategy, decoupled=True)[0][0]
     np.testing.assert_allclose(decayed[0], (1 - RATE * FACTOR) * plain[0], rtol=1e-5, atol=1e-7)
 

@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from support.tiny import build
 from support.tiny_steps import SIZE, trained
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_compiled_steps_learn_the_same(replicas):
-    devices = [d.name for d in tf.config.list_logical_devices("CPU")][:2]
-    strategy = tf.distribute.MirroredStrategy(devices) if replicas == 2 else None
+def test_compiled_steps_learn_the_same(replicas, two_replicas):
+    strategy = two_replicas if replicas == 2 else None
     plain, compiled = trained(4, strategy), trained(4, strategy, xla=True)
     for told, other in zip(plain[2], compiled[2]):
         np.testing.assert_allclose(other, told, rtol=1e-4)

@@ -18,7 +18,6 @@ from tfcpn.data.filters import EVERYBODY, Filter, keep
 from tfcpn.data.record_sets import Records
 
 SHARDS_AT_ONCE = 16
-_READS_AT_ONCE = 16
 _READ_AHEAD = 1 << 20
 _MANY_PASSES = 2**40
 _OF_A_PERSON = ("box", "keypoints", "reach", "id")
@@ -186,12 +185,8 @@ def _some_of(source: Source, numbers: tf.data.Dataset, work: Callable, first: in
             own = tf.gather(chosen, people)
             return _record_of(source, image, tf.reduce_any(own)).map(lambda serialized: (serialized, people, own))
 
-        # Each gives one element, so that they stay in their order.
-        records = _images(source, number).interleave(
-            read, _READS_AT_ONCE, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
         # All are mixed, those of others without what they look like, so that everyone keeps their turn.
-        mixed = _shuffle(_work_in_parallel(records, packed), source, number)
+        mixed = _shuffle(_work_in_parallel(_images(source, number).flat_map(read), packed), source, number)
         some = mixed.filter(lambda texts: tf.strings.length(texts[0]) > 0)
         return some.map(unpacked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
