@@ -21,19 +21,23 @@ from tfcpn.skeleton import COCO
 SIZE = (256, 192)
 
 
-def predictor_of(model, codec, flip_test=True):
-    return Predictor(model, cpn(SIZE, "resnet50", 17), codec, CropFormat(SIZE, False, MEAN_BGR), flip_test)
+def predictor_of(model, codec, flip_test=True, joined=False):
+    look = CropFormat(SIZE, False, MEAN_BGR)
+    return Predictor(model, cpn(SIZE, "resnet50", 17), codec, look, flip_test, joined=joined)
 
 
 class StoredMaps:
-    """Stands for the network: returns stored heatmaps, those of the crops and then of their mirror images."""
+    """Stands for the network: returns stored heatmaps, those of the crops and then of their mirror images, whether in
+    one batch or in two.
+    """
 
     def __init__(self, straight, mirrored):
-        self.maps = tf.constant(np.concatenate([straight, mirrored]))
+        self.maps, self.given = tf.constant(np.concatenate([straight, mirrored])), 0
 
     def __call__(self, images, training):
         assert not training
-        return CpnOutputs((), self.maps[: tf.shape(images)[0]])
+        begin, self.given = self.given, self.given + len(images)
+        return CpnOutputs((), self.maps[begin : self.given])
 
 
 @pytest.fixture
@@ -85,10 +89,27 @@ def test_the_network_sees_the_normalised_crop_and_its_mirror_image(codec):
         return CpnOutputs((), tf.zeros((len(images), 64, 48, 17)))
 
     crops = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.uint8)
-    predictor_of(network, codec).outputs(tf.constant(crops))
     expected = (crops - np.array([102.9801, 115.9465, 122.7717])) / 255
-    np.testing.assert_allclose(seen[0][:2], expected, atol=1e-6)
-    np.testing.assert_allclose(seen[0][2:], expected[:, :, ::-1], atol=1e-6)
+    for joined, batches in ((False, 2), (True, 1)):
+        seen.clear()
+        predictor_of(network, codec, joined=joined).outputs(tf.constant(crops))
+        assert len(seen) == batches
+        images = np.concatenate(seen)
+        np.testing.assert_allclose(images[:2], expected, atol=1e-6)
+        np.testing.assert_allclose(images[2:], expected[:, :, ::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_crops_and_mirror_images_in_one_batch_or_in_two_are_the_same(codec, flip_test):
+    crops = tf.constant(np.random.default_rng(2).integers(0, 256, (3, *SIZE, 3)), tf.uint8)
+
+    def convolved(images, training):
+        rows = tf.nn.avg_pool2d(images, 4, 4, "SAME")
+        return CpnOutputs((), tf.tile(rows, (1, 1, 1, 6))[..., :17])
+
+    one, two = (predictor_of(convolved, codec, flip_test, joined)(crops) for joined in (True, False))
+    np.testing.assert_array_equal(one[0], two[0])
+    np.testing.assert_array_equal(one[1], two[1])
 
 
 class Coordinates:
@@ -113,8 +134,9 @@ def test_a_network_of_another_kind_is_flipped_and_averaged_by_its_own_codec():
     seen = []
 
     def model(images, training):
+        turn = len(seen)
         seen.append(images)
-        return {"joints": (tf.constant(np.concatenate([xy, mirrored]), tf.float32), tf.constant(scores))}
+        return {"joints": (tf.constant((xy, mirrored)[turn], tf.float32), tf.constant(scores[turn : turn + 1]))}
 
     network = cpn(SIZE, "resnet50", 17)._replace(look=look, prediction=lambda outputs: outputs["joints"])
     crops = np.random.default_rng(1).integers(0, 256, (1, *SIZE, 3)).astype(np.uint8)

@@ -89,7 +89,8 @@ class PerfectMaps(PerfectJoints):
         parts = evaluation.parts
         self.mirror = parts.skeleton.mirror
         flip = evaluation.cfg.flip_test
-        self.predictor = Predictor(self.model, parts.network, parts.codec, parts.crop_format, flip)._predict
+        made = Predictor(self.model, parts.network, parts.codec, parts.crop_format, flip, joined=True)
+        self.predictor = made._predict
 
     def model(self, images, training):
         joints = self.crop_joints(len(images) // 2)

@@ -94,5 +94,5 @@ def region_batches(
         image["encoded"] = tf.io.read_file(image["path"])
         return decode_and_cut(image, regions[image["people"][0] : image["people"][1]], crop_format)
 
-    people = images.map(crops, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
-    return people.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    people = images.map(crops, num_parallel_calls=tf.data.AUTOTUNE)
+    return people.rebatch(batch_size).prefetch(tf.data.AUTOTUNE)
