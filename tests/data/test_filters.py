@@ -8,8 +8,9 @@ import pytest
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import read_annotations
 from tfcpn.data.filters import Filter, keep
-from tfcpn.data.order import in_order, open_source
+from tfcpn.data.order import open_source
 from tfcpn.data.record_sets import read_records
+from tfcpn.data.stream import in_order
 from tfcpn.geometry.points import alignable
 from tfcpn.parts import training_filter
 from tfcpn.settings.config import Config

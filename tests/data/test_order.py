@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.order import in_order, open_source
+from tfcpn.data.order import open_source
 from tfcpn.data.record_sets import read_records
+from tfcpn.data.stream import in_order
 
 
 def ids(people, count, first=0, seed=0, shuffle_buffer=8):
@@ -42,36 +43,44 @@ def test_the_order_mixes_shards_and_images(people):
     assert np.mean([image[a] == image[b] for a, b in zip(order, order[1:])]) < 0.15
 
 
-def of_hosts(source, work, first, hosts, share, count):
-    """What each of several hosts gets, each with one replica that takes `share` people a step."""
-    contexts = [tf.distribute.InputContext(hosts, number, hosts) for number in range(hosts)]
-    return [list(in_order(source, first, work, share, c).take(count).as_numpy_iterator()) for c in contexts]
-
-
-@pytest.mark.parametrize("hosts, share, first", [(2, 1, 0), (3, 2, 5), (4, 3, 151), (2, 4, 400)])
-def test_hosts_deal_out_the_order_of_one(people, hosts, share, first):
+@pytest.mark.parametrize(
+    "hosts, replicas, share, first", [(2, 2, 1, 0), (3, 3, 2, 5), (4, 4, 3, 151), (2, 2, 4, 400), (2, 4, 3, 7)]
+)
+def test_hosts_deal_out_each_global_batch_as_one_machine_with_as_many_replicas_does(
+    people, hosts, replicas, share, first
+):
     source = open_source(read_records(people.records), seed=2, shuffle_buffer=16)
-    steps = 2 * source.people // (hosts * share)
-    hands = of_hosts(source, lambda group: group["id"], first, hosts, share, steps * share)
-    dealt = np.reshape(hands, (hosts, steps, share)).transpose(1, 0, 2).ravel()
-    assert dealt.tolist() == ids(people, len(dealt), first, seed=2, shuffle_buffer=16)
+    steps, ids_of = 2 * source.people // (replicas * share), lambda group: group["id"]
+
+    def dealt(hosts):
+        contexts = [tf.distribute.InputContext(hosts, number, replicas) for number in range(hosts)]
+        count = steps * replicas // hosts * share
+        hands = [list(in_order(source, first, ids_of, share, c).take(count).as_numpy_iterator()) for c in contexts]
+        return np.reshape(hands, (hosts, steps, replicas // hosts, share)).transpose(1, 0, 2, 3)
+
+    of_hosts, of_one = dealt(hosts).reshape(steps, -1), dealt(1).reshape(steps, -1)
+    assert of_hosts.tolist() == of_one.tolist()
+    order = ids(people, of_one.size, first, seed=2, shuffle_buffer=16)
+    assert np.sort(of_one).tolist() == np.sort(np.reshape(order, of_one.shape)).tolist()
 
 
-@pytest.mark.parametrize("hosts, first", [(1, 10), (2, 0)])
+@pytest.mark.parametrize("hosts, first", [(1, 10), (2, 0), (4, 0)])
 def test_an_image_is_decoded_once_for_all_its_people_of_a_pass(people, hosts, first):
-    """Also in the rest of a pass, and by each of several hosts, who do not decode what is not theirs."""
+    """Also in the rest of a pass, and by hosts, who decode only what is theirs: nearly always one of them."""
     source = open_source(read_records(people.records), seed=2, shuffle_buffer=16)
 
     def work(group):
         token = tf.random.uniform((), maxval=2**62, dtype=tf.int64)  # another one each time
         return group["id"], tf.repeat(token, tf.shape(group["id"])[0])
 
-    image, count = image_of(people), (source.people - first) // hosts
-    together = 0
+    share = 8
+    image, count = image_of(people), (source.people - first) // hosts // share * share
+    everybody, decoded = set(), 0
     for number in range(hosts):
         context = tf.distribute.InputContext(hosts, number, hosts)
-        hand = list(in_order(source, first, work, 1, context).take(count).as_numpy_iterator())
+        hand = list(in_order(source, first, work, share, context).take(count).as_numpy_iterator())
         images, tokens = {image[int(i)] for i, _ in hand}, {int(token) for _, token in hand}
         assert len(tokens) == len(images)
-        together += len(tokens)
-    assert together < count * hosts
+        everybody, decoded = everybody | images, decoded + len(tokens)
+    assert len(everybody) < count * hosts
+    assert decoded <= 1.1 * len(everybody)

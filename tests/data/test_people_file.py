@@ -9,10 +9,11 @@ import tensorflow as tf
 from tfcpn.base.errors import InputError
 from tfcpn.data import people_file
 from tfcpn.data.filters import EVERYBODY, Filter
-from tfcpn.data.order import in_order, open_source, who
+from tfcpn.data.order import open_source, who
 from tfcpn.data.people_file import people_of
 from tfcpn.data.record_index import read_index
 from tfcpn.data.record_sets import read_records
+from tfcpn.data.stream import in_order
 
 
 def shards(people):

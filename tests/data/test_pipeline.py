@@ -8,10 +8,11 @@ import tensorflow as tf
 from oracle import tf_cpn as reference
 from support.photos import photo, write
 from tfcpn.data.coco import CocoImage, read_annotations
-from tfcpn.data.order import in_order, open_source
+from tfcpn.data.order import open_source
 from tfcpn.data.pictures import find_picture
 from tfcpn.data.pipeline import crops_and_joints, region_batches, training_batches
 from tfcpn.data.record_sets import read_records
+from tfcpn.data.stream import in_order
 from tfcpn.geometry import regions
 from tfcpn.geometry.alignment import MODES, Alignment
 from tfcpn.picture.cut import CropFormat, decode_and_cut

@@ -30,11 +30,12 @@ from support.photos import photo, write
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import CocoImage, categories, read_annotations
 from tfcpn.data.detections import read_detections
-from tfcpn.data.order import in_order, open_source
+from tfcpn.data.order import open_source
 from tfcpn.data.record_index import Index, write_index
 from tfcpn.data.record_sets import read_records
 from tfcpn.data.records import write_shard
 from tfcpn.data.skeleton_file import read_skeleton
+from tfcpn.data.stream import in_order
 from tfcpn.evaluation.average_precision import coco_metrics
 from tfcpn.networks.tflite_file import TfliteGraph
 from tfcpn.skeleton import COCO

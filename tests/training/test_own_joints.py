@@ -144,8 +144,9 @@ def test_a_run_may_be_given_its_joints_and_goes_on_with_them_alone(animals, comm
 def test_several_folders_are_trained_on_together_each_person_once_a_pass(
     people, people_copy, command, tiny_network, tmp_path
 ):
-    from tfcpn.data.order import in_order, open_source
+    from tfcpn.data.order import open_source
     from tfcpn.data.record_sets import read_records
+    from tfcpn.data.stream import in_order
 
     def ids(names, count):
         source = open_source(read_records(names), shuffle_buffer=8)

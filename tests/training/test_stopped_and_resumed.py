@@ -173,8 +173,9 @@ def test_a_loss_that_is_no_number_is_told_with_step_people_and_gradients(people,
     assert "the last good snapshot is" in told and "snapshot_0001, from which" in told
     # Those of the ninth step of four people, says the order of an undisturbed stream.
     from support.parsing import parse
-    from tfcpn.data.order import in_order, open_source
+    from tfcpn.data.order import open_source
     from tfcpn.data.record_sets import read_records
+    from tfcpn.data.stream import in_order
 
     cfg, _ = parse(*flags(people, tmp_path, *WORDS))
     source = open_source(read_records(people.records), seed=cfg.seed, shuffle_buffer=cfg.shuffle_buffer)

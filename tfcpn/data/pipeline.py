@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfcpn.data.order import Source, in_order
+from tfcpn.data.order import Source
 from tfcpn.data.pictures import Picture
+from tfcpn.data.stream import in_order
 from tfcpn.geometry.alignment import Alignment
 from tfcpn.geometry.crops import joints_to_crop
 from tfcpn.geometry.points import alignable, alignment_points
