@@ -61,7 +61,8 @@ PHOTOGRAPHS = {
     "person": ["--align=person"],
 }
 SCHEDULE = ["--warmup_steps=50", "--lr_cosine"]
-TOGETHER = ["--views=1", *SCALE1, "--scale_free", *SCHEDULE, "--norm_momentum=0.95", "--ema=0.95"]
+NORMS_AND_MEAN = ["--norm_momentum=0.95", "--ema=0.95"]
+TOGETHER = ["--views=1", *SCALE1, "--scale_free", *SCHEDULE, *NORMS_AND_MEAN]
 # One part of it alone, all of them together, and what else was tried on top.
 MODERN = {
     "faithful": [],
@@ -72,6 +73,8 @@ MODERN = {
     "mean": ["--ema=0.95"],
     "decoupled": ["--decoupled_decay", "--weight_decay=0.05"],
     "together": TOGETHER,
+    "together_four_views": [*SCALE1, "--scale_free", *SCHEDULE, *NORMS_AND_MEAN],
+    "four_views_halving": [*SCALE1, "--scale_free", *NORMS_AND_MEAN],
     "together_decoupled": [*TOGETHER, "--decoupled_decay", "--weight_decay=0.05"],
     "together_ohkm": [*TOGETHER, "--hard_keypoints=17"],
     "together_half_body": [*TOGETHER, "--half_body=0.3"],

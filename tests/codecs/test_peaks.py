@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfcpn.base.errors import InputError
 from tfcpn.codecs.gaussian import gaussian_kernel
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.codecs.peaks import REACH, SHARPNESS, peaks_of
+from tfcpn.codecs.peaks import REACH, SHARPNESS, _two_best, peaks_of
 from tfcpn.parts import make_parts
 from tfcpn.settings.config import BLAZEPOSE, Config
 from tfcpn.skeleton import COCO
@@ -126,3 +126,17 @@ def test_subpixel_labels_are_as_wide_and_as_empty_as_the_usual_ones():
         assert not ours[0, ..., 3].numpy().any() and not usual[0, ..., 3].numpy().any()
         mass = [np.delete(np.sum(maps, axis=(1, 2)).ravel(), 3) for maps in (ours, usual)]
         np.testing.assert_allclose(mass[0], mass[1], rtol=0.07)
+
+
+def test_the_two_best_pixels_are_those_of_a_search_over_the_whole_map():
+    """Equal ones included: whole numbers, few of them, some below zero, some maps flat."""
+    rng = np.random.default_rng(0)
+    maps = rng.integers(-3, rng.integers(-2, 4, (40, 1, 1, 1)), (40, 3, 5, 7)).astype(np.float32)
+    maps[0], maps[1] = 0, -1
+    (x, y), (x2, y2) = _two_best(tf.constant(maps))
+    flat = maps.reshape(40, 3, -1).copy()
+    first = flat.argmax(axis=2)
+    np.put_along_axis(flat, first[..., None], 0, axis=2)
+    second = flat.argmax(axis=2)
+    np.testing.assert_array_equal(y * 7 + x, first)
+    np.testing.assert_array_equal(y2 * 7 + x2, second)

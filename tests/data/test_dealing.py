@@ -15,8 +15,9 @@ def dealt(images, alone=None, replicas=2, batches=1):
 def random_people(seed, count):
     """Images of 1 to 6 people, of whom some are in this batch."""
     rng = np.random.default_rng(seed)
-    images = rng.choice(np.repeat(np.arange(200), rng.integers(1, 7, 200)), count, replace=False)
-    return images, np.isin(images, np.flatnonzero(rng.random(200) < 0.3))
+    of_image = rng.integers(1, 7, 200)
+    images = rng.choice(np.repeat(np.arange(200), of_image), count, replace=False)
+    return images, of_image[images] == 1
 
 
 def test_an_images_number_says_who_takes_its_people():
@@ -31,7 +32,7 @@ def test_who_is_alone_in_an_image_goes_first():
     assert dealt([4, 6, 4, 7], [False, True, False, True]).tolist() == [0, 1, 0, 1]
 
 
-@pytest.mark.parametrize("replicas, share", [(1, 4), (2, 8), (4, 8), (8, 3)])
+@pytest.mark.parametrize("replicas, share", [(2, 8), (4, 8), (8, 3)])
 def test_each_replica_gets_as_many_and_nobody_moves_without_need(replicas, share):
     for seed in range(20):
         images, alone = random_people(seed, replicas * share)

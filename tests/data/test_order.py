@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.order import open_source
+from tfcpn.data.order import _in_turn, open_source
 from tfcpn.data.record_sets import read_records
 from tfcpn.data.stream import in_order
 
@@ -44,15 +44,15 @@ def test_the_order_mixes_shards_and_images(people):
 
 
 @pytest.mark.parametrize(
-    "hosts, replicas, share, first", [(2, 2, 1, 0), (3, 3, 2, 5), (4, 4, 3, 151), (2, 2, 4, 400), (2, 4, 3, 7)]
+    "hosts, replicas, share, first", [(2, 2, 1, 0), (3, 3, 2, 5), (4, 4, 3, 151), (2, 4, 3, 7), (2, 2, 50, 0)]
 )
 def test_hosts_deal_out_each_global_batch_as_one_machine_with_as_many_replicas_does(
     people, hosts, replicas, share, first
 ):
     source = open_source(read_records(people.records), seed=2, shuffle_buffer=16)
-    steps, ids_of = 2 * source.people // (replicas * share), lambda group: group["id"]
+    steps, ids_of = max(6, 2 * source.people // (replicas * share)), lambda group: group["id"]
 
-    def dealt(hosts):
+    def dealt(hosts, first=first):
         contexts = [tf.distribute.InputContext(hosts, number, replicas) for number in range(hosts)]
         count = steps * replicas // hosts * share
         hands = [list(in_order(source, first, ids_of, share, c).take(count).as_numpy_iterator()) for c in contexts]
@@ -60,6 +60,8 @@ def test_hosts_deal_out_each_global_batch_as_one_machine_with_as_many_replicas_d
 
     of_hosts, of_one = dealt(hosts).reshape(steps, -1), dealt(1).reshape(steps, -1)
     assert of_hosts.tolist() == of_one.tolist()
+    later = first + 3 * replicas * share
+    assert np.reshape(dealt(hosts, later), (steps, -1))[: steps - 3].tolist() == of_hosts[3:].tolist()
     order = ids(people, of_one.size, first, seed=2, shuffle_buffer=16)
     assert np.sort(of_one).tolist() == np.sort(np.reshape(order, of_one.shape)).tolist()
 
@@ -84,3 +86,21 @@ def test_an_image_is_decoded_once_for_all_its_people_of_a_pass(people, hosts, fi
         everybody, decoded = everybody | images, decoded + len(tokens)
     assert len(everybody) < count * hosts
     assert decoded <= 1.1 * len(everybody)
+
+
+def test_the_order_of_images_without_reading_is_that_of_the_records():
+    """With more shards than are read at once, some of them empty, so that one takes the place of another."""
+    rng = np.random.default_rng(0)
+    counts = [int(n) for n in rng.integers(0, 7, 40)]
+    starts = tf.constant(np.cumsum([0, *counts]))
+
+    def read(file):
+        return tf.data.Dataset.range(starts[file], starts[file + 1])
+
+    class Files:
+        seed = 5
+        records = type("Records", (), {"files": [""] * len(counts)})
+
+    alone, in_parallel = (list(_in_turn(Files, 2, read, calls).as_numpy_iterator()) for calls in (None, 4))
+    assert alone == in_parallel
+    assert sorted(alone) == list(range(sum(counts)))

@@ -8,8 +8,8 @@ import tensorflow as tf
 def deal(images, alone, replicas: int, batches: int = 1) -> tf.Tensor:
     """The replica, 0 and on, of each of the people of some global batches: int64, as many of a batch for each.
 
-    images: (batches * people,) int64 numbers of their images, batch after batch. alone: bool, likewise, whether
-    nobody else of a pass is of that image.
+    images: (batches * people,) int64 numbers of their images, batch after batch, all of as many people, a multiple
+    of `replicas`. alone: bool, likewise, whether nobody else of a pass is of that image.
 
     An image's number alone says who should take its people, in whatever batch they come: so a host decodes an image
     once for all of them. Too many for a replica go where there is room, those who are alone first: nobody shares

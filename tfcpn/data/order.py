@@ -76,7 +76,10 @@ def _in_turn(source: Source, number, of_file: Callable, parallel_calls: int | No
     seed = tf.stack([tf.cast(source.seed, tf.int64), tf.cast(number, tf.int64)])
     files = tf.range(len(source.records.files), dtype=tf.int64)
     return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(files, seed=seed)).interleave(
-        of_file, cycle_length=SHARDS_AT_ONCE, num_parallel_calls=parallel_calls, deterministic=True
+        of_file,
+        cycle_length=SHARDS_AT_ONCE,
+        num_parallel_calls=parallel_calls,
+        deterministic=True if parallel_calls else None,
     )
 
 
@@ -103,8 +106,7 @@ def people_of_pass(source: Source, number) -> tf.data.Dataset:
 
     def people(images):
         # All at once: to go from image to image takes ten times as long.
-        first, count = tf.gather(start, images), tf.gather(start, images + 1) - tf.gather(start, images)
-        return tf.repeat(first - tf.cumsum(count, exclusive=True), count) + tf.range(source.people, dtype=tf.int64)
+        return tf.ragged.range(tf.gather(start, images), tf.gather(start, images + 1)).values
 
     images = images_of(source, number).batch(len(source.directory.offset))
     return shuffled(images.map(people).unbatch(), source, number)

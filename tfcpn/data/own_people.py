@@ -29,11 +29,11 @@ def _those_in(serialized, rows, source: Source) -> dict:
     return image_of(r) | {name: tf.gather(r[f"people/{name}"], rows) for name in OF_A_PERSON}
 
 
-def some_of(source: Source, first: int, passes: tf.data.Dataset, work: Callable, mine: Callable) -> tf.data.Dataset:
+def some_of(source: Source, begin: int, passes: tf.data.Dataset, work: Callable, mine: Callable) -> tf.data.Dataset:
     """The results of work(group) for some people of passes, in their order. An image is decoded once for all of them
     in a pass; where it has none of them, it is not read.
 
-    passes: from pass `first` on, its people (P,) in its order, and the replica of each. mine: of replicas, which are
+    passes: from pass `begin` on, its people (P,) in its order, and the replica of each. mine: of replicas, which are
     this pipeline's.
     """
     start, row = (tf.constant(a) for a in (source.directory.image_start, source.directory.row))
@@ -68,7 +68,7 @@ def some_of(source: Source, first: int, passes: tf.data.Dataset, work: Callable,
         first, end = tf.gather(start, images), tf.gather(start, images + 1)
         owned = tf.gather(until, end) > tf.gather(until, first)
         # Images without own people, which are most of many hosts', are not walked through one by one: how many people
-        # they have is told with the next one, or behind the last.
+        # they have is told with the next one, or, behind the last, with -1 in the place of an image.
         passed = tf.cumsum(end - first)
         before, behind = (tf.boolean_mask(count, owned) for count in (passed - (end - first), passed))
         others = tf.concat([before, [source.people]], axis=0) - tf.concat([[0], behind], axis=0)
@@ -86,7 +86,7 @@ def some_of(source: Source, first: int, passes: tf.data.Dataset, work: Callable,
         some = mixed.filter(lambda texts: tf.strings.length(texts[0]) > 0)
         return some.map(unpacked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-    images = tf.data.Dataset.range(first, MANY_PASSES).flat_map(
+    images = tf.data.Dataset.range(begin, MANY_PASSES).flat_map(
         lambda number: images_of(source, number).batch(len(source.directory.offset)).map(lambda all: (number, all))
     )
     return tf.data.Dataset.zip((images, passes)).prefetch(1).flat_map(in_this_order)

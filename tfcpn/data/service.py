@@ -30,7 +30,7 @@ def served(
     needed: int,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """A stream of work(group), as in `data.order`, from the service at `address` (host:port): everyone once a pass.
+    """A stream of work(group), as in `data.stream`, from the service at `address` (host:port): everyone once a pass.
 
     run: a name that all processes of a training share, and no other start of a training has: they then share the
     people too, whose records the service's workers look for where the process that came first says. first: people
