@@ -74,7 +74,7 @@ MODERN = {
     "decoupled": ["--decoupled_decay", "--weight_decay=0.05"],
     "together": TOGETHER,
     "together_four_views": [*SCALE1, "--scale_free", *SCHEDULE, *NORMS_AND_MEAN],
-    "four_views_halving": [*SCALE1, "--scale_free", *NORMS_AND_MEAN],
+    "together_halving": ["--views=1", *SCALE1, "--scale_free", *NORMS_AND_MEAN],
     "together_decoupled": [*TOGETHER, "--decoupled_decay", "--weight_decay=0.05"],
     "together_ohkm": [*TOGETHER, "--hard_keypoints=17"],
     "together_half_body": [*TOGETHER, "--half_body=0.3"],

@@ -86,7 +86,9 @@ def some_of(source: Source, begin: int, passes: tf.data.Dataset, work: Callable,
         some = mixed.filter(lambda texts: tf.strings.length(texts[0]) > 0)
         return some.map(unpacked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-    images = tf.data.Dataset.range(begin, MANY_PASSES).flat_map(
-        lambda number: images_of(source, number).batch(len(source.directory.offset)).map(lambda all: (number, all))
-    )
-    return tf.data.Dataset.zip((images, passes)).prefetch(1).flat_map(in_this_order)
+    def with_images(number) -> tf.data.Dataset:
+        images = images_of(source, number).batch(len(source.directory.offset))
+        return images.map(lambda images: (number, images))
+
+    numbered = tf.data.Dataset.range(begin, MANY_PASSES).flat_map(with_images)
+    return tf.data.Dataset.zip((numbered, passes)).prefetch(1).flat_map(in_this_order)
