@@ -59,7 +59,8 @@ class KerasReader:
     ):
         self.codec, self.crop_format, self.batch_size = codec, crop_format, batch_size
         self.least = self.least_of(network)
-        self.predictor = Predictor(model, network, codec, crop_format, flip_test, fold=True)
+        # Of few people one batch is a little faster.
+        self.predictor = Predictor(model, network, codec, crop_format, flip_test, fold=True, joined=True)
         shape = tf.TensorSpec((None, *crop_format.size, 3), tf.uint8)
         self._read = tf.function(self.predictor.read, input_signature=[shape])
 
