@@ -18,7 +18,7 @@ class Predictor:
     strategy: the one that the model was built under; with several replicas crops and joints are per replica. fold:
     predict with the model's batch norms folded into its convolutions, which is the same to rounding and faster; when
     the model has learnt, it is to be made `fresh`. joined: the mirror images go through the network in one batch with
-    the crops, so that it stands in the graph once, as an exported file wants it; many crops are a little faster in two.
+    the crops, so that it stands in the graph once, as an exported file wants it; in two, many crops are faster.
     """
 
     def __init__(
