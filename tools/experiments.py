@@ -43,7 +43,7 @@ SCALE = {
     "scale255_decay": ["--weight_decay=0.65025"],
     "scale255_gain": ["--output_gain=20"],
 }
-SEVERAL_SEEDS = ("scale255", "scale1", "scale1_free", "faithful", "together")
+SEVERAL_SEEDS = ("scale255", "scale1", "scale1_free", "faithful", "together", "together_ohkm")
 BLAZEPOSE = ["--align=blazepose", "--input_size=96x96"]
 ALIGN = {
     "person": ["--align=person", "--input_size=96x64"],
@@ -63,6 +63,7 @@ PHOTOGRAPHS = {
 SCHEDULE = ["--warmup_steps=50", "--lr_cosine"]
 NORMS_AND_MEAN = ["--norm_momentum=0.95", "--ema=0.95"]
 TOGETHER = ["--views=1", *SCALE1, "--scale_free", *SCHEDULE, *NORMS_AND_MEAN]
+HALVING = ["--views=1", *SCALE1, "--scale_free", *NORMS_AND_MEAN]
 # One part of it alone, all of them together, and what else was tried on top.
 MODERN = {
     "faithful": [],
@@ -74,9 +75,11 @@ MODERN = {
     "decoupled": ["--decoupled_decay", "--weight_decay=0.05"],
     "together": TOGETHER,
     "together_four_views": [*SCALE1, "--scale_free", *SCHEDULE, *NORMS_AND_MEAN],
-    "together_halving": ["--views=1", *SCALE1, "--scale_free", *NORMS_AND_MEAN],
+    "together_halving": HALVING,
     "together_decoupled": [*TOGETHER, "--decoupled_decay", "--weight_decay=0.05"],
     "together_ohkm": [*TOGETHER, "--hard_keypoints=17"],
+    "together_ohkm_halving": [*HALVING, "--hard_keypoints=17"],
+    "together_ohkm_rate": [*TOGETHER, "--hard_keypoints=17", "--learning_rate=4e-3"],
     "together_half_body": [*TOGETHER, "--half_body=0.3"],
     "together_occlusion": [*TOGETHER, "--occlusion=0.3"],
     "together_colour": [*TOGETHER, "--colour=0.3"],

@@ -9,9 +9,9 @@ from tfcpn.networks.layers import PointwiseConv, Upsample
 from tfcpn.networks.variables import conv_kernels
 
 
-def outputs_and_gradients(kind, precision, stride, bias):
+def outputs_and_gradients(kind, precision, stride, bias, size=(9, 6)):
     """Output, and gradients of input, kernel and bias, of a layer of the kind with weights of its own seed."""
-    x = tf.random.stateless_normal((4, 9, 6, 32), (1, 2))
+    x = tf.random.stateless_normal((4, *size, 32), (1, 2))
     device.set_precision(precision)
     try:
         init = tf.keras.initializers.GlorotUniform(3)
@@ -31,12 +31,12 @@ def outputs_and_gradients(kind, precision, stride, bias):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride, size", [(1, (9, 6)), (2, (9, 6)), (2, (8, 6)), (3, (9, 6))])
 @pytest.mark.parametrize("precision, tolerance", [("float32", 0), ("bfloat16", 0.01), ("float16", 0.003)])
-def test_outputs_and_gradients_are_those_of_the_convolution(precision, tolerance, stride, bias):
-    ours = outputs_and_gradients(PointwiseConv, precision, stride, bias)
-    theirs = outputs_and_gradients(tf.keras.layers.Conv2D, precision, stride, bias)
-    exact = outputs_and_gradients(tf.keras.layers.Conv2D, "float32", stride, bias)
+def test_outputs_and_gradients_are_those_of_the_convolution(precision, tolerance, stride, size, bias):
+    ours = outputs_and_gradients(PointwiseConv, precision, stride, bias, size)
+    theirs = outputs_and_gradients(tf.keras.layers.Conv2D, precision, stride, bias, size)
+    exact = outputs_and_gradients(tf.keras.layers.Conv2D, "float32", stride, bias, size)
     assert len(ours) == 3 + bias
     for a, b, e in zip(ours[:3], theirs, exact):
         assert np.linalg.norm(a - e) <= tolerance * np.linalg.norm(e) and np.abs(e).max() > 0.1

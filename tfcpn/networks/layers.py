@@ -12,19 +12,34 @@ BATCH_NORM_DECAY = 0.99
 BATCH_NORM_EPSILON = 1.001e-5
 
 
-@tf.custom_gradient
-def _convolve(x, kernel):
-    """x: (N, H, W, C), kernel: (1, 1, C, D) -> (N, H, W, D)."""
+def _seen(x, rows: int, columns: int) -> tf.Tensor:
+    """The pixels of x (N, H, W, C) that a 1x1 convolution of these strides sees."""
+    height, width, channels = x.shape[1:]
+    if rows == columns == 1:
+        return x
+    if height is None or width is None or height % rows or width % columns:
+        return x[:, ::rows, ::columns]
+    # The same by copying whole pixels: a slice with strides goes number by number, which takes ten times as long.
+    blocks = tf.reshape(x, (-1, height // rows, rows, width // columns, columns * channels))
+    return blocks[:, :, 0, :, :channels]
 
-    def gradient(upstream):
-        one = [1, 1, 1, 1]
-        to_x = tf.raw_ops.Conv2DBackpropInput(
-            input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream, strides=one, padding="VALID"
-        )
-        rows, upstream_rows = (tf.reshape(t, (-1, t.shape[-1])) for t in (x, upstream))
-        return to_x, tf.reshape(tf.matmul(rows, upstream_rows, transpose_a=True), kernel.shape)
 
-    return tf.nn.conv2d(x, kernel, 1, "VALID"), gradient
+def _convolve(x, kernel, rows: int, columns: int):
+    """x: (N, H, W, C), kernel: (1, 1, C, D) -> (N, ceil(H / rows), ceil(W / columns), D)."""
+    strides = [1, rows, columns, 1]
+
+    @tf.custom_gradient
+    def convolve(x, kernel):
+        def gradient(upstream):
+            to_x = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream, strides=strides, padding="VALID"
+            )
+            seen, upstream = (tf.reshape(t, (-1, t.shape[-1])) for t in (_seen(x, rows, columns), upstream))
+            return to_x, tf.reshape(tf.matmul(seen, upstream, transpose_a=True), kernel.shape)
+
+        return tf.nn.conv2d(x, kernel, strides, "VALID"), gradient
+
+    return convolve(x, kernel)
 
 
 @tf.keras.utils.register_keras_serializable("tfcpn")
@@ -38,9 +53,7 @@ class PointwiseConv(tf.keras.layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         if inputs.dtype == tf.float32 or tf.config.list_physical_devices("GPU"):
             return super().convolution_op(inputs, kernel)
-        rows, columns = self.strides
-        x = inputs[:, ::rows, ::columns] if max(self.strides) > 1 else inputs
-        return _convolve(x, tf.convert_to_tensor(kernel))
+        return _convolve(inputs, tf.convert_to_tensor(kernel), *self.strides)
 
 
 def _upsampling_matrix(size: int, length: int) -> np.ndarray:
@@ -65,6 +78,8 @@ class Upsample(tf.keras.layers.Layer):
         self.size = tuple(size)
 
     def call(self, x):
+        if self.size == tuple(x.shape[1:3]):
+            return x
         if x.dtype == tf.float32:
             return tf.raw_ops.ResizeBilinear(images=x, size=self.size)
         (height, width), (h, w, c) = self.size, x.shape[1:]
