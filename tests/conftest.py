@@ -15,6 +15,7 @@ import tensorflow as tf  # isort: skip
 from support.browsers import browser  # noqa: F401  isort: skip
 from support.commands import run_here, run_process  # isort: skip
 from support.models import mediapipe  # noqa: F401  isort: skip
+from support.small_run import tiny_run  # noqa: F401  isort: skip
 from support.tiny import tiny_network  # noqa: F401  isort: skip
 
 # Before anything uses the device: two of them, so that code for several replicas runs here too.

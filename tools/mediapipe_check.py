@@ -69,7 +69,8 @@ def main(options: Options) -> None:
     network.load_weights(model, own.model)
     codec = LandmarkCodec(MEDIAPIPE, LANDMARKS, INPUT_SIZE[1], refine=True)
     predictor = Predictor(model, network, codec, CropFormat(INPUT_SIZE, True, network.look.outside), flip_test=False)
-    detector, distances, found = PoseDetector(own.detector), [], 0
+    detector, found = PoseDetector(own.detector), 0
+    places, regions, expected = [], [], []
     told = theirs(own.python, own.model, pictures)
     for file, landmarks in zip(pictures, told):
         image = cv2.imread(str(file))
@@ -77,15 +78,17 @@ def main(options: Options) -> None:
         found += bool(people)
         if not people or landmarks is None:
             continue
-        region = points_region(people[0].points, 1.25).numpy()
-        place = find_picture(str(file.parent), CocoImage(0, file.name, *image.shape[:2]))
-        joints, _ = estimate(predictor, [place], region[None], 1, file.name)
-        distances.append(np.median(np.linalg.norm(joints[0] - np.array(landmarks), axis=1)) / region[2])
+        regions.append(points_region(people[0].points, 1.25).numpy())
+        places.append(find_picture(str(file.parent), CocoImage(0, file.name, *image.shape[:2])))
+        expected.append(landmarks)
     both = (
         f"of {len(pictures)} pictures MediaPipe finds somebody in {sum(t is not None for t in told)}, we in {found}"
     )
-    if not distances:
+    if not places:
         raise InputError(f"{both}, nobody in both: nothing to compare")
+    joints, _ = estimate(predictor, places, np.stack(regions), label="landmarks")
+    away = np.median(np.linalg.norm(joints - np.array(expected), axis=2), axis=1)
+    distances = away / np.stack(regions)[:, 2]
     median, worst = float(np.median(distances)), float(np.max(distances))
     print(f"{own.model}: {both}")
     print(f"distance of a person's landmarks, in parts of its region: median {median:.4f}, greatest {worst:.4f}")

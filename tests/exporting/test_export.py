@@ -7,9 +7,6 @@ import onnx
 import pytest
 import tensorflow as tf
 
-from support.commands import run_here
-from support.small_run import flags
-from support.tiny import in_the_cpns_place
 from tfcpn.base.errors import InputError
 from tfcpn.exporting import written
 from tfcpn.exporting.comparison import Row, why_bad
@@ -19,29 +16,20 @@ from tfcpn.exporting.tflite import TfliteFile
 RUNNING = {"tflite": TfliteFile, "onnx": OnnxFile}
 
 
-@pytest.fixture(scope="module")
-def run(people, tmp_path_factory):
-    """A run of the small network on the drawn people."""
-    folder = tmp_path_factory.mktemp("run") / "run"
-    with in_the_cpns_place():
-        run_here("-m", "tfcpn.train", *flags(people, folder, "--epochs=1", "--eval_every=0"))
-        yield folder
-
-
 @pytest.fixture(autouse=True)
 def _alike_peaks(monkeypatch):
     """The small network's maps are flat where a drawing is, and which of equal values is the peak rounding tells."""
     monkeypatch.setattr("tfcpn.exporting.comparison.NEAR", 4.0)
 
 
-def export(command, run, output, *words, check=True):
-    return command("tools/export.py", f"--model_dir={run}", f"--output={output}", *words, check=check)
+def export(command, tiny_run, output, *words, check=True):
+    return command("tools/export.py", f"--model_dir={tiny_run}", f"--output={output}", *words, check=check)
 
 
-def joints_of_keras(run, crops):
+def joints_of_keras(tiny_run, crops):
     from tfcpn.prediction import loading
 
-    reader = loading.of_folder(str(run), "latest", "auto", loading.whole, None).reader
+    reader = loading.of_folder(str(tiny_run), "latest", "auto", loading.whole, None).reader
     return [value.numpy() for value in reader(tf.constant(crops))]
 
 
@@ -50,59 +38,59 @@ def crops(count=3):
 
 
 @pytest.mark.parametrize("kind", RUNNING)
-def test_a_file_says_what_keras_says(command, run, tmp_path, kind):
-    told = export(command, run, tmp_path / "bare", f"--format={kind}").out
+def test_a_file_says_what_keras_says(command, tiny_run, tmp_path, kind):
+    told = export(command, tiny_run, tmp_path / "bare", f"--format={kind}").out
     heatmaps = RUNNING[kind]((tmp_path / "bare").read_bytes())(crops())
     assert set(heatmaps) == {"heatmaps"} and heatmaps["heatmaps"].shape == (3, 16, 16, 17)
-    export(command, run, tmp_path / "whole", f"--format={kind}", "--with_decoder")
+    export(command, tiny_run, tmp_path / "whole", f"--format={kind}", "--with_decoder")
     found = RUNNING[kind]((tmp_path / "whole").read_bytes())(crops())
-    for name, theirs in zip(("joints", "scores", "person"), joints_of_keras(run, crops())):
+    for name, theirs in zip(("joints", "scores", "person"), joints_of_keras(tiny_run, crops())):
         np.testing.assert_allclose(found[name], theirs, atol=1e-3)
     assert re.search(r"\d people of .*person_keypoints_val.json", told)
     table = (tmp_path / "bare.comparison.md").read_text()
     assert "| Keras float32 |" in table and "PCK@.1" in table and table in told
 
 
-def test_flags_of_an_evaluation_count(command, run, tmp_path):
+def test_flags_of_an_evaluation_count(command, tiny_run, tmp_path):
     """Without the flip test the decoder says something else of a crop that is not the same on both sides."""
     found = []
     for words in ([], ["--noflip_test"]):
         file = tmp_path / f"file{len(found)}"
-        export(command, run, file, "--format=tflite", "--with_decoder", *words)
+        export(command, tiny_run, file, "--format=tflite", "--with_decoder", *words)
         found.append(TfliteFile(file.read_bytes())(crops())["scores"])
     assert np.abs(found[0] - found[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", RUNNING)
 @pytest.mark.parametrize("quantize", ["float16", "dynamic", "int8"])
-def test_smaller_files(command, run, tmp_path, kind, quantize):
-    export(command, run, tmp_path / "small", f"--format={kind}", f"--quantize={quantize}", "--people=0")
+def test_smaller_files(command, tiny_run, tmp_path, kind, quantize):
+    export(command, tiny_run, tmp_path / "small", f"--format={kind}", f"--quantize={quantize}", "--people=0")
     found = RUNNING[kind]((tmp_path / "small").read_bytes())(crops())["heatmaps"]
-    export(command, run, tmp_path / "large", f"--format={kind}")
+    export(command, tiny_run, tmp_path / "large", f"--format={kind}")
     theirs = RUNNING[kind]((tmp_path / "large").read_bytes())(crops())["heatmaps"]
     # TensorFlow Lite leaves as few weights as these in float when it is not told how large activations are.
     least = 0 if (kind, quantize) == ("tflite", "dynamic") else 1e-9
     assert least <= np.abs(found - theirs).max() < 0.2 * np.ptp(theirs)
 
 
-def test_tensorflow_lite_needs_no_flex(command, run, tmp_path):
-    export(command, run, tmp_path / "file", "--format=tflite", "--with_decoder")
+def test_tensorflow_lite_needs_no_flex(command, tiny_run, tmp_path):
+    export(command, tiny_run, tmp_path / "file", "--format=tflite", "--with_decoder")
     details = tf.lite.Interpreter(model_path=str(tmp_path / "file"))._get_ops_details()
     assert details and not [op["op_name"] for op in details if "Flex" in op["op_name"] or "CUSTOM" in op["op_name"]]
 
 
-def test_norms_are_folded_and_names_are_told(command, run, tmp_path):
-    export(command, run, tmp_path / "file", "--format=onnx", "--with_decoder")
+def test_norms_are_folded_and_names_are_told(command, tiny_run, tmp_path):
+    export(command, tiny_run, tmp_path / "file", "--format=onnx", "--with_decoder")
     graph = onnx.load(str(tmp_path / "file")).graph
     assert "BatchNormalization" not in {node.op_type for node in graph.node}
     assert [value.name for value in graph.input] == ["crops"]
     assert {value.name for value in graph.output} == {"joints", "scores", "person"}
 
 
-def test_a_file_that_is_worse_than_it_may_be_is_not_written(command, run, tmp_path, monkeypatch):
+def test_a_file_that_is_worse_than_it_may_be_is_not_written(command, tiny_run, tmp_path, monkeypatch):
     for kind in ("tflite", "savedmodel"):
         monkeypatch.setattr(written.Judge, "why_bad", lambda *args: "its AP is too low")
-        done = export(command, run, tmp_path / "bad", f"--format={kind}", check=False)
+        done = export(command, tiny_run, tmp_path / "bad", f"--format={kind}", check=False)
         assert done.status == 1 and "its AP is too low" in done.err and len(done.err.strip().splitlines()) == 1
         assert list(tmp_path.iterdir()) == []
 
@@ -130,34 +118,34 @@ def test_how_a_file_is_judged(keras, file, quantize, told):
     assert why_bad(keras, file, quantize).startswith(told) and bool(why_bad(keras, file, quantize)) == bool(told)
 
 
-def test_what_is_no_export_is_not_written_over(command, run, tmp_path):
+def test_what_is_no_export_is_not_written_over(command, tiny_run, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "work.txt").write_text("weeks")
     (tmp_path / "file").write_text("days")
     for kind, output in (("savedmodel", "mine"), ("savedmodel", "file"), ("tflite", "mine")):
-        done = export(command, run, tmp_path / output, f"--format={kind}", "--overwrite", check=False)
+        done = export(command, tiny_run, tmp_path / output, f"--format={kind}", "--overwrite", check=False)
         assert done.status == 1 and str(tmp_path / output) in done.err
     assert (tmp_path / "mine" / "work.txt").exists() and (tmp_path / "file").read_text() == "days"
 
 
-def test_a_bad_saved_model_leaves_the_good_one(command, run, tmp_path, monkeypatch):
-    export(command, run, tmp_path / "saved", "--format=savedmodel")
+def test_a_bad_saved_model_leaves_the_good_one(command, tiny_run, tmp_path, monkeypatch):
+    export(command, tiny_run, tmp_path / "saved", "--format=savedmodel")
     monkeypatch.setattr(written.Judge, "why_bad", lambda *args: "its AP is too low")
-    done = export(command, run, tmp_path / "saved", "--format=savedmodel", "--overwrite", check=False)
+    done = export(command, tiny_run, tmp_path / "saved", "--format=savedmodel", "--overwrite", check=False)
     assert done.status == 1 and sorted(p.name for p in tmp_path.iterdir()) == ["saved"]
     assert (tmp_path / "saved" / "saved_model.pb").exists() and (tmp_path / "saved" / "comparison.md").exists()
 
 
-def test_records_of_other_joints_teach_nothing(command, run, tmp_path, monkeypatch):
+def test_records_of_other_joints_teach_nothing(command, tiny_run, tmp_path, monkeypatch):
     from tfcpn.data.record_sets import Records
     from tfcpn.skeleton import LSP
 
     monkeypatch.setattr(Records, "skeleton", property(lambda records: LSP))
-    done = export(command, run, tmp_path / "file", "--format=tflite", "--quantize=int8", check=False)
+    done = export(command, tiny_run, tmp_path / "file", "--format=tflite", "--quantize=int8", check=False)
     assert done.status == 1 and "its joints are not those of the network" in done.err
 
 
-def test_layers_that_int8_hurts_stay_in_float_and_are_named(command, run, tmp_path, monkeypatch):
+def test_layers_that_int8_hurts_stay_in_float_and_are_named(command, tiny_run, tmp_path, monkeypatch):
     seen = []
 
     def bad_at_first(judge, row, quantize):
@@ -166,23 +154,23 @@ def test_layers_that_int8_hurts_stay_in_float_and_are_named(command, run, tmp_pa
 
     monkeypatch.setattr(written.Judge, "why_bad", bad_at_first)
     monkeypatch.setattr(written, "_LEFT_IN_FLOAT", (0, 1))
-    told = export(command, run, tmp_path / "file", "--format=tflite", "--quantize=int8").out
+    told = export(command, tiny_run, tmp_path / "file", "--format=tflite", "--quantize=int8").out
     assert "left in float, since int8 costs them most: " in told and "only" in told.split("most: ")[1]
     assert seen[1] < seen[0]
 
 
-def test_without_people_it_is_compared_on_made_up_ones(command, run, tmp_path, monkeypatch):
-    monkeypatch.setattr("tfcpn.run.config_file.load", _without_people(run))
-    told = export(command, run, tmp_path / "file", "--format=tflite").out
+def test_without_people_it_is_compared_on_made_up_ones(command, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfcpn.run.config_file.load", _without_people(tiny_run))
+    told = export(command, tiny_run, tmp_path / "file", "--format=tflite").out
     assert "not found: compared on made-up pictures" in told and "8 made-up pictures" in told
 
 
-def _without_people(run):
+def _without_people(tiny_run):
     import dataclasses
 
     from tfcpn.run import config_file
 
-    there = config_file.load(str(run))
+    there = config_file.load(str(tiny_run))
     return lambda folder: there._replace(config=dataclasses.replace(there.config, val_annotations="nowhere.json"))
 
 
@@ -198,18 +186,18 @@ def _without_people(run):
         (["--format=onnx", "--val_annotations=nowhere.json"], "nowhere.json"),
     ],
 )
-def test_what_cannot_be_is_told(command, run, tmp_path, words, told):
-    done = export(command, run, tmp_path / "file", *words, check=False)
+def test_what_cannot_be_is_told(command, tiny_run, tmp_path, words, told):
+    done = export(command, tiny_run, tmp_path / "file", *words, check=False)
     assert done.status == 1 and told in done.err and not (tmp_path / "file").exists()
 
 
-def test_onnx_that_is_not_installed_is_told(command, run, tmp_path, monkeypatch):
+def test_onnx_that_is_not_installed_is_told(command, tiny_run, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tf2onnx", None)
-    done = export(command, run, tmp_path / "file", "--format=onnx", check=False)
+    done = export(command, tiny_run, tmp_path / "file", "--format=onnx", check=False)
     assert done.status == 1 and "--format=onnx wants tf2onnx; pip install 'tfcpn[onnx]'" in done.err
 
 
-def test_what_tensorflow_lite_cannot_take_is_one_line(run, monkeypatch):
+def test_what_tensorflow_lite_cannot_take_is_one_line(tiny_run, monkeypatch):
     from tfcpn.exporting import tflite
 
     class Converter:

@@ -8,28 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
-from support.commands import ROOT, run_here
-from support.small_run import flags
-from support.tiny import in_the_cpns_place
+from support.commands import ROOT
 from tfcpn import Pose
 from tfcpn.data.coco import read_annotations
 from tfcpn.evaluation.average_precision import coco_metrics
 from tfcpn.evaluation.pck import pck
 
 
-@pytest.fixture(scope="module")
-def run(people, tmp_path_factory):
-    """A run of the small network on the drawn people."""
-    folder = tmp_path_factory.mktemp("run") / "run"
-    with in_the_cpns_place():
-        run_here("-m", "tfcpn.train", *flags(people, folder, "--epochs=1", "--eval_every=0"))
-        yield folder
-
-
 @pytest.fixture
-def predict(command, run, tmp_path):
+def predict(command, tiny_run, tmp_path):
     def call(*words, check=True, model=("--boxes=image",)):
-        where = [f"--output={tmp_path / 'out'}", f"--model_dir={run}"]
+        where = [f"--output={tmp_path / 'out'}", f"--model_dir={tiny_run}"]
         return command("-m", "tfcpn.predict", *where, *model, *words, check=check)
 
     return call
@@ -52,7 +41,7 @@ def test_a_folder_of_pictures(predict, people, tmp_path):
     assert len(rows) == 8 and float(rows[0]["nose_x"]) == data["annotations"][0]["keypoints"][0]
 
 
-def test_the_same_boxes_give_what_an_evaluation_finds(predict, command, people, run, tmp_path):
+def test_the_same_boxes_give_what_an_evaluation_finds(predict, command, people, tiny_run, tmp_path):
     """To the last digit of the results file: joints, scores and AP."""
     _, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
@@ -62,8 +51,8 @@ def test_the_same_boxes_give_what_an_evaluation_finds(predict, command, people, 
     ]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     given = f"--boxes={tmp_path / 'boxes.json'}"
-    command("-m", "tfcpn.eval", f"--model_dir={run}", "--epoch=1", given)
-    (folder,) = [path for path in (run / "eval").iterdir() if "boxes" in path.name]
+    command("-m", "tfcpn.eval", f"--model_dir={tiny_run}", "--epoch=1", given)
+    (folder,) = [path for path in (tiny_run / "eval").iterdir() if "boxes" in path.name]
     expected = json.loads((folder / "results.json").read_text())
     predict(people.val, model=(given,))
     found = results(tmp_path / "out")["annotations"]
@@ -91,7 +80,7 @@ def test_a_bad_file_is_told_and_the_rest_goes_on(predict, people, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == names[:2] + names[3:]
 
 
-def test_what_is_done_stays_done(predict, people, run, tmp_path, monkeypatch):
+def test_what_is_done_stays_done(predict, people, tiny_run, tmp_path, monkeypatch):
     """An interrupted folder goes on; a picture that was changed, or whose drawing is gone, is done again."""
     shutil.copytree(people.val, tmp_path / "in")
     names = sorted(path.name for path in (tmp_path / "in").iterdir())
@@ -121,7 +110,7 @@ def test_what_is_done_stays_done(predict, people, run, tmp_path, monkeypatch):
     predict(tmp_path / "in", "--flip_test=no")
     assert len(seen) == 8
     # Other weights under the old name.
-    (index,) = run.glob("snapshots/snapshot_0001/variables.index")
+    (index,) = tiny_run.glob("snapshots/snapshot_0001/variables.index")
     index.touch()
     seen.clear()
     predict(tmp_path / "in", "--flip_test=no")
@@ -304,12 +293,12 @@ SAMPLE = ROOT.parent / "shared" / "coco_sample"
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason="no COCO sample beside the project")
-def test_real_people_are_what_an_evaluation_finds(predict, command, run, tmp_path):
+def test_real_people_are_what_an_evaluation_finds(predict, command, tiny_run, tmp_path):
     annotations = SAMPLE / "annotations" / "person_keypoints_val2017.json"
     given = f"--boxes={SAMPLE / 'person_detections_val2017.json'}"
     where = [f"--val_annotations={annotations}", f"--val_images={SAMPLE / 'val2017'}"]
-    command("-m", "tfcpn.eval", f"--model_dir={run}", "--epoch=1", *where, given)
-    (folder,) = [p for p in (run / "eval").iterdir() if "person_detections" in p.name]
+    command("-m", "tfcpn.eval", f"--model_dir={tiny_run}", "--epoch=1", *where, given)
+    (folder,) = [p for p in (tiny_run / "eval").iterdir() if "person_detections" in p.name]
     expected = json.loads((folder / "results.json").read_text())
     predict(SAMPLE / "val2017", model=(given,))
     found = results(tmp_path / "out")["annotations"]

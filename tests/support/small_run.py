@@ -6,9 +6,11 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from support.commands import ROOT
+from support.commands import ROOT, run_here
+from support.tiny import in_the_cpns_place
 
 
 def flags(people, model_dir, *more) -> list[str]:
@@ -21,6 +23,15 @@ def flags(people, model_dir, *more) -> list[str]:
         f"--model_dir={model_dir}",
         *more,
     ]
+
+
+@pytest.fixture(scope="module")
+def tiny_run(people, tmp_path_factory):
+    """The folder of a run of the tiny network on the drawn people, one epoch long; the network stays in its place."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    with in_the_cpns_place():
+        run_here("-m", "tfcpn.train", *flags(people, folder, "--epochs=1", "--eval_every=0"))
+        yield folder
 
 
 def weights(model_dir, epoch: int) -> dict[str, np.ndarray]:
