@@ -75,7 +75,10 @@ ROWS = {
         **{"experiment": "demo_faithful", "input_size": (128, 96), "heatmap_scale": 255, "rotation": 45, "views": 4},
         **{"rescale_min": 0.7, "epochs": 28, "ema": 0, "decoder": "tf_cpn", "decoupled_decay": False},
     },
-    "demo": {"experiment": "demo", "input_size": (128, 96), "epochs": 14, "norm_momentum": 0.95, **MODERN},
+    "demo": {
+        **{"experiment": "demo", "input_size": (128, 96), "epochs": 8, "norm_momentum": 0.95, **MODERN},
+        **{"learning_rate": 4e-3, "hard_keypoints": 17, "rotation": 20},
+    },
     "modern": {"experiment": "modern", "input_size": (256, 192), "epochs": 200, "warmup_steps": 500, **MODERN},
     "drawn_modern": {"input_size": (96, 64), "epochs": 12, "heatmap_scale": 255, "views": 4, "ema": 0},
     "smoke": {"experiment": "smoke", "input_size": (64, 64), "epochs": 2, "train_records": "data/demo/records"},
