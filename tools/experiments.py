@@ -43,7 +43,7 @@ SCALE = {
     "scale255_decay": ["--weight_decay=0.65025"],
     "scale255_gain": ["--output_gain=20"],
 }
-SEVERAL_SEEDS = ("scale255", "scale1", "scale1_free", "faithful", "together", "together_ohkm")
+SEVERAL_SEEDS = ("scale255", "scale1", "scale1_free", "faithful", "together")
 BLAZEPOSE = ["--align=blazepose", "--input_size=96x96"]
 ALIGN = {
     "person": ["--align=person", "--input_size=96x64"],

@@ -45,23 +45,62 @@ def test_outputs_and_gradients_are_those_of_the_convolution(precision, tolerance
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("precision, convolutions", [("float32", 1), ("bfloat16", 0)])
-def test_the_weight_gradient_is_a_product_in_half_precision_only(precision, convolutions):
-    x = tf.zeros((1, 4, 4, 8))
+def built(precision: str, stride: int) -> PointwiseConv:
+    """A layer for eight channels."""
     device.set_precision(precision)
     try:
-        layer = PointwiseConv(8, 1)
-        layer.build(x.shape)
+        layer = PointwiseConv(8, 1, stride, kernel_initializer=tf.keras.initializers.GlorotUniform(3))
+        layer.build((None, None, None, 8))
     finally:
         device.set_precision("float32")
+    return layer
 
-    def gradient():
-        with tf.GradientTape() as tape:
-            y = layer(x)
-        return tape.gradient(y, layer.kernel)
 
-    operations = [op.type for op in tf.function(gradient).get_concrete_function().graph.get_operations()]
-    assert operations.count("Conv2DBackpropFilter") == convolutions
+def kernel_gradient(layer, x) -> tf.Tensor:
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.cast(layer(x), tf.float32) ** 2)
+    return tape.gradient(loss, layer.kernel)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("precision, convolutions", [("float32", 1), ("bfloat16", 0)])
+def test_the_weight_gradient_is_a_product_in_half_precision_only(precision, convolutions, stride):
+    layer, x = built(precision, stride), tf.zeros((1, 4, 4, 8))
+    graph = tf.function(lambda: kernel_gradient(layer, x)).get_concrete_function().graph
+    assert [op.type for op in graph.get_operations()].count("Conv2DBackpropFilter") == convolutions
+
+
+def test_no_number_is_sliced_by_itself_where_a_convolution_strides():
+    """A slice with strides, and its gradient, would take longer than the convolution."""
+    layer, x = built("bfloat16", 2), tf.zeros((1, 4, 4, 8))
+    operations = tf.function(lambda: kernel_gradient(layer, x)).get_concrete_function().graph.get_operations()
+    strides = [op.inputs[3] for op in operations if op.type == "StridedSlice"]
+    assert all((tf.get_static_value(each) == 1).all() for each in strides)
+    assert not [op for op in operations if op.type == "StridedSliceGrad"]
+
+
+@pytest.mark.parametrize("how", ["sizes unknown", "compiled", "on replicas"])
+def test_half_precision_learns_the_same_in_every_surrounding(how, two_replicas):
+    x = tf.random.stateless_normal((2, 6, 4, 8), (1, 2))
+    expected = kernel_gradient(built("bfloat16", 2), x)
+    if how == "on replicas":
+        with two_replicas.scope():
+            layer = built("bfloat16", 2)
+        run = tf.function(lambda: two_replicas.run(lambda: kernel_gradient(layer, x)))
+        found = two_replicas.experimental_local_results(run())
+    else:
+        layer = built("bfloat16", 2)
+        some = [tf.TensorSpec((None, None, None, 8))] if how == "sizes unknown" else None
+        step = tf.function(lambda x: kernel_gradient(layer, x), some, jit_compile=how == "compiled")
+        found = [step(x)]
+    for each in found:
+        np.testing.assert_allclose(each, expected, rtol=0.02, atol=0.02 * float(tf.reduce_max(tf.abs(expected))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_has_its_size_already_is_not_resized(dtype):
+    function = tf.function(Upsample((8, 6), dtype=dtype)).get_concrete_function(tf.TensorSpec((None, 8, 6, 4), dtype))
+    assert {op.type for op in function.graph.get_operations()} <= {"Placeholder", "Identity"}
 
 
 def test_a_saved_model_of_these_layers_is_read_back(tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -29,6 +30,16 @@ def test_the_rate_halves_every_sixty_epochs():
     cfg = Config()
     rates = [cfg.learning_rate_at(epoch) for epoch in (1, 60, 61, 120, 121, 400)]
     assert rates == [5e-4, 5e-4, 2.5e-4, 2.5e-4, 1.25e-4, 5e-4 / 64]
+
+
+def test_along_a_cosine_the_rate_falls_from_what_was_asked_for_to_0():
+    cfg = Config(lr_cosine=True, learning_rate=4e-3, epochs=8)
+    rates = [cfg.learning_rate_at(epoch) for epoch in range(1, 9)]
+    assert rates == sorted(rates, reverse=True)
+    # At an epoch's middle: a sixteenth of the half circle from either end.
+    assert rates[0] == pytest.approx(2e-3 * (1 + math.cos(math.pi / 16)))
+    assert rates[7] == pytest.approx(4e-3 - rates[0])
+    assert sum(rates) / 8 == pytest.approx(2e-3)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +80,14 @@ def test_a_run_goes_on_only_as_the_same_experiment(tmp_path):
     assert (resumed.epochs, resumed.mixed_precision, resumed.init_weights) == (500, "bfloat16", "none")
     with pytest.raises(InputError, match=r"backbone: resnet50 -> resnet101; heatmap_scale: 255.0 -> 1.0"):
         config_file.for_training(other)
+
+
+def test_a_run_along_a_cosine_goes_on_with_as_many_epochs(tmp_path):
+    cfg = Config(model_dir=str(tmp_path), lr_cosine=True, epochs=8)
+    config_file.save(Run(cfg))
+    (tmp_path / "snapshots/snapshot_0001").mkdir(parents=True)
+    with pytest.raises(InputError, match="epochs: 8 -> 16, on which every rate of --lr_cosine depends"):
+        config_file.for_training(dataclasses.replace(cfg, epochs=16))
 
 
 def test_evaluation_takes_the_architecture_of_the_run(tmp_path):

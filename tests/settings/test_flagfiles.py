@@ -77,7 +77,8 @@ ROWS = {
     },
     "demo": {
         **{"experiment": "demo", "input_size": (128, 96), "epochs": 8, "norm_momentum": 0.95, **MODERN},
-        **{"learning_rate": 4e-3, "hard_keypoints": 17, "rotation": 20},
+        **{"learning_rate": 4e-3, "hard_keypoints": 17, "rotation": 20, "warmup_steps": 50},
+        **{"ema": 0.98, "batch_size": 16, "epoch_size": 800},
     },
     "modern": {"experiment": "modern", "input_size": (256, 192), "epochs": 200, "warmup_steps": 500, **MODERN},
     "drawn_modern": {"input_size": (96, 64), "epochs": 12, "heatmap_scale": 255, "views": 4, "ema": 0},

@@ -65,15 +65,28 @@ def test_the_data_losses_and_not_the_decay_are_weighted(people, command, tmp_pat
         assert tripled[name] == pytest.approx(factor * usual[name], rel=1e-5)
 
 
+def rate_kept(run, epoch: int) -> float:
+    """The optimiser's rate in a snapshot."""
+    state = str(run / "snapshots" / f"snapshot_{epoch:04d}" / "variables")
+    return float(tf.train.load_variable(state, "optimizer/learning_rate/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
 def test_the_optimisers_rate_halves_and_is_what_the_log_tells(people, command, tmp_path):
     words = ["--epochs=3", "--epoch_size=16", "--learning_rate=0.01", "--lr_halving=2", "--eval_every=0"]
     command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
     rates = [float(row["learning_rate"]) for row in logged(tmp_path / "run")]
     assert rates == pytest.approx([0.01, 0.01, 0.005])
     # And what the optimiser itself had, says its own state.
-    states = [str(tmp_path / "run" / "snapshots" / f"snapshot_{epoch:04d}" / "variables") for epoch in (2, 3)]
-    kept = [tf.train.load_variable(state, "optimizer/learning_rate/.ATTRIBUTES/VARIABLE_VALUE") for state in states]
-    assert kept == pytest.approx(rates[1:])
+    assert [rate_kept(tmp_path / "run", epoch) for epoch in (2, 3)] == pytest.approx(rates[1:])
+
+
+def test_the_rate_grows_in_a_line_over_the_first_steps(people, command, tmp_path):
+    """One step an epoch, three of them to grow over."""
+    words = ["--epochs=4", "--epoch_size=16", "--learning_rate=0.012", "--warmup_steps=3", "--eval_every=0"]
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words, "--keep_snapshots=4"))
+    assert [int(row["step"]) for row in logged(tmp_path / "run")] == [1, 2, 3, 4]
+    rates = [rate_kept(tmp_path / "run", epoch) for epoch in (1, 2, 3, 4)]
+    assert rates == pytest.approx([0.004, 0.008, 0.012, 0.012])
 
 
 def test_old_snapshots_are_deleted(people, command, tmp_path):

@@ -19,7 +19,7 @@ def _seen(x, rows: int, columns: int) -> tf.Tensor:
         return x
     if height is None or width is None or height % rows or width % columns:
         return x[:, ::rows, ::columns]
-    # The same by copying whole pixels: a slice with strides goes number by number, which takes ten times as long.
+    # The same by copying whole pixels: a slice with strides goes number by number, which takes twenty times as long.
     blocks = tf.reshape(x, (-1, height // rows, rows, width // columns, columns * channels))
     return blocks[:, :, 0, :, :channels]
 

@@ -132,12 +132,13 @@ def train_epoch(
     first = (epoch - 1) * pace.steps
     done = begun or Begun(0, 0, [0.0] * len(names), [0.0] * len(names), 0.0)
     sums, since, looked = tf.constant(done.sums), tf.constant(done.since), done.looked
-    began, window, row = time.time() - done.seconds, [], {}
+    began, window, rate = time.time() - done.seconds, [], run.rate
     with progress(pace.steps * pace.crops, f"epoch {epoch}/{pace.epochs}", "crop", looked * pace.crops) as bar:
         for i in range(done.steps, pace.steps):
             crops, joints = _next_batch(batches, run)
             if first + i <= pace.warmup and pace.warmup:
-                step_function.set_rate(run.rate * min(1, (first + i + 1) / pace.warmup))
+                rate = run.rate * min(1, (first + i + 1) / pace.warmup)
+                step_function.set_rate(rate)
             wish = run.pauses.wish()
             result = step_function(crops, joints, tf.constant(first + i, tf.int64), tf.constant(wish))
             since += result.losses
@@ -149,11 +150,11 @@ def train_epoch(
                 if problem:
                     raise InputError(f"step {first + i + 1} (epoch {epoch}): {problem}")
                 shown = {k: f"{v:.4g}" for k, v in values.items()}
-                bar.set_postfix({**shown, "lr": f"{run.rate:.2g}"}, refresh=False)
+                bar.set_postfix({**shown, "lr": f"{rate:.2g}"}, refresh=False)
                 bar.update((i + 1 - looked) * pace.crops)
                 speed = (i + 1) * pace.crops / (time.time() - began)
                 norm = float(tf.norm(result.norms))
-                beside = {"gradient_norm": norm, "learning_rate": run.rate, "crops_per_second": speed}
+                beside = {"gradient_norm": norm, "learning_rate": rate, "crops_per_second": speed}
                 log.step(first + i + 1, {**values, **beside})
                 sums, since, looked, window = sums + since, tf.zeros_like(since), i + 1, []
             save, stop = run.pauses.decide(wish, result.wishes, i + 1 == pace.steps)

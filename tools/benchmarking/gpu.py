@@ -14,6 +14,7 @@ import tensorflow as tf
 from benchmarking import data, network
 from benchmarking.measure import peak_memory_mb
 from tfcpn.base import device
+from tfcpn.base.errors import InputError
 from tfcpn.base.progress import progress
 from tfcpn.parts import make_parts
 from tfcpn.settings.config import Config
@@ -104,6 +105,8 @@ def benchmark_gpu(cfg: Config, precisions: tuple[str, ...], people: int, minutes
     choices = [(precision, xla) for precision in precisions for xla in (False, True)]
     with progress(len(choices) + 1, "gpu", "measurement") as bar:
         rate = _alone(_input_rate, cfg, people)
+        if isinstance(rate, dict):
+            raise InputError(f"{cfg.train_records}: the host's pipeline did not run: {rate['problem']}")
         bar.update(1)
         rows, fastest = [], None
         for precision, xla in choices:
