@@ -76,7 +76,7 @@ ROWS = {
         **{"rescale_min": 0.7, "epochs": 28, "ema": 0, "decoder": "tf_cpn", "decoupled_decay": False},
     },
     "demo": {
-        **{"experiment": "demo", "input_size": (128, 96), "epochs": 8, "norm_momentum": 0.95, **MODERN},
+        **{"experiment": "demo", "input_size": (128, 96), "epochs": 7, "norm_momentum": 0.95, **MODERN},
         **{"learning_rate": 4e-3, "hard_keypoints": 17, "rotation": 20, "warmup_steps": 50},
         **{"ema": 0.98, "batch_size": 16, "epoch_size": 800},
     },
