@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfcpn.base import device
 from tfcpn.networks.cpn import build_cpn
-from tfcpn.networks.layers import Upsample
+from tfcpn.networks.upsampling import Upsample
 from tfcpn.networks.variables import conv_kernels
 
 

@@ -26,8 +26,8 @@ NETWORKS = [("resnet50", (256, 192)), ("resnet101", (384, 288))]
 
 
 @functools.lru_cache
-def network(backbone, size):
-    return build_cpn(size, backbone, 17)
+def network(backbone, size, late=False):
+    return build_cpn(size, backbone, 17, late_upsampling=late)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,9 +46,10 @@ def golden():
     return np.load(recipe.GOLDEN / "network_res50_256x192.npz")
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["", "late"])
 @pytest.mark.parametrize("backbone, size", NETWORKS)
-def test_inference_equals_the_original(backbone, size):
-    model = network(backbone, size)
+def test_inference_equals_the_original(backbone, size, late):
+    model = network(backbone, size, late)
     load_recipe(model)
     golden = np.load(recipe.GOLDEN / f"network_res{backbone[6:]}_{size[0]}x{size[1]}.npz")
     outputs = model(recipe.images(*size), training=False)
@@ -69,7 +70,12 @@ def test_resnet50_has_446_variables_and_27009770_trainable_values(model):
     assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == 27_009_770
 
 
-def test_three_training_steps_equal_the_original(model, golden):
+@pytest.mark.parametrize("late", [False, True], ids=["", "late"])
+def test_three_training_steps_equal_the_original(golden, late):
+    """With late upsampling too, but for one gradient: that of merge/res2/biases is zero, since batch norms take away
+    whatever they add, and what the original has there are the roundings of its own sums, a norm of 2e-7.
+    """
+    model = network(*NETWORKS[0], late)
     load_recipe(model)
     images = recipe.images(256, 192)
     labels, visibility = recipe.labels(64, 48)
@@ -90,7 +96,8 @@ def test_three_training_steps_equal_the_original(model, golden):
     # On an AMD EPYC within 7e-6; processors add up a convolution's products in other orders: 1.9e-5 on an
     # Intel Xeon of the fifth generation.
     for name, norm in zip(golden["train/gradient_names"], golden["train/gradient_norm"]):
-        assert norms[name] == pytest.approx(norm, rel=3e-5), name
+        rounding = 1e-6 if late and name == "merge/res2/biases" else 0
+        assert norms[name] == pytest.approx(norm, rel=3e-5, abs=rounding), name
     after = {name: np.linalg.norm(v) for name, v in variables_by_name(model).items()}
     for name, norm in zip(golden["train/after3_names"], golden["train/after3_norm"]):
         assert after[name] == pytest.approx(norm, rel=3e-3), name

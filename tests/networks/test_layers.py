@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfcpn.base import device
-from tfcpn.networks.layers import PointwiseConv, Upsample
+from tfcpn.networks.pointwise import PointwiseConv
+from tfcpn.networks.upsampling import Upsample
 from tfcpn.networks.variables import conv_kernels
 
 

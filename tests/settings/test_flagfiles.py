@@ -49,6 +49,7 @@ LOG = {
     },
 }
 MODERN = {"heatmap_scale": 1, "scale_free": True, "views": 1, "lr_cosine": True, "decoder": "dark"}
+MODERN |= {"late_upsampling": True}
 ROWS = {
     **LOG,
     "resnet50_256x192": BASE,
@@ -73,7 +74,14 @@ ROWS = {
     },
     "demo_faithful": {
         **{"experiment": "demo_faithful", "input_size": (128, 96), "heatmap_scale": 255, "rotation": 45, "views": 4},
-        **{"rescale_min": 0.7, "epochs": 28, "ema": 0, "decoder": "tf_cpn", "decoupled_decay": False},
+        **{
+            "rescale_min": 0.7,
+            "epochs": 28,
+            "ema": 0,
+            "decoder": "tf_cpn",
+            "decoupled_decay": False,
+            "late_upsampling": False,
+        },
     },
     "demo": {
         **{"experiment": "demo", "input_size": (128, 96), "epochs": 7, "norm_momentum": 0.95, **MODERN},

@@ -38,7 +38,7 @@ class Predictor:
         self._folded = None
         if fold:
             with self.strategy.scope():
-                self._folded = Folded(model)
+                self._folded = Folded(model, network.build_lean)
         if self.strategy.num_replicas_in_sync == 1:
             size = (None, *crop_format.size, 3)
             self.predict = tf.function(self._predict, input_signature=[tf.TensorSpec(size, tf.uint8)])

@@ -74,7 +74,7 @@ def functions_of(predictor: Predictor) -> tuple[Callable, Callable]:
 
 def served(predictor: Predictor, decoded: bool) -> Served:
     """predictor: of a model as it was trained."""
-    model = Folded(predictor.model).model
+    model = Folded(predictor.model, predictor.network.build_lean).model
     kind = predictor.network, predictor.codec, predictor.crop_format, predictor.flip_test
     made = Predictor(model, *kind, joined=True)
     return Served(*functions_of(made), made, decoded)

@@ -10,10 +10,11 @@ import tensorflow as tf
 from tfcpn.codecs.heatmap import HeatmapTargets
 from tfcpn.networks import backbone_weights
 from tfcpn.networks.cpn_losses import HARD_KEYPOINTS, global_loss, refine_loss
-from tfcpn.networks.layers import BATCH_NORM_DECAY, ConvLayers, Upsample
+from tfcpn.networks.layers import BATCH_NORM_DECAY, ConvLayers
 from tfcpn.networks.network import Network
 from tfcpn.networks.resnet import resnet_features
 from tfcpn.networks.resnet_table import STRIDE
+from tfcpn.networks.upsampling import Upsample
 from tfcpn.networks.variables import conv_kernels, variables_by_name
 from tfcpn.picture.look import TF_CPN
 
@@ -39,14 +40,15 @@ def build_cpn(
     seed: int = 0,
     output_gain: float = 1.0,
     norm_momentum: float = BATCH_NORM_DECAY,
+    late_upsampling: bool = False,
 ):
     """The network as a Keras functional model from (N, H, W, 3) images to `CpnOutputs`.
 
     input_size: (H, W), multiples of 32. output_gain: what the gain of the five output batch norms starts at.
-    norm_momentum: what the batch norms' statistics keep of themselves in a training step. The output layers and all
+    norm_momentum, late_upsampling: see `ConvLayers`; the variables are the same either way. The output layers and all
     that follows them stay in float32 under a mixed precision policy.
     """
-    layers = ConvLayers(seed, norm_momentum)
+    layers = ConvLayers(seed, norm_momentum, late_upsampling)
     output = {"init": "glorot", "relu": False, "dtype": "float32", "gain": output_gain}
     out_size = (input_size[0] // STRIDE, input_size[1] // STRIDE)
     images = tf.keras.Input((*input_size, 3), name="image")
@@ -58,7 +60,7 @@ def build_cpn(
         c = features[level - 2]
         lateral = layers.conv_bn(c, PYRAMID_DEPTH, 1, f"lateral/res{level}", init="glorot", relu=True)
         if above is not None:
-            up = Upsample(tuple(lateral.shape[1:3]), name=f"upsampling/res{level}")(above)
+            up = layers.upsampled([above], lateral.shape[1:3], f"upsampling/res{level}")
             up = layers.conv(up, PYRAMID_DEPTH, 1, f"merge/res{level}", init="glorot", bias=True)
             lateral = tf.keras.layers.Add(name=f"add/res{level}")([lateral, up])
         pyramid[level] = above = lateral
@@ -72,8 +74,8 @@ def build_cpn(
         x = pyramid[level]
         for i in range(depth):
             x = layers.bottleneck(x, PYRAMID_DEPTH, REFINE_INNER, f"res{level}/refine_conv{i}")
-        refined.append(Upsample(out_size, name=f"refine/res{level}")(x))
-    x = tf.keras.layers.Concatenate(name="refine/concat")(refined)
+        refined.append(x)
+    x = layers.upsampled(refined, out_size, "refine")
     x = layers.bottleneck(x, PYRAMID_DEPTH, REFINE_INNER, "final_bottleneck")
     refine = layers.conv_bn(x, num_joints, 3, "refine_out", **output)
 
@@ -99,13 +101,16 @@ def cpn(
     seed: int = 0,
     output_gain: float = 1.0,
     norm_momentum: float = BATCH_NORM_DECAY,
+    late_upsampling: bool = False,
     hard_keypoints: int = HARD_KEYPOINTS,
 ) -> Network:
     """The network as a value; the arguments are those of `build_cpn` and `cpn_losses`."""
+    build = partial(build_cpn, input_size, backbone, num_joints, seed, output_gain, norm_momentum)
     return Network(
         name="cpn",
         look=TF_CPN,
-        build=partial(build_cpn, input_size, backbone, num_joints, seed, output_gain, norm_momentum),
+        build=partial(build, late_upsampling),
+        build_lean=partial(build, True),
         prediction=lambda outputs: outputs.refine,
         losses=partial(cpn_losses, hard_keypoints=hard_keypoints),
         loss_names=("global", "refine"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -37,17 +39,19 @@ class Folded:
 
     source: that other model, which stays as it is. model: this one, with the weights that the other one had when
     `take_weights` was last called, as it is at first. To be made under the source's strategy and precision.
+    build_lean: a network's, if it has one: of that model's operations this one is made, and not of the source's.
     """
 
-    def __init__(self, source: tf.keras.Model):
+    def __init__(self, source: tf.keras.Model, build_lean: Callable[[], tf.keras.Model] | None = None):
+        like = build_lean() if build_lean else source
         self.source, self._norms = source, {}
-        for layer in source.layers:
+        for layer in like.layers:
             if isinstance(layer, tf.keras.layers.BatchNormalization):
                 before = layer.inbound_nodes[0].inbound_layers
                 if isinstance(before, _CONVOLUTIONS) and len(before.outbound_nodes) == 1:
                     self._norms[before.name] = layer
         self._gone = {norm.name for norm in self._norms.values()}
-        self.model = tf.keras.models.clone_model(source, clone_function=self._made)
+        self.model = tf.keras.models.clone_model(like, clone_function=self._made)
         self.model.trainable = False
         self.take_weights()
 
@@ -60,15 +64,19 @@ class Folded:
         kind = type(layer)
         if hasattr(layer, "kernel_unit"):
             kind = next(base for base in _CONVOLUTIONS if isinstance(layer, base))
-        biased = config["use_bias"] or layer.name in self._norms
-        return kind.from_config({**config, "use_bias": biased})
+        # Weights in the precision that they are used in: rounded once, and not in every batch.
+        own = {"use_bias": config["use_bias"] or layer.name in self._norms, "dtype": layer.compute_dtype}
+        return kind.from_config({**config, **own})
 
     def take_weights(self) -> None:
         """The source's weights of now. Of several processes all must call it, since reading may need the others."""
         for layer in self.model.layers:
-            old = self.source.get_layer(layer.name)
             if isinstance(layer, _CONVOLUTIONS):
-                kernel, bias = folded_weights(old, self._norms.get(layer.name))
+                norm = self._norms.get(layer.name)
+                kernel, bias = folded_weights(self._old(layer), norm and self._old(norm))
                 layer.set_weights([kernel, bias] if layer.use_bias else [kernel])
             elif layer.weights:
-                layer.set_weights(old.get_weights())
+                layer.set_weights(self._old(layer).get_weights())
+
+    def _old(self, layer):
+        return self.source.get_layer(layer.name)

@@ -23,7 +23,8 @@ class Network(NamedTuple):
     gives a model those first weights. teacher: of those weights a function from images to outputs that the losses
     compare with, or None. prepare: gets the model and batches of training images before the first step. why_ruined:
     what is wrong with losses, empty if nothing is. person: of the outputs how sure the network is that each crop
-    shows a person, (N,) from 0 to 1; None for a network that does not tell.
+    shows a person, (N,) from 0 to 1; None for a network that does not tell. build_lean: as build, by less work, with
+    layers of the same names and weights and outputs that are the same to rounding; None if there is nothing to save.
     """
 
     name: str
@@ -42,3 +43,4 @@ class Network(NamedTuple):
     prepare: Callable[[tf.keras.Model, Iterable], None] | None = None
     why_ruined: Callable[[dict[str, float]], str] | None = None
     person: Callable[[Any], tf.Tensor] | None = None
+    build_lean: Callable[[], tf.keras.Model] | None = None

@@ -114,6 +114,12 @@ class Config:
         least=0,
         most=0.9999,
     )
+    late_upsampling: bool = _flag(
+        NETWORK,
+        False,
+        "CPN: 1x1 convolutions come before the upsampling and not behind it, so that they see coarser maps: the same "
+        "function to rounding, with less work. Half precision and prediction always do so.",
+    )
     hard_keypoints: int = _flag(
         NETWORK, 8, "CPN: the refine loss is that of each crop's so many worst joints (tf-cpn's OHKM).", least=1
     )
@@ -478,7 +484,7 @@ def from_values(parsed) -> Config:
             raise InputError("--network=blazepose: takes --input_size=256x256 only")
         if values["blazepose_norm"] == "auto":
             values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
-        for name in ("norm_momentum", "hard_keypoints"):
+        for name in ("norm_momentum", "hard_keypoints", "late_upsampling"):
             if values[name] != FIELDS[name].default:
                 raise InputError(f"--{name} is for --network=cpn")
         if values["heatmap_epochs"] and values["init_weights"] != "none":
