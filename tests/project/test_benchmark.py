@@ -4,11 +4,13 @@ import json
 import os
 
 import pytest
+import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarking import gpu, measure, network, step_profile
 from support.parsing import parse
-from tfcpn.networks.cpn import build_cpn
+from tfcpn.networks.cpn import build_cpn, cpn
+from tfcpn.networks.upsampling import PyramidConv
 
 
 def run(part, people, command, tmp_path, *more):
@@ -27,7 +29,7 @@ def run(part, people, command, tmp_path, *more):
         ("input", ["original's way", "tfcpn", "tfcpn, each of 4 hosts"]),
         ("eval", ["original's way, without network", "tfcpn, without network", "COCO summary, 10,000 people"]),
         ("records", ["1 worker(s)", "2 worker(s)"]),
-        ("step", ["tfcpn float32", "plain Keras float32"]),
+        ("step", ["tfcpn float32", "plain Keras float32", "tfcpn float32, late upsampling"]),
         ("forward", ["tfcpn float32", "tfcpn float32, flip test", "tfcpn float32, norms not folded"]),
     ],
 )
@@ -116,6 +118,18 @@ def test_the_flops_of_the_network_are_those_of_its_convolutions():
     assert only("resnet_v1_50/conv1") == unit * 32 * 32 * 64 * 7 * 7 * 3
     assert only("lateral/res5") == unit * 2 * 2 * 256 * 2048
     assert network.forward_flops(build_cpn((256, 192), "resnet50", 17)) == pytest.approx(14.46e9, rel=1e-3)
+
+
+def test_convolutions_before_the_upsampling_are_counted_in_the_sizes_that_they_see():
+    levels = [tf.keras.Input((32, 32, 8)), tf.keras.Input((16, 16, 4))]
+    model = tf.keras.Model(levels, PyramidConv(5, (32, 32))(levels))
+    assert network.forward_flops(model) == 2 * 5 * (32 * 32 * 8 + 16 * 16 * 4)
+
+
+def test_a_prediction_needs_no_global_maps_and_in_its_lean_form_a_seventh_less():
+    cpn50 = cpn((256, 192), "resnet50", 17)
+    early, lean = (network.prediction_flops(cpn50, build()) for build in (cpn50.build, cpn50.build_lean))
+    assert early == pytest.approx(13.6e9, rel=0.01) and lean / early == pytest.approx(0.85, abs=0.01)
 
 
 def test_functions_are_called_in_turn_after_one_call_that_does_not_count():

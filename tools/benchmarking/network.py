@@ -10,6 +10,8 @@ import tensorflow as tf
 from benchmarking.measure import in_turn, milliseconds, ratio
 from tfcpn.base import device
 from tfcpn.evaluation.predictor import Predictor
+from tfcpn.networks.network import Network
+from tfcpn.networks.upsampling import PyramidConv
 from tfcpn.networks.variables import conv_kernels
 from tfcpn.parts import Parts, make_parts
 from tfcpn.picture.look import normalize
@@ -23,10 +25,18 @@ def forward_flops(model: tf.keras.Model) -> int:
     """Floating-point operations of one image's convolutions: two for each multiplication and addition."""
     flops = 0
     for layer in model.layers:
-        if isinstance(layer, (tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D)):
+        if isinstance(layer, PyramidConv):
+            levels = layer.input_shape if isinstance(layer.input_shape, list) else [layer.input_shape]
+            flops += 2 * layer.filters * sum(int(np.prod(level[1:])) for level in levels)
+        elif isinstance(layer, (tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D)):
             # Of a depthwise kernel every value is used once a pixel, as of any other.
             flops += 2 * int(np.prod(layer.output_shape[1:3])) * int(np.prod(layer.weights[0].shape))
     return flops
+
+
+def prediction_flops(network: Network, model: tf.keras.Model) -> int:
+    """The same of what a prediction needs; TensorFlow leaves out the rest."""
+    return forward_flops(tf.keras.Model(model.input, network.prediction(model.output)))
 
 
 def matmul_flops_per_second(precision: str, rounds: int = 5) -> float:
@@ -97,28 +107,34 @@ def _around_the_network(cfg: Config, crops, joints):
 
 def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
     """Rows of the table: a training step of cfg.batch_size crops."""
+    cfg = dataclasses.replace(cfg, late_upsampling=False)
     crops, joints = crops_and_joints(cfg, cfg.batch_size // cfg.views, make_parts(cfg, COCO).training_format.size)
     half = device.resolve_precision("auto")
     model, ours = our_step(cfg, "float32", crops, joints)
+    models = {"plain Keras float32": model, "tfcpn float32": model}
     functions = {
         "tfcpn float32": ours,
         "plain Keras float32": _plain_keras(cfg, *_targets(cfg, make_parts(cfg, COCO), crops, joints)),
     }
+    others = {}
+    if cfg.network == "cpn":
+        others["tfcpn float32, late upsampling"] = dataclasses.replace(cfg, late_upsampling=True), "float32"
     if half != "float32":
-        functions[f"tfcpn {half}"] = our_step(cfg, half, crops, joints)[1]
+        others[f"tfcpn {half}"] = cfg, half
+    for name, (how, precision) in others.items():
+        models[name], functions[name] = our_step(how, precision, crops, joints)
     functions["augmentation, labels, losses"] = _around_the_network(cfg, crops, joints)
     times = in_turn(functions, rounds)
-    flops = 3 * forward_flops(model) * cfg.batch_size
     rows = []
     for name, seconds in times.items():
         row = {"step": name, "ms a crop": milliseconds(seconds, cfg.batch_size)}
         row["crops/s"] = 1000 / row["ms a crop"]
         row["times float32"] = ratio(times["tfcpn float32"], seconds)
-        if name.startswith("aug"):
+        if name not in models:
             row |= {"GFLOP/s": "", "of a matrix product": ""}
         else:
-            speed = flops / (row["ms a crop"] * cfg.batch_size / 1000)
-            limit = matmul_flops_per_second(name.split()[-1])
+            speed = 3000 * forward_flops(models[name]) / row["ms a crop"]
+            limit = matmul_flops_per_second(half if name.endswith(half) else "float32")
             row |= {"GFLOP/s": speed / 1e9, "of a matrix product": f"{speed / limit:.0%}"}
         rows.append(row)
     return rows
@@ -129,28 +145,32 @@ def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
     they are trained.
     """
     crops, _ = crops_and_joints(cfg, cfg.eval_batch_size, cfg.input_size)
+    cfg = dataclasses.replace(cfg, late_upsampling=False)
     half = device.resolve_precision("auto")
-    functions, models = {}, {}
+    functions, models, flops = {}, {}, {}
     for precision in dict.fromkeys(["float32", half]):
         device.set_precision(precision)
         parts = make_parts(cfg, COCO)
         models[precision] = model = parts.network.build()
+        lean = parts.network.build_lean() if parts.network.build_lean else model
         ways = {"": {}, ", flip test": {"flip_test": True}, ", norms not folded": {"fold": False}}
         for name, how in ways.items():
             how = {"flip_test": False, "fold": True, **how}
+            needed = prediction_flops(parts.network, lean if how["fold"] else model)
+            flops[f"tfcpn {precision}{name}"] = needed * (2 if how["flip_test"] else 1)
             predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, **how)
             functions[f"tfcpn {precision}{name}"] = lambda p=predictor: p(crops)[0].numpy()
     plain, images = tf.function(models["float32"]), normalize(crops, parts.network.look)
     functions["plain Keras float32, no decoding"] = lambda: tf.nest.flatten(
         parts.network.prediction(plain(images, training=False))
     )[0].numpy()
+    flops["plain Keras float32, no decoding"] = forward_flops(models["float32"])
     times = in_turn(functions, rounds)
     rows = []
     for name, seconds in times.items():
-        passes = 2 if "flip" in name else 1
         row = {"forward": name, "ms a crop": milliseconds(seconds, len(crops))}
         row["crops/s"] = 1000 / row["ms a crop"]
         row["times float32"] = ratio(times["tfcpn float32"], seconds)
-        row["GFLOP/s"] = passes * forward_flops(models["float32"]) / row["ms a crop"] / 1e6
+        row["GFLOP/s"] = flops[name] / row["ms a crop"] / 1e6
         rows.append(row)
     return rows
