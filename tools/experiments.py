@@ -79,6 +79,7 @@ MODERN = {
     "together_halving": HALVING,
     "together_decoupled": [*TOGETHER, "--decoupled_decay", "--weight_decay=0.05"],
     "together_ohkm": [*TOGETHER, "--hard_keypoints=17"],
+    "together_ohkm12": [*TOGETHER, "--hard_keypoints=12"],
     "together_ohkm_halving": [*HALVING, "--hard_keypoints=17"],
     "together_ohkm_rate": [*TOGETHER, "--hard_keypoints=17", "--learning_rate=4e-3"],
     "together_half_body": [*TOGETHER, "--half_body=0.3"],
@@ -87,6 +88,7 @@ MODERN = {
     "together_rotation": [*TOGETHER, "--rotation=20"],
     "together_subpixel": [*TOGETHER, "--subpixel_labels"],
     "together_wide": [*TOGETHER, "--label_kernels=13,11,9,7"],
+    "together_narrow": [*TOGETHER, "--label_kernels=9,7,5,3"],
 }
 GROUPS = {
     "scale": "drawn_scale",
