@@ -4,7 +4,6 @@ import tensorflow as tf
 
 from tfcpn.base import device
 from tfcpn.networks.cpn import build_cpn
-from tfcpn.networks.upsampling import Upsample
 from tfcpn.networks.variables import conv_kernels
 
 
@@ -30,36 +29,6 @@ def test_the_backbone_starts_as_he_and_the_pyramid_as_glorot():
     assert he.std() == pytest.approx(np.sqrt(2 / (9 * 512)), rel=0.02)
     glorot = kernels["lateral/res5/kernel:0"]
     assert np.abs(glorot).max() == pytest.approx(np.sqrt(6 / (2048 + 256)), rel=0.01)
-
-
-def test_upsampling_reads_at_i_times_in_over_out():
-    """TensorFlow 1's corners; TensorFlow 2's half-pixel centres would give -0.25, 0.25, 0.75, ..."""
-    line = tf.reshape(tf.range(4, dtype=tf.float32), (1, 1, 4, 1))
-    up = Upsample((1, 8))(line)[0, 0, :, 0]
-    np.testing.assert_allclose(up, [0, 0.5, 1, 1.5, 2, 2.5, 3, 3])
-
-
-@pytest.mark.parametrize(
-    "size, out", [((8, 6), (64, 48)), ((8, 6), (16, 12)), ((3, 5), (7, 13)), ((16, 12), (16, 12))]
-)
-def test_upsampling_is_tensorflow_1s_resize(size, out):
-    x = tf.random.stateless_normal((2, *size, 5), (1, 2))
-    expected = tf.compat.v1.image.resize_bilinear(x, out, align_corners=False, half_pixel_centers=False)
-    np.testing.assert_allclose(Upsample(out)(x), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 0), ("bfloat16", 0.02), ("float16", 0.003)])
-@pytest.mark.parametrize(
-    "size, out", [((8, 6), (64, 48)), ((8, 6), (16, 12)), ((2, 2), (16, 16)), ((16, 12), (16, 12))]
-)
-def test_upsampling_is_tensorflow_1s_resize_in_every_precision(size, out, dtype, tolerance):
-    x = tf.cast(tf.random.stateless_uniform((2, *size, 5), (1, 2)), dtype)
-    expected = tf.compat.v1.image.resize_bilinear(
-        tf.cast(x, tf.float32), out, align_corners=False, half_pixel_centers=False
-    )
-    ours = Upsample(out, dtype=dtype)(x)
-    assert ours.dtype == dtype
-    np.testing.assert_allclose(tf.cast(ours, tf.float32), expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float32", "tf32", "float16"])

@@ -1,5 +1,7 @@
 """Batch norms folded into convolutions: the same predictions to rounding, for evaluation and exports."""
 
+import gc
+import weakref
 from functools import partial
 
 import numpy as np
@@ -75,6 +77,18 @@ def test_cpn_is_folded_in_its_lean_form_which_predicts_the_same_with_a_seventh_l
     assert multiplications(lean, images) < 0.86 * multiplications(plain, images)
 
 
+def test_of_the_lean_model_nothing_is_kept():
+    network, made = cpn(SIZE, "resnet50", 17), []
+
+    def build():
+        made.append(weakref.ref(model := network.build_lean()))
+        return model
+
+    folded = Folded(network.build(), build)
+    gc.collect()
+    assert folded.model and made[0]() is None
+
+
 def test_a_predictor_that_folds_finds_the_same_joints_and_sees_new_weights_when_told():
     model, codec = build_cpn(SIZE, "resnet50", 17), HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror)
     how = model, cpn(SIZE, "resnet50", 17), codec, CropFormat(SIZE, False, MEAN_BGR)
@@ -101,15 +115,16 @@ def test_on_several_replicas_the_norms_statistics_are_the_replicas_mean(two_repl
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_in_half_precision_folding_is_as_near_to_float32_as_not_folding(precision):
-    model = build_cpn(SIZE, "resnet50", 17)
+    network = cpn(SIZE, "resnet50", 17)
+    model = network.build()
     images = images_for(model)
     expected = model(images, training=False).refine
     try:
         set_precision(precision)
         half = build_cpn(SIZE, "resnet50", 17)
         half.set_weights(model.get_weights())
-        folding = Folded(half).model
-        plain, folded = (network(images, training=False).refine for network in (half, folding))
+        folding = Folded(half, network.build_lean).model
+        plain, folded = (each(images, training=False).refine for each in (half, folding))
     finally:
         set_precision("float32")
     kernels = {layer.kernel.dtype for layer in folding.layers if isinstance(layer, tf.keras.layers.Conv2D)}

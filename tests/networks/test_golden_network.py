@@ -9,6 +9,7 @@ import pytest
 from support import recipe
 from tfcpn.codecs.heatmap import HeatmapTargets
 from tfcpn.networks.cpn import build_cpn, cpn
+from tfcpn.networks.folding import Folded
 from tfcpn.networks.variables import variables_by_name
 from tfcpn.training.step import losses_and_gradients, make_optimizer
 
@@ -54,6 +55,10 @@ def test_inference_equals_the_original(backbone, size, late):
     golden = np.load(recipe.GOLDEN / f"network_res{backbone[6:]}_{size[0]}x{size[1]}.npz")
     outputs = model(recipe.images(*size), training=False)
     assert relative(outputs.refine, golden["inference/refine_out"]) < 1e-5
+    if late:
+        # What evaluates and predicts.
+        folded = Folded(model, cpn(size, backbone, 17).build_lean).model
+        assert relative(folded(recipe.images(*size)).refine, golden["inference/refine_out"]) < 1e-5
 
 
 @pytest.mark.parametrize("backbone, size", NETWORKS)

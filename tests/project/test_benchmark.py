@@ -30,7 +30,7 @@ def run(part, people, command, tmp_path, *more):
         ("eval", ["original's way, without network", "tfcpn, without network", "COCO summary, 10,000 people"]),
         ("records", ["1 worker(s)", "2 worker(s)"]),
         ("step", ["tfcpn float32", "plain Keras float32", "tfcpn float32, late upsampling"]),
-        ("forward", ["tfcpn float32", "tfcpn float32, flip test", "tfcpn float32, norms not folded"]),
+        ("forward", ["tfcpn float32", "tfcpn float32, flip test", "tfcpn float32, as it is trained"]),
     ],
 )
 def test_every_part_is_measured(people, command, tiny_network, tmp_path, part, rows):

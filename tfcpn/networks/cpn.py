@@ -37,7 +37,7 @@ def build_cpn(
     input_size: tuple[int, int],
     backbone: str,
     num_joints: int,
-    seed: int = 0,
+    seed: int | None = 0,
     output_gain: float = 1.0,
     norm_momentum: float = BATCH_NORM_DECAY,
     late_upsampling: bool = False,
@@ -45,8 +45,8 @@ def build_cpn(
     """The network as a Keras functional model from (N, H, W, 3) images to `CpnOutputs`.
 
     input_size: (H, W), multiples of 32. output_gain: what the gain of the five output batch norms starts at.
-    norm_momentum, late_upsampling: see `ConvLayers`; the variables are the same either way. The output layers and all
-    that follows them stay in float32 under a mixed precision policy.
+    seed, norm_momentum, late_upsampling: see `ConvLayers`; the variables are the same either way. The output layers
+    and all that follows them stay in float32 under a mixed precision policy.
     """
     layers = ConvLayers(seed, norm_momentum, late_upsampling)
     output = {"init": "glorot", "relu": False, "dtype": "float32", "gain": output_gain}
@@ -101,16 +101,16 @@ def cpn(
     seed: int = 0,
     output_gain: float = 1.0,
     norm_momentum: float = BATCH_NORM_DECAY,
-    late_upsampling: bool = False,
     hard_keypoints: int = HARD_KEYPOINTS,
+    late_upsampling: bool = False,
 ) -> Network:
     """The network as a value; the arguments are those of `build_cpn` and `cpn_losses`."""
-    build = partial(build_cpn, input_size, backbone, num_joints, seed, output_gain, norm_momentum)
+    build = partial(build_cpn, input_size, backbone, num_joints, norm_momentum=norm_momentum)
     return Network(
         name="cpn",
         look=TF_CPN,
-        build=partial(build, late_upsampling),
-        build_lean=partial(build, True),
+        build=partial(build, seed=seed, output_gain=output_gain, late_upsampling=late_upsampling),
+        build_lean=partial(build, seed=None, late_upsampling=True),
         prediction=lambda outputs: outputs.refine,
         losses=partial(cpn_losses, hard_keypoints=hard_keypoints),
         loss_names=("global", "refine"),

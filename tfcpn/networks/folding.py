@@ -39,7 +39,7 @@ class Folded:
 
     source: that other model, which stays as it is. model: this one, with the weights that the other one had when
     `take_weights` was last called, as it is at first. To be made under the source's strategy and precision.
-    build_lean: a network's, if it has one: of that model's operations this one is made, and not of the source's.
+    build_lean: a network's, if it has one: what it makes gives the operations, and the source its weights alone.
     """
 
     def __init__(self, source: tf.keras.Model, build_lean: Callable[[], tf.keras.Model] | None = None):
@@ -49,8 +49,9 @@ class Folded:
             if isinstance(layer, tf.keras.layers.BatchNormalization):
                 before = layer.inbound_nodes[0].inbound_layers
                 if isinstance(before, _CONVOLUTIONS) and len(before.outbound_nodes) == 1:
-                    self._norms[before.name] = layer
-        self._gone = {norm.name for norm in self._norms.values()}
+                    # By name: a layer would keep its model, whose weights nobody needs.
+                    self._norms[before.name] = layer.name
+        self._gone = set(self._norms.values())
         self.model = tf.keras.models.clone_model(like, clone_function=self._made)
         self.model.trainable = False
         self.take_weights()
@@ -71,12 +72,10 @@ class Folded:
     def take_weights(self) -> None:
         """The source's weights of now. Of several processes all must call it, since reading may need the others."""
         for layer in self.model.layers:
+            old = self.source.get_layer(layer.name) if layer.weights else None
             if isinstance(layer, _CONVOLUTIONS):
                 norm = self._norms.get(layer.name)
-                kernel, bias = folded_weights(self._old(layer), norm and self._old(norm))
+                kernel, bias = folded_weights(old, self.source.get_layer(norm) if norm else None)
                 layer.set_weights([kernel, bias] if layer.use_bias else [kernel])
             elif layer.weights:
-                layer.set_weights(self._old(layer).get_weights())
-
-    def _old(self, layer):
-        return self.source.get_layer(layer.name)
+                layer.set_weights(old.get_weights())

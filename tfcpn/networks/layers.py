@@ -17,12 +17,13 @@ BATCH_NORM_EPSILON = 1.001e-5
 class ConvLayers:
     """Makes the convolution blocks of the network; holds what they share.
 
-    seed: of the initial weights. norm_momentum: what the statistics of batch norms keep of themselves in a step.
+    seed: of the initial weights; None: they are zero, for a model that gets those of another. norm_momentum: what the
+    statistics of batch norms keep of themselves in a step.
     late_upsampling: 1x1 convolutions of what is upsampled come before the upsampling (`PyramidConv`); in half
     precision they always do, since there is no number of the original's to keep to the last bit.
     """
 
-    def __init__(self, seed: int, norm_momentum: float = BATCH_NORM_DECAY, late_upsampling: bool = False):
+    def __init__(self, seed: int | None, norm_momentum: float = BATCH_NORM_DECAY, late_upsampling: bool = False):
         self.seed, self.norm_momentum = seed, norm_momentum
         half = tf.keras.mixed_precision.global_policy().compute_dtype != "float32"
         self.late_upsampling = late_upsampling or half
@@ -32,13 +33,15 @@ class ConvLayers:
 
         By name, so a layer's first weights do not depend on the order in which layers are built.
         """
+        if self.seed is None:
+            return tf.keras.initializers.Zeros()
         seed = (self.seed + zlib.crc32(name.encode())) % 2**31
         if kind == "he":
             return tf.keras.initializers.HeNormal(seed)
         return tf.keras.initializers.GlorotUniform(seed)
 
     def upsampled(self, levels: list, size: tuple[int, int], name: str):
-        """A pyramid's levels, finest first, upsampled to `size` and joined; for `conv`, which may do that itself."""
+        """A pyramid's levels, finest first, upsampled to `size` and joined, or what stands for that; for `conv`."""
         if self.late_upsampling:
             return Levels(levels, size)
         large = [Upsample(size, name=f"{name}/level{i}")(level) for i, level in enumerate(levels)]
@@ -62,6 +65,8 @@ class ConvLayers:
         """
         how = {"use_bias": bias, "kernel_initializer": self.initializer(init, name), "name": name, "dtype": dtype}
         if isinstance(x, Levels):
+            if (kernel, stride) != (1, 1):
+                raise ValueError(f"{name}: levels are convolved by kernels of 1 without a stride")
             return PyramidConv(filters, x.size, **how)(x.tensors)
         padding = "same"
         if stride > 1 and kernel > 1:

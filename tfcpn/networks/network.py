@@ -24,7 +24,8 @@ class Network(NamedTuple):
     compare with, or None. prepare: gets the model and batches of training images before the first step. why_ruined:
     what is wrong with losses, empty if nothing is. person: of the outputs how sure the network is that each crop
     shows a person, (N,) from 0 to 1; None for a network that does not tell. build_lean: as build, by less work, with
-    layers of the same names and weights and outputs that are the same to rounding; None if there is nothing to save.
+    layers of the same names and, once they have the same weights, the same outputs to rounding; its own weights are
+    zero. None if there is nothing to save.
     """
 
     name: str

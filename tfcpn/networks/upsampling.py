@@ -22,8 +22,8 @@ def upsample(x, size: tuple[int, int]) -> tf.Tensor:
     Output pixel i reads the input at i * in / out; TensorFlow 2's resize reads (i + .5) * in / out - .5.
 
     In float32 this is the original's own operation, to the last bit of its gradient. In half precision it is two
-    matrix products, whose weights are exact there: the operation would compute in float32 and, on a CPU, run its
-    gradient on one core (8% of a step).
+    matrix products, whose weights are exact there when a size is doubled: the operation would compute in float32
+    and, on a CPU, run its gradient on one core (8% of a step).
     """
     if tuple(size) == tuple(x.shape[1:3]):
         return x
@@ -64,7 +64,8 @@ class Levels(NamedTuple):
 class PyramidConv(PointwiseConv):
     """The 1x1 convolution of `Levels`: of what they are when they are upsampled and joined.
 
-    A list of tensors, or one, -> (N, *size, filters); the kernel is (1, 1, C + D + ..., filters).
+    A list of tensors, or one, -> (N, *size, filters); the kernel is (1, 1, C + D + ..., filters). Raises ValueError
+    if a level is not a whole number of times as large as the next.
 
     Upsampling and a 1x1 convolution may change places, and the convolution of joined channels is the sum of theirs.
     So every level is convolved in its own size and the sums are upsampled from level to level: the same numbers to
@@ -73,11 +74,17 @@ class PyramidConv(PointwiseConv):
 
     def __init__(self, filters: int, size: tuple[int, int], kernel_size=1, **kwargs):
         super().__init__(filters, kernel_size, **kwargs)
+        if (self.kernel_size, self.strides, self.activation) != ((1, 1), (1, 1), tf.keras.activations.linear):
+            raise ValueError(f"{self.name}: wants a kernel of 1, no strides and no activation")
         self.size = tuple(size)
         self.input_spec = None  # Conv2D's is that of a single tensor; its build sets it once more
 
     def build(self, shapes):
-        shapes = shapes if isinstance(shapes, list) else [shapes]
+        several = isinstance(shapes[0], (list, tuple, tf.TensorShape))
+        shapes = [tuple(shape) for shape in (shapes if several else [shapes])]
+        for finer, coarser in zip(shapes, shapes[1:]):
+            if finer[1] % coarser[1] or finer[2] % coarser[2]:
+                raise ValueError(f"{self.name}: {finer[1:3]} is not a whole number of times {coarser[1:3]}")
         super().build((*shapes[0][:3], sum(shape[3] for shape in shapes)))
         self.input_spec = None
 

@@ -119,6 +119,7 @@ class Config:
         False,
         "CPN: 1x1 convolutions come before the upsampling and not behind it, so that they see coarser maps: the same "
         "function to rounding, with less work. Half precision and prediction always do so.",
+        free=True,
     )
     hard_keypoints: int = _flag(
         NETWORK, 8, "CPN: the refine loss is that of each crop's so many worst joints (tf-cpn's OHKM).", least=1

@@ -106,7 +106,7 @@ def _around_the_network(cfg: Config, crops, joints):
 
 
 def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
-    """Rows of the table: a training step of cfg.batch_size crops."""
+    """Rows of the table: a training step of cfg.batch_size crops. Late upsampling has a row of its own."""
     cfg = dataclasses.replace(cfg, late_upsampling=False)
     crops, joints = crops_and_joints(cfg, cfg.batch_size // cfg.views, make_parts(cfg, COCO).training_format.size)
     half = device.resolve_precision("auto")
@@ -133,7 +133,8 @@ def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
         if name not in models:
             row |= {"GFLOP/s": "", "of a matrix product": ""}
         else:
-            speed = 3000 * forward_flops(models[name]) / row["ms a crop"]
+            # A step goes through the network three times: forward, and back to the inputs and to the weights.
+            speed = 3 * forward_flops(models[name]) / (row["ms a crop"] / 1000)
             limit = matmul_flops_per_second(half if name.endswith(half) else "float32")
             row |= {"GFLOP/s": speed / 1e9, "of a matrix product": f"{speed / limit:.0%}"}
         rows.append(row)
@@ -141,8 +142,8 @@ def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
 
 
 def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
-    """Rows of the table: prediction of cfg.eval_batch_size crops, with flip test and without, and with batch norms as
-    they are trained.
+    """Rows of the table: prediction of cfg.eval_batch_size crops, with flip test and without, and by the network as
+    it is trained: with batch norms, and by default with tf-cpn's order of upsampling and convolutions.
     """
     crops, _ = crops_and_joints(cfg, cfg.eval_batch_size, cfg.input_size)
     cfg = dataclasses.replace(cfg, late_upsampling=False)
@@ -153,7 +154,7 @@ def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
         parts = make_parts(cfg, COCO)
         models[precision] = model = parts.network.build()
         lean = parts.network.build_lean() if parts.network.build_lean else model
-        ways = {"": {}, ", flip test": {"flip_test": True}, ", norms not folded": {"fold": False}}
+        ways = {"": {}, ", flip test": {"flip_test": True}, ", as it is trained": {"fold": False}}
         for name, how in ways.items():
             how = {"flip_test": False, "fold": True, **how}
             needed = prediction_flops(parts.network, lean if how["fold"] else model)

@@ -98,12 +98,6 @@ def test_half_precision_learns_the_same_in_every_surrounding(how, two_replicas):
         np.testing.assert_allclose(each, expected, rtol=0.02, atol=0.02 * float(tf.reduce_max(tf.abs(expected))))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_what_has_its_size_already_is_not_resized(dtype):
-    function = tf.function(Upsample((8, 6), dtype=dtype)).get_concrete_function(tf.TensorSpec((None, 8, 6, 4), dtype))
-    assert {op.type for op in function.graph.get_operations()} <= {"Placeholder", "Identity"}
-
-
 def test_a_saved_model_of_these_layers_is_read_back(tmp_path):
     """Without being told about them: they are known to Keras's serialisation."""
     images = tf.keras.Input((8, 8, 3))
