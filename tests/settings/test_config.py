@@ -107,6 +107,14 @@ def test_evaluation_takes_the_architecture_of_the_run(tmp_path):
         config_file.for_evaluation(cfg, given)
 
 
+def test_what_does_not_change_the_function_may_change_in_a_run(tmp_path):
+    config_file.save(Run(Config(model_dir=str(tmp_path))))
+    (tmp_path / "snapshots/snapshot_0001").mkdir(parents=True)
+    cfg, given = parse(f"--model_dir={tmp_path}", "--late_upsampling")
+    assert config_file.for_training(cfg, given).late_upsampling
+    config_file.for_evaluation(cfg, given)
+
+
 def test_a_folder_without_a_run_and_a_damaged_config_are_named(tmp_path):
     with pytest.raises(InputError, match="no run lives in"):
         config_file.load(tmp_path)
