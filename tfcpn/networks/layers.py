@@ -18,9 +18,9 @@ class ConvLayers:
     """Makes the convolution blocks of the network; holds what they share.
 
     seed: of the initial weights; None: they are zero, for a model that gets those of another. norm_momentum: what the
-    statistics of batch norms keep of themselves in a step.
-    late_upsampling: 1x1 convolutions of what is upsampled come before the upsampling (`PyramidConv`); in half
-    precision they always do, since there is no number of the original's to keep to the last bit.
+    statistics of batch norms keep of themselves in a step. late_upsampling: 1x1 convolutions come before the
+    upsampling of what they see (`PyramidConv`); in half precision they always do, since there is no number of the
+    original's to keep to the last bit.
     """
 
     def __init__(self, seed: int | None, norm_momentum: float = BATCH_NORM_DECAY, late_upsampling: bool = False):
