@@ -43,7 +43,7 @@ SCALE = {
     "scale255_decay": ["--weight_decay=0.65025"],
     "scale255_gain": ["--output_gain=20"],
 }
-PARTS = ("views", "free", "schedule", "norms", "mean", "decoupled")  # of the recipe, each alone
+PARTS = ("views", "free", "schedule", "norms", "mean")  # of the recipe, each alone
 SEVERAL_SEEDS = ("scale255", "scale1", "scale1_free", "faithful", *PARTS, "together", "together_ohkm")
 BLAZEPOSE = ["--align=blazepose", "--input_size=96x96"]
 ALIGN = {
