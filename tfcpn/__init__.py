@@ -1,6 +1,11 @@
 """tfcpn: the Cascaded Pyramid Network (COCO keypoints 2017) in TensorFlow 2, and BlazePose that can be taught."""
 
+import importlib.util
 import os
+
+# Keras 2, which newer TensorFlows keep apart as tf-keras. Has no effect on TensorFlow 2.15.
+if importlib.util.find_spec("tf_keras"):
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 # TensorFlow 2.15 greets every start with errors about plugins that are registered twice, which drown the one line
 # that says what is wrong. TF_CPP_MIN_LOG_LEVEL=0 brings everything back.

@@ -6,9 +6,17 @@ import os
 import sys
 from pathlib import Path
 
-import tfcpn  # noqa: F401  (quietens TensorFlow's start)
+from tfcpn.base.gpu import install_hint
 
 import tensorflow as tf  # isort: skip
+
+# Docker and podman make a file each; the Dockerfile sets a variable for whatever else runs the image.
+_CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
+
+
+def in_container() -> bool:
+    """Return whether this process runs in a container."""
+    return bool(os.environ.get("CONTAINER")) or any(path.exists() for path in _CONTAINER_FILES)
 
 
 def main() -> None:
@@ -18,10 +26,13 @@ def main() -> None:
         capability = ".".join(map(str, details.get("compute_capability", ())))
         print(f"{gpu.name}: {details.get('device_name', 'GPU')}, compute capability {capability}")
     if not gpus and os.environ.get("REQUIRE_GPU", "1") != "0":
-        if Path("/.dockerenv").exists():
-            remedy = "give `docker run --gpus all` (with NVIDIA's container toolkit installed); -e REQUIRE_GPU=0"
+        if in_container():
+            remedy = (
+                "give the container the GPU: docker run --gpus all, podman run --device nvidia.com/gpu=all, or "
+                "nvidia.com/gpu in a pod's limits, each with NVIDIA's container toolkit; -e REQUIRE_GPU=0"
+            )
         else:
-            remedy = 'install CUDA\'s libraries with pip install "tensorflow[and-cuda]>=2.15,<2.16"; REQUIRE_GPU=0'
+            remedy = f"install CUDA's libraries with {install_hint()}; REQUIRE_GPU=0"
         sys.exit(f"error: TensorFlow sees no GPU: look at nvidia-smi, and {remedy} runs on the CPU")
     if not gpus:
         print("no GPU: running on the CPU")

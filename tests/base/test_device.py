@@ -34,9 +34,23 @@ def test_cards_are_found_with_and_without_a_driver(tmp_path):
 
 def test_libraries_that_cannot_be_loaded_are_named(tmp_path, monkeypatch):
     card_in(tmp_path)
-    monkeypatch.setattr(gpu, "LIBRARIES", ("libc.so.6", "libcuda_that_is_not.so.1", "libcudnn_neither.so.8"))
+    names = ["libc.so.6", "libcuda_that_is_not.so.1", "libcudnn_neither.so.8"]
+    monkeypatch.setattr(gpu, "libraries", lambda build: names)
     told = gpu.why_unused(tmp_path)
     assert "cannot load libcuda_that_is_not.so.1, libcudnn_neither.so.8; install" in told and "--device=cpu" in told
+
+
+@pytest.mark.parametrize(
+    "cuda, cudnn, names",
+    [
+        ("12.2", "8", {"libcudart.so.12", "libcufft.so.11", "libcusolver.so.11", "libcudnn.so.8"}),
+        ("12.5.1", "9", {"libcudart.so.12", "libcublasLt.so.12", "libcudnn.so.9"}),
+        ("13.0", "9", {"libcudart.so.13", "libcusparse.so.13", "libcufft.so.12"}),
+    ],
+)
+def test_the_libraries_are_those_of_the_tensorflow_that_is_installed(cuda, cudnn, names):
+    assert names | {"libcuda.so.1"} <= set(gpu.libraries({"cuda_version": cuda, "cudnn_version": cudnn}))
+    assert "tensorflow[and-cuda]==" + tf.__version__ in gpu.install_hint()
 
 
 def test_a_card_that_tensorflow_does_not_see_is_an_error_unless_the_cpu_is_wanted(no_gpu_seen, monkeypatch):

@@ -19,6 +19,8 @@ from tfcpn.data.order import open_source
 from tfcpn.data.record_sets import read_records
 from tfcpn.data.service import served
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def address():

@@ -44,7 +44,14 @@ def test_the_order_mixes_shards_and_images(people):
 
 
 @pytest.mark.parametrize(
-    "hosts, replicas, share, first", [(2, 2, 1, 0), (3, 3, 2, 5), (4, 4, 3, 151), (2, 4, 3, 7), (2, 2, 50, 0)]
+    "hosts, replicas, share, first",
+    [
+        (2, 2, 1, 0),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((3, 3, 2, 5), (4, 4, 3, 151), (2, 4, 3, 7), (2, 2, 50, 0))
+        ),
+    ],
 )
 def test_hosts_deal_out_each_global_batch_as_one_machine_with_as_many_replicas_does(
     people, hosts, replicas, share, first
@@ -66,7 +73,7 @@ def test_hosts_deal_out_each_global_batch_as_one_machine_with_as_many_replicas_d
     assert np.sort(of_one).tolist() == np.sort(np.reshape(order, of_one.shape)).tolist()
 
 
-@pytest.mark.parametrize("hosts, first", [(1, 10), (2, 0), (4, 0)])
+@pytest.mark.parametrize("hosts, first", [(1, 10), (2, 0), pytest.param(4, 0, marks=pytest.mark.slow)])
 def test_an_image_is_decoded_once_for_all_its_people_of_a_pass(people, hosts, first):
     """Also in the rest of a pass, and by hosts, who decode only what is theirs: nearly always one of them."""
     source = open_source(read_records(people.records), seed=2, shuffle_buffer=16)

@@ -54,6 +54,10 @@ CASES = {
 }
 
 
+SLOWER = "two passes, four turns"
+QUICK = [pytest.param(case, marks=pytest.mark.slow) if case == SLOWER else case for case in CASES]
+
+
 @pytest.fixture
 def evaluation_of(people, tmp_path):
     def make(case):
@@ -65,7 +69,7 @@ def evaluation_of(people, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", QUICK)
 def test_perfect_joints_score_one(evaluation_of, case, monkeypatch):
     evaluation = evaluation_of(case)
     images = [b.image_id for b in evaluation.people.boxes]
@@ -73,7 +77,7 @@ def test_perfect_joints_score_one(evaluation_of, case, monkeypatch):
     assert ap(evaluation, PerfectJoints(evaluation).watch(monkeypatch)) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", QUICK)
 def test_perfect_label_maps_lose_only_what_the_grid_takes(evaluation_of, case, monkeypatch):
     """Heatmap pixels of 4 crop pixels, truncation and the unshifted flip test: .9 and more at this size."""
     evaluation = evaluation_of(case)
@@ -116,7 +120,7 @@ class FirstCut(PerfectJoints):
         return super().__call__(crops)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("two passes")])
+@pytest.mark.parametrize("case", [case for case in QUICK if "two passes" in str(case)])
 def test_the_second_pass_cuts_where_the_annotation_would(evaluation_of, case, monkeypatch):
     predictor = FirstCut(evaluation_of(case)).watch(monkeypatch)
     predict_with(predictor)

@@ -56,7 +56,7 @@ def check_against_pose(folder, model, picture):
 
 
 def test_people_of_a_picture(people, command, tiny_network, picture, tmp_path):
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", "--epochs=1", "--eval_every=0"))
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", "--epochs=1", "--eval_every=0", "--noflip_test"))
     words = "--format=savedmodel", f"--model_dir={tmp_path / 'run'}", f"--output={tmp_path / 'saved'}"
     command("tools/export.py", *words)
     check_against_pose(tmp_path / "saved", tmp_path / "run", picture)
@@ -64,6 +64,7 @@ def test_people_of_a_picture(people, command, tiny_network, picture, tmp_path):
     assert raw["heatmaps"].shape == (2, 16, 16, 17)
 
 
+@pytest.mark.slow
 def test_people_about_their_alignment_points(mediapipe, command, picture, tmp_path):
     """MediaPipe's network looks twice, as prediction does."""
     first = [f"--init_weights={mediapipe.landmarks}", "--network=blazepose", "--epoch=0", f"--model_dir={tmp_path}"]

@@ -58,13 +58,17 @@ def assert_same(ours, theirs, landmarks=0.1, maps=1e-3):
         assert np.abs(ours[name] - theirs[name]).max() < max(least, maps) * np.abs(theirs[name]).max(), name
 
 
-@pytest.mark.parametrize("norm", NORMS)
+SCALED_FIRST = ["scaled", *(pytest.param(norm, marks=pytest.mark.slow) for norm in NORMS if norm != "scaled")]
+
+
+@pytest.mark.parametrize("norm", SCALED_FIRST)
 def test_it_is_the_function_of_mediapipes_file(mediapipe, told, norm):
     model = build_blazepose(FULL, norm)
     load_file(model, mediapipe.landmarks)
     assert_same(outputs_of(model, told[0]), told[1])
 
 
+@pytest.mark.slow
 def test_it_is_the_same_on_photographs(mediapipe):
     folder = ROOT.parent / "shared" / "coco_sample" / "val2017"
     if not folder.exists():
@@ -90,6 +94,7 @@ def test_all_values_of_the_file_have_one_place_each(mediapipe):
         np.testing.assert_array_equal(layer.weights[1].numpy(), read.bias)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["scaled", "frozen", "batch"])
 def test_what_is_put_back_from_measured_statistics_changes_nothing(mediapipe, told, norm):
     model = build_blazepose(FULL, norm)
@@ -100,7 +105,7 @@ def test_what_is_put_back_from_measured_statistics_changes_nothing(mediapipe, to
     assert_same(outputs_of(model, told[0]), told[1])
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", SCALED_FIRST)
 def test_it_goes_back_into_the_file_unchanged(mediapipe, told, norm):
     model = build_blazepose(FULL, norm)
     load_file(model, mediapipe.landmarks)
@@ -185,6 +190,7 @@ def test_other_files_are_refused(tmp_path, mediapipe):
         blazepose("lite", "none", 0, True, 0.1, 1.0).find_weights(mediapipe.landmarks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("norm", ["scaled", "batch"])
 def test_it_is_built_and_differentiated_in_half_precision(precision, norm):

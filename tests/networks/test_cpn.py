@@ -17,6 +17,7 @@ def test_weight_decay_acts_on_91_kernels_of_resnet50():
     assert len(conv_kernels(build_cpn((64, 64), "resnet50", 17))) == 91
 
 
+@pytest.mark.slow
 def test_first_weights_depend_on_the_seed_alone():
     a, b, c = (build_cpn((64, 64), "resnet50", 17, seed).weights for seed in (1, 1, 2))
     assert all(np.array_equal(x, y) for x, y in zip(a, b))
@@ -41,7 +42,7 @@ def test_products_of_float32_are_shortened_on_request_only(precision):
         device.set_precision("float32")
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_mixed_precision_keeps_variables_and_outputs_in_float32(precision):
     device.set_precision(precision)
     try:

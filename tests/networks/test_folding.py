@@ -66,6 +66,7 @@ def multiplications(function, images) -> int:
     return sum(int(np.prod(op.outputs[0].shape[1:3]) * np.prod(op.inputs[1].shape)) for op in convolutions)
 
 
+@pytest.mark.slow
 def test_cpn_is_folded_in_its_lean_form_which_predicts_the_same_with_a_seventh_less_to_multiply():
     network = cpn(SIZE, "resnet50", 17)
     model = network.build()
@@ -77,6 +78,7 @@ def test_cpn_is_folded_in_its_lean_form_which_predicts_the_same_with_a_seventh_l
     assert multiplications(lean, images) < 0.86 * multiplications(plain, images)
 
 
+@pytest.mark.slow
 def test_of_the_lean_model_nothing_is_kept():
     network, made = cpn(SIZE, "resnet50", 17), []
 
@@ -113,6 +115,7 @@ def test_on_several_replicas_the_norms_statistics_are_the_replicas_mean(two_repl
     np.testing.assert_allclose(folded.model.layers[1].bias.numpy(), [-2.0 / np.sqrt(1.001)] * 4, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_in_half_precision_folding_is_as_near_to_float32_as_not_folding(precision):
     network = cpn(SIZE, "resnet50", 17)

@@ -20,7 +20,11 @@ def random_source(make):
 
 
 @pytest.mark.parametrize(
-    "backbone, make", [("resnet50", tf.keras.applications.ResNet50), ("resnet101", tf.keras.applications.ResNet101)]
+    "backbone, make",
+    [
+        ("resnet50", tf.keras.applications.ResNet50),
+        pytest.param("resnet101", tf.keras.applications.ResNet101, marks=pytest.mark.slow),
+    ],
 )
 def test_every_backbone_variable_is_set(backbone, make):
     model = build_cpn((64, 64), backbone, 17)
@@ -28,6 +32,7 @@ def test_every_backbone_variable_is_set(backbone, make):
     assert sorted(done) == sorted(name for name in variables_by_name(model) if name.startswith("resnet_v1"))
 
 
+@pytest.mark.slow
 def test_features_before_the_first_differing_stride_are_keras_own():
     """Biases, input scale and mean fold away; only at the zero-padded border does the shifted mean show."""
     source = random_source(tf.keras.applications.ResNet50)

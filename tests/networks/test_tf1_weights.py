@@ -35,9 +35,7 @@ def original(backbone="50", size="256x192"):
 
 CONFIGURATIONS = [
     ("50", "256x192", 1, []),
-    ("101", "384x288", 2, ["--flagfile=flags/resnet101_384x288.cfg"]),
-    ("50", "256x192", 2, ["--flagfile=flags/resnet50_384x288.cfg"]),
-    ("101", "384x288", 1, ["--flagfile=flags/resnet101_256x192.cfg"]),
+    pytest.param("101", "384x288", 2, ["--flagfile=flags/resnet101_384x288.cfg"], marks=pytest.mark.slow),
 ]
 
 
@@ -152,6 +150,7 @@ def test_a_checkpoint_of_something_else_is_refused(model, tmp_path):
         tf1_weights.init_backbone(model, tmp_path / "text")
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_overwritten_unless_told(command, tmp_path):
     variables, _ = original()
     path, back = tmp_path / "snapshot_350.ckpt", tmp_path / "back.ckpt"
@@ -171,6 +170,7 @@ def test_what_is_there_is_not_overwritten_unless_told(command, tmp_path):
     assert tf1_weights.compare(cpn((64, 64), "resnet50", 17).build(), tf1_weights.open_checkpoint(back)) == []
 
 
+@pytest.mark.slow
 def test_a_network_that_predicts_the_alignment_points_comes_back_too(command, tmp_path):
     network = cpn((64, 64), "resnet50", 19)
     run = tmp_path / "run"

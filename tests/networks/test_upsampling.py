@@ -166,6 +166,7 @@ def test_the_cpn_asked_for_it_convolves_first_wherever_it_can():
     assert places == {*(f"merge/res{n}" for n in (2, 3, 4)), "final_bottleneck/conv1", "final_bottleneck/shortcut"}
 
 
+@pytest.mark.slow
 def test_the_variables_are_the_same_and_begin_the_same():
     early, late = (build_cpn((64, 64), "resnet50", 17, late_upsampling=late) for late in (False, True))
     assert [v.name for v in early.weights] == [v.name for v in late.weights]

@@ -239,6 +239,7 @@ def by_both(mediapipe, command, annotations, images, joints, folder):
     return sorted(found, key=_place), sorted(expected, key=_place), json.loads((told / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_mediapipes_network_finds_what_an_evaluation_finds(mediapipe, command, people, tmp_path):
     found, expected, metrics = by_both(mediapipe, command, people.val_annotations, people.val, "coco", tmp_path)
     for a, b in zip(found, expected):
@@ -255,6 +256,7 @@ def _place(entry):
 LSP = ROOT.parent / "shared" / "lsp_extended"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not LSP.exists(), reason="no LSP Extended beside the project")
 def test_athletes_are_found_as_an_evaluation_finds_them(mediapipe, command, tmp_path):
     """The same share of their joints (PCK), and those at the same places."""

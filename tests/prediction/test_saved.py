@@ -14,7 +14,7 @@ from tfcpn.prediction.saved import read_saved
 
 @pytest.fixture
 def run(people, command, tiny_network, tmp_path):
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", "--epochs=1", "--eval_every=0"))
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", "--epochs=1", "--eval_every=0", "--noflip_test"))
     return tmp_path / "run"
 
 
@@ -68,6 +68,7 @@ def test_other_saved_models_are_refused(command, run, tmp_path):
         Pose.load(tmp_path / "saved", detector="none")
 
 
+@pytest.mark.slow
 def test_mediapipes_network_without_a_run(mediapipe, command, tmp_path):
     words = [
         "--network=blazepose",

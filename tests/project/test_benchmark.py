@@ -23,6 +23,7 @@ def run(part, people, command, tmp_path, *more):
     return done, json.loads((tmp_path / "b.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part, rows",
     [
@@ -42,6 +43,7 @@ def test_every_part_is_measured(people, command, tiny_network, tmp_path, part, r
     assert done.out.startswith(f"| {next(iter(written['rows'][0]))}") and "peak memory" in done.out
 
 
+@pytest.mark.slow
 def test_ways_through_a_video_are_measured(mediapipe, people, command, tiny_network, tmp_path):
     _, written = run("video", people, command, tmp_path, "--frames=4", "--python=none")
     assert [(row["video"], row["people"]) for row in written["rows"]][:2] == [
@@ -53,6 +55,7 @@ def test_ways_through_a_video_are_measured(mediapipe, people, command, tiny_netw
     assert written["rows"][0]["people seen a frame"] == 1
 
 
+@pytest.mark.slow
 def test_a_gpus_questions_are_answered_on_whatever_is_there(people, command, tiny_network, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "_alone", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(gpu, "SECONDS", 0.1)
@@ -87,6 +90,7 @@ def test_batches_double_until_one_does_not_fit(monkeypatch):
     assert rows[-3]["hours"] == pytest.approx(400 * 60000 / 478 / 3600), "and never more than the host delivers"
 
 
+@pytest.mark.slow
 def test_the_profile_lists_what_a_step_runs(people, command, tmp_path):
     rows = {row["profile"]: row for row in run("profile", people, command, tmp_path)[1]["rows"]}
     assert {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter", "ResourceApplyAdam"} <= set(rows)

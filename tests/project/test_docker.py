@@ -9,6 +9,7 @@ import pytest
 from support.commands import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("required, status", [("1", 1), ("0", 0)])
 def test_the_entry_fails_loudly_without_the_gpu_that_is_asked_for(required, status):
     path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
@@ -28,5 +29,5 @@ def test_the_entry_fails_loudly_without_the_gpu_that_is_asked_for(required, stat
 
 def test_the_image_is_pinned_and_does_not_run_as_root():
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    assert "FROM tensorflow/tensorflow:2.15.0-gpu" in lines
+    assert "ARG BASE=tensorflow/tensorflow:2.15.0.post1-gpu" in lines and "FROM ${BASE}" in lines
     assert lines.index("USER ${UID}") < next(i for i, line in enumerate(lines) if line.startswith("ENTRYPOINT"))

@@ -57,6 +57,7 @@ def check(mediapipe, people, command, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_landmarks_that_are_elsewhere_fail_the_check(check):
     failed = check([[0.0, 0.0]] * 33)
     assert failed.status == 1 and "of the region away from ours, more than 0.02" in failed.err
@@ -64,11 +65,13 @@ def test_landmarks_that_are_elsewhere_fail_the_check(check):
     assert done.status == 0 and "of 2 pictures MediaPipe finds somebody in 2" in done.out
 
 
+@pytest.mark.slow
 def test_nobody_found_is_no_agreement(check):
     failed = check(None)
     assert failed.status == 1 and "MediaPipe finds somebody in 0" in failed.err and "nothing to compare" in failed.err
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_told(command, tmp_path):
     failed = command("tools/mediapipe_check.py", f"--pictures={tmp_path}", check=False)
     assert failed.status == 1 and "there is no .jpg or .png" in failed.err

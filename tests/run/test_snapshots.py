@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from support.tiny import build
 from tfcpn.base import files
 from tfcpn.base.errors import InputError
-from tfcpn.networks.cpn import build_cpn
 from tfcpn.networks.variables import variables_by_name
 from tfcpn.run.snapshots import Position, Snapshots
 from tfcpn.training.step import make_optimizer
@@ -17,7 +17,7 @@ from tfcpn.training.step import make_optimizer
 
 @pytest.fixture(scope="module")
 def model():
-    return build_cpn((64, 64), "resnet50", 17)
+    return build((64, 64), 17)
 
 
 def randomize(model, optimizer=None):
@@ -34,7 +34,7 @@ def test_weights_and_optimiser_come_back(model, tmp_path, precision):
     optimizer = make_optimizer(1e-3, precision, model.trainable_variables)
     randomize(model, optimizer)
     saved = values(model, optimizer)
-    assert len(saved) > 446 + 2 * 270
+    assert len(saved) > 6 + 2 * 4
     Snapshots(tmp_path).save(3, variables_by_name(model), optimizer)
     randomize(model, optimizer)
     Snapshots(tmp_path).restore(3, variables_by_name(model), optimizer)
@@ -53,8 +53,9 @@ def test_weights_alone_can_be_read_for_evaluation(model, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_snapshot_carries_the_originals_names(model, tmp_path):
-    Snapshots(tmp_path).save(1, variables_by_name(model))
+def test_a_snapshot_carries_the_originals_names(tmp_path):
+    name = "resnet_v1_50/block1/unit_1/bottleneck_v1/conv1/weights"
+    Snapshots(tmp_path).save(1, {name: tf.Variable(1.0)})
     names = [name for name, _ in tf.train.list_variables(str(tmp_path / "snapshots/snapshot_0001/variables"))]
     assert any("resnet_v1_50.Sblock1.Sunit_1.Sbottleneck_v1.Sconv1.Sweights" in name for name in names)
 

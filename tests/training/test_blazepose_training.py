@@ -39,6 +39,7 @@ def run(people, mediapipe, tmp_path_factory, command):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_tells_how_it_does_beside_the_network_that_it_began_as(run):
     row = logged(run)[0]
     assert 0 < float(row["landmarks"]) < 0.2 and float(row["held"]) > 0
@@ -48,6 +49,7 @@ def test_a_run_tells_how_it_does_beside_the_network_that_it_began_as(run):
     )
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_and_so_is_what_it_began_as(run, people, command):
     taught = command("-m", "tfcpn.eval", f"--model_dir={run}", "--epoch=0,1")
     rows = [line for line in taught.out.splitlines() if line.startswith(("| 0", "| 1"))]
@@ -56,6 +58,7 @@ def test_it_is_evaluated_and_so_is_what_it_began_as(run, people, command):
     assert 0 < metrics["PCK@.2"] <= 1
 
 
+@pytest.mark.slow
 def test_what_goes_back_is_what_keras_computes(run, mediapipe, command, tmp_path):
     output = tmp_path / "own.tflite"
     told = command("tools/export.py", f"--model_dir={run}", f"--template={mediapipe.landmarks}", f"--output={output}")
@@ -94,12 +97,14 @@ def test_a_file_goes_back_without_a_run_into_a_bundle_too(mediapipe, command, tm
         np.testing.assert_allclose(own[name], value, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_rate_that_ruins_it_is_told(people, mediapipe, command, tmp_path):
     words = flags(people, f"--model_dir={tmp_path}", f"--init_weights={mediapipe.landmarks}", "--learning_rate=0.1")
     failed = command("-m", "tfcpn.train", *words, check=False)
     assert failed.status == 1 and "the network is being ruined" in failed.err and "--learning_rate" in failed.err
 
 
+@pytest.mark.slow
 def test_from_random_weights_without_a_teacher(people, command, tmp_path):
     words = ["--init_weights=none", "--blazepose_size=lite", "--blazepose_frozen=0", f"--model_dir={tmp_path}"]
     command("-m", "tfcpn.train", *flags(people, *words))
@@ -107,6 +112,7 @@ def test_from_random_weights_without_a_teacher(people, command, tmp_path):
     assert "held" not in row and float(row["heatmaps"]) > 0
 
 
+@pytest.mark.slow
 def test_the_papers_two_stages_heatmaps_first_then_the_regression(people, command, tmp_path):
     words = ["--init_weights=none", "--blazepose_size=lite", "--blazepose_frozen=0", f"--model_dir={tmp_path}"]
     command("-m", "tfcpn.train", *flags(people, *words, "--heatmap_epochs=1", "--epochs=2", "--learning_rate=1e-3"))
@@ -131,6 +137,7 @@ def test_the_papers_two_stages_heatmaps_first_then_the_regression(people, comman
     assert not np.array_equal(first[heat], fresh[heat]) and not np.array_equal(second[out], first[out])
 
 
+@pytest.mark.slow
 def test_it_may_predict_its_alignment_points_too(people, mediapipe, command, tmp_path):
     """The network has them: as the two joints that --predict_align_points adds, which the first pass uses."""
     file = f"--init_weights={mediapipe.landmarks}"
@@ -141,6 +148,7 @@ def test_it_may_predict_its_alignment_points_too(people, mediapipe, command, tmp
     assert "which the network does not have" not in done.out
 
 
+@pytest.mark.slow
 def test_what_moved_is_told(people, mediapipe, command, tmp_path):
     words = [f"--annotations={people.val_annotations}", f"--images={people.val}", "--people=4"]
     output = tmp_path / "moved.json"

@@ -13,6 +13,8 @@ from support.commands import ROOT, TENSORFLOW_ON_CPU
 from support.small_run import flags, weights
 from support.tiny import TINY
 
+pytestmark = pytest.mark.slow
+
 # The disk is full from before the nth step on; what is freed later lets the run go on.
 FILLING = """
 import os

@@ -15,6 +15,8 @@ from support.small_run import flags, logged, weights
 from tfcpn.data.coco import read_annotations
 from tfcpn.evaluation.average_precision import METRICS, coco_metrics
 
+pytestmark = pytest.mark.slow
+
 # BlazePose's region, with its two points as joints 18 and 19.
 BLAZEPOSE = ("--align=blazepose", "--predict_align_points", "--deterministic")
 

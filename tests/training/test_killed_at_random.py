@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 
+import pytest
 from test_stopped_and_resumed import assert_same
 
 from support.commands import ROOT, TENSORFLOW_ON_CPU, run_process
 from support.small_run import flags, logged
+
+pytestmark = pytest.mark.slow
 
 WORDS = ("--epoch_size=64", "--epochs=20", "--deterministic", "--eval_every=2", "--checkpoint_minutes=1e-9")
 # What a child is doing, and which time at the latest: so that little gets done between two kills.

@@ -95,7 +95,10 @@ def test_old_snapshots_are_deleted(people, command, tmp_path):
     assert sorted(p.name for p in (tmp_path / "run/snapshots").iterdir()) == ["snapshot_0003", "snapshot_0004"]
 
 
-@pytest.mark.parametrize("asked", ["auto", "keras", "some.ckpt"])
+SLOW = {"marks": pytest.mark.slow}
+
+
+@pytest.mark.parametrize("asked", ["auto", pytest.param("keras", **SLOW), pytest.param("some.ckpt", **SLOW)])
 def test_a_new_run_starts_from_the_weights_that_its_network_finds(people, command, monkeypatch, tmp_path, asked):
     expected = "found" if asked == "auto" else asked
 
@@ -137,7 +140,7 @@ def test_gradients_are_those_of_the_unscaled_loss(people, replicas):
     assert float(plain[0]["total"]) == pytest.approx(float(scaled[0]["total"]))
 
 
-@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float16", pytest.param("bfloat16", **SLOW)])
 def test_a_run_in_half_precision_learns(people, command, tmp_path, precision):
     words = ["--epochs=3", "--eval_every=3", f"--mixed_precision={precision}"]
     command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))

@@ -15,7 +15,7 @@ ANIMALS = {
 }
 
 
-@pytest.fixture(params=ANIMALS)
+@pytest.fixture(params=["five", pytest.param("three", marks=pytest.mark.slow)])
 def animals(request, people_copy, edit_json):
     """The drawn people's pictures with some of their joints under other names; the category has the id 7."""
     joints = ANIMALS[request.param]
@@ -118,6 +118,7 @@ def test_a_file_of_joints_gives_them_sides_and_tolerances(animals, command, tiny
     assert kept["sigmas"] == own["sigmas"] and kept["pairs"] == [[1, 2]]
 
 
+@pytest.mark.slow
 def test_a_run_may_be_given_its_joints_and_goes_on_with_them_alone(animals, command, tiny_network, tmp_path):
     animals, joints = animals
     animals.records = tmp_path / "records"
@@ -141,6 +142,7 @@ def test_a_run_may_be_given_its_joints_and_goes_on_with_them_alone(animals, comm
     assert failed.status == 1 and "its joints are" in failed.err
 
 
+@pytest.mark.slow
 def test_several_folders_are_trained_on_together_each_person_once_a_pass(
     people, people_copy, command, tiny_network, tmp_path
 ):

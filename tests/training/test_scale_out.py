@@ -85,6 +85,7 @@ def runs(people, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_weights_of_one(runs):
     """To 1e-5 of each variable's norm: gradients are summed in another order, nothing else differs."""
     a, b = weights(runs / "one", 1), weights(runs / "two", 1)
@@ -94,6 +95,7 @@ def test_two_processes_train_the_weights_of_one(runs):
         assert difference <= 1e-5 * np.linalg.norm(np.float64(a[name])) + 1e-7, name
 
 
+@pytest.mark.slow
 def test_only_one_process_writes(runs):
     assert sorted(p.name for p in (runs / "two/snapshots").iterdir()) == ["snapshot_0001", "snapshot_0002"]
     assert len((runs / "two/metrics.csv").read_text().splitlines()) == 3
@@ -118,6 +120,7 @@ def results(runs, people):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["two replicas", "two processes"])
 def test_a_shared_evaluation_writes_the_results_of_one(results, name):
     assert len(results["one"]) % 6 != 0  # so that the last batches had to be filled
@@ -127,6 +130,7 @@ def test_a_shared_evaluation_writes_the_results_of_one(results, name):
 LONGER = ("--deterministic", "--batch_size=8", "--epoch_size=640", "--epochs=1", "--checkpoint_minutes=1e-9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_lost_process_stops_the_other_and_both_go_on_exactly(people, tmp_path, longer, lost):
     words = flags(people, tmp_path, *LONGER)
@@ -153,6 +157,7 @@ def longer(people, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_processes_that_would_not_train_the_same_are_told_by_name_and_train_nothing(people, tmp_path):
     own = ((), ("--seed=3", "--eval_every=1"))
     processes = start_workers("tfcpn.train", flags(people, tmp_path / "run", "--batch_size=8"), own)

@@ -69,8 +69,7 @@ def whole(people, command, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step", [1, 3, 8])
+@pytest.mark.parametrize("number, step", [(signal.SIGINT, 3), (signal.SIGTERM, 8)])
 def test_a_signal_finishes_the_step_and_saves_and_the_same_command_goes_on(
     people, command, tmp_path, at_step, whole, number, step
 ):
@@ -123,12 +122,13 @@ def test_it_saves_whenever_so_many_minutes_have_passed(people, command, tmp_path
     command("-m", "tfcpn.train", *flags(people, tmp_path / "often", *words, "--checkpoint_minutes=1e-9"))
     assert saved == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 0)]
     assert [p.name for p in (tmp_path / "often/snapshots").iterdir()] == ["snapshot_0001"]
-    for minutes in ("10", "0"):
+    for minutes in ("0",):
         saved.clear()
         command("-m", "tfcpn.train", *flags(people, tmp_path / minutes, *words, f"--checkpoint_minutes={minutes}"))
         assert saved == [(1, 0)]
 
 
+@pytest.mark.slow
 def test_the_loss_scale_goes_on_too(people, command, tmp_path, at_step):
     words = [*WORDS, "--mixed_precision=float16", "--eval_every=0"]
     command("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *words))
@@ -139,6 +139,7 @@ def test_the_loss_scale_goes_on_too(people, command, tmp_path, at_step):
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_second_trainer_is_refused_by_name_of_the_first(people, command, tmp_path, at_step):
     words, told = flags(people, tmp_path, *WORDS), []
 

@@ -40,6 +40,7 @@ def test_a_validation_shows_people_and_joints(run):
     assert "train/gradient_norm" in told
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_shows_its_next_validation(people, command, run):
     command("-m", "tfcpn.train", *flags(people, run, "--epochs=3", "--eval_every=1"))
     assert len(summaries(run)["people"]) == 3

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import site
+from collections.abc import Mapping
 from pathlib import Path
 
-# What TensorFlow 2.15 loads, by the CUDA 12 that it is built with; the first comes with the driver.
-LIBRARIES = (
-    "libcuda.so.1",
-    "libcudart.so.12",
-    "libcublas.so.12",
-    "libcublasLt.so.12",
-    "libcufft.so.11",
-    "libcusolver.so.11",
-    "libcusparse.so.12",
-    "libcudnn.so.8",
-)
+import tensorflow as tf
+
 _NVIDIA, _DISPLAY = "0x10de", "0x03"
 
 
@@ -47,10 +39,32 @@ def _loads(name: str, folders: list[Path]) -> bool:
     return False
 
 
+def libraries(build: Mapping[str, str]) -> list[str]:
+    """Name the shared libraries that TensorFlow loads to use a GPU.
+
+    Args:
+        build: What `tf.sysconfig.get_build_info()` returns, of which "cuda_version" and "cudnn_version" count.
+
+    Returns:
+        File names such as libcudart.so.12. The first one comes with the driver, the others with CUDA and cuDNN.
+    """
+    cuda = str(build.get("cuda_version", 12)).split(".")[0]
+    cudnn = str(build.get("cudnn_version", 8)).split(".")[0]
+    # Two libraries count their own versions, one behind CUDA's.
+    names = [f"lib{name}.so.{cuda}" for name in ("cudart", "cublas", "cublasLt", "cusparse")]
+    names += [f"lib{name}.so.{int(cuda) - 1}" for name in ("cufft", "cusolver")]
+    return ["libcuda.so.1", *names, f"libcudnn.so.{cudnn}"]
+
+
 def missing_libraries() -> list[str]:
-    """Those of LIBRARIES that cannot be loaded."""
+    """Return those of `libraries` that cannot be loaded."""
     folders = [Path(folder) for folder in site.getsitepackages()]
-    return [name for name in LIBRARIES if not _loads(name, folders)]
+    return [name for name in libraries(tf.sysconfig.get_build_info()) if not _loads(name, folders)]
+
+
+def install_hint() -> str:
+    """Return the command that installs CUDA's libraries for the TensorFlow that is installed."""
+    return f'pip install "tensorflow[and-cuda]=={tf.__version__}"'
 
 
 def why_unused(root: Path = Path("/")) -> str:
@@ -61,6 +75,6 @@ def why_unused(root: Path = Path("/")) -> str:
     missing = missing_libraries()
     lacks = f"cannot load {', '.join(missing)}" if missing else "loads CUDA's libraries; nvidia-smi may tell more"
     return (
-        f"there is an NVIDIA card ({seen[0]}) but TensorFlow sees no GPU: it {lacks}; install them with pip install "
-        '"tensorflow[and-cuda]>=2.15,<2.16" (libcuda.so.1 comes with the driver), or give --device=cpu'
+        f"there is an NVIDIA card ({seen[0]}) but TensorFlow sees no GPU: it {lacks}; install them with "
+        f"{install_hint()} (libcuda.so.1 comes with the driver), or give --device=cpu"
     )

@@ -1,23 +1,59 @@
-"""The progress bar of everything that takes long."""
+"""What a user sees of everything that takes long: a progress bar, or a line that says what is going on."""
 
 from __future__ import annotations
 
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
+# Seconds before something is worth a line, and between lines in a log file.
+FIRST_LINE, LATER_LINES = 1.0, 20.0
+
 
 def progress(total: int, description: str, unit: str, initial: int = 0) -> tqdm:
-    """A bar on standard error with rate and time left; in a log file, one line every 20 seconds."""
+    """Make a bar on standard error with rate and time left; in a log file, one line every 20 seconds."""
     interactive = sys.stderr.isatty()
     return tqdm(
         total=total,
         desc=description,
         unit=unit,
         initial=initial,
-        mininterval=0.2 if interactive else 20,
+        mininterval=0.2 if interactive else LATER_LINES,
         maxinterval=1 if interactive else 30,
         dynamic_ncols=interactive,
         ncols=None if interactive else 140,
         file=sys.stderr,
     )
+
+
+@contextmanager
+def phase(description: str) -> Iterator[None]:
+    """Say on standard error what the block does if it takes longer than a second, and for how long it has.
+
+    Args:
+        description: What goes on, as a participle: "reading annotations.json".
+    """
+    stream, start, over = sys.stderr, time.monotonic(), threading.Event()
+    interactive = stream.isatty()
+
+    def report() -> None:
+        wait, shown = FIRST_LINE, False
+        while not over.wait(wait):
+            line = f"{description} ..." + (f" {time.monotonic() - start:.0f} s" if shown else "")
+            stream.write(f"\r{line}" if interactive else f"{line}\n")
+            stream.flush()
+            wait, shown = 1.0 if interactive else LATER_LINES, True
+        if shown and interactive:
+            stream.write("\n")
+
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reporter.join()

@@ -49,7 +49,9 @@ def build_cpn(
     and all that follows them stay in float32 under a mixed precision policy.
     """
     layers = ConvLayers(seed, norm_momentum, late_upsampling)
-    output = {"init": "glorot", "relu": False, "dtype": "float32", "gain": output_gain}
+    # float32 under a mixed precision policy.
+    dtype = tf.keras.mixed_precision.global_policy().variable_dtype
+    output = {"init": "glorot", "relu": False, "dtype": dtype, "gain": output_gain}
     out_size = (input_size[0] // STRIDE, input_size[1] // STRIDE)
     images = tf.keras.Input((*input_size, 3), name="image")
     features = resnet_features(images, backbone, layers)
@@ -66,7 +68,7 @@ def build_cpn(
         pyramid[level] = above = lateral
         x = layers.conv_bn(lateral, PYRAMID_DEPTH, 1, f"tmp/res{level}", init="glorot", relu=True)
         x = layers.conv_bn(x, num_joints, 3, f"pyramid/res{level}", **output)
-        global_maps[level] = Upsample(out_size, name=f"global/res{level}", dtype="float32")(x)
+        global_maps[level] = Upsample(out_size, name=f"global/res{level}", dtype=dtype)(x)
 
     # RefineNet: the coarser a level, the more bottlenecks it passes.
     refined = []

@@ -17,7 +17,7 @@ def global_loss(outputs, labels, visibility) -> tf.Tensor:
     the finest output gets the widest label, a reversal that tf-cpn kept and that this port keeps.
     visibility: (N, K). The label of a joint that is not visible is zero, so an occluded joint is trained away.
     """
-    mask = tf.cast(visibility > VISIBLE, tf.float32)[:, None, None, :]
+    mask = tf.cast(visibility > VISIBLE, outputs[0].dtype)[:, None, None, :]
     levels = [tf.reduce_mean(tf.square(o - label * mask)) for o, label in zip(outputs, labels)]
     return tf.add_n(levels) / len(levels) / 2
 
@@ -28,7 +28,8 @@ def refine_loss(output, label, visibility, hard_keypoints: int = HARD_KEYPOINTS)
     output, label: (N, h, w, K). visibility: (N, K); a joint that is not labelled counts as error 0. With fewer
     joints all of them count.
     """
-    per_joint = tf.reduce_mean(tf.square(output - label), axis=(1, 2)) * tf.cast(visibility > LABELLED, tf.float32)
+    labelled = tf.cast(visibility > LABELLED, output.dtype)
+    per_joint = tf.reduce_mean(tf.square(output - label), axis=(1, 2)) * labelled
     count = min(hard_keypoints, per_joint.shape[1])
     hardest = tf.math.top_k(per_joint, count, sorted=False).values
     return tf.reduce_mean(tf.reduce_sum(hardest, axis=1) / count)

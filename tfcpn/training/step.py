@@ -31,7 +31,7 @@ def make_optimizer(learning_rate: float, mixed_precision: str, variables):
 def weight_decay_loss(kernels, factor: float) -> tf.Tensor:
     """factor * sum(w^2) / 2 over the kernels: part of the loss that Adam sees, not decoupled from it."""
     if not factor:
-        return tf.constant(0.0)
+        return tf.zeros((), kernels[0].dtype)
     return factor * tf.add_n([tf.nn.l2_loss(k) for k in kernels])
 
 
