@@ -1,46 +1,45 @@
-# make demo: draws people, trains a CPN on them and shows what it learnt.   make test: lint, tests, a tiny run.
-# make models: fetches MediaPipe's networks.   make mediapipe-check: MediaPipe's own Pose with one of ours.
+# make demo: draw people, train a network on them, show what it has learned. make demo MINUTES=20 goes further.
+# make test: lint and the quick tests. make test-all: all tests.
+# make models: fetch MediaPipe's networks. make mediapipe-check: run MediaPipe's own Pose with one of ours.
+# make docker-check: build and run the Docker image without an engine, where podman is.
 # All set up their own environment in .venv first.
 
 VENV ?= .venv
-PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3; do \
-	if $$p -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null; \
+# Any from 3.9 to 3.13 will do. The first three have TensorFlow 2.15 and tensorflow-addons, which is the default.
+PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3 python3.13 python3.12; do \
+	if $$p -c 'import sys, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
 	then echo $$p; break; fi; done)
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
-DEMO := data/demo
+MINUTES ?= 6
 
 # Where MediaPipe itself is installed, apart from ours: it brings a second OpenCV. PICTURES: people to look at.
 MEDIAPIPE_VENV ?= .venv-mediapipe
 MODEL ?= data/mediapipe/pose_landmark_full.tflite
 PICTURES ?= data/drawn_check/val
+HAVE_PYTHON = test -n "$(PYTHON)" || { \
+	echo "error: needs Python 3.9 to 3.13 with its venv (Debian: python3-venv); give one with make PYTHON=..."; exit 1; }
 
-.PHONY: setup demo test lint clean models mediapipe-check
+.PHONY: setup demo test test-all lint clean models mediapipe-check docker-check
 
 setup: $(READY)
 
 $(READY): setup.py pyproject.toml
-	@test -n "$(PYTHON)" || { echo "error: needs Python 3.9, 3.10 or 3.11; give one with make PYTHON=..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --upgrade "pip>=23" "setuptools>=64" wheel
-	$(VENV)/bin/pip install --quiet --editable ".[dev]"
-	touch $@
+	@$(HAVE_PYTHON)
+	@echo "setting up $(VENV) with $(PYTHON): TensorFlow and what else is needed, a minute or more ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --upgrade "pip>=23" "setuptools>=64" wheel
+	@$(VENV)/bin/pip install --quiet --editable ".[dev]"
+	@touch $@
 
 demo: $(READY)
-	$(RUN) tools/make_people.py --output=$(DEMO)
-	$(RUN) tools/make_records.py --annotations=$(DEMO)/annotations/person_keypoints_train.json \
-		--images=$(DEMO)/train --output=$(DEMO)/records --shards=16
-	$(RUN) -m tfcpn.train --flagfile=flags/demo.cfg
-	$(RUN) -m tfcpn.eval --flagfile=flags/demo.cfg --epoch=latest
-	$(RUN) tools/draw_poses.py --annotations=$(DEMO)/annotations/person_keypoints_val.json --images=$(DEMO)/val \
-		--results=$$(ls -d runs/demo/eval/epoch_* | tail -n 1)/results.json --output=runs/demo/poses.png
-	@echo "Look at runs/demo/poses.png"
+	@$(RUN) tools/demo.py --minutes=$(MINUTES)
 
 models: $(READY)
 	$(RUN) tools/get_models.py
 
 $(MEDIAPIPE_VENV)/.ready:
-	@test -n "$(PYTHON)" || { echo "error: needs Python 3.9, 3.10 or 3.11; give one with make PYTHON=..."; exit 1; }
+	@$(HAVE_PYTHON)
 	$(PYTHON) -m venv $(MEDIAPIPE_VENV)
 	$(MEDIAPIPE_VENV)/bin/pip install --quiet mediapipe==0.10.14
 	touch $@
@@ -48,6 +47,9 @@ $(MEDIAPIPE_VENV)/.ready:
 mediapipe-check: models $(MEDIAPIPE_VENV)/.ready
 	$(RUN) tools/make_people.py --output=data/drawn_check --train=1 --val=20
 	$(RUN) tools/mediapipe_check.py --model=$(MODEL) --pictures=$(PICTURES) --python=$(MEDIAPIPE_VENV)/bin/python
+
+docker-check:
+	sh tools/docker_check.sh
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
@@ -61,4 +63,4 @@ test-all: lint
 	$(RUN) -m pytest -n 2 --dist worksteal
 
 clean:
-	rm -rf $(VENV) $(DEMO) runs/demo
+	rm -rf $(VENV) data/demo runs/demo runs/demo_*_minutes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from tfcpn.base.progress import phase, start_tensorflow
 from tfcpn.settings.command import Command, Options
 
 COMMAND = Command("python -m tfcpn.eval", "Evaluate snapshots of a run: COCO's AP and a results file.", shared=True)
@@ -12,6 +13,7 @@ COMMAND = Command("python -m tfcpn.eval", "Evaluate snapshots of a run: COCO's A
 
 def main(options: Options) -> None:
     # Here, so that --help and a mistake in the flags do not wait for TensorFlow.
+    start_tensorflow()
     from tfcpn.base import device
     from tfcpn.evaluation.evaluation import Evaluation
     from tfcpn.evaluation.predictor import Predictor
@@ -34,7 +36,7 @@ def main(options: Options) -> None:
         cfg = dataclasses.replace(cfg, init_weights=parts.network.find_weights(cfg.init_weights))
     evaluation = Evaluation(cfg, parts, run.skeleton, strategy, usual)
     device.set_precision(cfg.mixed_precision)
-    with strategy.scope():
+    with phase("building the network"), strategy.scope():
         model = parts.network.build()
     variables = parts.network.variables(model)
     predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy, fold=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfcpn.base.errors import InputError
+from tfcpn.base.progress import start_tensorflow
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import choice, number, path, switch, text
 from tfcpn.settings.flag import whole as whole_number
@@ -96,6 +97,7 @@ COMMAND = Command(
 def main(options: Options) -> None:
     own = options.own
     if own.serve:
+        start_tensorflow()
         from tfcpn.prediction import asked
 
         return asked.open_page(own, options.given, options.words)
@@ -104,6 +106,7 @@ def main(options: Options) -> None:
     if not options.words:
         raise InputError("want pictures, videos, folders, a camera's number, or - for a list on standard input")
     # Here, so that --help does not wait for OpenCV and TensorFlow.
+    start_tensorflow()
     from tfcpn.prediction import asked
 
     done = asked.predict(own, options.given, options.words)

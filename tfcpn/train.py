@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from pathlib import Path
 
+from tfcpn.base.progress import start_tensorflow
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.config import FIELDS, Config
 
@@ -28,6 +29,7 @@ def validated_as(cfg: Config) -> Config | None:
 
 def main(options: Options) -> None:
     # Here, so that --help and a mistake in the flags do not wait for TensorFlow.
+    start_tensorflow()
     from tfcpn.base import device
     from tfcpn.data.record_sets import read_records, skeleton_of
     from tfcpn.data.service import check_reachable

@@ -8,6 +8,7 @@ import platform
 from pathlib import Path
 
 from tfcpn.base.errors import InputError
+from tfcpn.base.progress import start_tensorflow
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.config import FIELDS
 from tfcpn.settings.flag import number, path, whole, words
@@ -73,6 +74,7 @@ def _processor() -> str:
 
 
 def main(options: Options) -> None:
+    start_tensorflow()
     import tensorflow as tf
 
     from benchmarking.measure import peak_memory_mb, table

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from tfcpn.base.files import write_atomically
+from tfcpn.base.progress import start_tensorflow
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path, whole
 
@@ -63,6 +64,7 @@ def differences(before, after, size: int) -> dict[str, float]:
 
 def main(options: Options) -> None:
     own = options.own
+    start_tensorflow()
     import numpy as np
 
     from tfcpn.data.coco import read_annotations

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from tfcpn.base.errors import InputError
+from tfcpn.base.progress import start_tensorflow
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path, switch
 
@@ -95,6 +96,7 @@ def main(options: Options) -> None:
         raise InputError(f"--model_dir is missing; see {COMMAND.program} --help")
     if not options.config.epoch.isdigit():
         raise InputError(f"--epoch={options.config.epoch}: want the number of the snapshot, such as 350")
+    start_tensorflow()
     convert = _to_tf1 if options.own.to_tf1 else _from_tf1
     convert(options.own.tf1_checkpoint, int(options.config.epoch), options)
 

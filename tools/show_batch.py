@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from tfcpn.base.progress import start_tensorflow
 from tfcpn.data.record_sets import read_records, skeleton_of
 from tfcpn.report.pictures import check_name, draw_pose, sheet, write_picture
 from tfcpn.settings.command import Command, Options
@@ -38,6 +39,7 @@ def _cell(pixels: np.ndarray, joints: np.ndarray, visibility: np.ndarray, labels
 
 def main(options: Options) -> None:
     check_name(options.own.output)
+    start_tensorflow()
     from tfcpn.data.order import open_source
     from tfcpn.data.pipeline import crops_and_joints, training_batches
     from tfcpn.networks.blazepose_losses import label_heatmaps

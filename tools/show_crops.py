@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tfcpn.base.errors import InputError
+from tfcpn.base.progress import start_tensorflow
 from tfcpn.data.coco import CocoImage, Person, read_annotations
 from tfcpn.data.pictures import find_picture
 from tfcpn.data.skeleton_file import choose_skeleton
@@ -65,6 +66,7 @@ def crop_of(
 def main(options: Options) -> None:
     own = options.own
     check_name(own.output)
+    start_tensorflow()
     from tfcpn.geometry.points import alignable
 
     images, people, skeleton, _ = read_annotations(own.annotations, expected=choose_skeleton(own.skeleton))

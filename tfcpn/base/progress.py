@@ -14,15 +14,28 @@ from tqdm import tqdm
 FIRST_LINE, LATER_LINES = 1.0, 20.0
 
 
+class _LogBar(tqdm):
+    """A bar for a log file: its first line comes within two seconds, the later ones less and less often."""
+
+    def display(self, msg=None, pos=None) -> bool:
+        self.mininterval = min(LATER_LINES, 2 * self.mininterval)
+        return super().display(msg, pos)
+
+
 def progress(total: int, description: str, unit: str, initial: int = 0) -> tqdm:
-    """Make a bar on standard error with rate and time left; in a log file, one line every 20 seconds."""
+    """Make a bar on standard error with rate and time left; in a log file, a line every 20 seconds at last.
+
+    It shows itself with the first step that is done, so that what goes before it can say what it is (`phase`).
+    """
     interactive = sys.stderr.isatty()
-    return tqdm(
+    return (tqdm if interactive else _LogBar)(
         total=total,
         desc=description,
         unit=unit,
         initial=initial,
-        mininterval=0.2 if interactive else LATER_LINES,
+        delay=1e-6,
+        miniters=1,
+        mininterval=0.2 if interactive else 0.5,
         maxinterval=1 if interactive else 30,
         dynamic_ncols=interactive,
         ncols=None if interactive else 140,
@@ -44,7 +57,7 @@ def phase(description: str) -> Iterator[None]:
         wait, shown = FIRST_LINE, False
         while not over.wait(wait):
             line = f"{description} ..." + (f" {time.monotonic() - start:.0f} s" if shown else "")
-            stream.write(f"\r{line}" if interactive else f"{line}\n")
+            stream.write(f"\r\x1b[K{line}" if interactive else f"{line}\n")
             stream.flush()
             wait, shown = 1.0 if interactive else LATER_LINES, True
         if shown and interactive:
@@ -57,3 +70,9 @@ def phase(description: str) -> Iterator[None]:
     finally:
         over.set()
         reporter.join()
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow, which takes seconds, and say so."""
+    with phase("starting TensorFlow"):
+        import tensorflow  # noqa: F401

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfcpn.base.errors import InputError
+from tfcpn.base.progress import phase
 from tfcpn.data.json_input import MOST_AREA, are_numbers, is_whole, read_json
 from tfcpn.skeleton import COCO, Skeleton, from_category, one_sided
 
@@ -167,7 +168,11 @@ def read_annotations(path, need_people: bool = True, expected: Skeleton | None =
     expected: the skeleton that the people get; the file must have its joints, if it tells them. Raises InputError
     that names file, record and field.
     """
-    data = read_json(path)
+    with phase(f"reading {path}"):
+        return _annotations_of(read_json(path), path, need_people, expected)
+
+
+def _annotations_of(data, path, need_people: bool, expected: Skeleton | None) -> Annotations:
     for key in ("images", "annotations"):
         optional = key == "annotations" and not need_people
         if not isinstance(data, dict) or not isinstance(data.get(key, [] if optional else None), list):

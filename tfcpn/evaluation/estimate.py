@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.progress import progress
+from tfcpn.base.progress import phase, progress
 from tfcpn.data.coco import CocoImage
 from tfcpn.data.detections import Box
 from tfcpn.data.pictures import Picture, check_content
@@ -71,8 +72,9 @@ def estimate(
     with progress(len(regions), label, "person") as bar:
         try:
             for crops in batches:
-                # In the order of the replicas, which is that of the regions.
-                found = [strategy.gather(value, axis=0).numpy() for value in predictor(crops)]
+                with phase("compiling the prediction") if not joints else nullcontext():
+                    # In the order of the replicas, which is that of the regions.
+                    found = [strategy.gather(value, axis=0).numpy() for value in predictor(crops)]
                 joints.append(found[0])
                 scores.append(found[1])
                 bar.update(min(len(found[0]), len(regions) - bar.n))

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfcpn.base.device import describe, is_chief
 from tfcpn.base.files import write_atomically
+from tfcpn.base.progress import phase
 from tfcpn.data.results import result
 from tfcpn.evaluation.average_precision import METRICS, coco_metrics
 from tfcpn.evaluation.detector import with_detected_points
@@ -119,7 +120,8 @@ class Evaluation:
         results = alone(everybody, areas, sigmas, cfg.result_nms, cfg.nms_oks)
         kind = people.skeleton, people.category, self.parts.codec.absent
         if people.labelled:
-            metrics = coco_metrics(cfg.val_annotations, results, people.counted, *kind)
+            with phase("scoring"):
+                metrics = coco_metrics(cfg.val_annotations, results, people.counted, *kind)
         if cfg.boxes == "gt":
             found = pck_of_results(people, everybody, cfg.pck_norm, self.parts.codec.absent)
             metrics |= {name: _share(share) for name, share in zip(NAMES, found.mean)}

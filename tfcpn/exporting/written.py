@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
+from tfcpn.base.progress import phase
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.exporting import onnx, tflite
 from tfcpn.exporting.comparison import Judge, Row, table
@@ -53,7 +54,8 @@ def write(
     """
     name = {"savedmodel": "SavedModel", "tflite": "TensorFlow Lite", "onnx": "ONNX"}[kind]
     made = served(predictor, decoded or kind == "savedmodel")
-    judge = Judge(predictor, made, parts.skeleton, shown, cfg.val_annotations, 1 if kind == "tflite" else _BATCH)
+    with phase("predicting with Keras"):
+        judge = Judge(predictor, made, parts.skeleton, shown, cfg.val_annotations, 1 if kind == "tflite" else _BATCH)
     if kind == "savedmodel":
         told = []
 
@@ -66,7 +68,8 @@ def write(
             told.append(table([judge.keras, row]) + _below(shown, judge))
             (folder / TABLE).write_text(told[0])
 
-        write_saved(output, made, parts.skeleton, parts.alignment, look)
+        with phase("writing the SavedModel and comparing it with Keras"):
+            write_saved(output, made, parts.skeleton, parts.alignment, look)
         return told[0]
     content, row, note = _file(kind, name, quantize, made, judge, learn_from)
     write_atomically(Path(output), content)
@@ -104,15 +107,18 @@ def _file(
     hurting: list[tflite.Hurt] = []
     for count in _LEFT_IN_FLOAT if quantize == "int8" else (0,):
         if count and not hurting:
-            hurting = tflite.what_hurts(made, learn_from)
+            with phase("looking for the layers that int8 changes most"):
+                hurting = tflite.what_hurts(made, learn_from)
             if kind == "onnx":  # which has other names between layers
                 layers = {layer.name for layer in made.predictor.model.layers}
                 hurting = [hurt for hurt in hurting if hurt.layer in layers]
         if count and count >= len(hurting):
             break
         left = hurting[:count]
-        content = convert(made, quantize, learn_from, left)
-        row = judge.row(name, run(content), len(content))
+        with phase(f"converting to {name}"):
+            content = convert(made, quantize, learn_from, left)
+        with phase(f"comparing {name} with Keras"):
+            row = judge.row(name, run(content), len(content))
         wrong = judge.why_bad(row, quantize)
         if not wrong:
             return content, row, _told(left)

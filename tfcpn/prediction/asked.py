@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import stamp
+from tfcpn.base.progress import phase
 from tfcpn.data.detections import read_detections
 from tfcpn.networks.blazepose import SHIPPED
 from tfcpn.prediction import loading
@@ -84,7 +85,8 @@ def predict(own: SimpleNamespace, given: set[str], words: list[str]) -> Done:
         if any(source.video for source in sources):
             raise InputError(f"--boxes={own.boxes}: is for pictures; a video's people are found by the detector")
         boxes = boxes_of(own.boxes, [source.name for source in sources])
-    pose = load_pose(own)
+    with phase("loading the network"):
+        pose = load_pose(own)
     how = How(own.draw, own.show_regions, own.csv, own.frames, own.detect_every, own.smooth, own.memory, boxes)
     return Job(pose, sources, own.output, how, Journal(own.output, settings_of(own), own.again)).run()
 

@@ -99,7 +99,7 @@ class Command:
         logger = logging.getLogger("tfcpn")
         logger.setLevel(logging.INFO)
         logger.propagate = False
-        logger.handlers = [handler]
+        before, logger.handlers = logger.handlers, [handler]
         try:
             if {"--help", "-help", "-h", "--helpfull"} & set(arguments):
                 print(self.help(), flush=True)
@@ -132,7 +132,7 @@ class Command:
                 raise
             _fail(error.message.split("\n")[0])
         finally:
-            logger.handlers.remove(handler)
+            logger.handlers = before
 
 
 def _fail(message: str) -> None:

@@ -6,12 +6,13 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError, Lost, Stopped
-from tfcpn.base.progress import progress
+from tfcpn.base.progress import phase, progress
 from tfcpn.run.log import RunLog
 from tfcpn.training.pauses import Pauses
 
@@ -133,14 +134,16 @@ def train_epoch(
     done = begun or Begun(0, 0, [0.0] * len(names), [0.0] * len(names), 0.0)
     sums, since, looked = tf.constant(done.sums), tf.constant(done.since), done.looked
     began, window, rate = time.time() - done.seconds, [], run.rate
-    with progress(pace.steps * pace.crops, f"epoch {epoch}/{pace.epochs}", "crop", looked * pace.crops) as bar:
+    with progress(pace.steps * pace.crops, f"epoch {epoch}/{pace.epochs}", "crop", done.steps * pace.crops) as bar:
         for i in range(done.steps, pace.steps):
             crops, joints = _next_batch(batches, run)
             if first + i <= pace.warmup and pace.warmup:
                 rate = run.rate * min(1, (first + i + 1) / pace.warmup)
                 step_function.set_rate(rate)
             wish = run.pauses.wish()
-            result = step_function(crops, joints, tf.constant(first + i, tf.int64), tf.constant(wish))
+            with phase("compiling the training step") if i == done.steps else nullcontext():
+                result = step_function(crops, joints, tf.constant(first + i, tf.int64), tf.constant(wish))
+            bar.update(pace.crops)
             since += result.losses
             window.append(result)
             if (i + 1) % LOG_EVERY == 0 or i + 1 == pace.steps:
@@ -151,7 +154,6 @@ def train_epoch(
                     raise InputError(f"step {first + i + 1} (epoch {epoch}): {problem}")
                 shown = {k: f"{v:.4g}" for k, v in values.items()}
                 bar.set_postfix({**shown, "lr": f"{rate:.2g}"}, refresh=False)
-                bar.update((i + 1 - looked) * pace.crops)
                 speed = (i + 1) * pace.crops / (time.time() - began)
                 norm = float(tf.norm(result.norms))
                 beside = {"gradient_norm": norm, "learning_rate": rate, "crops_per_second": speed}

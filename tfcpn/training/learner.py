@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfcpn.base import device
 from tfcpn.base.errors import InputError
+from tfcpn.base.progress import phase
 from tfcpn.networks.network import Network
 from tfcpn.parts import Parts
 from tfcpn.run.snapshots import Position, Snapshots
@@ -77,11 +78,13 @@ def make_learner(
 ) -> Learner:
     """The model and its optimiser as they were then: from that snapshot, or from the first weights."""
     device.set_precision(cfg.mixed_precision)
-    learner = new_learner(cfg, parts, strategy)
-    if any(done):
-        snapshots.restore(done.epoch, steps=done.steps, **learner.kept())
-    else:
-        parts.network.load_weights(learner.model, cfg.init_weights)
+    with phase("building the network"):
+        learner = new_learner(cfg, parts, strategy)
+    with phase("reading its weights"):
+        if any(done):
+            snapshots.restore(done.epoch, steps=done.steps, **learner.kept())
+        else:
+            parts.network.load_weights(learner.model, cfg.init_weights)
     return learner
 
 

@@ -1,0 +1,174 @@
+"""Draw people, train a network on them for some minutes, evaluate it, and show what it has learned in a picture."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import draw_poses
+import make_people
+import make_records
+
+from tfcpn import eval as evaluation
+from tfcpn import train
+from tfcpn.base.errors import InputError
+from tfcpn.base.files import write_atomically
+from tfcpn.base.progress import phase, start_tensorflow
+from tfcpn.settings.command import Command, Options
+from tfcpn.settings.config import Config
+from tfcpn.settings.flag import number, path, whole
+
+MINUTES = 6
+COMMAND = Command(
+    "python tools/demo.py",
+    __doc__,
+    {
+        "What": [
+            number("minutes", MINUTES, "How long the demo may take.", least=2),
+            whole("seed", 0, "Another seed trains another network.", least=0),
+            path("data", "data/demo", "Folder for the people."),
+            path("runs", "runs", "Folder for the run; the picture is poses.png in it."),
+        ]
+    },
+)
+TRAINING_IMAGES = 1200
+EPOCHS = 5
+# The larger recipe is the better one from so many steps on.
+LARGE, LARGE_STEPS = "flags/demo_128x96.cfg", 300
+SMALL = "flags/demo.cfg"
+# What comes after the speed is measured, in units of the time that building the network takes, which like most of it
+# is Python's and TensorFlow's own work: compiling the training step, starting, compiling the prediction, the picture.
+OVERHEAD = 12.0
+
+
+PLAN = "demo.json"
+
+
+class Plan(NamedTuple):
+    """What is trained: the recipe, the steps of all epochs, and the floating-point operations of these steps."""
+
+    flagfile: str
+    steps: int
+    teraflop: float
+
+
+class Speed(NamedTuple):
+    """Seconds that building the network took, seconds of a step, and the floating-point operations of a step."""
+
+    building: float
+    step: float
+    flop: float
+
+
+def config_of(flagfile: str) -> Config:
+    return train.COMMAND.parse([f"--flagfile={flagfile}"]).config
+
+
+def measure(cfg: Config) -> Speed:
+    """Time a training step of a recipe without compiling it, on noise."""
+    import numpy as np
+    import tensorflow as tf
+
+    from benchmarking.network import forward_flops
+    from tfcpn.base import device
+    from tfcpn.parts import make_parts
+    from tfcpn.skeleton import COCO
+    from tfcpn.training.step import losses_and_gradients
+
+    device.set_precision(device.resolve_precision(cfg.mixed_precision))
+    parts, rng = make_parts(cfg, COCO), np.random.default_rng(0)
+    start = time.monotonic()
+    model = parts.network.build()
+    building = time.monotonic() - start
+    images = tf.constant(rng.normal(0, 1, (cfg.batch_size, *cfg.input_size, 3)), tf.float32)
+    joints = rng.uniform(0, cfg.input_size[1], (cfg.batch_size, COCO.count, 2))
+    targets = parts.codec.encode(tf.constant(joints, tf.float32), tf.fill(joints.shape[:2], 2.0))
+    times = []
+    for _ in range(3):  # the first one makes kernels
+        start = time.monotonic()
+        losses_and_gradients(model, parts.network, images, targets, cfg.weight_decay)
+        times.append(time.monotonic() - start)
+    return Speed(building, min(times[1:]), 3 * forward_flops(model) * cfg.batch_size)
+
+
+def choose(speed: Speed, seconds: float) -> Plan:
+    """Choose the recipe and the number of steps that fit into the time.
+
+    Args:
+        speed: Of a step of the small recipe.
+        seconds: What is left of the demo's time.
+
+    Returns:
+        The plan, of at least one step an epoch.
+    """
+    training = max(seconds - OVERHEAD * speed.building, 0.25 * seconds)
+    small = config_of(SMALL)
+    for flagfile, fewest in ((LARGE, LARGE_STEPS), (SMALL, EPOCHS)):
+        cfg = config_of(flagfile)
+        # The network is convolutional: its work goes with the pixels.
+        work = cfg.batch_size * math.prod(cfg.input_size) / (small.batch_size * math.prod(small.input_size))
+        steps = int(training / (speed.step * work)) // EPOCHS * EPOCHS
+        if steps >= fewest:
+            break
+    steps, flop = max(steps, EPOCHS), speed.flop * work
+    return Plan(flagfile, steps, steps * flop / 1e12)
+
+
+def planned(run: Path, seed: int) -> Plan | None:
+    """Return the plan of a demo that was interrupted, or is done; None if there is none."""
+    file = run / PLAN
+    if not file.exists():
+        return None
+    kept = json.loads(file.read_text())
+    if kept.pop("seed") != seed:
+        raise InputError(f"{run} is a demo of another --seed: delete it, or give another --runs")
+    return Plan(**kept)
+
+
+def minutes(seconds: float) -> str:
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def main(options: Options) -> None:
+    own, start = options.own, time.monotonic()
+    name = "demo" if own.minutes == MINUTES else f"demo_{own.minutes:g}_minutes"
+    data, run = Path(own.data), Path(own.runs) / name
+    annotations = {split: data / "annotations" / f"person_keypoints_{split}.json" for split in ("train", "val")}
+    make_people.COMMAND.run(make_people.main, [f"--output={data}", f"--train={TRAINING_IMAGES}"])
+    images = [f"--annotations={annotations['train']}", f"--images={data / 'train'}"]
+    make_records.COMMAND.run(make_records.main, [*images, f"--output={data / 'records'}", "--shards=16"])
+
+    start_tensorflow()
+    plan = planned(run, own.seed)
+    if plan is None:
+        with phase("measuring how fast this machine trains"):
+            speed = measure(config_of(SMALL))
+        plan = choose(speed, 60 * own.minutes - (time.monotonic() - start))
+        write_atomically(run / PLAN, json.dumps({**plan._asdict(), "seed": own.seed}))
+    cfg = config_of(plan.flagfile)
+    what = f"{plan.steps} steps of {cfg.batch_size} people at {{}}x{{}}".format(*cfg.input_size)
+    print(f"training {what}, {plan.teraflop:.1f} TFLOP, from random weights", flush=True)
+    flags = [f"--flagfile={plan.flagfile}", f"--experiment={name}", f"--model_dir={run}", f"--seed={own.seed}"]
+    flags += [f"--epochs={EPOCHS}", f"--epoch_size={plan.steps // EPOCHS * cfg.batch_size}"]
+    flags += [f"--train_records={data / 'records'}", f"--val_images={data / 'val'}"]
+    flags += [f"--val_annotations={annotations['val']}"]
+    train.COMMAND.run(train.main, flags)
+    evaluation.COMMAND.run(evaluation.main, [*flags, "--epoch=latest"])
+    evaluated = run / "eval" / f"epoch_{EPOCHS:04d}_{cfg.decoder}"
+    picture = [f"--annotations={annotations['val']}", f"--images={data / 'val'}"]
+    picture += [f"--results={evaluated / 'results.json'}", f"--output={run / 'poses.png'}"]
+    draw_poses.COMMAND.run(draw_poses.main, picture)
+
+    metrics = json.loads((evaluated / "metrics.json").read_text())
+    print(
+        f"\nAP {metrics['AP']:.3f} on {metrics['people']} drawn people that the network has not seen, after {what} "
+        f"({plan.teraflop:.1f} TFLOP); the demo took {minutes(time.monotonic() - start)}.\n"
+        f"Look at {run / 'poses.png'}; make demo MINUTES={4 * own.minutes:g} goes further."
+    )
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)
