@@ -20,7 +20,7 @@ PICTURES ?= data/drawn_check/val
 HAVE_PYTHON = test -n "$(PYTHON)" || { \
 	echo "error: needs Python 3.9 to 3.13 with its venv (Debian: python3-venv); give one with make PYTHON=..."; exit 1; }
 
-.PHONY: setup demo test test-all lint clean models mediapipe-check docker-check
+.PHONY: setup demo test test-slow test-all lint clean models mediapipe-check docker-check
 
 setup: $(READY)
 
@@ -59,8 +59,10 @@ lint: $(READY)
 test: lint
 	$(RUN) -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-all: lint
-	$(RUN) -m pytest -n 2 --dist worksteal
+test-slow: $(READY)
+	$(RUN) -m pytest -n 2 --dist worksteal -m slow
+
+test-all: test test-slow
 
 clean:
 	rm -rf $(VENV) data/demo runs/demo runs/demo_*_minutes

@@ -56,10 +56,10 @@ class Plan(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Seconds that building the network took, seconds of a step, and the floating-point operations of a step."""
+    """Seconds that building the network took, seconds of training a crop, and the operations of that."""
 
     building: float
-    step: float
+    crop: float
     flop: float
 
 
@@ -68,7 +68,10 @@ def config_of(flagfile: str) -> Config:
 
 
 def measure(cfg: Config) -> Speed:
-    """Time a training step of a recipe without compiling it, on noise."""
+    """Time losses and gradients of a recipe on noise, without compiling them.
+
+    A few crops and many take the same time besides that of the crops, which is what differs.
+    """
     import numpy as np
     import tensorflow as tf
 
@@ -83,22 +86,26 @@ def measure(cfg: Config) -> Speed:
     start = time.monotonic()
     model = parts.network.build()
     building = time.monotonic() - start
-    images = tf.constant(rng.normal(0, 1, (cfg.batch_size, *cfg.input_size, 3)), tf.float32)
-    joints = rng.uniform(0, cfg.input_size[1], (cfg.batch_size, COCO.count, 2))
-    targets = parts.codec.encode(tf.constant(joints, tf.float32), tf.fill(joints.shape[:2], 2.0))
-    times = []
-    for _ in range(3):  # the first one makes kernels
+
+    def seconds(crops: int) -> float:
+        images = tf.constant(rng.normal(0, 1, (crops, *cfg.input_size, 3)), tf.float32)
+        joints = tf.constant(rng.uniform(0, cfg.input_size[1], (crops, COCO.count, 2)), tf.float32)
+        targets = parts.codec.encode(joints, tf.fill((crops, COCO.count), 2.0))
         start = time.monotonic()
         losses_and_gradients(model, parts.network, images, targets, cfg.weight_decay)
-        times.append(time.monotonic() - start)
-    return Speed(building, min(times[1:]), 3 * forward_flops(model) * cfg.batch_size)
+        return time.monotonic() - start
+
+    few, many = 4, 28
+    seconds(few), seconds(many)  # the first ones make kernels
+    crop = (seconds(many) - min(seconds(few), seconds(few))) / (many - few)
+    return Speed(building, max(crop, 1e-4), 3 * forward_flops(model))
 
 
 def choose(speed: Speed, seconds: float) -> Plan:
     """Choose the recipe and the number of steps that fit into the time.
 
     Args:
-        speed: Of a step of the small recipe.
+        speed: Of the small recipe.
         seconds: What is left of the demo's time.
 
     Returns:
@@ -109,11 +116,11 @@ def choose(speed: Speed, seconds: float) -> Plan:
     for flagfile, fewest in ((LARGE, LARGE_STEPS), (SMALL, EPOCHS)):
         cfg = config_of(flagfile)
         # The network is convolutional: its work goes with the pixels.
-        work = cfg.batch_size * math.prod(cfg.input_size) / (small.batch_size * math.prod(small.input_size))
-        steps = int(training / (speed.step * work)) // EPOCHS * EPOCHS
+        crops = cfg.batch_size * math.prod(cfg.input_size) / math.prod(small.input_size)
+        steps = int(training / (speed.crop * crops)) // EPOCHS * EPOCHS
         if steps >= fewest:
             break
-    steps, flop = max(steps, EPOCHS), speed.flop * work
+    steps, flop = max(steps, EPOCHS), speed.flop * crops
     return Plan(flagfile, steps, steps * flop / 1e12)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -22,6 +23,10 @@ def resolve_precision(name: str) -> str:
         return name
     if tf.config.get_visible_devices("GPU"):
         return "bfloat16" if capability() >= (8, 0) else "float16" if capability() >= (7, 0) else "float32"
+    # What computes quickly in bfloat16 is oneDNN, which may be off or kept from the processor's newer instructions.
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" or limit not in ("DEFAULT", "ALL"):
+        return "float32"
     words = set(_CPUINFO.read_text().split()) if _CPUINFO.exists() else set()
     # Intel's AVX-512 is slower in bfloat16 than in float32 (1.4 times, docs/performance.md): there the gain is AMX's,
     # which a virtual machine may hide. AMD's AVX-512 is faster.
@@ -133,10 +138,17 @@ def use_no_gpu() -> None:
     tf.config.set_visible_devices([], "GPU")
 
 
+def grow_memory() -> None:
+    """Let GPU memory grow with need, so that several processes fit on a card. Too late where the GPU is in use."""
+    for card in tf.config.get_visible_devices("GPU"):
+        # A program that uses tfcpn as a library may have computed before.
+        with contextlib.suppress(RuntimeError):
+            tf.config.experimental.set_memory_growth(card, True)
+
+
 def set_up(deterministic: bool) -> None:
     """Let GPU memory grow with need, and make every operation repeatable if asked."""
-    for card in tf.config.get_visible_devices("GPU"):
-        tf.config.experimental.set_memory_growth(card, True)
+    grow_memory()
     if deterministic:
         tf.config.experimental.enable_op_determinism()
         # That is not enough. The graph optimiser rewrites sums in an order that hangs on memory addresses: of ten

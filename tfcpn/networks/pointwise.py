@@ -44,6 +44,6 @@ class PointwiseConv(tf.keras.layers.Conv2D):
     """
 
     def convolution_op(self, inputs, kernel):
-        if inputs.dtype == tf.float32 or tf.config.list_physical_devices("GPU"):
+        if inputs.dtype == tf.float32 or tf.config.get_visible_devices("GPU"):
             return super().convolution_op(inputs, kernel)
         return _convolve(inputs, tf.convert_to_tensor(kernel), *self.strides)

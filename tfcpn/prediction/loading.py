@@ -95,6 +95,7 @@ def _joints(asked: str) -> Skeleton | None:
 
 def of_file(path: str, joints: str, find: Finder, alike: float | None, threads: int | None = None) -> Made:
     """MediaPipe's file as MediaPipe uses it: its alignment, its joints, its refinement, no flip test."""
+    device.grow_memory()
     skeleton = (_joints(joints) or MEDIAPIPE).with_align_points()
     codec = LandmarkCodec(skeleton, LANDMARKS, INPUT_SIZE[1], refine=True)
     crop_format = CropFormat(INPUT_SIZE, True, MEDIAPIPE_LOOK.outside)
@@ -103,6 +104,7 @@ def of_file(path: str, joints: str, find: Finder, alike: float | None, threads: 
 
 def of_saved(folder: str, joints: str, find: Finder, alike: float | None) -> Made:
     """What `tools/export.py --format=savedmodel` wrote."""
+    device.grow_memory()
     saved = read_saved(folder)
     asked = _joints(joints)
     if asked is not None and asked.joints != saved.skeleton.joints[: saved.skeleton.annotated]:
@@ -170,6 +172,7 @@ def with_points(cfg: Config) -> Config:
 
 def restored(cfg: Config, annotated: Skeleton) -> tuple[Parts, tf.keras.Model]:
     """The model of the one snapshot, or of the first weights, that `cfg` tells. Raises InputError."""
+    device.grow_memory()
     snapshots = Snapshots(cfg.model_dir)
     epochs = snapshots.parse(cfg.epoch)
     if len(epochs) > 1:

@@ -42,10 +42,27 @@ class Draws(NamedTuple):
     angle: tf.Tensor
 
 
+def stateless_seed(seed, fold: int | None = None) -> tf.Tensor:
+    """Make the seed of a stateless random operation.
+
+    Its place is the host: there a GPU's random operation reads it, and a seed that was computed on the GPU would have
+    to wait for the step before.
+
+    Args:
+        seed: Two integers, or scalar integer tensors.
+        fold: A number that makes another seed of it, for draws that are independent of those of the seed itself.
+
+    Returns:
+        (2,) int64.
+    """
+    with tf.device("CPU:0"):
+        seed = tf.stack([tf.cast(s, tf.int64) for s in seed])
+        return seed if fold is None else tf.random.experimental.stateless_fold_in(seed, fold)
+
+
 def draw(seed, people, ranges: Ranges) -> Draws:
     """Random draws for `people` crops: a function of the seed, a pair of integers, alone."""
-    seed = tf.cast(tf.stack([tf.cast(s, tf.int64) for s in seed]), tf.int64)
-    u = tf.random.stateless_uniform((people, 5), seed)
+    u = tf.random.stateless_uniform((people, 5), stateless_seed(seed))
     rescale = ranges.rescale_min + (ranges.rescale_max - ranges.rescale_min) * u[:, 0]
     angle = u[:, 1::2] * ranges.rotation
     return Draws(rescale, tf.where(u[:, 2::2] < 0.5, -angle, angle))

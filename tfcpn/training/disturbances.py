@@ -5,13 +5,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfcpn.picture.look import Look
+from tfcpn.training.augmentation import stateless_seed
 
 # Sides of what is in front, in parts of the view's.
 _LEAST, _MOST = 0.1, 0.4
-
-
-def _fold(seed, number: int):
-    return tf.random.experimental.stateless_fold_in(tf.stack([tf.cast(s, tf.int64) for s in seed]), number)
 
 
 def other_colours(images, seed, amount: float) -> tf.Tensor:
@@ -19,7 +16,7 @@ def other_colours(images, seed, amount: float) -> tf.Tensor:
     and by up to amount / 2 brighter or darker, where 1 is from black to white. The draws depend on the seed, a pair
     of integers, alone.
     """
-    draws = tf.random.stateless_uniform((3, tf.shape(images)[0], 1, 1, 1), _fold(seed, 11), -amount, amount)
+    draws = tf.random.stateless_uniform((3, tf.shape(images)[0], 1, 1, 1), stateless_seed(seed, 11), -amount, amount)
     grey = tf.reduce_mean(images, axis=-1, keepdims=True)
     coloured = grey + (1 + draws[0]) * (images - grey)
     middle = tf.reduce_mean(coloured, axis=(1, 2), keepdims=True)
@@ -34,7 +31,7 @@ def something_in_front(images, joints, visibility, seed, share: float, look: Loo
     .1 to .4 of the view's. Joints behind it are still to be found: those that were visible, 2, become occluded, 1.
     """
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
-    draws = tf.random.stateless_uniform((8, count), _fold(seed, 12))
+    draws = tf.random.stateless_uniform((8, count), stateless_seed(seed, 12))
     size = tf.constant([[width], [height]], tf.float32)
     half = size * (_LEAST + (_MOST - _LEAST) * draws[:2]) / 2
     centre, shown = size * draws[2:4], draws[4] < share

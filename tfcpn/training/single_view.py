@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfcpn.base.addons import transform
 from tfcpn.picture.look import Look, normalize
 from tfcpn.settings.recipe import TRAINING_MARGIN
-from tfcpn.training.augmentation import Ranges, zero_outside
+from tfcpn.training.augmentation import Ranges, stateless_seed, zero_outside
 from tfcpn.training.half_body import HalfBodies
 
 
@@ -36,13 +36,12 @@ def draw_single(seed, people, ranges: Ranges) -> SingleDraws:
 
     A shift is the greatest one times u |u| ** (shift_peak - 1), with u uniform from -1 to 1.
     """
-    seed = tf.stack([tf.cast(s, tf.int64) for s in seed])
-    u = tf.random.stateless_uniform((people, 3), seed)
+    u = tf.random.stateless_uniform((people, 3), stateless_seed(seed))
     rescale = ranges.rescale_min + (ranges.rescale_max - ranges.rescale_min) * u[:, 0]
-    shift = tf.random.stateless_uniform((people, 2), tf.random.experimental.stateless_fold_in(seed, 1), -1.0, 1.0)
+    shift = tf.random.stateless_uniform((people, 2), stateless_seed(seed, 1), -1.0, 1.0)
     if ranges.shift_peak != 1:
         shift *= tf.abs(shift) ** (ranges.shift_peak - 1)
-    half = tf.random.stateless_uniform((people,), tf.random.experimental.stateless_fold_in(seed, 2))
+    half = tf.random.stateless_uniform((people,), stateless_seed(seed, 2))
     return SingleDraws(rescale, (2 * u[:, 1] - 1) * ranges.rotation, u[:, 2] < 0.5, shift * ranges.shift, half)
 
 

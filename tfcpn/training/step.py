@@ -119,8 +119,10 @@ class TrainingStep:
 
     def _replica_step(self, crops, joints, step, wish):
         replicas = self.strategy.num_replicas_in_sync
-        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
-        images, joints, visibility = self.views(crops, joints, (self.seed, step * replicas + replica))
+        with tf.device("CPU:0"):  # see `stateless_seed`
+            replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
+            number = tf.identity(step) * replicas + replica
+        images, joints, visibility = self.views(crops, joints, (self.seed, number))
         told = self.learn(images, self.codec.encode(joints, visibility))
         if self.mean:
             self.mean.follow_statistics(self.model, step)
@@ -143,7 +145,9 @@ class TrainingStep:
         losses, gradients = self._learnt(images, targets, taught)
         # In a replica this sums the gradients over all of them.
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables))
-        return tf.stack([losses[name] for name in self.loss_names] + [tf.norm(g) for g in gradients])
+        # One root of all of them: on a GPU hundreds of small operations would take longer than their arithmetic.
+        norms = tf.sqrt(2 * tf.stack([tf.nn.l2_loss(g) for g in gradients]))
+        return tf.concat([tf.stack([losses[name] for name in self.loss_names]), norms], axis=0)
 
     def _losses_and_gradients(self, images, targets, taught):
         return losses_and_gradients(

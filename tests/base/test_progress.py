@@ -1,0 +1,62 @@
+"""A user sees within two seconds that something goes on."""
+
+import io
+import time
+
+from tfcpn.base import progress
+
+
+def test_what_takes_long_says_what_it_is_and_what_is_quick_says_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "FIRST_LINE", 0.05)
+    with progress.phase("waiting for nothing"):
+        pass
+    assert capsys.readouterr().err == ""
+    with progress.phase("waiting"):
+        time.sleep(0.3)
+    assert capsys.readouterr().err == "waiting ...\n"
+
+
+def test_on_a_terminal_the_seconds_count(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr(progress, "FIRST_LINE", 0.05)
+    with progress.phase("waiting"):
+        time.sleep(1.3)
+    assert screen.getvalue() == "\r\x1b[Kwaiting ...\r\x1b[Kwaiting ... 1 s\n"
+
+
+def test_an_error_within_passes(capsys):
+    try:
+        with progress.phase("failing"):
+            raise ValueError("it failed")
+    except ValueError as error:
+        assert str(error) == "it failed"
+
+
+def test_a_bar_in_a_log_file_has_its_first_line_soon_and_few_later(monkeypatch):
+    """The clock stands still but for what a step takes: 100 of 3 seconds."""
+    now = [1000.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    log = io.StringIO()
+    monkeypatch.setattr("sys.stderr", log)
+    with progress.progress(100, "steps", "step") as bar:
+        bar._time = lambda: now[0]
+        for step in range(100):
+            now[0] += 3
+            bar.update()
+            if step == 0:
+                assert "1/100" in log.getvalue()
+    assert 12 <= log.getvalue().count("\r") <= 30
+
+
+def test_a_bar_shows_nothing_before_the_first_step_or_of_what_is_quick(monkeypatch):
+    log = io.StringIO()
+    monkeypatch.setattr("sys.stderr", log)
+    with progress.progress(10, "steps", "step") as bar:
+        assert log.getvalue() == ""
+        bar.update(10)
+    assert log.getvalue() == ""
