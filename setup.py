@@ -45,16 +45,18 @@ setup(
         # TensorFlow brings flatbuffers, by which .tflite files are read.
         f"tensorflow>=2.15,<2.16{OLD}",
         f"tensorflow-addons>=0.23,<0.24{OLD}",
-        f"tensorflow>=2.20,<2.23{NEW}",
-        f"tf-keras>=2.20,<2.23{NEW}",
+        f"tensorflow>=2.17,<2.23{NEW}",
+        f"tf-keras>=2.17,<2.23{NEW}",
         # TensorFlow 2.21 no longer brings it, and its summaries need it.
-        f"tensorboard>=2.20,<2.23{NEW}",
+        f"tensorboard>=2.17,<2.23{NEW}",
         # The progress bar of every command.
         "tqdm>=4.65,<5",
     ],
     extras_require={
         # predict --detector=FILE.onnx, export --format=onnx
         "onnx": ONNX,
+        # CUDA's libraries from the package index, where neither the machine nor the image has them
+        "cuda": [f"tensorflow[and-cuda]>=2.15,<2.16{OLD}", f"tensorflow[and-cuda]>=2.17,<2.23{NEW}"],
         # report, report --analyse, score_video, import_lsp (joints.mat)
         "report": REPORT,
         # predict --serve

@@ -42,6 +42,8 @@ SMALL = "flags/demo.cfg"
 # What comes after the speed is measured, in units of the time that building the network takes, which like most of it
 # is Python's and TensorFlow's own work: compiling the training step, starting, compiling the prediction, the picture.
 OVERHEAD = 12.0
+# The time is a limit: a machine has other things to do, and a step reads, warps and saves besides.
+SAFETY = 0.85
 
 
 PLAN = "demo.json"
@@ -56,10 +58,13 @@ class Plan(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Seconds that building the network took, seconds of training a crop, and the operations of that."""
+    """Seconds that building the network took, and that a step takes for each crop and once for all crops; the
+    floating-point operations of training a crop.
+    """
 
     building: float
     crop: float
+    update: float
     flop: float
 
 
@@ -79,7 +84,7 @@ def measure(cfg: Config) -> Speed:
     from tfcpn.base import device
     from tfcpn.parts import make_parts
     from tfcpn.skeleton import COCO
-    from tfcpn.training.step import losses_and_gradients
+    from tfcpn.training.step import losses_and_gradients, make_optimizer
 
     device.set_precision(device.resolve_precision(cfg.mixed_precision))
     parts, rng = make_parts(cfg, COCO), np.random.default_rng(0)
@@ -87,18 +92,24 @@ def measure(cfg: Config) -> Speed:
     model = parts.network.build()
     building = time.monotonic() - start
 
-    def seconds(crops: int) -> float:
+    optimizer = make_optimizer(cfg.learning_rate, "float32", model.trainable_variables)
+
+    def seconds(crops: int) -> tuple[float, float]:
         images = tf.constant(rng.normal(0, 1, (crops, *cfg.input_size, 3)), tf.float32)
         joints = tf.constant(rng.uniform(0, cfg.input_size[1], (crops, COCO.count, 2)), tf.float32)
         targets = parts.codec.encode(joints, tf.fill((crops, COCO.count), 2.0))
         start = time.monotonic()
-        losses_and_gradients(model, parts.network, images, targets, cfg.weight_decay)
-        return time.monotonic() - start
+        _, gradients = losses_and_gradients(model, parts.network, images, targets, cfg.weight_decay)
+        between = time.monotonic()
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return between - start, time.monotonic() - between
 
     few, many = 4, 28
     seconds(few), seconds(many)  # the first ones make kernels
-    crop = (seconds(many) - min(seconds(few), seconds(few))) / (many - few)
-    return Speed(building, max(crop, 1e-4), 3 * forward_flops(model))
+    measured = [seconds(few), seconds(few), seconds(many)]
+    crop = (measured[2][0] - min(measured[0][0], measured[1][0])) / (many - few)
+    update = min(of_update for _, of_update in measured)
+    return Speed(building, max(crop, 1e-4), update, 3 * forward_flops(model))
 
 
 def choose(speed: Speed, seconds: float) -> Plan:
@@ -111,13 +122,13 @@ def choose(speed: Speed, seconds: float) -> Plan:
     Returns:
         The plan, of at least one step an epoch.
     """
-    training = max(seconds - OVERHEAD * speed.building, 0.25 * seconds)
+    training = max(SAFETY * (seconds - OVERHEAD * speed.building), 0.25 * seconds)
     small = config_of(SMALL)
     for flagfile, fewest in ((LARGE, LARGE_STEPS), (SMALL, EPOCHS)):
         cfg = config_of(flagfile)
         # The network is convolutional: its work goes with the pixels.
         crops = cfg.batch_size * math.prod(cfg.input_size) / math.prod(small.input_size)
-        steps = int(training / (speed.crop * crops)) // EPOCHS * EPOCHS
+        steps = int(training / (speed.crop * crops + speed.update)) // EPOCHS * EPOCHS
         if steps >= fewest:
             break
     steps, flop = max(steps, EPOCHS), speed.flop * crops

@@ -84,7 +84,12 @@ ROWS = {
         },
     },
     "demo": {
-        **{"experiment": "demo", "input_size": (128, 96), "epochs": 7, "norm_momentum": 0.95, **MODERN},
+        **{"experiment": "demo", "input_size": (96, 64), "epochs": 4, "norm_momentum": 0.95, **MODERN},
+        **{"learning_rate": 4e-3, "hard_keypoints": 17, "rotation": 20, "warmup_steps": 40},
+        **{"ema": 0.97, "batch_size": 8, "epoch_size": 640},
+    },
+    "demo_128x96": {
+        **{"experiment": "demo_128x96", "input_size": (128, 96), "epochs": 7, "norm_momentum": 0.95, **MODERN},
         **{"learning_rate": 4e-3, "hard_keypoints": 17, "rotation": 20, "warmup_steps": 50},
         **{"ema": 0.98, "batch_size": 16, "epoch_size": 800},
     },
