@@ -112,7 +112,8 @@ def main(options: Options) -> None:
     done = asked.predict(own, options.given, options.words)
     print(f"written: {own.output}/results.json, {done.files} files, {done.people} people")
     if done.failed:
-        raise InputError(f"{len(done.failed)} files failed: {'; '.join(done.failed[:3])}")
+        more = f"; and {len(done.failed) - 3} more, named above" if len(done.failed) > 3 else ""
+        raise InputError(f"{len(done.failed)} files failed: {'; '.join(done.failed[:3])}{more}")
 
 
 if __name__ == "__main__":

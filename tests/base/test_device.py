@@ -74,6 +74,27 @@ def test_a_machine_without_a_card_computes_on_its_cpu(no_gpu_seen, monkeypatch):
         device.choose("gpu")
 
 
+def test_frozen_norms_are_not_repeatable_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a card"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda card, on: None)
+    with pytest.raises(InputError, match="want --blazepose_norm=scaled, or --device=cpu"):
+        device.set_up(deterministic=True, frozen_norms=True)
+
+
+def test_memory_grows_wherever_a_network_is_loaded_and_a_gpu_in_use_is_left_as_it_is(monkeypatch):
+    grown = []
+
+    def grow(card, on):
+        grown.append(card)
+        if card == "in use":
+            raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["in use", "another"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", grow)
+    device.grow_memory()
+    assert grown == ["in use", "another"]
+
+
 def test_gpus_are_told_by_name(monkeypatch):
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a", "b", "c"])
     names = {"a": "A100", "b": "A100", "c": "T4"}

@@ -51,7 +51,7 @@ def test_a_file_says_what_keras_says(command, tiny_run, tmp_path, kind):
 def test_flags_of_an_evaluation_count(command, tiny_run, tmp_path):
     """Without the flip test the decoder says something else of a crop that is not the same on both sides."""
     found = []
-    for words in ([], ["--noflip_test"]):
+    for words in (["--flip_test"], ["--noflip_test"]):
         file = tmp_path / f"file{len(found)}"
         export(command, tiny_run, file, "--format=tflite", "--with_decoder", *words)
         found.append(TfliteFile(file.read_bytes())(crops())["scores"])

@@ -52,7 +52,7 @@ def test_a_rectangle_has_the_pixels_that_opencv_reads(tmp_path, rectangle, subsa
 def test_exif_orientation_is_applied_as_opencv_applies_it(tmp_path, orientation, subsampling):
     encoded = write(tmp_path / "a.jpg", photo(), orientation, quality=95, subsampling=subsampling)
     whole = cv2.imread(str(tmp_path / "a.jpg"))
-    height, width, read = read_header(encoded, "a.jpg")
+    height, width, read, _ = read_header(encoded, "a.jpg")
     assert (height, width, read) == (*whole.shape[:2], orientation)
     for x0, y0, x1, y1 in [
         (-5, 20, 120, 100),
@@ -93,7 +93,7 @@ def peak():
 
 def window(path):
     encoded = open(path, "rb").read()
-    height, width, orientation = read_header(encoded, path)
+    height, width, orientation, _ = read_header(encoded, path)
     rectangle = tf.constant((width // 2, height // 2, width // 2 + 300, height // 2 + 400))
     part = touched(regions.rectangle_region(rectangle), (1, 1), (height, width))
     return decode_touched(encoded, orientation, part, (height, width)).pixels
@@ -146,14 +146,14 @@ def test_a_phones_jpeg_with_a_second_picture_behind_it_is_read(tmp_path):
     first, second = (Image.fromarray(photo(seed=s)[..., ::-1]) for s in (0, 1))
     first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second], quality=95)
     encoded = (tmp_path / "a.jpg").read_bytes()
-    assert read_header(encoded, "a.jpg") == (150, 210, 1)
+    assert read_header(encoded, "a.jpg") == (150, 210, 1, True)
     ours = cut_out(encoded, 1, (0, 0, 210, 150), (150, 210)).numpy()
     np.testing.assert_array_equal(ours, cv2.imread(str(tmp_path / "a.jpg")))
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"GIF89a" + bytes(40)])
 def test_what_is_not_jpeg_or_png_is_refused_by_name(content):
-    with pytest.raises(InputError, match="x.jpg: not a JPEG or PNG"):
+    with pytest.raises(InputError, match="x.jpg: not a JPEG, PNG, BMP, WebP or TIFF image"):
         read_header(content, "x.jpg")
 
 

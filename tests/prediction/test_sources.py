@@ -7,7 +7,8 @@ from PIL import Image
 
 from support.photos import photo, write
 from tfcpn.base.errors import InputError
-from tfcpn.prediction.sources import find_sources, read_picture
+from tfcpn.picture.read import read_picture
+from tfcpn.prediction.sources import find_sources
 
 
 @pytest.fixture

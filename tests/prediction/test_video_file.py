@@ -164,7 +164,7 @@ def test_a_reader_that_fails_is_told(tmp_path, without_ffmpeg, monkeypatch):
         pass
     broken = type("Broken", (), {"read": lambda self: 1 / 0, "isOpened": lambda self: True})
     broken.get = broken.set = lambda self, *what: 10
-    broken.release = lambda self: None
+    broken.release, broken.grab = lambda self: None, lambda self: False
     monkeypatch.setattr(cv2, "VideoCapture", lambda path: broken())
     with (
         pytest.raises(InputError, match=r"a.avi: cannot be decoded \(division by zero\)"),

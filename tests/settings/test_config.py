@@ -28,13 +28,13 @@ def test_a_run_is_named_by_what_it_changes():
 
 def test_the_rate_halves_every_sixty_epochs():
     cfg = Config()
-    rates = [cfg.learning_rate_at(epoch) for epoch in (1, 60, 61, 120, 121, 400)]
+    rates = [cfg.learning_rate_at(10 * (epoch - 1), 10) for epoch in (1, 60, 61, 120, 121, 400)]
     assert rates == [5e-4, 5e-4, 2.5e-4, 2.5e-4, 1.25e-4, 5e-4 / 64]
 
 
 def test_along_a_cosine_the_rate_falls_from_what_was_asked_for_to_0():
     cfg = Config(lr_cosine=True, learning_rate=4e-3, epochs=8)
-    rates = [cfg.learning_rate_at(epoch) for epoch in range(1, 9)]
+    rates = [cfg.learning_rate_at(10 * epoch + 9, 10) for epoch in range(8)]
     assert rates == sorted(rates, reverse=True)
     # At an epoch's middle: a sixteenth of the half circle from either end.
     assert rates[0] == pytest.approx(2e-3 * (1 + math.cos(math.pi / 16)))

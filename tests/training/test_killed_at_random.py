@@ -69,6 +69,27 @@ def test_killed_more_than_twenty_times_it_ends_with_the_bits_of_one_left_alone(p
     assert left == [], told
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--lr_cosine", "--warmup_steps=6"),
+        ("--lr_cosine", "--warmup_steps=6", "--ema=0.9"),
+        ("--lr_cosine", "--warmup_steps=6", "--ema=0.9", "--mixed_precision=float16"),
+        ("--lr_halving=1", "--warmup_steps=6", "--mixed_precision=float16"),
+        ("--lr_halving=1", "--ema=0.9", "--decoupled_decay", "--weight_decay=0.5"),
+        ("--lr_cosine", "--warmup_steps=6", "--views=1", "--half_body=0.5", "--occlusion=0.5", "--colour=0.3"),
+    ],
+    ids=" ".join,
+)
+def test_killed_within_and_behind_the_warm_up_it_ends_with_the_bits_of_one_left_alone(people, tmp_path, words):
+    words = ["--epoch_size=64", "--epochs=3", "--deterministic", "--checkpoint_minutes=1e-9", *words]
+    killed_often([], flags(people, tmp_path / "whole", *words))
+    plan = [["tfcpn.training.pauses:Pauses.wish", number] for number in (3, 4, 5)]
+    ends = killed_often(plan, flags(people, tmp_path / "killed", *words))
+    assert [status for _, status in ends] == [-signal.SIGKILL] * 3 + [0]
+    assert_same(tmp_path / "whole", tmp_path / "killed", epoch=3, exact=True)
+
+
 def test_records_whose_making_is_killed_are_those_of_one_left_alone(people, tmp_path):
     words = ["tools/make_records.py", f"--annotations={people.train_annotations}", f"--images={people.train}"]
     words += ["--shards=12", "--workers=2", f"--output={tmp_path / 'killed'}"]

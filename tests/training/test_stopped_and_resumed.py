@@ -16,6 +16,7 @@ from tfcpn import parts
 from tfcpn.base.errors import RESUMABLE
 from tfcpn.data.coco import read_annotations
 from tfcpn.training.pauses import Pauses
+from tfcpn.training.step import TrainingStep
 
 # Not --deterministic, which is for a process's whole life: to the last bit it is seen in test_killed_at_random.py.
 WORDS = ("--epoch_size=96", "--epochs=2", "--eval_every=2")
@@ -84,6 +85,30 @@ def test_a_signal_finishes_the_step_and_saves_and_the_same_command_goes_on(
     resumed = command("-m", "tfcpn.train", *words)
     assert f"from epoch {epoch + 1}, step {within + 1} of it" in resumed.err
     assert_same(whole, tmp_path)
+
+
+@pytest.mark.parametrize("schedule", ["--lr_cosine", "--lr_halving=1"])
+def test_every_step_has_the_rate_of_an_undisturbed_run_to_the_bit(
+    people, command, tmp_path, at_step, monkeypatch, schedule
+):
+    """Also behind the warm-up, in the epoch in which it ends: the rate is a function of the step alone."""
+    words = [*WORDS, "--eval_every=0", "--warmup_steps=8", "--learning_rate=0.0123457", schedule]
+    rates, usual = [], TrainingStep.__call__
+
+    def step(self, crops, joints, number, wish):
+        rates.append((int(number), float(self.optimizer.learning_rate)))
+        return usual(self, crops, joints, number, wish)
+
+    monkeypatch.setattr(TrainingStep, "__call__", step)
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *words))
+    whole, rates[:] = rates[:], []
+    for stop in (7, 3):  # before the warm-up ends, and behind it
+        at_step(stop, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words), check=False)
+    at_step(0, None)
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
+    assert rates == whole and [number for number, _ in whole] == list(range(12))
+    assert len({rate for _, rate in whole[7:]}) <= 2 < len({rate for _, rate in whole})
 
 
 def test_a_signal_at_an_epochs_last_step_saves_the_epoch(people, command, tmp_path, at_step, whole):

@@ -46,7 +46,7 @@ def encode(image: CocoImage, people: list[Person], encoded: bytes, orientation: 
         "people/area": floats([p.area for p in people]),
         "people/trainable": ints([int(p.trainable) for p in people]),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 def parse(serialized, num_joints: int) -> dict[str, tf.Tensor]:

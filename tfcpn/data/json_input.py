@@ -14,17 +14,52 @@ MOST_AREA = MOST_PIXELS**2
 _MOST_WHOLE = 2**53  # what every program that reads JSON takes for a whole number
 
 
-def read_json(path):
-    """The content of a JSON file. Raises InputError that names it."""
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def _text_of(content: bytes, path) -> str:
+    """Return the text of a file in UTF-8, or in UTF-8 or UTF-16 with a byte order mark, as PowerShell writes it."""
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
-        text = Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        before, byte = content[: error.start], content[error.start : error.start + 1]
+        raise InputError(
+            f"{path}: line {before.count(10) + 1}, byte {error.start + 1}: {byte!r} is no "
+            f"{encoding.upper().removesuffix('-SIG')} (behind {_shown(before.decode(encoding, 'replace'))}); save "
+            "the file as UTF-8"
+        ) from error
+
+
+def _shown(text: str) -> str:
+    """Return the end of a text, as a place to look for."""
+    return ascii(text[-40:])
+
+
+def read_json(path):
+    """Read a JSON file.
+
+    Raises:
+        InputError: That names the file, and where it is damaged the line and what stands there.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    text = _text_of(content, path)
     if not text.strip():
         raise InputError(f"{path}: the file is empty")
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from error
+    except ValueError as error:
+        place = getattr(error, "pos", 0)
+        if "control character" in str(error):
+            raise InputError(
+                f"{path}: line {text.count(chr(10), 0, place) + 1}: the control character {text[place]!a} stands "
+                f"in a text (behind {_shown(text[:place])}); remove it, or write it as an escape such as \\n"
+            ) from error
         raise InputError(f"{path}: not valid JSON ({error}); was it downloaded completely?") from error
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import CocoImage
-from tfcpn.picture.header import read_header
+from tfcpn.picture.header import Header, read_header
+from tfcpn.picture.read import for_tensorflow
 
 
 class Picture(NamedTuple):
@@ -19,15 +23,43 @@ class Picture(NamedTuple):
     orientation: int
 
 
-def _check_size(image: CocoImage, size: tuple[int, int], name: str) -> None:
-    if size != (image.height, image.width):
-        raise InputError(f"{name}: is {size[1]}x{size[0]} pixels, but annotated as {image.width}x{image.height}")
+def _check_size(image: CocoImage, header: Header, name: str) -> None:
+    if (header.height, header.width) == (image.height, image.width):
+        return
+    why = ""
+    if header.orientation >= 5 and (header.width, header.height) == (image.height, image.width):
+        why = (
+            f": it was annotated as it lies in the file, and its EXIF orientation ({header.orientation}) turns it; "
+            "remove the orientation from the file, or annotate it as it is shown"
+        )
+    raise InputError(
+        f"{name}: is {header.width}x{header.height} pixels, but annotated as {image.width}x{image.height}{why}"
+    )
+
+
+# Images in formats that TensorFlow does not decode, as PNG: path -> converted file, for the life of this process.
+_converted: dict[Path, Path] = {}
+
+
+def _as_png(path: Path) -> Path:
+    """Return a PNG of an image file, made once."""
+    if path not in _converted:
+        if not _converted:
+            folder = Path(tempfile.mkdtemp(prefix="tfcpn-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        else:
+            folder = next(iter(_converted.values())).parent
+        target = folder / f"{len(_converted)}.png"
+        target.write_bytes(for_tensorflow(path.read_bytes(), str(path)))
+        _converted[path] = target
+    return _converted[path]
 
 
 def picture_size(path) -> tuple[int, int]:
     """(height, width) of an image file as shown. Raises OSError, and InputError for a file that is no image."""
     with Path(path).open("rb") as file:
-        return read_header(file, str(path))[:2]
+        header = read_header(file, str(path))
+    return header.height, header.width
 
 
 def find_picture(image_dir, image: CocoImage) -> Picture:
@@ -35,11 +67,13 @@ def find_picture(image_dir, image: CocoImage) -> Picture:
     path = Path(image_dir) / image.file_name
     try:
         with path.open("rb") as file:
-            height, width, orientation = read_header(file, str(path))
+            header = read_header(file, str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); do the images fit the annotations?") from error
-    _check_size(image, (height, width), str(path))
-    return Picture(str(path), height, width, orientation)
+    _check_size(image, header, str(path))
+    if not header.native:
+        return Picture(str(_as_png(path)), header.height, header.width, 1)
+    return Picture(str(path), header.height, header.width, header.orientation)
 
 
 def check_content(image: CocoImage, encoded: bytes) -> int:
@@ -49,9 +83,9 @@ def check_content(image: CocoImage, encoded: bytes) -> int:
     """
     import tensorflow as tf  # only those who decode wait for it
 
-    height, width, orientation = read_header(encoded, image.file_name)
+    header = read_header(encoded, image.file_name)
     # Before anything is decoded: a small file may say that it is a picture of gigabytes.
-    _check_size(image, (height, width), image.file_name)
+    _check_size(image, header, image.file_name)
     try:
         with tf.device("CPU:0"):
             if tf.io.is_jpeg(encoded):
@@ -60,4 +94,4 @@ def check_content(image: CocoImage, encoded: bytes) -> int:
                 tf.io.decode_png(encoded, channels=3)
     except tf.errors.InvalidArgumentError as error:
         raise InputError(f"{image.file_name}: cannot be decoded; the file is cut short or damaged") from error
-    return orientation
+    return header.orientation

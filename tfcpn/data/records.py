@@ -15,6 +15,7 @@ from tfcpn.data.examples import encode
 from tfcpn.data.people_file import ShardPeople, offsets, write_people
 from tfcpn.data.pictures import check_content
 from tfcpn.data.record_index import Shard, description, listing, shard_json
+from tfcpn.picture.read import for_tensorflow
 
 
 def _arrays(offset: np.ndarray, packed: list[list[Person]]) -> ShardPeople:
@@ -46,7 +47,7 @@ def write_shard(path: Path, items, image_dir: Path, skip_bad: bool, on_image=lam
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for image, people in items:
                 try:
-                    encoded = (Path(image_dir) / image.file_name).read_bytes()
+                    encoded = for_tensorflow((Path(image_dir) / image.file_name).read_bytes(), image.file_name)
                     orientation = check_content(image, encoded)
                     writer.write(encode(image, people, encoded, orientation))
                     content.update(hashlib.sha256(encoded).digest())

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
-import cv2
 import numpy as np
 
 from tfcpn.base.errors import InputError
@@ -14,6 +13,7 @@ from tfcpn.base.progress import progress
 from tfcpn.data.detections import Box
 from tfcpn.data.pictures import Picture
 from tfcpn.networks.pose_detection import Detection, PoseDetector, circle_square, overlap
+from tfcpn.picture.read import read_picture
 
 # A body's square about its circle and a box that are of one person overlap by at least so much.
 LEAST_OVERLAP = 0.1
@@ -45,10 +45,7 @@ def with_detected_points(boxes: Sequence[Box], pictures: Sequence[Picture], path
     with progress(len(boxes), "detector", "person") as bar:
         for file, group in groupby(zip(boxes, pictures), key=lambda pair: pair[1].path):
             group = [box for box, _ in group]
-            picture = cv2.imread(file, cv2.IMREAD_COLOR)
-            if picture is None:
-                raise InputError(f"{file}: cannot be decoded")
-            done += matched(group, detector(picture))
+            done += matched(group, detector(read_picture(file)))
             bar.update(len(group))
     if not any(box.points for box in done):
         raise InputError(f"--align_source=detector: {path} finds nobody in the {len(done)} boxes")

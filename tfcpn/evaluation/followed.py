@@ -53,8 +53,10 @@ def _matched(found: Seen, true: Seen, length: np.ndarray) -> dict[int, int]:
         counts = (joints[:, 2] > 0) & (found.joints[..., 2] > 0)
         within = np.where(counts, away <= _NEAR, False).sum(axis=1)
         near[t] = within / max((joints[:, 2] > 0).sum(), 1) + 1e-3 * np.exp(-np.nanmean(away, axis=1))
-    pairs = zip(*linear_sum_assignment(-near))
-    return {int(t): int(f) for t, f in pairs if near[t, f] >= _LEAST}
+    # Only pairs that may be: one that may not must not take the place of one that may.
+    able = near >= _LEAST
+    pairs = zip(*linear_sum_assignment(np.where(able, -near, 0.0)))
+    return {int(t): int(f) for t, f in pairs if able[t, f]}
 
 
 def _lengths_of(people: Seen) -> np.ndarray:

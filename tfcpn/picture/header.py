@@ -3,33 +3,60 @@
 from __future__ import annotations
 
 import io
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
 from tfcpn.base.errors import InputError
 
-_EXIF_ORIENTATION = 0x0112
+_EXIF_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x0112, 0x0100, 0x0101
 FORMATS = ("JPEG", "MPO", "PNG")  # MPO: a JPEG with more pictures behind it, as phones write
+OTHER_FORMATS = ("BMP", "WEBP", "TIFF")
 
 
-def read_header(image: bytes | BinaryIO, name: str) -> tuple[int, int, int]:
-    """(height, width, EXIF orientation) of an encoded image, without decoding it; of a file no more is read.
+class Header(NamedTuple):
+    """height and width are those of the image as shown, after its EXIF orientation (1..8) is applied. native: whether
+    TensorFlow decodes the format, which is JPEG or PNG; the others are packed as PNG.
+    """
 
-    height and width are those of the image as shown, after the orientation (1..8) is applied: what cv2.imread
-    returns. Raises InputError, naming the file `name`, if it is neither JPEG nor PNG.
+    height: int
+    width: int
+    orientation: int
+    native: bool
+
+
+def read_header(image: bytes | BinaryIO, name: str) -> Header:
+    """Read the header of an encoded image, and no more of a file.
+
+    Args:
+        image: The file's content, or the open file.
+        name: What an error calls it.
+
+    Raises:
+        InputError: If it is neither JPEG nor PNG, BMP, WebP or TIFF.
     """
     try:
         with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
-            width, height = opened.size
-            orientation = opened.getexif().get(_EXIF_ORIENTATION, 1) if opened.format != "PNG" else 1
-            known = opened.format in FORMATS
+            (width, height), form = opened.size, opened.format
+            if form == "TIFF":
+                # Newer versions of Pillow tell the size of a TIFF as it is shown, older ones as it lies in the file.
+                width, height = opened.tag_v2[_TIFF_WIDTH], opened.tag_v2[_TIFF_HEIGHT]
+            orientation = _orientation(opened)
     except Image.DecompressionBombError as error:
         raise InputError(f"{name}: is too large an image ({error})") from error
-    except (UnidentifiedImageError, OSError, ValueError):
-        known = False
-    if not known:
-        raise InputError(f"{name}: not a JPEG or PNG image")
-    if orientation not in range(1, 9):
-        orientation = 1
-    return (width, height, orientation) if orientation >= 5 else (height, width, orientation)
+    except (UnidentifiedImageError, OSError, ValueError, KeyError, SyntaxError):
+        form = None
+    if form not in (*FORMATS, *OTHER_FORMATS):
+        raise InputError(f"{name}: not a JPEG, PNG, BMP, WebP or TIFF image")
+    if orientation >= 5:
+        width, height = height, width
+    return Header(height, width, orientation, form in FORMATS)
+
+
+def _orientation(opened: Image.Image) -> int:
+    """Return the EXIF orientation of an image; 1 where there is none, or the file is cut off before it."""
+    try:
+        orientation = opened.getexif().get(_EXIF_ORIENTATION, 1)
+    except (OSError, ValueError, SyntaxError):
+        return 1
+    return orientation if orientation in range(1, 9) else 1

@@ -18,17 +18,18 @@ from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
 from tfcpn.base.progress import progress
 from tfcpn.data.detections import Box
+from tfcpn.picture.read import read_picture
 from tfcpn.prediction.drawing import draw_people
 from tfcpn.prediction.estimator import PoseEstimator
 from tfcpn.prediction.journal import Journal, stamp_of
 from tfcpn.prediction.person import Person
-from tfcpn.prediction.sources import Source, read_picture
+from tfcpn.prediction.sources import Source
 from tfcpn.prediction.tracker import Tracker
 from tfcpn.prediction.video_file import VideoReader, VideoWriter
 from tfcpn.prediction.written import entry, write_results
 
 _AHEAD = 4  # pictures that are decoded, or wait to be written
-_WHOLE = 0.9  # of the frames that a video says it has; some count wrongly
+_WHOLE = 0.9  # of the time that a video says it lasts
 
 
 class How(NamedTuple):
@@ -144,7 +145,7 @@ class Job:
         tracker = Tracker(self.pose, how.detect_every, how.smooth, how.memory)
         keeping = self.journal.add_video(source.name, was)
         with VideoReader(source.path) as video, keeping as keep, self._writer(source, video) as writer:
-            length, shown = _length(video, how.most_frames), 0
+            length, shown, end = _length(video, how.most_frames), 0, 0.0
             with progress(length, source.name, "frame") as bar:
                 try:
                     for number, (image, seconds) in enumerate(video):
@@ -152,11 +153,11 @@ class Job:
                         place = {"frame": number, "seconds": round(seconds, 4)}
                         size = {"height": image.shape[0], "width": image.shape[1]}
                         keep({**size, **place, "people": [entry(person) for person in people]})
-                        # What a camera left out is shown again, so that the recording keeps the time.
-                        times = max(1, int(seconds * video.rate) + 1 - shown) if video.camera else 1
+                        # A frame is shown until the next one's time: as often as the written rate makes of it.
+                        times = max(0, round(seconds * video.rate) + 1 - shown)
                         for _ in range(times):
                             writer.add(image.copy() if times > 1 else image, people)
-                        shown += times
+                        shown, end = shown + times, seconds
                         bar.update()
                         if number + 1 == how.most_frames:
                             break
@@ -165,10 +166,10 @@ class Job:
                     if not video.camera:
                         raise
             if number < 0:
-                raise InputError(f"{source.path}: there is not one frame in it that can be decoded")
-            if video.count and number + 1 < _WHOLE * length:
+                raise InputError(_nothing(source.path, video.codec))
+            if not how.most_frames and end + 1 / video.rate < _WHOLE * video.seconds:
                 # Half a video would pass for the whole one.
-                raise InputError(f"{source.path}: breaks off after {number + 1} of {video.count} frames")
+                raise InputError(f"{source.path}: breaks off after {end:.1f} of {video.seconds:.1f} seconds")
 
     def _writer(self, source: Source, video: VideoReader):
         if not self.how.draw:
@@ -178,7 +179,15 @@ class Job:
         def draw(image: np.ndarray, people: list[Person]) -> None:
             draw_people(image, people, self.pose.people_skeleton, self.how.regions)
 
-        return VideoWriter(self.output / source.name, video.rate, sound, draw, cut=bool(self.how.most_frames))
+        how = {"cut": bool(self.how.most_frames), "aspect": video.aspect}
+        return VideoWriter(self.output / source.name, video.rate, sound, draw, **how)
+
+
+def _nothing(path: str, codec: str) -> str:
+    """What to say of a video without one frame that can be decoded."""
+    if codec.strip().lower() in ("av01", "av1"):
+        return f"{path}: OpenCV decodes no AV1; convert it first: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
+    return f"{path}: there is not one frame in it that can be decoded" + (f" (codec {codec})" if codec else "")
 
 
 class _Nothing:

@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 
 from tfcpn.base.errors import InputError
+from tfcpn.picture.read import read_picture
 from tfcpn.prediction.job import How
 from tfcpn.prediction.person import Person
 from tfcpn.prediction.pose import Pose
-from tfcpn.prediction.sources import kind, read_picture
+from tfcpn.prediction.sources import kind
 from tfcpn.prediction.tracker import Tracker
 from tfcpn.prediction.video_file import VideoReader
 from tfcpn.prediction.whom import whole
@@ -63,39 +64,45 @@ def answer(pose: Pose, path: str, name: str, how: How, limits: Limits) -> dict:
     start, skeleton = time.monotonic(), pose.people_skeleton
     if kind(name) == "picture":
         image = read_picture(path)
-        shown, rate, size = [pose(image)], 1.0, image.shape[:2]
+        shown, times, size = [pose(image)], [0.0], image.shape[:2]
     else:
-        shown, rate, size = _video(pose, path, how, limits)
+        shown, times, size = _video(pose, path, how, limits)
     place = {"height": size[0], "width": size[1]}
     video = kind(name) == "video"
     frames = []
     for number, people in enumerate(shown):
-        when = {"frame": number, "seconds": round(number / rate, 4)} if video else {}
+        when = {"frame": number, "seconds": round(times[number], 4)} if video else {}
         frames.append({**place, **when, "people": [entry(person) for person in people]})
     return {
         **place,
         "video": video,
-        "rate": rate,
         "joints": list(pose.joints),
         "sides": [sides(skeleton, joint) for joint in range(skeleton.count)],
         "limbs": [[a, b, sides(skeleton, a, b)] for a, b in skeleton.limbs],
-        "frames": [{"people": [_told(person) for person in people]} for people in shown],
+        "frames": [
+            {"seconds": round(seconds, 4), "people": [_told(person) for person in people]}
+            for seconds, people in zip(times, shown)
+        ],
         "results": json.loads("".join(results([{"name": name, "video": video}], lambda record: frames, skeleton))),
         "seconds": time.monotonic() - start,
     }
 
 
-def _video(pose: Pose, path: str, how: How, limits: Limits) -> tuple[list[list[Person]], float, tuple[int, int]]:
-    tracker, shown, size = Tracker(pose, how.detect_every, how.smooth, how.memory), [], (0, 0)
+def _video(
+    pose: Pose, path: str, how: How, limits: Limits
+) -> tuple[list[list[Person]], list[float], tuple[int, int]]:
+    """The people of each frame, the frames' times in seconds, and their size (height, width)."""
+    tracker, shown, times, size = Tracker(pose, how.detect_every, how.smooth, how.memory), [], [], (0, 0)
     with VideoReader(path) as video:
         for image, seconds in video:
             if len(shown) == limits.frames:
                 raise InputError(f"has more than {limits.frames} frames; cut it, or start with a larger --frames")
             shown.append(tracker(image, seconds))
+            times.append(seconds)
             size = image.shape[:2]
         if not shown:
             raise InputError("there is not one frame in it that can be decoded")
-        return shown, video.rate, size
+        return shown, times, size
 
 
 def make_app(pose: Pose, how: How, limits: Limits, port: int):

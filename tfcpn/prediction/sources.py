@@ -8,20 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-import numpy as np
-from PIL import Image, ImageOps
-
 from tfcpn.base.errors import InputError
-from tfcpn.picture.header import FORMATS
 from tfcpn.prediction.video_file import is_camera
 from tfcpn.prediction.video_sink import CODECS
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 VIDEOS = (*CODECS, ".mpg", ".mpeg", ".wmv", ".ogv", ".gif", ".ts")
-MOST_PIXELS = 100_000_000  # of a picture: .3 GB when decoded
-MOST_SIDE = 32_767
-_JPEG_END, _TRAILER = b"\xff\xd9", 65_536  # what a whole JPEG ends with, but for what some cameras add
 
 
 class Source(NamedTuple):
@@ -92,34 +84,3 @@ def _source(path: Path, top: Path) -> Source:
     if video and path.suffix.lower() not in CODECS:
         name += ".mp4"
     return Source(str(path), name, video)
-
-
-def read_picture(path: str) -> np.ndarray:
-    """(H, W, 3) uint8 BGR, turned as its EXIF orientation says. Raises InputError for a file that cannot be decoded,
-    that is cut short, or whose picture is too large.
-    """
-    try:
-        with Image.open(path) as opened:
-            (width, height), form = opened.size, opened.format
-            if width * height > MOST_PIXELS:
-                raise InputError(f"{path}: {width}x{height} is more than {MOST_PIXELS // 1_000_000} megapixels")
-            if form not in FORMATS:
-                # OpenCV turns only these.
-                return _checked(np.array(ImageOps.exif_transpose(opened).convert("RGB"))[..., ::-1].copy(), path)
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: is too large a picture ({error})") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path}: cannot be read as a picture") from error
-    content = Path(path).read_bytes()
-    if form != "PNG" and _JPEG_END not in content[-_TRAILER:]:
-        raise InputError(f"{path}: cannot be decoded; the file is cut short")
-    # Not by its name: OpenCV does not take every one.
-    return _checked(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), path)
-
-
-def _checked(pixels: np.ndarray | None, path: str) -> np.ndarray:
-    if pixels is None or min(pixels.shape[:2]) < 2:
-        raise InputError(f"{path}: cannot be decoded; the file is damaged or of a single line")
-    if max(pixels.shape[:2]) >= MOST_SIDE:
-        raise InputError(f"{path}: a side of {max(pixels.shape[:2])} pixels is more than OpenCV warps")
-    return pixels

@@ -16,24 +16,39 @@ from tfcpn.base.errors import InputError
 from tfcpn.prediction.video_sink import CODECS, open_sink
 
 _AHEAD = 4  # frames that are decoded, or wait to be written
-_USUAL_RATE = 30.0  # of a camera or file that does not tell
+_USUAL_RATE = 30.0  # of a camera, or of a file of one frame that does not tell
+_LOOKED_AT = 48  # frames whose times tell the rate
+_NOMINAL = 0.02  # how far the rate that a file tells may be from that of its frames, and still be taken
+# The decoders' own lines, of which a bad file makes sixty.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 # Texts that name other files, which would be read in the video's place.
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD")
 MOST_PIXELS = 40_000_000  # of a frame
 
 
 class VideoReader:
-    """A video's frames (H, W, 3) uint8 BGR, turned as the file says, each with its time in seconds.
+    """A video's frames (H, W, 3) uint8 BGR, turned as the file says, each with its own time in seconds.
 
-    path: a file, or a camera's number. rate: frames a second. count: frames, as far as the file tells, else 0. Raises
-    InputError if it cannot be opened, and while it is iterated if reading fails.
+    The times are those of the frames, not numbers over a rate: browsers, phones and screen recorders write frames as
+    they come.
+
+    Attributes:
+        rate: Frames a second at which the video may be written again: that of most of its first frames.
+        seconds: How long the file says it is; 0 if it does not, or for a camera.
+        count: About how many frames there are, for a progress bar; 0 if nothing tells.
+        aspect: Width over height of a pixel, as (numerator, denominator).
+        codec: The file's codec by its four letters, or "".
+
+    Raises:
+        InputError: If it cannot be opened, and while it is iterated if reading fails.
     """
 
     def __init__(self, path: str):
         self.path, self.camera = path, is_camera(path)
         if not self.camera:
             _check(path)
-        self._capture = cv2.VideoCapture(int(path) if self.camera else path)
+        # Of a relative name the letters before a colon would be a protocol's.
+        self._capture = cv2.VideoCapture(int(path) if self.camera else os.path.abspath(path))
         if not self._capture.isOpened():
             what = (
                 "there is no such camera, or another program has it" if self.camera else "cannot be read as a video"
@@ -47,24 +62,39 @@ class VideoReader:
             raise InputError(
                 f"{path}: frames of {width:.0f}x{height:.0f} are more than {MOST_PIXELS // 10**6} megapixels"
             )
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if 1 <= rate <= 1000 else _USUAL_RATE
-        self.count = 0 if self.camera else max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        nominal, count = (self._capture.get(p) for p in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
+        told = not self.camera and nominal > 0 and count > 0 and np.isfinite([nominal, count]).all()
+        # OpenCV's count is a duration times the nominal rate, where the file has no other.
+        self.seconds = count / nominal if told else 0.0
+        self.rate = _rate_of(path, nominal) if not self.camera else nominal if nominal > 0 else _USUAL_RATE
+        self.count = round(self.seconds * self.rate)
+        aspect = [self._capture.get(p) for p in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)]
+        self.aspect = tuple(map(int, aspect)) if min(aspect) >= 1 else (1, 1)
+        self.codec = _codec(self._capture)
         self._frames: queue.Queue = queue.Queue(_AHEAD)
         self._stop, self._error = threading.Event(), None
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        number, start = 0, time.monotonic()
+        start, last, first = time.monotonic(), -np.inf, None
         try:
             while not self._stop.is_set():
                 good, frame = self._capture.read()
                 if not good:
                     break
-                # A camera gives what it has when it is asked; its frames do not come at its rate.
-                self._put((frame, time.monotonic() - start if self.camera else number / self.rate))
-                number += 1
+                if self.camera:
+                    # It gives what it has when it is asked; its frames do not come at its rate.
+                    seconds = time.monotonic() - start
+                else:
+                    seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                    first = seconds if first is None else first
+                    seconds -= first
+                    if not seconds > last:
+                        # Some files tell no times, or the same twice.
+                        seconds = last + 1 / self.rate if np.isfinite(last) else 0.0
+                last = seconds
+                self._put((frame, seconds))
         except Exception as error:
             self._error = error
         finally:
@@ -94,6 +124,33 @@ class VideoReader:
         self._capture.release()
 
 
+def _rate_of(path: str, nominal: float) -> float:
+    """Return the rate of a file's first frames, or the nominal one if that is about the same.
+
+    A header may say anything: a browser's recording says 1000 frames a second.
+    """
+    capture, times = cv2.VideoCapture(os.path.abspath(path)), []
+    try:
+        while len(times) < _LOOKED_AT and capture.grab():
+            times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+    finally:
+        capture.release()
+    steps = np.diff(times)
+    steps = steps[steps > 0]
+    if not len(steps):
+        return nominal if 0 < nominal <= 240 else _USUAL_RATE
+    rate = 1 / float(np.median(steps))
+    mean = len(steps) / float(steps.sum())
+    # Times are rounded to milliseconds in some files.
+    return nominal if any(abs(nominal / r - 1) < _NOMINAL for r in (rate, mean)) else rate
+
+
+def _codec(capture: cv2.VideoCapture) -> str:
+    code = int(capture.get(cv2.CAP_PROP_FOURCC))
+    letters = "".join(chr(code >> shift & 255) for shift in (0, 8, 16, 24))
+    return letters if letters.isprintable() else ""
+
+
 def is_camera(word: str) -> bool:
     """Whether a word is a camera's number, and no file."""
     return word.isascii() and word.isdecimal() and not Path(word).exists()
@@ -116,12 +173,18 @@ class VideoWriter:
     """A video of frames of one size, written in a thread of its own; whole under its name, or not at all.
 
     source: a video whose sound is kept, if it has some and ffmpeg is there. cut: whether the video may be shorter
-    than the source. draw: what to do with a frame and what was added with it, in the writer's thread. Raises
-    InputError for a name that no video has, and when it is closed if writing failed.
+    than the source. draw: what to do with a frame and what was added with it, in the writer's thread. aspect: width
+    over height of a pixel. Raises InputError for a name that no video has, and when it is closed if writing failed.
     """
 
     def __init__(
-        self, path: Path, rate: float, source: str | None = None, draw: Callable | None = None, cut: bool = False
+        self,
+        path: Path,
+        rate: float,
+        source: str | None = None,
+        draw: Callable | None = None,
+        cut: bool = False,
+        aspect: tuple[int, int] = (1, 1),
     ):
         self.path, self.draw = Path(path), draw
         if self.path.suffix.lower() not in CODECS:
@@ -131,7 +194,7 @@ class VideoWriter:
         for left in self.path.parent.glob(begun.replace("[", "[[]")):
             left.unlink()  # of a process that was killed
         self._temporary = self.path.with_name(f".{self.path.stem[:80]}.{os.getpid()}.tmp{self.path.suffix}")
-        self._how = rate, source, cut
+        self._how = rate, source, cut, aspect
         self._frames: queue.Queue = queue.Queue(_AHEAD)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._write, daemon=True)

@@ -29,10 +29,15 @@ def ffmpeg(path: str | None = None) -> str | None:
     return program if "libx264" in known else None
 
 
-def open_sink(path: Path, size: tuple[int, int], rate: float, source: str | None, cut: bool):
-    """Something to `write` frames of `size` (height, width) to, and to `close`. Raises InputError."""
+def open_sink(
+    path: Path, size: tuple[int, int], rate: float, source: str | None, cut: bool, aspect: tuple[int, int] = (1, 1)
+):
+    """Something to `write` frames of `size` (height, width) to, and to `close`. Raises InputError.
+
+    OpenCV, which writes where ffmpeg is not installed, keeps neither sound nor the pixels' aspect.
+    """
     program = ffmpeg(os.environ.get("PATH"))
-    return _Ffmpeg(program, path, size, rate, source, cut) if program else _OpenCV(path, size, rate)
+    return _Ffmpeg(program, path, size, rate, source, cut, aspect) if program else _OpenCV(path, size, rate)
 
 
 class _OpenCV:
@@ -40,7 +45,7 @@ class _OpenCV:
 
     def __init__(self, path: Path, size: tuple[int, int], rate: float):
         code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
-        self._writer, self._size = cv2.VideoWriter(str(path), code, rate, size[::-1]), size
+        self._writer, self._size = cv2.VideoWriter(os.path.abspath(path), code, rate, size[::-1]), size
         if not self._writer.isOpened():
             raise InputError("OpenCV has no encoder for it, or the folder cannot be written to")
 
@@ -54,7 +59,16 @@ class _OpenCV:
 class _Ffmpeg:
     """H.264, or VP8 for .webm, with the sound of the source: as it is where the kind of file stays, else encoded."""
 
-    def __init__(self, program: str, path: Path, size: tuple[int, int], rate: float, source: str | None, cut: bool):
+    def __init__(
+        self,
+        program: str,
+        path: Path,
+        size: tuple[int, int],
+        rate: float,
+        source: str | None,
+        cut: bool,
+        aspect: tuple[int, int],
+    ):
         given = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{size[1]}x{size[0]}", "-r", f"{rate:.6g}", "-i", "-"]
         if source:
             given += ["-i", f"file:{os.path.abspath(source)}", "-map", "0:v", "-map", "1:a?"]
@@ -62,10 +76,12 @@ class _Ffmpeg:
                 given += ["-c:a", "copy"]
             if cut:
                 given += ["-shortest"]
-        # yuv420p, which every player shows, wants even sides.
-        how = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
+        vp8 = path.suffix.lower() == ".webm"
+        # yuv420p, which every player shows, wants even sides of H.264; with colors in full resolution any will do.
+        even = vp8 or not (size[0] % 2 or size[1] % 2)
+        how = ["-vf", "setsar={}/{}".format(*aspect), "-pix_fmt", "yuv420p" if even else "yuv444p"]
         webm = ["-c:v", "libvpx", "-deadline", "realtime", "-b:v", "2M"]
-        how += webm if path.suffix.lower() == ".webm" else ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20"]
+        how += webm if vp8 else ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20"]
         words = [program, "-y", "-loglevel", "error", *given, *how, f"file:{os.path.abspath(path)}"]
         self._size, self._told = size, tempfile.TemporaryFile()  # noqa: SIM115 - as long as the program runs
         # In a session of its own: Ctrl-C is for us, who end it when its last frame is written.

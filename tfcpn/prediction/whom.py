@@ -15,7 +15,8 @@ from tfcpn.networks.tflite_run import interpreter
 
 # Of a body upright in MediaPipe's circle, in parts of its radius: how wide and how high it is.
 _WIDE, _HIGH = 1.1, 1.9
-_SAME = 0.3  # overlap of two circles' squares above which they are of one person
+# Overlap of two circles' squares above which they may be of one person, and above which they are in any case.
+_SAME, _SURELY_SAME = 0.3, 0.6
 # What lies around the picture where another detector gets it: grey, as YOLO's are trained with.
 _GREY = (114, 114, 114)
 
@@ -48,16 +49,39 @@ def detected(detector: PoseDetector, picture: np.ndarray, tiles: int = 1) -> lis
     """Whom MediaPipe's detector finds, with alignment points, the surest first. tiles: above 1 it looks at parts of
     the picture, too, where it finds smaller people; of those that overlap the surest stays.
     """
-    found = [
-        one._replace(points=one.points + corner) for part, corner in _parts(picture, tiles) for one in detector(part)
-    ]
-    found.sort(key=lambda one: -one.score)
     stay: list[Detection] = []
-    for one in found:
-        others = np.array([circle_square(other.points) for other in stay]).reshape(-1, 2, 2)
-        if tiles == 1 or not (overlap(circle_square(one.points), others) > _SAME).any():
-            stay.append(one)
+    for part, corner in _parts(picture, tiles):
+        stay = _joined(stay, [one._replace(points=one.points + corner) for one in detector(part)])
+    stay.sort(key=lambda one: -one.score)
     return [Box(0, body_box(one.points), one.score, tuple(map(float, one.points.ravel()))) for one in stay]
+
+
+def _joined(known: list[Detection], more: list[Detection]) -> list[Detection]:
+    """Join what the detector found in one part of the picture to what is known from others.
+
+    Within a part the detector itself tells people apart, however near they are. So somebody who is known is found
+    again by one of a part's detections, the one that overlaps most; the more confident of the two stays.
+    """
+    if not known or not more:
+        return known + more
+    squares = np.array([circle_square(one.points) for one in known])
+    pairs = [
+        (float(o), k, m)
+        for m, one in enumerate(more)
+        for k, o in enumerate(overlap(circle_square(one.points), squares))
+    ]
+    again: dict[int, int] = {}
+    for overlapping, k, m in sorted(pairs, reverse=True):
+        if overlapping > _SAME and k not in again.values() and m not in again:
+            again[m] = k
+    doubles = {m for overlapping, _, m in pairs if overlapping > _SURELY_SAME}
+    joined = list(known)
+    for m, one in enumerate(more):
+        if m in again:
+            joined[again[m]] = max(known[again[m]], one, key=lambda each: each.score)
+        elif m not in doubles:
+            joined.append(one)
+    return joined
 
 
 def whole(picture: np.ndarray) -> list[Box]:

@@ -89,6 +89,11 @@ def results(records: Sequence[dict], frames_of: Frames, skeleton: Skeleton) -> I
     yield "]}"
 
 
+def _cell(name: str) -> str:
+    """Return a file's name as a cell that no spreadsheet takes for a formula: ./ in front names the same file."""
+    return f"./{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
+
+
 def _table(records: Sequence[dict], frames_of: Frames, skeleton: Skeleton) -> Iterator[str]:
     """A line for each person, with x, y and score of each joint; empty for joints that there are not."""
     line = io.StringIO()
@@ -105,7 +110,7 @@ def _table(records: Sequence[dict], frames_of: Frames, skeleton: Skeleton) -> It
                 one["keypoints"][::3], one["keypoints"][1::3], one["keypoints"][2::3], one["keypoint_scores"]
             )
             values = [v for x, y, seen, score in joints for v in ((x, y, score) if seen else ("", "", ""))]
-            place = [name, image.get("frame", ""), image.get("seconds", "")]
+            place = [_cell(name), image.get("frame", ""), image.get("seconds", "")]
             row.writerow([*place, one["person"], one["score"], *values])
     yield line.getvalue()
 

@@ -10,6 +10,7 @@ import numpy as np
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
 from tfcpn.data.coco import CocoImage, Person
+from tfcpn.picture.read import read_picture
 from tfcpn.skeleton import Skeleton
 
 # BGR. The person's left is warm, the right is cold, what is neither is green.
@@ -42,11 +43,7 @@ def draw_pose(
 
 def read_image(image_dir, image: CocoImage) -> np.ndarray:
     """(H, W, 3) uint8 BGR. Raises InputError if the file is not there or not an image."""
-    path = Path(image_dir) / image.file_name
-    pixels = cv2.imread(str(path))
-    if pixels is None:
-        raise InputError(f"{path}: cannot be read as an image")
-    return pixels
+    return read_picture(Path(image_dir) / image.file_name)
 
 
 def draw_annotated(pixels: np.ndarray, people: list[Person], skeleton: Skeleton) -> None:

@@ -15,7 +15,8 @@ _ANY = {"seed", "init_weights", "shuffle_buffer", "mixed_precision", "strategy"}
 # As in a metrics.json: lists for tuples.
 _DEFAULTS = json.loads(json.dumps(dataclasses.asdict(Config())))
 _BASE = {name: _DEFAULTS[name] for name, field in FIELDS.items() if not field.metadata["free"] and name not in _ANY}
-_BASE |= {name: _DEFAULTS[name] for name in ("boxes", "flip_test", "eval_people", "align_source", "first_pass_turns")}
+_EVALUATED = ("boxes", "flip_test", "eval_people", "align_source", "first_pass_turns", "decoder", "result_nms")
+_BASE |= {name: _DEFAULTS[name] for name in _EVALUATED}
 _SQUARE = {**_BASE, "input_size": [256, 256], "align": "square"}
 _BLAZEPOSE = {**_BASE, "input_size": [256, 256], "align": "blazepose", "align_rotate": False, "align_radius": "nose"}
 _BLAZEPOSE |= {"align_missing": "drop"}

@@ -9,8 +9,10 @@ from pathlib import Path
 from tfcpn.base.errors import InputError
 from tfcpn.report.published import LOG_METRICS, published
 from tfcpn.report.table import cell
+from tfcpn.settings.config import FIELDS
 
 PCK = ("PCK@.2", "PCK@.1")
+USUAL_DETECTOR = FIELDS["detector"].default
 SETTINGS = {"input_size", "heatmap_scale", "align", "boxes", "flip_test"}  # what the table tells
 
 
@@ -45,6 +47,10 @@ def read_run(folder: Path) -> tuple[list[dict], list[dict]]:
     return evaluations, log
 
 
+def _detector(path: str) -> str:
+    return "MediaPipe's detector" + ("" if path == USUAL_DETECTOR else f" {path}")
+
+
 def what(evaluation: dict) -> str:
     """How an evaluation differs from the next one, in words."""
     s = evaluation["settings"]
@@ -62,7 +68,7 @@ def what(evaluation: dict) -> str:
             {
                 "gt": "points annotated",
                 "detections": "points detected",
-                "detector": "MediaPipe's detector",
+                "detector": _detector(s.get("detector", USUAL_DETECTOR)),
                 "two_pass": "two-pass" + turns,
             }[s.get("align_source", "gt")]
         )
@@ -70,6 +76,12 @@ def what(evaluation: dict) -> str:
         words.append("two more joints")
     words.append("gt boxes" if s["boxes"] == "gt" else Path(s["boxes"]).name)
     words.append("flip" if s["flip_test"] else "no flip")
+    for name, usual in (("decoder", "tf_cpn"), ("mixed_precision", "float32")):
+        words += [s[name]] if s.get(name, usual) != usual else []
+    if s.get("result_nms", "none") == "oks":
+        words.append(f"OKS-NMS at {s.get('nms_oks', 0.9):g}")
+    elif s.get("result_nms", "none") == "soft":
+        words.append("Soft-NMS")
     if s.get("pck_norm", "auto") != "auto":
         words.append(f"PCK by {s['pck_norm']}")
     dataset = Path(s.get("val_annotations", "")).stem

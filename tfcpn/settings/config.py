@@ -407,11 +407,23 @@ class Config:
         """The factor of the data losses. Squared errors go with the square of the labels' scale."""
         return self.data_loss_weight * ((TF_CPN_SCALE / self.heatmap_scale) ** 2 if self.scale_free else 1)
 
-    def learning_rate_at(self, epoch: int) -> float:
-        """The rate of epoch 1, 2, ...: halved after every `lr_halving` epochs, or a cosine's at their middles."""
+    def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
+        """Return the learning rate of a step: the only place that decides it.
+
+        Args:
+            step: Counted from 0 over all epochs.
+            steps_per_epoch: Steps of an epoch.
+
+        Returns:
+            A rate that is halved after every `lr_halving` epochs, or a cosine's at the middles of the epochs; over
+            the first `warmup_steps` steps times a factor that grows in a line to 1.
+        """
+        epoch = step // steps_per_epoch
         if self.lr_cosine:
-            return self.learning_rate * (1 + math.cos(math.pi * (epoch - 0.5) / self.epochs)) / 2
-        return self.learning_rate * 0.5 ** ((epoch - 1) // self.lr_halving)
+            rate = self.learning_rate * (1 + math.cos(math.pi * (epoch + 0.5) / self.epochs)) / 2
+        else:
+            rate = self.learning_rate * 0.5 ** (epoch // self.lr_halving)
+        return rate * min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else rate
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}

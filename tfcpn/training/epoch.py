@@ -22,14 +22,11 @@ LARGEST = 3  # gradients that are named when a loss is not a number
 
 
 class Pace(NamedTuple):
-    """steps: of an epoch. crops: of a step, on all replicas. epochs: at which training ends. warmup: first steps of
-    all over which the rate grows in a line.
-    """
+    """steps: of an epoch. crops: of a step, on all replicas. epochs: at which training ends."""
 
     steps: int
     crops: int
     epochs: int
-    warmup: int = 0
 
 
 class Begun(NamedTuple):
@@ -48,13 +45,13 @@ class Begun(NamedTuple):
 class Surroundings(NamedTuple):
     """What an epoch needs to know of its run.
 
-    rate: the optimiser's, as the log tells it. source: the name of the records. outside: what to say is gone if no
-    more batches come and they hang on something outside this process; else empty. pauses: when to save within the
-    epoch, and when to stop. save: does so. whom: who is in the batches of a step (1, 2, ... of the run), in words.
-    last_good: the newest snapshot, in words.
+    rate: the learning rate of a step, counted from 0. source: the name of the records. outside: what to say is gone
+    if no more batches come and they hang on something outside this process; else empty. pauses: when to save within
+    the epoch, and when to stop. save: does so. whom: who is in the batches of a step (1, 2, ... of the run), in
+    words. last_good: the newest snapshot, in words.
     """
 
-    rate: float
+    rate: Callable[[int], float]
     source: str
     outside: str
     pauses: Pauses
@@ -133,12 +130,12 @@ def train_epoch(
     first = (epoch - 1) * pace.steps
     done = begun or Begun(0, 0, [0.0] * len(names), [0.0] * len(names), 0.0)
     sums, since, looked = tf.constant(done.sums), tf.constant(done.since), done.looked
-    began, window, rate = time.time() - done.seconds, [], run.rate
+    began, window, rate = time.time() - done.seconds, [], None
     with progress(pace.steps * pace.crops, f"epoch {epoch}/{pace.epochs}", "crop", done.steps * pace.crops) as bar:
         for i in range(done.steps, pace.steps):
             crops, joints = _next_batch(batches, run)
-            if first + i <= pace.warmup and pace.warmup:
-                rate = run.rate * min(1, (first + i + 1) / pace.warmup)
+            if run.rate(first + i) != rate:
+                rate = run.rate(first + i)
                 step_function.set_rate(rate)
             wish = run.pauses.wish()
             with phase("compiling the training step") if i == done.steps else nullcontext():
@@ -166,7 +163,12 @@ def train_epoch(
             if stop and i + 1 < pace.steps:
                 raise Stopped(f"stopped within epoch {epoch}, after {i + 1} of its {pace.steps} steps")
     means = [round(float(v) / pace.steps, 6) for v in sums]
-    row = {"epoch": epoch, "step": first + pace.steps, **dict(zip(names, means)), "learning_rate": run.rate}
+    row = {
+        "epoch": epoch,
+        "step": first + pace.steps,
+        **dict(zip(names, means)),
+        "learning_rate": float(f"{rate:.6g}"),
+    }
     return {**row, "crops_per_second": round(speed, 2), "seconds": round(time.time() - began, 1)}
 
 

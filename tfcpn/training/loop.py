@@ -92,7 +92,7 @@ class _Training:
         config_file.check_trained_on(cfg.model_dir, annotated, trained_on)
         self.source = open_source(records, training_filter(cfg, annotated), cfg.seed, cfg.shuffle_buffer)
         crops = cfg.batch_size * replicas
-        self.pace = Pace(max(1, cfg.epoch_size // crops), crops, cfg.epochs, cfg.warmup_steps)
+        self.pace = Pace(max(1, cfg.epoch_size // crops), crops, cfg.epochs)
         self.done = self.snapshots.newest()
         if lock:
             self.snapshots.tidy(self.done)
@@ -189,9 +189,6 @@ class _Training:
             )
 
     def _surroundings(self, epoch: int) -> Surroundings:
-        self.learner.optimizer.learning_rate = self.cfg.learning_rate_at(epoch)
-        # The optimiser is asked, so that the log tells what was done and not what was meant.
-        rate = float(f"{self.learner.optimizer.learning_rate.numpy():.6g}")
         outside = ""
         if self.cfg.data_service:
             outside = f"--data_service={self.cfg.data_service} stopped"
@@ -200,6 +197,9 @@ class _Training:
 
         def save(begun: Begun) -> None:
             self._save(epoch - 1, begun)
+
+        def rate(step: int) -> float:
+            return self.cfg.learning_rate_at(step, self.pace.steps)
 
         return Surroundings(
             rate, self.cfg.train_records, outside, self.pauses, save, self._whom, self.snapshots.last_good
