@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tfcpn.base.progress import phase, start_tensorflow
 from tfcpn.settings.command import Command, Options
+from tfcpn.settings.config import FIELDS, REPORTED
+from tfcpn.settings.heeded import check_heeded
 
 COMMAND = Command("python -m tfcpn.eval", "Evaluate snapshots of a run: COCO's AP and a results file.", shared=True)
 
@@ -21,9 +23,12 @@ def main(options: Options) -> None:
     from tfcpn.report.table import inherited, table
     from tfcpn.run import config_file
     from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
+    from tfcpn.training.agreement import agree, checksum
 
     device.choose(options.config.device)
     run = config_file.for_evaluation(options.config, options.given)
+    asked = dataclasses.replace(run.config, xla=options.config.xla, data_service=options.config.data_service)
+    check_heeded(asked, options.given, evaluating=True)
     usual = run.config if run.unborn else config_file.load(run.config.model_dir).config
     usual = dataclasses.replace(usual, mixed_precision=device.resolve_precision(usual.mixed_precision))
     snapshots = Snapshots(run.config.model_dir)
@@ -40,6 +45,14 @@ def main(options: Options) -> None:
         model = parts.network.build()
     variables = parts.network.variables(model)
     predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy, fold=True)
+    facts = {
+        "set of snapshots": checksum(epochs),
+        "set of people, or way to evaluate them": checksum(evaluation.shared_work()),
+        "set of settings": checksum(
+            {name: getattr(cfg, name) for name in REPORTED if not FIELDS[name].metadata["path"]}
+        ),
+    }
+    agree(strategy, facts)
     rows = []
     # First weights first: of random ones there is no other copy than the model as it was built.
     for epoch in sorted(epochs, key=lambda epoch: epoch != FIRST_WEIGHTS):

@@ -9,6 +9,7 @@ from pathlib import Path
 from tfcpn.base.progress import start_tensorflow
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.config import FIELDS, Config
+from tfcpn.settings.heeded import check_heeded
 
 COMMAND = Command("python -m tfcpn.train", "Train a Cascaded Pyramid Network on COCO people.", shared=True)
 USUAL_BOXES = "data/coco/person_detections_val2017.json"  # what flags/tf_cpn.cfg names and users have to provide
@@ -43,6 +44,7 @@ def main(options: Options) -> None:
     with StopRequest() as request:
         device.choose(options.config.device)
         cfg = config_file.for_training(options.config, options.given)
+        check_heeded(cfg, options.given)
         records = read_records(cfg.train_records)
         annotated = skeleton_of(records, cfg.skeleton)
         parts = make_parts(cfg, annotated)

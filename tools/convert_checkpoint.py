@@ -97,6 +97,9 @@ def main(options: Options) -> None:
     if not options.config.epoch.isdigit():
         raise InputError(f"--epoch={options.config.epoch}: want the number of the snapshot, such as 350")
     start_tensorflow()
+    from tfcpn.base import device
+
+    device.choose(options.config.device)
     convert = _to_tf1 if options.own.to_tf1 else _from_tf1
     convert(options.own.tf1_checkpoint, int(options.config.epoch), options)
 

@@ -74,6 +74,8 @@ def main(options: Options) -> None:
     images, people, skeleton, _ = read_annotations(own.annotations, expected=choose_skeleton(own.skeleton))
     if own.order != "file" and not own.results:
         raise InputError(f"--order={own.order} wants --results")
+    if own.least_score and not own.results:
+        raise InputError(f"--least_score={own.least_score:g} wants --results")
     results = _read_results(own.results, skeleton.count) if own.results else None
     chosen = list(dict.fromkeys(p.image_id for p in people if p.trainable))
     if own.order != "file":

@@ -84,11 +84,13 @@ def main(options: Options) -> None:
         )
     _check(own, options.given)
     start_tensorflow()
+    from tfcpn.base import device
     from tfcpn.data.skeleton_file import choose_skeleton
     from tfcpn.run import config_file
     from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
     from tfcpn.skeleton import MEDIAPIPE
 
+    device.choose(cfg.device)
     epochs = Snapshots(cfg.model_dir).parse(cfg.epoch)
     if len(epochs) > 1:
         raise InputError(f"--epoch={cfg.epoch}: want one")

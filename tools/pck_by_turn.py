@@ -35,11 +35,13 @@ COMMAND = Command(
 
 def of_evaluation(folder: Path, joints: tuple[str, ...] = ()) -> dict:
     """The shares of one evaluation on annotated boxes, by threshold and turn. joints: who count; empty: all."""
+    from tfcpn.analysis.evaluated import skeleton_of
+
     metrics, results = read_json(folder / "metrics.json"), read_json(folder / "results.json")
     settings = metrics.get("settings", {}) if isinstance(metrics, dict) else {}
     if settings.get("boxes") != "gt" or not isinstance(results, list):
         raise InputError(f"{folder}: no evaluation on annotated boxes, so nobody knows whose joints these are")
-    _, people, skeleton, _ = read_annotations(settings["val_annotations"])
+    _, people, skeleton, _ = read_annotations(settings["val_annotations"], expected=skeleton_of(folder, metrics))
     if not skeleton.hips or not skeleton.shoulders:
         raise InputError(f"{settings['val_annotations']}: its joints tell no torso")
     people = [p for p in people if p.trainable]

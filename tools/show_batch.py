@@ -40,6 +40,7 @@ def _cell(pixels: np.ndarray, joints: np.ndarray, visibility: np.ndarray, labels
 def main(options: Options) -> None:
     check_name(options.own.output)
     start_tensorflow()
+    from tfcpn.base import device
     from tfcpn.data.order import open_source
     from tfcpn.data.pipeline import crops_and_joints, training_batches
     from tfcpn.networks.blazepose_losses import label_heatmaps
@@ -48,6 +49,7 @@ def main(options: Options) -> None:
     from tfcpn.training.views import views_for
 
     cfg = options.config
+    device.choose(cfg.device)
     records = read_records(cfg.train_records)
     annotated = skeleton_of(records, cfg.skeleton)
     parts, rules = make_parts(cfg, annotated), training_filter(cfg, annotated)

@@ -103,7 +103,7 @@ def a_picture_is_none(folder, joints):
         (no_matlab, [], "joints.mat: not the joints.mat of Leeds Sports Pose"),
         (not_numbers, [], "joints.mat: joints holds something else than coordinates and 0 or 1"),
         (a_picture_is_gone, [], "1 pictures are missing, the first is im00002.jpg"),
-        (a_picture_is_none, [], "im00002.jpg: not a JPEG or PNG image"),
+        (a_picture_is_none, [], "im00002.jpg: not a JPEG, PNG, BMP, WebP or TIFF image"),
         (None, ["--first=3", "--last=9"], "holds pictures 1 to 3"),
         (None, ["--joints=nowhere.mat"], "nowhere.mat: cannot be read"),
     ],

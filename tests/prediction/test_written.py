@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from support.walking import standing
+from tfcpn.base.errors import InputError
 from tfcpn.data.coco import read_annotations
 from tfcpn.prediction.journal import Journal, stamp_of
 from tfcpn.prediction.person import Person
@@ -86,15 +87,42 @@ def test_pictures_that_are_named_by_numbers_keep_them(names, ids):
 def test_the_journal_knows_what_is_done_until_something_is_changed(tmp_path):
     source = tmp_path / "a.jpg"
     source.write_text("one")
-    journal = Journal(tmp_path / "out", {"joints": "coco"})
+    files = {"a.jpg": str(source)}
+    journal = Journal(tmp_path / "out", {"joints": "coco"}, files)
     assert not journal.has("a.jpg", str(source))
     journal.add_picture("a.jpg", stamp_of(str(source)), frame([person()]))
-    again = Journal(tmp_path / "out", {"joints": "coco"})
+    again = Journal(tmp_path / "out", {"joints": "coco"}, files)
     assert again.has("a.jpg", str(source)) and list(again.frames_of(again.done["a.jpg"])) == [frame([person()])]
     source.write_text("another")
     assert not again.has("a.jpg", str(source)) and again.done == {}
-    assert Journal(tmp_path / "out", {"joints": "coco"}, again=True).done == {}
-    assert Journal(tmp_path / "out", {"joints": "lsp"}).done == {}
+    assert Journal(tmp_path / "out", {"joints": "coco"}, files, again=True).done == {}
+    assert Journal(tmp_path / "out", {"joints": "lsp"}, files).done == {}
+
+
+def test_the_journal_keeps_what_an_earlier_call_did_of_other_files(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_text(name)
+    files = {name: {name: str(tmp_path / name)} for name in ("a.jpg", "b.jpg")}
+    for name in ("a.jpg", "b.jpg"):
+        journal = Journal(tmp_path / "out", {"joints": "coco"}, files[name])
+        journal.add_picture(name, stamp_of(str(tmp_path / name)), frame([person()]))
+    assert [record["name"] for record in journal.records()] == ["a.jpg", "b.jpg"]
+    assert [r["name"] for r in Journal(tmp_path / "out", {"joints": "coco"}, files["a.jpg"], True).records()] == [
+        "b.jpg"
+    ]
+    with pytest.raises(
+        InputError, match=r"holds the people of 1 other files, such as b.jpg, found with other settings"
+    ):
+        Journal(tmp_path / "out", {"joints": "lsp"}, files["a.jpg"])
+    elsewhere = {"b.jpg": str(tmp_path / "elsewhere" / "b.jpg")}
+    with pytest.raises(InputError, match=r"out/b.jpg was made of .*/b.jpg, not of .*/elsewhere/b.jpg"):
+        Journal(tmp_path / "out", {"joints": "coco"}, elsewhere)
+
+
+def test_a_name_that_a_spreadsheet_would_take_for_a_formula_is_a_path_in_the_table(tmp_path):
+    write(tmp_path, [picture('=HYPERLINK("http:evil")', person()), picture("-1.jpg", person())], True)
+    rows = (tmp_path / "people.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0].strip('"')[:4] for row in rows] == ["./=H", "./-1"]
 
 
 def test_a_journal_that_was_cut_short_loses_its_last_line_only(tmp_path):

@@ -78,8 +78,3 @@ def test_importing_the_commands_does_not_wait_for_tensorflow():
     )
     done = run_process("-c", f"{code}; print(sorted({{'tensorflow', 'matplotlib'}} & set(sys.modules)))")
     assert done.out.strip() == "[]"
-
-
-@pytest.mark.parametrize("path", MODULES + sorted((ROOT / "tools").rglob("*.py")), ids=lambda p: p.name)
-def test_no_file_is_long(path):
-    assert len(path.read_text().splitlines()) <= 250 or path.name == "config.py"

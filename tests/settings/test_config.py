@@ -54,9 +54,6 @@ def test_along_a_cosine_the_rate_falls_from_what_was_asked_for_to_0():
         ("--half_body=0.3", "want --views=1"),
         ("--decoupled_decay", "wants a --weight_decay of its own"),
         ("--decoupled_decay --weight_decay=0", "wants a --weight_decay of its own"),
-        ("--network=blazepose --norm_momentum=0.9", "--norm_momentum is for --network=cpn"),
-        ("--network=blazepose --hard_keypoints=17", "--hard_keypoints is for --network=cpn"),
-        ("--network=blazepose --late_upsampling", "--late_upsampling is for --network=cpn"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(word, message):

@@ -23,7 +23,7 @@ from tfcpn.evaluation.pck import THRESHOLDS, choose_norm, hits, lengths
 from tfcpn.geometry.points import alignable
 from tfcpn.report.runs import SETTINGS, what
 from tfcpn.run import config_file
-from tfcpn.skeleton import Skeleton
+from tfcpn.skeleton import Skeleton, from_dict
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ def read_evaluation(folder: Path, images: str = "") -> Evaluated:
     if "val_annotations" not in settings or not isinstance(results, list):
         raise InputError(f"{folder}: is no evaluation of tfcpn.eval")
     annotations = settings["val_annotations"]
-    pictures, everybody, skeleton, category = read_annotations(annotations)
+    skeleton = skeleton_of(folder, metrics)
+    pictures, everybody, skeleton, category = read_annotations(annotations, expected=skeleton)
     _check(folder, metrics, results, pictures, skeleton.count)
     joints = [np.reshape(result["keypoints"], (-1, 3))[:, 2] > 0 for result in results]
     absent = tuple(np.flatnonzero(~np.any(joints, axis=0)).tolist()) if joints else ()
@@ -125,6 +126,26 @@ def read_evaluation(folder: Path, images: str = "") -> Evaluated:
     name = f"{metrics['experiment']}, epoch {metrics['epoch']}, {what(metrics)}"
     kind = annotations, results, pictures, people, everybody, skeleton, category, absent, found, missed
     return Evaluated(name, metrics, *kind, images or settings.get("val_images") or _images_of(folder), sure)
+
+
+def skeleton_of(folder: Path, metrics: dict) -> Skeleton | None:
+    """Return the keypoints that an evaluation was made with, with their own pairs, roles and tolerances.
+
+    Args:
+        folder: RUN/eval/epoch_NNNN.
+        metrics: The content of its metrics.json. Where an older one does not tell, the run's config.json does.
+
+    Returns:
+        None if neither tells, and the annotation file has to.
+    """
+    try:
+        if "joints" in metrics:
+            return from_dict(metrics["joints"])
+        return config_file.load(str(folder.parent.parent)).skeleton
+    except TypeError as error:
+        raise InputError(f"{folder}/metrics.json: joints is damaged ({error})") from error
+    except InputError:
+        return None
 
 
 def _check(folder: Path, metrics: dict, results: list, images: dict, joints: int) -> None:

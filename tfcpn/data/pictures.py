@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import functools
+import hashlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from tfcpn.base.errors import InputError
+from tfcpn.base.files import stamp, write_atomically
 from tfcpn.data.coco import CocoImage
 from tfcpn.picture.header import Header, read_header
 from tfcpn.picture.read import for_tensorflow
@@ -37,22 +41,21 @@ def _check_size(image: CocoImage, header: Header, name: str) -> None:
     )
 
 
-# Images in formats that TensorFlow does not decode, as PNG: path -> converted file, for the life of this process.
-_converted: dict[Path, Path] = {}
+@functools.lru_cache(maxsize=1)
+def _folder() -> Path:
+    """Return a folder for converted images, for the life of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="tfcpn-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _as_png(path: Path) -> Path:
-    """Return a PNG of an image file, made once."""
-    if path not in _converted:
-        if not _converted:
-            folder = Path(tempfile.mkdtemp(prefix="tfcpn-"))
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        else:
-            folder = next(iter(_converted.values())).parent
-        target = folder / f"{len(_converted)}.png"
-        target.write_bytes(for_tensorflow(path.read_bytes(), str(path)))
-        _converted[path] = target
-    return _converted[path]
+    """Return a PNG of an image in a format that TensorFlow does not decode, made once. Several threads may ask."""
+    key = hashlib.sha256(repr((os.path.abspath(path), stamp(str(path)))).encode()).hexdigest()
+    target = _folder() / f"{key[:32]}.png"
+    if not target.exists():
+        write_atomically(target, for_tensorflow(path.read_bytes(), str(path)), durable=False)
+    return target
 
 
 def picture_size(path) -> tuple[int, int]:

@@ -25,8 +25,8 @@ from tfcpn.evaluation.predictor import Predictor
 from tfcpn.evaluation.validation_set import ValidationSet, read_validation_set
 from tfcpn.parts import Parts
 from tfcpn.run.snapshots import FIRST_WEIGHTS
-from tfcpn.settings.config import REPORTED, Config
-from tfcpn.skeleton import Skeleton
+from tfcpn.settings.config import FIELDS, REPORTED, Config
+from tfcpn.skeleton import Skeleton, to_dict
 
 _SOURCES = {"gt": "the annotation, an upper bound", "detections": "the detector", "two_pass": "a first pass"}
 _SOURCES["detector"] = "MediaPipe's detector"
@@ -139,6 +139,7 @@ class Evaluation:
             "people_counted": len(people.counted),
             "boxes_evaluated": len(people.boxes),
             "images": len(people.images),
+            "joints": to_dict(people.skeleton),
             "device": describe(),
             "replicas": self.strategy.num_replicas_in_sync,
             "settings": {name: getattr(cfg, name) for name in REPORTED},
@@ -146,6 +147,12 @@ class Evaluation:
         write_atomically(folder / "results.json", json.dumps(results))
         write_atomically(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
         return metrics
+
+    def shared_work(self) -> list:
+        """What decides how many crops several processes predict together, and of whom; JSON can hold it."""
+        cfg = self.cfg
+        how = [cfg.flip_test, cfg.align_source, cfg.first_pass_turns, cfg.eval_batch_size, cfg.decoder]
+        return [[[box.image_id, box.box, box.points] for box in self.people.boxes], how]
 
     def describe(self) -> str:
         """What was evaluated, in one line."""
@@ -201,6 +208,8 @@ def variant(cfg: Config, usual: Config) -> str:
         words.append("drop")
     if cfg.align_source != "gt":
         words.append(cfg.align_source + (f"{cfg.first_pass_turns}" if cfg.first_pass_turns > 1 else ""))
+    if cfg.align_source == "detector" and not _same_file(cfg.detector, FIELDS["detector"].default):
+        words.append(_digest(cfg.detector))
     if cfg.eval_people != "all":
         words.append(cfg.eval_people)
     if cfg.refine_landmarks:

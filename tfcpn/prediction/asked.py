@@ -21,6 +21,7 @@ from tfcpn.prediction.server import Limits, serve
 from tfcpn.prediction.sources import find_sources
 from tfcpn.prediction.whom import whole
 from tfcpn.prediction.written import check_output, image_ids
+from tfcpn.run.snapshots import Snapshots
 
 
 def settings_of(own: SimpleNamespace) -> dict:
@@ -33,7 +34,9 @@ def settings_of(own: SimpleNamespace) -> dict:
     if own.model and is_saved(own.model):
         files.append(str(Path(own.model) / ABOUT))
     if own.model_dir:
-        files += sorted(map(str, Path(own.model_dir).glob("snapshots/*/variables.index")))
+        # Of the one that is asked for: a training may be adding others.
+        snapshots = Snapshots(own.model_dir)
+        files += [str(snapshots.path(epoch) / "variables.index") for epoch in snapshots.parse(own.epoch)]
     return {**settings, "files": {file: stamp(file) for file in files if Path(file).is_file()}}
 
 
@@ -44,7 +47,10 @@ def check_given(own: SimpleNamespace, given: set[str]) -> None:
     keras = own.model_dir or own.network == "blazepose"
     needs = {"epoch": (own.model_dir, "--model_dir"), "init_weights": (own.network != "auto", "--network=blazepose")}
     needs |= dict.fromkeys(("flip_test", "mixed_precision"), (keras, "--model_dir or --network=blazepose"))
-    needs |= dict.fromkeys(("detector", "least_score", "tiles"), (own.boxes == "detect", "--boxes=detect"))
+    needs |= dict.fromkeys(("detector", "least_score", "tiles", "nms"), (own.boxes == "detect", "--boxes=detect"))
+    needs |= dict.fromkeys(("port", "most_megabytes"), (own.serve, "--serve"))
+    needs |= dict.fromkeys(("csv", "draw", "again"), (not own.serve, "files, and not --serve"))
+    needs["show_regions"] = own.draw and not own.serve, "files that are drawn, without --nodraw or --serve"
     for flag in sorted(given & needs.keys()):
         there, what = needs[flag]
         if not there:
@@ -87,8 +93,9 @@ def predict(own: SimpleNamespace, given: set[str], words: list[str]) -> Done:
         boxes = boxes_of(own.boxes, [source.name for source in sources])
     with phase("loading the network"):
         pose = load_pose(own)
+    journal = Journal(own.output, settings_of(own), {source.name: source.path for source in sources}, own.again)
     how = How(own.draw, own.show_regions, own.csv, own.frames, own.detect_every, own.smooth, own.memory, boxes)
-    return Job(pose, sources, own.output, how, Journal(own.output, settings_of(own), own.again)).run()
+    return Job(pose, sources, own.output, how, journal).run()
 
 
 def open_page(own: SimpleNamespace, given: set[str], words: list[str]) -> None:

@@ -79,7 +79,7 @@ class Job:
                 with self._telling():
                     self._video(source)
         finally:
-            records = [self.journal.done[s.name] for s in self.sources if s.name in self.journal.done]
+            records = self.journal.records()
             write_results(self.output, records, self.journal.frames_of, self.pose.people_skeleton, self.how.table)
         return Done(self._failed, len(records), sum(record["people"] for record in records))
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
+from tfcpn.base.errors import InputError
 from tfcpn.base.files import stamp, write_atomically
 
 JOURNAL, FRAMES = ".journal.jsonl", ".frames"
@@ -17,17 +19,40 @@ JOURNAL, FRAMES = ".journal.jsonl", ".frames"
 class Journal:
     """What is done, a line for each file. A picture's people stand in its line, those of a video in a file beside it.
 
-    settings: of the prediction; with others everything is done again. Lines are added when their file is whole.
+    Lines are added when their file is whole. What an earlier call did of other files stays.
+
+    Args:
+        folder: The output's.
+        settings: Of the prediction; with others the files of this call are done again.
+        sources: What this call is about: names in the output, and the paths of their files.
+        again: Do the files of this call again in any case.
+
+    Raises:
+        InputError: If the people that an earlier call found in other files would be lost.
     """
 
-    def __init__(self, folder: Path, settings: dict, again: bool = False):
-        self.folder, self.path, self.done = Path(folder), Path(folder) / JOURNAL, {}
-        lines = [] if again or not self.path.exists() else self.path.read_text().splitlines()
+    def __init__(self, folder: Path, settings: dict, sources: Mapping[str, str] = MappingProxyType({}), again=False):
+        self.folder, self.path = Path(folder), Path(folder) / JOURNAL
+        self._sources = {name: os.path.abspath(path) for name, path in sources.items()}
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
         first, *rest = [_line(line) for line in lines] or [None]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        kept = rest if first == settings else []
         # The last line may be half of one.
-        self.done = {record["name"]: record for record in kept if isinstance(record, dict) and "name" in record}
+        known = {record["name"]: record for record in rest if isinstance(record, dict) and "name" in record}
+        others = known.keys() - self._sources.keys()
+        if first != settings and others:
+            raise InputError(
+                f"{folder} holds the people of {len(others)} other files, such as {min(others)}, found with other "
+                "settings; give another --output, or delete it"
+            )
+        for name in known.keys() & self._sources.keys():
+            source = known[name].get("source")
+            if source not in (None, self._sources[name]):
+                raise InputError(
+                    f"{self.folder / name} was made of {source}, not of {self._sources[name]}; give another --output"
+                )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fresh = again or first != settings
+        self.done = {name: record for name, record in known.items() if not (fresh and name in self._sources)}
         write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in (settings, *self.done.values())))
 
     def has(self, name: str, path: str) -> bool:
@@ -75,7 +100,13 @@ class Journal:
     def _side(self, name: str) -> Path:
         return self.folder / FRAMES / f"{zlib.crc32(os.fsencode(name)):08x}.jsonl"
 
+    def records(self) -> list[dict]:
+        """The records of all that is done: of earlier calls first, then of this one, in its order."""
+        own = [self.done[name] for name in self._sources if name in self.done]
+        return [record for name, record in self.done.items() if name not in self._sources] + own
+
     def _note(self, record: dict) -> None:
+        record["source"] = self._sources.get(record["name"])
         self.done[record["name"]] = record
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")

@@ -51,14 +51,21 @@ def finder(detector: str, least: float = 0.5, tiles: int = 1) -> Finder:
     if detector == "none":
         return whole
     if detector.endswith(".onnx"):
-        return FileDetector(detector, least)
+        return _another(detector, least, tiles)
     try:
         own = PoseDetector(detector, least)
     except InputError:
         if not Path(detector).exists() or not detector.endswith(".tflite"):
             raise
-        return FileDetector(detector, least)
+        return _another(detector, least, tiles)
     return lambda picture: detected(own, picture, tiles)
+
+
+def _another(detector: str, least: float, tiles: int) -> FileDetector:
+    """Another detector than MediaPipe's. Raises InputError if it is to look at parts of the picture."""
+    if tiles > 1:
+        raise InputError(f"--tiles={tiles} is for MediaPipe's detector; {detector} looks at the whole picture")
+    return FileDetector(detector, least)
 
 
 def load(

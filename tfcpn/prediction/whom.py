@@ -107,6 +107,19 @@ class FileDetector:
         if len(shape) != 4 or not all(isinstance(n, int) and n > 0 for n in sides) or len(set(sides)) > 1:
             raise InputError(f"--detector={path}: takes {list(shape)}, want one square picture of a fixed size")
         self.side = int(sides[0])
+        # What it cannot do is told before the first picture, and not once for each.
+        self._found(np.full((1, self.side, self.side, 3), _GREY, np.uint8))
+
+    def _found(self, square: np.ndarray) -> np.ndarray:
+        """What the file returns for a square picture (1, S, S, 3) uint8 RGB: (1, N, 6). Raises InputError."""
+        try:
+            found = np.asarray(self._run(square))
+        except Exception as error:  # TensorFlow Lite's and onnxruntime's own have no common class
+            line = str(error).strip().splitlines()
+            raise InputError(f"--detector={self.path}: cannot be run ({line[0] if line else error!r})") from error
+        if found.ndim != 3 or found.shape[2] != 6:
+            raise InputError(f"--detector={self.path}: returns {list(found.shape)}, want [1, N, 6]")
+        return found
 
     def __call__(self, picture: np.ndarray) -> list[Box]:
         height, width = picture.shape[:2]
@@ -115,9 +128,7 @@ class FileDetector:
         top, left = (self.side - inside[0]) // 2, (self.side - inside[1]) // 2
         square = np.full((self.side, self.side, 3), _GREY, np.uint8)
         square[top : top + inside[0], left : left + inside[1]] = cv2.resize(picture, inside[::-1])
-        found = self._run(square[None, ..., ::-1].astype(np.float32) / 255)
-        if found.ndim != 3 or found.shape[2] != 6:
-            raise InputError(f"--detector={self.path}: returns {list(found.shape)}, want [1, N, 6]")
+        found = self._found(square[None, ..., ::-1])
         boxes = []
         for x0, y0, x1, y1, score, kind in found[0].astype(float):
             low = np.clip([(x0 - left) / scale, (y0 - top) / scale], 0, [width, height])
@@ -137,7 +148,29 @@ def _onnx(path: str):
     except Exception as error:  # onnxruntime's own have no common class
         raise InputError(f"--detector={path}: cannot be read as ONNX ({error})") from error
     given = session.get_inputs()[0]
-    return lambda image: session.run(None, {given.name: image.transpose(0, 3, 1, 2)})[0], given.shape
+    kind = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}.get(given.type)
+    if kind is None:
+        raise InputError(f"--detector={path}: takes {given.type}, want floats or bytes")
+
+    def run(square):
+        return session.run(None, {given.name: _as_input(square.transpose(0, 3, 1, 2), np.dtype(kind))})[0]
+
+    return run, given.shape
+
+
+def _as_input(square: np.ndarray, kind: np.dtype, quantization: tuple[float, int] = (0.0, 0)) -> np.ndarray:
+    """Bytes as a file takes them: floats from 0 to 1, bytes as they are, or whole numbers by their quantization, a
+    scale and a zero point.
+    """
+    scale, zero = quantization
+    if kind.kind == "f":
+        return (square.astype(np.float32) / 255).astype(kind)
+    if kind == np.uint8 and (not scale or abs(scale * 255 - 1) < 0.01):
+        return square
+    if not scale:
+        raise InputError(f"takes {kind} without telling their scale")
+    limits = np.iinfo(kind)
+    return np.clip(np.round(square / 255 / scale) + zero, limits.min, limits.max).astype(kind)
 
 
 def _tflite(path: str):
@@ -145,11 +178,12 @@ def _tflite(path: str):
         running = interpreter(Path(path).read_bytes())
     except (ValueError, RuntimeError) as error:
         raise InputError(f"--detector={path}: cannot be read as TensorFlow Lite ({error})") from error
-    given, out = running.get_input_details()[0], running.get_output_details()[0]["index"]
+    given, out = running.get_input_details()[0], running.get_output_details()[0]
 
-    def run(image):
-        running.set_tensor(given["index"], image)
+    def run(square):
+        running.set_tensor(given["index"], _as_input(square, np.dtype(given["dtype"]), given["quantization"]))
         running.invoke()
-        return running.get_tensor(out)
+        found, (scale, zero) = running.get_tensor(out["index"]), out["quantization"]
+        return (found.astype(np.float32) - zero) * scale if scale else found
 
     return run, tuple(map(int, given["shape"]))

@@ -36,13 +36,13 @@ def read_run(folder: Path) -> tuple[list[dict], list[dict]]:
             raise InputError(f"{path}: not the metrics of an evaluation, lacks {', '.join(sorted(missing))}")
         evaluations.append(evaluation)
     if (folder / "metrics.csv").exists():
-        with (folder / "metrics.csv").open() as file:
-            reader = csv.DictReader(file)
-            log = list(reader)
         try:
+            with (folder / "metrics.csv").open() as file:
+                reader = csv.DictReader(file)
+                log = list(reader)
             names = ("epoch", *curves(reader.fieldnames or ()))
             log = [{name: float(row[name]) if row[name] else None for name in names} for row in log]
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, csv.Error) as error:
             raise InputError(f"{folder / 'metrics.csv'}: not the training log of a run ({error})") from error
     return evaluations, log
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
 
 BESIDE_LOSSES = ("decay", "total", "learning_rate", "crops_per_second", "seconds")
@@ -33,8 +34,17 @@ class RunLog:
         self.path = Path(model_dir) / "metrics.csv"
         self.rows: list[dict] = []
         if self.path.exists():
-            with self.path.open() as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= resumed_epoch]
+            try:
+                with self.path.open() as file:
+                    self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= resumed_epoch]
+                    steps = [int(row["step"]) for row in self.rows]
+            except (KeyError, TypeError, ValueError, csv.Error) as error:
+                raise InputError(
+                    f"{self.path}: not the log of a run, or damaged ({error!r}); put it right, or move it away: the "
+                    "snapshots do not need it"
+                ) from error
+            if steps != sorted(steps):
+                raise InputError(f"{self.path}: its steps do not grow; put it right, or move it away")
         events = str(Path(model_dir) / "events")
         self.writer = tf.summary.create_file_writer(events) if chief else tf.summary.create_noop_writer()
 

@@ -497,9 +497,6 @@ def from_values(parsed) -> Config:
             raise InputError("--network=blazepose: takes --input_size=256x256 only")
         if values["blazepose_norm"] == "auto":
             values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
-        for name in ("norm_momentum", "hard_keypoints", "late_upsampling"):
-            if values[name] != FIELDS[name].default:
-                raise InputError(f"--{name} is for --network=cpn")
         if values["heatmap_epochs"] and values["init_weights"] != "none":
             raise InputError("--heatmap_epochs is for random weights, --init_weights=none")
         if values["blazepose_frozen"] and values["init_weights"] == "none":
@@ -508,8 +505,6 @@ def from_values(parsed) -> Config:
             raise InputError(
                 "--init_weights=none wants --blazepose_norm=batch: nothing else learns from random weights"
             )
-    elif values["heatmap_epochs"]:
-        raise InputError("--heatmap_epochs is for --network=blazepose")
     if values["align"] == "blazepose" and values["input_size"][0] != values["input_size"][1]:
         raise InputError("--align=blazepose: its region is a square, want such as --input_size=256x256")
     if values["views"] not in (1, VIEWS):

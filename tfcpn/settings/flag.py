@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
 from absl import flags
+
+from tfcpn.base.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ def define(flag: Flag, values: flags.FlagValues) -> None:
 def value_of(flag: Flag, values: flags.FlagValues):
     """The parsed value: a tuple for words, a path with the user's home in it."""
     value = values[flag.name].value
+    if flag.kind == "number" and value is not None and not math.isfinite(value):
+        raise InputError(f"--{flag.name}={value}: want a number")
     if flag.kind == "words":
         return tuple(word.strip() for word in value.split(",") if word.strip())
     if flag.kind == "path" and value:

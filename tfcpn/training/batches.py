@@ -31,12 +31,11 @@ def make_batches(
     work = crops_and_joints(parts.alignment, parts.skeleton, parts.training_format, parts.training_margin)
     share = cfg.batch_size // cfg.views
     seen = (done.epoch * pace.steps + done.steps) * people_of_a_step(cfg, pace)
-    needed = cfg.epochs * pace.steps * people_of_a_step(cfg, pace) - seen
 
     def pipeline(context):
         if not cfg.data_service:
             return training_batches(source, seen, work, share, context)
-        people = served(cfg.data_service, run, source, work, seen, needed, context)
+        people = served(cfg.data_service, run, source, work, seen, context)
         return people.batch(share, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
     return iter(strategy.distribute_datasets_from_function(pipeline))

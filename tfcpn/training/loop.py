@@ -138,15 +138,7 @@ class _Training:
 
     def _validated(self) -> list:
         """What decides how many crops the processes predict together."""
-        if self.evaluation is None:
-            return []
-        boxes = self.evaluation.people.boxes
-        return [
-            [(b.image_id, b.box) for b in boxes],
-            self.cfg.flip_test,
-            self.cfg.align_source,
-            self.cfg.eval_batch_size,
-        ]
+        return self.evaluation.shared_work() if self.evaluation else []
 
     def to_the_end(self) -> None:
         cfg, pace, done = self.cfg, self.pace, self.done
