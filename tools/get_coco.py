@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import shutil
 import time
 import urllib.error
@@ -16,7 +18,7 @@ from typing import NamedTuple
 
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import progress
+from tfcpn.base.progress import phase, progress
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path, switch, text, whole, words
 
@@ -68,9 +70,24 @@ _PATIENCE = 30  # seconds without a byte
 _SPARE = 1.02  # disk that is wanted over what is to be written: files take whole blocks
 
 
+def _listing(part: Part, output: Path) -> Path:
+    """The names and sizes of a part's files, written when all of them are on the disk."""
+    return output / f".{PurePosixPath(part.address).name}.files.json"
+
+
 def unpacked(part: Part, output: Path) -> bool:
-    """Whether all of its files are there."""
-    return sum(1 for _ in (output / part.folder).glob(part.pattern)) >= part.files
+    """Return whether all of a part's files are there, of the sizes that they had in the archive.
+
+    Of files that were not unpacked by this tool the number must be right, and none may be empty.
+    """
+    folder = output / part.folder
+    there = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
+    try:
+        listed = json.loads(_listing(part, output).read_text())
+        return bool(listed) and all(there.get(name) == size for name, size in listed.items())
+    except (OSError, ValueError, AttributeError):
+        sizes = [size for name, size in there.items() if PurePosixPath(name).match(part.pattern)]
+        return len(sizes) >= part.files and min(sizes, default=0) > 0
 
 
 def check_room(parts: list[Part], output: Path, keep: bool) -> None:
@@ -187,6 +204,10 @@ def unpack(file: Path, part: Part, output: Path) -> None:
                     bar.update()
     except (zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{file}: is damaged ({error}); delete it and try again") from error
+    with phase(f"waiting for the disk to hold {part.folder}"):
+        os.sync()  # the archive may be deleted next
+    sizes = {PurePosixPath(member.filename).name: member.file_size for member in members}
+    write_atomically(_listing(part, output), json.dumps(sizes))
 
 
 def main(options: Options) -> None:

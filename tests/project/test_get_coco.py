@@ -86,7 +86,7 @@ def coco(monkeypatch, tmp_path, command):
 
 
 def files_of(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if path.is_file())
 
 
 WHOLE = [f"annotations/{n:012d}.jpg" for n in range(2)] + [f"train2017/{n:012d}.jpg" for n in range(6)]
@@ -101,6 +101,32 @@ def test_everything_comes_once(coco):
         file.unlink()
     coco.get()
     assert files_of(coco.output) == WHOLE and len(coco.asked) == 4
+
+
+def test_files_that_lost_their_content_are_not_taken_for_whole(coco):
+    """As after a power cut: the names are there, the content is not."""
+    coco.get()
+    victim = sorted((coco.output / "val2017").iterdir())[1]
+    victim.write_bytes(b"")
+    coco.asked.clear()
+    coco.get()
+    assert victim.stat().st_size == 20_000 and [path for path, _ in coco.asked] == ["/zips/val2017.zip"]
+    victim.write_bytes(b"other")
+    coco.get()
+    assert victim.stat().st_size == 20_000
+
+
+def test_the_files_are_on_the_disk_before_their_archive_goes(coco, monkeypatch):
+    done, remove = [], type(coco.output).unlink
+    monkeypatch.setattr(get_coco.os, "sync", lambda: done.append("sync"))
+
+    def unlink(path, *how, **more):
+        done.append(path.name)
+        return remove(path, *how, **more)
+
+    monkeypatch.setattr(type(coco.output), "unlink", unlink)
+    coco.get("--parts=val")
+    assert done.index("sync") < done.index("val2017.zip")
 
 
 def test_parts_and_archives_as_asked(coco):

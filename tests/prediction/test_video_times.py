@@ -1,0 +1,151 @@
+"""Videos whose frames come as they come: their own times rule, in results, smoothing and what is written."""
+
+import json
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+
+from support.walking import KnowingPose, standing
+from tfcpn.prediction.job import How, Job
+from tfcpn.prediction.journal import Journal
+from tfcpn.prediction.sources import Source
+from tfcpn.prediction.video_file import VideoReader, VideoWriter
+
+# As a browser records: about 30 frames a second, with two longer waits.
+WAITS = [33, 34, 33, 66, 33, 33, 34, 200, 33, 34, 33, 33, 34, 33, 33, 34, 33, 33, 34, 33]
+TIMES = np.concatenate([[0], np.cumsum(WAITS)]) / 1000
+
+
+@pytest.fixture
+def ffmpeg(monkeypatch, tmp_path):
+    """An ffmpeg on the PATH, as where it is installed."""
+    exe = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ffmpeg").symlink_to(exe)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    return lambda *words: subprocess.run([exe, "-y", "-loglevel", "error", *map(str, words)], check=True)
+
+
+def recorded(ffmpeg, path, times=TIMES, size=(48, 64), *more):
+    """Write a video whose frames have these times in seconds; the brightness of a frame tells its number."""
+    folder = path.with_suffix("")
+    folder.mkdir()
+    lines = ["ffconcat version 1.0"]
+    ends = [*times[1:], times[-1] + 0.033]
+    for number, (start, end) in enumerate(zip(times, ends)):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((*size, 3), 10 * number + 20, np.uint8))
+        # Images have 25 frames a second, to which times would be rounded.
+        lines += [f"file {folder}/{number}.png", "option framerate 1000", f"duration {end - start:.6f}"]
+    (folder / "list").write_text("\n".join(lines))
+    words = ["-f", "concat", "-safe", "0", "-i", folder / "list", "-fps_mode", "passthrough", *more]
+    ffmpeg(*words, path)
+    return path
+
+
+def frames_of(path):
+    with VideoReader(str(path)) as video:
+        found = list(video)
+    return video, [round((image.mean() - 20) / 10) for image, _ in found], [seconds for _, seconds in found]
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.mkv", "a.ts", "a.mp4", "a.mov"])
+def test_frames_have_their_own_times(ffmpeg, tmp_path, name):
+    video, numbers, seconds = frames_of(recorded(ffmpeg, tmp_path / name))
+    assert numbers == list(range(len(TIMES)))
+    assert seconds == pytest.approx(TIMES.tolist(), abs=0.02)
+    assert video.rate == pytest.approx(30, abs=1) and video.aspect == (1, 1)
+
+
+def test_less_than_a_frame_a_second_is_a_rate_too(ffmpeg, tmp_path):
+    times = np.arange(5) * 2.5
+    video, _, seconds = frames_of(recorded(ffmpeg, tmp_path / "slow.mkv", times))
+    assert seconds == pytest.approx(times.tolist(), abs=0.02) and video.rate == pytest.approx(0.4, rel=0.05)
+
+
+class Walker(KnowingPose):
+    """Knows where the one person of a recorded frame is: it walks at 60 pixels a second."""
+
+    @staticmethod
+    def number(image) -> int:
+        return round((float(image.mean()) - 20) / 10)
+
+
+def predict(path, folder, name, **how):
+    pose = Walker(lambda number: [standing(100 + 60 * float(TIMES[number]))])
+    source = Source(str(path), name, True)
+    journal = Journal(folder, {}, {name: str(path)})
+    return Job(pose, [source], str(folder), How(draw=True, detect_every=1, **how), journal).run()
+
+
+def test_a_browsers_recording_is_predicted_smoothed_and_drawn_by_its_times(ffmpeg, tmp_path):
+    """Its header says 1000 frames a second, which would make a second of it last 20 milliseconds."""
+    path = recorded(ffmpeg, tmp_path / "a.webm", TIMES, (400, 640), "-enc_time_base", "1:1000")
+    done = predict(path, tmp_path / "out", "a.webm")
+    assert not done.failed, done.failed
+    data = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [image["seconds"] for image in data["images"]] == pytest.approx(TIMES.tolist(), abs=0.003)
+    noses = [annotation["keypoints"][0] for annotation in data["annotations"]]
+    # Whoever walks evenly is smoothed to where they are, but for a delay of less than a frame.
+    assert np.abs(np.array(noses) - (100 + 60 * TIMES)).max() < 60 * 0.1
+    _, numbers, seconds = frames_of(tmp_path / "out" / "a.webm")
+    assert seconds[-1] == pytest.approx(TIMES[-1], abs=0.05)
+    # At each time the drawn video shows what the recording shows.
+    for time in (0.02, 0.3, 0.45, 0.6):
+        shown = numbers[np.searchsorted(seconds, time, "right") - 1]
+        assert abs(shown - (np.searchsorted(TIMES, time, "right") - 1)) <= 1
+
+
+def test_a_video_that_is_cut_is_told_by_its_time(ffmpeg, tmp_path):
+    path = tmp_path / "whole.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=size=320x240:rate=30:duration=4", "-movflags", "faststart", path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    pose = KnowingPose(lambda number: [])
+    journal = Journal(tmp_path / "out", {}, {"whole.mp4": str(path)})
+    done = Job(pose, [Source(str(path), "whole.mp4", True)], str(tmp_path / "out"), How(draw=False), journal).run()
+    assert len(done.failed) == 1 and " seconds" in done.failed[0] and "breaks off after" in done.failed[0]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.mkv"])
+def test_odd_sides_stay_odd(ffmpeg, tmp_path, name):
+    with VideoWriter(tmp_path / name, 25.0) as video:
+        for number in range(5):
+            video.add(np.full((241, 321, 3), 40 * number, np.uint8))
+    capture = cv2.VideoCapture(str(tmp_path / name))
+    assert capture.read()[1].shape == (241, 321, 3)
+
+
+def test_pixels_that_are_not_square_stay_so(ffmpeg, tmp_path):
+    source = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=0.4"]
+    ffmpeg(*source, "-vf", "setsar=4/3", tmp_path / "wide.mp4")
+    with VideoReader(str(tmp_path / "wide.mp4")) as video:
+        assert video.aspect == (4, 3)
+        with VideoWriter(tmp_path / "out.mp4", video.rate, aspect=video.aspect) as out:
+            for image, _ in video:
+                out.add(image)
+    with VideoReader(str(tmp_path / "out.mp4")) as video:
+        assert video.aspect == (4, 3)
+
+
+def test_a_colon_in_a_name_is_no_protocol(ffmpeg, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=0.2", "file:take1:30.mp4")
+    assert len(frames_of("take1:30.mp4")[1]) == 5
+
+
+def test_of_av1_it_is_told_what_to_do_in_one_line(ffmpeg, tmp_path, capfd):
+    try:
+        source = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=0.2"]
+        ffmpeg(*source, "-c:v", "libaom-av1", tmp_path / "a.mp4")
+    except subprocess.CalledProcessError:
+        pytest.skip("this ffmpeg writes no AV1")
+    capfd.readouterr()
+    journal = Journal(tmp_path / "out", {}, {"a.mp4": str(tmp_path / "a.mp4")})
+    source = Source(str(tmp_path / "a.mp4"), "a.mp4", True)
+    done = Job(KnowingPose(lambda number: []), [source], str(tmp_path / "out"), How(draw=False), journal).run()
+    if not done.failed:
+        pytest.skip("this OpenCV reads AV1")
+    assert "a.mp4: OpenCV decodes no AV1; convert it first: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4" in done.failed[0]
+    assert len([line for line in capfd.readouterr().err.splitlines() if line.strip()]) <= 2
