@@ -286,3 +286,28 @@ def test_results_that_do_not_fit_are_told(evaluation, results, told):
 
 def test_an_evaluation_whose_detections_have_moved_goes_without_their_scores(evaluation):
     assert evaluation(right(), boxes="moved/away.json").sure is None
+
+
+def test_the_keypoints_are_those_of_the_run_and_not_those_of_the_file(annotations, evaluation, tmp_path):
+    """Own tolerances, pairs and roles: AP and swaps by the file's would be others."""
+    import dataclasses
+
+    from tfcpn.run import config_file
+    from tfcpn.settings.config import Config
+    from tfcpn.skeleton import to_dict
+
+    data = json.loads(annotations.read_text())
+    data["categories"] = [{"id": 1, "name": "person", "keypoints": list(COCO.joints)}]
+    annotations.write_text(json.dumps(data))
+    wide = dataclasses.replace(COCO, name="own", sigmas=tuple(10 * s for s in COCO.sigmas))
+    results = moved(LEFT_HIP, away(LEFT_HIP, 0.02))
+    by_file = evaluation(results)
+    ap = by_file.average_precision(results)
+    run = tmp_path / "run"
+    config_file.save(config_file.Run(Config(model_dir=str(run)), wide))
+    by_run = evaluation(results)
+    assert by_run.skeleton == wide and by_run.average_precision(results) > ap
+    (run / "config.json").unlink()
+    metrics = run / "eval" / "epoch_0001" / "metrics.json"
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"joints": to_dict(wide)}))
+    assert read_evaluation(metrics.parent).skeleton == wide

@@ -55,6 +55,26 @@ def test_each_way_of_evaluating_has_a_folder_of_its_own(people, tmp_path):
     assert metrics["people_counted"] < metrics["people"] and metrics["settings"]["eval_people"] == "alignable"
 
 
+def test_each_detectors_file_has_a_folder_of_its_own(people, tmp_path, monkeypatch):
+    from tfcpn.evaluation import evaluation
+
+    monkeypatch.setattr(evaluation, "with_detected_points", lambda boxes, pictures, path: tuple(boxes))
+    usual = make_evaluation(config_of(people, **BLAZEPOSE, model_dir=str(tmp_path)))
+    for name in ("a", "b"):
+        path = tmp_path / name / "pose_detection.tflite"
+        path.parent.mkdir()
+        path.write_text(name)
+        evaluate_without_a_network(changed(usual, align_source="detector", detector=str(path)))
+    assert len(folders_of(tmp_path)) == 2
+
+
+def test_processes_compare_how_and_on_whom_they_evaluate(people):
+    usual = make_evaluation(config_of(people, **BLAZEPOSE))
+    ways = ({}, {"first_pass_turns": 4}, {"align_source": "two_pass"}, {"flip_test": False}, {"eval_batch_size": 7})
+    told = [json.dumps(changed(usual, **changes).shared_work()) for changes in ways]
+    assert len(set(told)) == len(ways) and told[0] == json.dumps(usual.shared_work())
+
+
 def test_files_of_one_name_other_pictures_and_another_precision_do_not_share_a_folder(people, tmp_path):
     usual = config_of(people, model_dir=str(tmp_path))
     _, annotated, *_ = read_annotations(people.val_annotations)

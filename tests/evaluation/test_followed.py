@@ -58,6 +58,19 @@ def test_people_who_are_nobody_are_strangers_but_those_half_seen_are_not():
     assert found.people == 0 and found.strangers == 0
 
 
+def test_a_pair_that_may_not_be_takes_no_ones_place():
+    """Two true people, two found: the best sum of all pairs would be two weak ones, of which none counts."""
+    true = [seen((1, 100), (2, 130))]
+    found = seen((7, 115), (9, 145))
+    # Half of the first one's joints, and all of the second's, are at the first found one's.
+    joints = found.joints.copy()
+    joints[0, :8] = true[0].joints[1, :8]
+    joints[0, 8:] = true[0].joints[1, 8:]
+    joints[1, :, 0] += 300
+    joints[1, :7] = true[0].joints[0, :7]
+    assert score([found._replace(joints=joints)], true).found == pytest.approx(1 / 2)
+
+
 def test_jitter_is_what_moves_that_should_not():
     torso = np.linalg.norm(standing(0)[5] - standing(0)[12])
     found = score([seen((7, 100 + 3 * n + 2 * (n % 2)), (9, 400)) for n in range(10)], TRUE)

@@ -117,6 +117,51 @@ def test_what_is_done_stays_done(predict, people, tiny_run, tmp_path, monkeypatc
     assert len(seen) == 8
 
 
+def test_a_second_call_keeps_the_people_of_the_first(predict, people, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    names = sorted(path.name for path in people.val.iterdir())
+    for folder, some in ((first, names[:3]), (second, names[3:5])):
+        folder.mkdir()
+        for name in some:
+            shutil.copy(people.val / name, folder)
+    predict(first, "--csv")
+    found = results(tmp_path / "out")
+    predict(second, "--csv")
+    both = results(tmp_path / "out")
+    assert [image["file_name"] for image in both["images"]] == names[:5]
+    keypoints = [annotation["keypoints"] for annotation in both["annotations"]]
+    assert keypoints[: len(found["annotations"])] == [a["keypoints"] for a in found["annotations"]]
+    table = (tmp_path / "out" / "people.csv").read_text()
+    assert all(name in table for name in names[:5])
+    # With other settings the first one's people would be lost.
+    failed = predict(second, "--flip_test=no", check=False)
+    assert failed.status == 1 and "out holds the people of 3 other files" in failed.err
+    assert len(results(tmp_path / "out")["images"]) == 5
+
+
+def test_a_run_that_trains_on_does_not_undo_what_is_predicted_with_one_of_its_snapshots(
+    predict, people, tiny_run, tmp_path, monkeypatch
+):
+    predict(people.val, "--epoch=1")
+    monkeypatch.setattr(Pose, "__call__", lambda *words: pytest.fail("it is done again"))
+    later = tiny_run / "snapshots" / "snapshot_0002"
+    shutil.copytree(tiny_run / "snapshots" / "snapshot_0001", later)
+    try:
+        predict(people.val, "--epoch=1")
+    finally:
+        shutil.rmtree(later)
+
+
+def test_of_many_files_that_fail_it_is_told_how_many_are_named_above(predict, tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        (tmp_path / "in" / f"{number}.jpg").write_text("no picture")
+    failed = predict(tmp_path / "in", check=False)
+    lines = failed.err.strip().splitlines()
+    assert sum(line.startswith("error: ") and "cannot be read" in line for line in lines) >= 5
+    assert lines[-1].startswith("error: 5 files failed: ") and lines[-1].endswith("; and 2 more, named above")
+
+
 def test_without_drawing_only_results_are_written(predict, people, tmp_path):
     predict(people.val, "--nodraw")
     assert [path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."] == ["results.json"]

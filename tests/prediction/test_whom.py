@@ -116,3 +116,83 @@ def test_parts_of_the_picture_show_smaller_people_each_once():
     middles = sorted(box.points[:2] for box in boxes)
     assert len(boxes) == 3 and np.abs(np.array(middles) - [(60, 120), (300, 200), (560, 160)]).max() < 6
     assert [box.score for box in boxes] == sorted((box.score for box in boxes), reverse=True)
+
+
+def person_at(x: float, score: float = 0.9, radius: float = 60.0) -> Detection:
+    return Detection(score, np.zeros(4), np.array([[x, 150.0], [x, 150.0 - radius]]))
+
+
+class Scripted:
+    """Finds in each part of the picture what is written for it; coordinates are those of the whole picture."""
+
+    def __init__(self, whole, *parts):
+        self.answers = [whole, *parts]
+
+    def __call__(self, picture):
+        return self.answers.pop(0) if self.answers else []
+
+
+@pytest.mark.parametrize("tiles", [1, 2, 3])
+def test_people_whom_the_whole_picture_tells_apart_stay_apart_with_tiles(tiles):
+    """Their circles overlap by more than .3, as of two who embrace."""
+    two = [person_at(300), person_at(340, 0.8)]
+    assert len(detected(Scripted(two), np.zeros((300, 600, 3), np.uint8), tiles)) == 2
+
+
+def test_who_is_found_again_in_a_part_stays_one_and_the_more_confident_place_counts():
+    two, again = [person_at(300, 0.6), person_at(340, 0.8)], [person_at(305, 0.9), person_at(338, 0.7)]
+    picture = np.zeros((300, 600, 3), np.uint8)
+    boxes = detected(Scripted(two, again), picture, 2)
+    assert [(box.points[0], box.score) for box in boxes] == [(305, 0.9), (340, 0.8)]
+    alone = detected(
+        Scripted([person_at(300)], [person_at(300, 0.7), person_at(304, 0.6)]), np.zeros((300, 600, 3)), 2
+    )
+    assert len(alone) == 1  # a part that finds somebody twice
+    another = detected(Scripted([person_at(300)], [person_at(300), person_at(345)]), picture, 2)
+    assert len(another) == 2
+
+
+def with_input(path, kind):
+    """An .onnx detector that takes another kind of numbers, and whose score tells the greatest that it was given."""
+    onnx = pytest.importorskip("onnx")
+    helper, types = onnx.helper, onnx.TensorProto
+    rows = helper.make_tensor("rows", types.FLOAT, (1, 1, 6), [24, 36, 72, 60, 0.0, 0])
+    place = helper.make_tensor("place", types.FLOAT, (1, 1, 6), [0, 0, 0, 0, 1, 0])
+    nodes = [
+        helper.make_node("Constant", [], ["rows"], value=rows),
+        helper.make_node("Constant", [], ["place"], value=place),
+        helper.make_node("Cast", ["images"], ["floats"], to=types.FLOAT),
+        helper.make_node("ReduceMax", ["floats"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["place", "most"], ["score"]),
+        helper.make_node("Add", ["rows", "score"], ["people"]),
+    ]
+    given = helper.make_tensor_value_info("images", getattr(types, kind), (1, 3, 96, 96))
+    told = helper.make_tensor_value_info("people", types.FLOAT, (1, 1, 6))
+    graph = helper.make_graph(nodes, "detector", [given], [told])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return str(path)
+
+
+@pytest.mark.parametrize("kind, most", [("FLOAT", 1.0), ("FLOAT16", 1.0), ("UINT8", 255.0)])
+def test_half_floats_and_bytes_are_what_a_file_takes(tmp_path, kind, most):
+    (box,) = finder(with_input(tmp_path / "d.onnx", kind), 0.5)(np.full((96, 96, 3), 255, np.uint8))
+    assert box.score == pytest.approx(most)
+    with pytest.raises(InputError, match=r"takes tensor\(int64\), want floats or bytes"):
+        finder(with_input(tmp_path / "d.onnx", "INT64"))
+
+
+def test_a_tflite_file_of_bytes_is_read_too(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec((1, 96, 96, 3), tf.uint8)])
+    def detect(images):
+        most = tf.reduce_max(tf.cast(images, tf.float32)) / 255
+        return tf.constant([[[24.0, 36, 72, 60, 0, 0]]]) + most * tf.constant([[[0.0, 0, 0, 0, 1, 0]]])
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([detect.get_concrete_function()])
+    (tmp_path / "d.tflite").write_bytes(converter.convert())
+    (box,) = finder(str(tmp_path / "d.tflite"), 0.5)(np.full((96, 96, 3), 255, np.uint8))
+    assert box.score == pytest.approx(1.0)
+
+
+def test_a_file_that_cannot_be_run_is_told_before_the_first_picture(tmp_path):
+    with pytest.raises(InputError, match=r"d.tflite: returns \[1, 4, 5\], want \[1, N, 6\]"):
+        finder(tflite_file(tmp_path / "d.tflite", [row[:5] for row in ROWS]))

@@ -134,3 +134,26 @@ def test_a_damaged_log_is_named(runs, command, tmp_path):
 def test_a_flag_of_another_command_is_refused(runs, command):
     failed = command("tools/report.py", f"--runs={runs}/free", "--rotation=3", check=False)
     assert failed.status == 1 and "--rotation: python tools/report.py has no such flag" in failed.err
+
+
+def test_rows_that_differ_by_how_they_were_evaluated_say_so_and_stand_alone(command, tmp_path):
+    ways = {
+        "usual": {},
+        "dark": {"decoder": "dark"},
+        "oks": {"result_nms": "oks", "nms_oks": 0.7},
+        "soft": {"result_nms": "soft"},
+        "half": {"mixed_precision": "bfloat16"},
+        "mine": {"align": "blazepose", "align_source": "detector", "detector": "mine.tflite"},
+        "theirs": {"align": "blazepose", "align_source": "detector"},
+    }
+    for name, changes in ways.items():
+        make_run(tmp_path / "runs" / name, [350], **changes)
+    command("tools/report.py", f"--runs={tmp_path}/runs/*", f"--output={tmp_path / 'out'}")
+    lines = [line for line in (tmp_path / "out/report.md").read_text().splitlines() if line.startswith("| ")]
+    cells = {cell[1]: cell for cell in ([word.strip() for word in line.split("|")] for line in lines)}
+    assert len({cells[name][2] for name in ways}) == len(ways)
+    for name, words in (("dark", "dark"), ("oks", "OKS-NMS at 0.7"), ("soft", "Soft-NMS"), ("half", "bfloat16")):
+        assert words in cells[name][2]
+    assert "MediaPipe's detector mine.tflite" in cells["mine"][2]
+    # The log's numbers stand only beside what was evaluated as they were; arithmetic is a machine's own.
+    assert [name for name in ways if cells[name][9]] == ["usual", "half"]
