@@ -61,7 +61,7 @@ PHOTOGRAPHS = {
     "square": ["--align=square"],
     "person": ["--align=person"],
 }
-SCHEDULE = ["--warmup_steps=50", "--lr_cosine"]
+SCHEDULE = ["--warmup_steps=50", "--lr_cosine", "--lr_halving=60"]
 NORMS_AND_MEAN = ["--norm_momentum=0.95", "--ema=0.95"]
 TOGETHER = ["--views=1", *SCALE1, "--scale_free", *SCHEDULE, *NORMS_AND_MEAN]
 HALVING = ["--views=1", *SCALE1, "--scale_free", *NORMS_AND_MEAN]

@@ -125,8 +125,14 @@ def test_a_run_says_what_it_runs_on_first_and_in_its_numbers(people, command, ti
     ],
 )
 def test_auto_is_bfloat16_where_the_processor_is_faster_in_it(tmp_path, monkeypatch, processor, expected):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     (tmp_path / "cpuinfo").write_text(processor)
     monkeypatch.setattr(device, "_CPUINFO", tmp_path / "cpuinfo")
     assert device.resolve_precision("auto") == expected
+    for name, value in (("TF_ENABLE_ONEDNN_OPTS", "0"), ("ONEDNN_MAX_CPU_ISA", "AVX2")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert device.resolve_precision("auto") == "float32"  # what would be quick is off
     monkeypatch.setattr(device, "_CPUINFO", tmp_path / "nowhere")
     assert device.resolve_precision("auto") == "float32" and device.resolve_precision("float16") == "float16"

@@ -1,5 +1,7 @@
 """Who is who from frame to frame, when the detector is asked, and what smoothing does."""
 
+from __future__ import annotations
+
 import threading
 import time
 

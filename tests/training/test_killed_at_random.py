@@ -70,7 +70,7 @@ def test_killed_more_than_twenty_times_it_ends_with_the_bits_of_one_left_alone(p
 
 
 @pytest.mark.parametrize(
-    "words",
+    "schedule",
     [
         ("--lr_cosine", "--warmup_steps=6"),
         ("--lr_cosine", "--warmup_steps=6", "--ema=0.9"),
@@ -81,8 +81,9 @@ def test_killed_more_than_twenty_times_it_ends_with_the_bits_of_one_left_alone(p
     ],
     ids=" ".join,
 )
-def test_killed_within_and_behind_the_warm_up_it_ends_with_the_bits_of_one_left_alone(people, tmp_path, words):
-    words = ["--epoch_size=64", "--epochs=3", "--deterministic", "--checkpoint_minutes=1e-9", *words]
+def test_killed_within_and_behind_the_warm_up_it_ends_with_the_bits_of_one_left_alone(people, tmp_path, schedule):
+    words = ["--epoch_size=64", "--epochs=3", "--deterministic", "--checkpoint_minutes=1e-9"]
+    words += ["--lr_halving=60", *schedule]
     killed_often([], flags(people, tmp_path / "whole", *words))
     plan = [["tfcpn.training.pauses:Pauses.wish", number] for number in (3, 4, 5)]
     ends = killed_often(plan, flags(people, tmp_path / "killed", *words))

@@ -19,6 +19,7 @@ from tfcpn.training.pauses import Pauses
 from tfcpn.training.step import TrainingStep
 
 # Not --deterministic, which is for a process's whole life: to the last bit it is seen in test_killed_at_random.py.
+COSINE = ("--lr_halving=60", "--lr_cosine")  # the first as it is by default, which the flagfile changes
 WORDS = ("--epoch_size=96", "--epochs=2", "--eval_every=2")
 
 
@@ -87,12 +88,14 @@ def test_a_signal_finishes_the_step_and_saves_and_the_same_command_goes_on(
     assert_same(whole, tmp_path)
 
 
-@pytest.mark.parametrize("schedule", ["--lr_cosine", "--lr_halving=1"])
+@pytest.mark.parametrize(
+    "schedule", [COSINE, pytest.param(("--lr_halving=1",), marks=pytest.mark.slow)], ids=lambda words: words[-1]
+)
 def test_every_step_has_the_rate_of_an_undisturbed_run_to_the_bit(
     people, command, tmp_path, at_step, monkeypatch, schedule
 ):
     """Also behind the warm-up, in the epoch in which it ends: the rate is a function of the step alone."""
-    words = [*WORDS, "--eval_every=0", "--warmup_steps=8", "--learning_rate=0.0123457", schedule]
+    words = [*WORDS, "--eval_every=0", "--warmup_steps=8", "--learning_rate=0.0123457", *schedule]
     rates, usual = [], TrainingStep.__call__
 
     def step(self, crops, joints, number, wish):
