@@ -15,6 +15,9 @@ MINUTES ?= 6
 
 # Where MediaPipe itself is installed, apart from ours: it brings a second OpenCV. PICTURES: people to look at.
 MEDIAPIPE_VENV ?= .venv-mediapipe
+MEDIAPIPE_PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3.9 python3; do \
+	if $$p -c 'import sys, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; \
+	then echo $$p; break; fi; done)
 MODEL ?= data/mediapipe/pose_landmark_full.tflite
 PICTURES ?= data/drawn_check/val
 HAVE_PYTHON = test -n "$(PYTHON)" || { \
@@ -39,8 +42,8 @@ models: $(READY)
 	$(RUN) tools/get_models.py
 
 $(MEDIAPIPE_VENV)/.ready:
-	@$(HAVE_PYTHON)
-	$(PYTHON) -m venv $(MEDIAPIPE_VENV)
+	@test -n "$(MEDIAPIPE_PYTHON)" || { echo "error: mediapipe 0.10.14 needs Python 3.9 to 3.12; give MEDIAPIPE_PYTHON=..."; exit 1; }
+	$(MEDIAPIPE_PYTHON) -m venv $(MEDIAPIPE_VENV)
 	$(MEDIAPIPE_VENV)/bin/pip install --quiet mediapipe==0.10.14
 	touch $@
 

@@ -1,6 +1,7 @@
 """Packaging: what tfcpn needs and on which Pythons it runs."""
 
-from importlib.metadata import PackageNotFoundError, version
+import sysconfig
+from importlib.metadata import distributions
 
 from setuptools import find_packages, setup
 
@@ -10,13 +11,15 @@ OLD, NEW = "; python_version < '3.12'", "; python_version >= '3.12'"
 
 
 def opencv() -> list[str]:
-    """The wheel of OpenCV that is installed already, else the one that needs no X11 libraries: both are cv2."""
+    """The wheel of OpenCV that is installed already, else the one that needs no X11 libraries: both are cv2.
+
+    Looked for where this Python keeps its packages: pip builds in an environment that does not show them.
+    """
+    places = [sysconfig.get_paths()[name] for name in ("purelib", "platlib")]
+    installed = {(found.metadata["Name"] or "").lower() for found in distributions(path=places)}
     for name in ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"):
-        try:
-            version(name)
-        except PackageNotFoundError:
-            continue
-        return [f"{name}>=4.8"]
+        if name in installed:
+            return [f"{name}>=4.8"]
     # 4.12 needs numpy 2.
     return [f"opencv-python-headless>=4.8,<4.12{OLD}", f"opencv-python-headless>=4.8,<6{NEW}"]
 

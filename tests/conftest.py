@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,3 +96,17 @@ def edit_json():
         path.write_text(json.dumps(data))
 
     return edit
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out bfloat16 where oneDNN is kept from instructions that TensorFlow finds in the processor: it aborts.
+
+    A processor without them computes bfloat16 by other kernels.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    if limit in ("DEFAULT", "ALL") or "avx512" not in Path("/proc/cpuinfo").read_text():
+        return
+    skip = pytest.mark.skip(reason="TensorFlow aborts in bfloat16 where oneDNN is limited by ONEDNN_MAX_CPU_ISA")
+    for item in items:
+        if "bfloat16" in item.nodeid and item.path.stem != "test_device":
+            item.add_marker(skip)

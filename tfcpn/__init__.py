@@ -1,10 +1,20 @@
 """tfcpn: the Cascaded Pyramid Network (COCO keypoints 2017) in TensorFlow 2, and BlazePose that can be taught."""
 
+import importlib.metadata
 import importlib.util
 import os
 
-# Keras 2, which newer TensorFlows keep apart as tf-keras. Has no effect on TensorFlow 2.15.
-if importlib.util.find_spec("tf_keras"):
+
+def _has_keras_2() -> bool:
+    """Return whether TensorFlow comes with Keras 2, as up to 2.15."""
+    try:
+        return tuple(map(int, importlib.metadata.version("tensorflow").split(".")[:2])) < (2, 16)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return False  # under another name, or none
+
+
+# Newer TensorFlows keep Keras 2 apart as tf-keras.
+if importlib.util.find_spec("tf_keras") and not _has_keras_2():
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 # oneDNN's kernels also on processors without AVX-512, where TensorFlow leaves them out: they make a training step 1.5

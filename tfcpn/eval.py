@@ -23,7 +23,7 @@ def main(options: Options) -> None:
     from tfcpn.report.table import inherited, table
     from tfcpn.run import config_file
     from tfcpn.run.snapshots import FIRST_WEIGHTS, Snapshots
-    from tfcpn.training.agreement import agree, checksum
+    from tfcpn.training.agreement import agree, checksum, checksum_of
 
     device.choose(options.config.device)
     run = config_file.for_evaluation(options.config, options.given)
@@ -40,11 +40,6 @@ def main(options: Options) -> None:
     if FIRST_WEIGHTS in epochs:
         cfg = dataclasses.replace(cfg, init_weights=parts.network.find_weights(cfg.init_weights))
     evaluation = Evaluation(cfg, parts, run.skeleton, strategy, usual)
-    device.set_precision(cfg.mixed_precision)
-    with phase("building the network"), strategy.scope():
-        model = parts.network.build()
-    variables = parts.network.variables(model)
-    predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy, fold=True)
     facts = {
         "set of snapshots": checksum(epochs),
         "set of people, or way to evaluate them": checksum(evaluation.shared_work()),
@@ -53,6 +48,11 @@ def main(options: Options) -> None:
         ),
     }
     agree(strategy, facts)
+    device.set_precision(cfg.mixed_precision)
+    with phase("building the network"), strategy.scope():
+        model = parts.network.build()
+    variables = parts.network.variables(model)
+    predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, cfg.flip_test, strategy, fold=True)
     rows = []
     # First weights first: of random ones there is no other copy than the model as it was built.
     for epoch in sorted(epochs, key=lambda epoch: epoch != FIRST_WEIGHTS):
@@ -60,6 +60,7 @@ def main(options: Options) -> None:
             parts.network.load_weights(model, cfg.init_weights)
         else:
             snapshots.restore(epoch, variables)
+        agree(strategy, {"set of weights": checksum_of(strategy, variables)})
         rows.append((str(epoch), evaluation.evaluate(predictor.fresh(), epoch)))
     if not device.is_chief(strategy):
         return

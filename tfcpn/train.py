@@ -44,7 +44,8 @@ def main(options: Options) -> None:
     with StopRequest() as request:
         device.choose(options.config.device)
         cfg = config_file.for_training(options.config, options.given)
-        check_heeded(cfg, options.given)
+        if not Snapshots(cfg.model_dir).positions():
+            check_heeded(cfg, options.given)  # a run that continues has what it began with
         records = read_records(cfg.train_records)
         annotated = skeleton_of(records, cfg.skeleton)
         parts = make_parts(cfg, annotated)

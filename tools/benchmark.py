@@ -81,6 +81,8 @@ def main(options: Options) -> None:
     from tfcpn.base import device
 
     (part,) = options.words
+    if options.config:
+        device.choose(options.config.device)
     device.set_up(deterministic=False)
     rows = measure(part, options)
     gpus = [g.name for g in tf.config.list_physical_devices("GPU")]

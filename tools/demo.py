@@ -99,16 +99,18 @@ def measure(cfg: Config) -> Speed:
         joints = tf.constant(rng.uniform(0, cfg.input_size[1], (crops, COCO.count, 2)), tf.float32)
         targets = parts.codec.encode(joints, tf.fill((crops, COCO.count), 2.0))
         start = time.monotonic()
-        _, gradients = losses_and_gradients(model, parts.network, images, targets, cfg.weight_decay)
+        losses, gradients = losses_and_gradients(model, parts.network, images, targets, cfg.weight_decay)
+        losses["total"].numpy(), gradients[0].numpy()  # on a GPU they are there later than the call returns
         between = time.monotonic()
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        model.trainable_variables[-1].numpy()
         return between - start, time.monotonic() - between
 
     few, many = 4, 28
     seconds(few), seconds(many)  # the first ones make kernels
-    measured = [seconds(few), seconds(few), seconds(many)]
-    crop = (measured[2][0] - min(measured[0][0], measured[1][0])) / (many - few)
-    update = min(of_update for _, of_update in measured)
+    measured = {crops: [seconds(crops), seconds(crops)] for crops in (few, many)}
+    crop = (min(measured[many])[0] - min(measured[few])[0]) / (many - few)
+    update = min(of_update for both in measured.values() for _, of_update in both)
     return Speed(building, max(crop, 1e-4), update, 3 * forward_flops(model))
 
 
@@ -139,11 +141,30 @@ def planned(run: Path, seed: int) -> Plan | None:
     """Return the plan of a demo that was interrupted, or is done; None if there is none."""
     file = run / PLAN
     if not file.exists():
+        if (run / "snapshots").exists():
+            raise InputError(f"{run} holds another run, of an older demo perhaps: delete it, or give another --runs")
         return None
-    kept = json.loads(file.read_text())
-    if kept.pop("seed") != seed:
+    try:
+        kept = json.loads(file.read_text())
+        kept_seed, plan = kept.pop("seed"), Plan(**kept)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{file}: is damaged ({error}); delete {run} and start again") from error
+    if kept_seed != seed:
         raise InputError(f"{run} is a demo of another --seed: delete it, or give another --runs")
-    return Plan(**kept)
+    return plan
+
+
+def usable_device() -> str:
+    """Return what to train on: a card that TensorFlow cannot use is told, and stops no demo."""
+    from tfcpn.base import device
+
+    try:
+        device.choose("auto")
+        return "auto"
+    except InputError as error:
+        print(f"training on the CPU; {error}")
+        device.choose("cpu")
+        return "cpu"
 
 
 def minutes(seconds: float) -> str:
@@ -154,13 +175,14 @@ def main(options: Options) -> None:
     own, start = options.own, time.monotonic()
     name = "demo" if own.minutes == MINUTES else f"demo_{own.minutes:g}_minutes"
     data, run = Path(own.data), Path(own.runs) / name
+    plan = planned(run, own.seed)
     annotations = {split: data / "annotations" / f"person_keypoints_{split}.json" for split in ("train", "val")}
     make_people.COMMAND.run(make_people.main, [f"--output={data}", f"--train={TRAINING_IMAGES}"])
     images = [f"--annotations={annotations['train']}", f"--images={data / 'train'}"]
     make_records.COMMAND.run(make_records.main, [*images, f"--output={data / 'records'}", "--shards=16"])
 
     start_tensorflow()
-    plan = planned(run, own.seed)
+    device = usable_device()
     if plan is None:
         with phase("measuring how fast this machine trains"):
             speed = measure(config_of(SMALL))
@@ -170,7 +192,7 @@ def main(options: Options) -> None:
     what = f"{plan.steps} steps of {cfg.batch_size} people at {{}}x{{}}".format(*cfg.input_size)
     print(f"training {what}, {plan.teraflop:.1f} TFLOP, from random weights", flush=True)
     flags = [f"--flagfile={plan.flagfile}", f"--experiment={name}", f"--model_dir={run}", f"--seed={own.seed}"]
-    flags += [f"--epochs={EPOCHS}", f"--epoch_size={plan.steps // EPOCHS * cfg.batch_size}"]
+    flags += [f"--device={device}", f"--epochs={EPOCHS}", f"--epoch_size={plan.steps // EPOCHS * cfg.batch_size}"]
     flags += [f"--train_records={data / 'records'}", f"--val_images={data / 'val'}"]
     flags += [f"--val_annotations={annotations['val']}"]
     train.COMMAND.run(train.main, flags)

@@ -21,12 +21,14 @@ if ! command -v buildah >/dev/null || ! command -v podman >/dev/null || ! comman
 	{ apt-get update && apt-get install -y --no-install-recommends buildah podman crun mmdebstrap; } >/dev/null 2>&1 ||
 		fail "apt-get could not install buildah, podman, crun and mmdebstrap"
 fi
-mkdir -p "$work" && cd "$work"
+mkdir -p "$work"
+work=$(cd "$work" && pwd)
+cd "$work"
 
 build() { buildah bud --storage-driver overlay --isolation chroot --network host --pull-never --layers "$@"; }
 
 if ! buildah --storage-driver overlay inspect "$stand_in" >/dev/null 2>&1; then
-	say "making a base of Debian 12, Python 3.11 and TensorFlow 2.15"
+	say "making a base of Debian 12, Python 3.11 and TensorFlow 2.15 (minutes)"
 	[ -e root.tar ] ||
 		mmdebstrap --quiet --mode=root --variant=minbase --include=ca-certificates,python3,python3-venv bookworm root.tar
 	cp /etc/ssl/certs/ca-certificates.crt trusted.crt # what this machine trusts on the way to the package index
@@ -43,7 +45,7 @@ if ! buildah --storage-driver overlay inspect "$stand_in" >/dev/null 2>&1; then
 	build -t "$stand_in" -f base.Dockerfile . >base.log 2>&1 || { tail -n 20 base.log >&2; fail "the base was not built"; }
 fi
 
-say "building the Dockerfile"
+say "building the Dockerfile (minutes)"
 build --build-arg BASE="$stand_in" --build-arg UID=1000 -t tfcpn "$checkout" >build.log 2>&1 ||
 	{ tail -n 20 build.log >&2; fail "the Dockerfile was not built"; }
 
@@ -61,7 +63,7 @@ mounted="-v $work/data:/opt/tfcpn/data -v $work/runs:/opt/tfcpn/runs"
 train="python -m tfcpn.train --flagfile=flags/smoke.cfg --train_records=data/demo/records"
 
 say "without a GPU the image's own command stops with one line"
-if sh run.sh --rm tfcpn >out.txt 2>&1; then fail "it went on without a GPU"; fi
+if sh run.sh --rm tfcpn >out.txt 2>&1; then fail "it continued without a GPU"; fi
 grep "error: TensorFlow sees no GPU" out.txt || fail "it did not say why it stopped"
 
 say "a training of seconds in mounted folders, by a user who is not root"
@@ -86,13 +88,20 @@ until grep -q '^1,' runs/long/metrics.csv 2>/dev/null; do
 	sleep 2; waited=$((waited + 2)); [ $waited -lt 300 ] || fail "no epoch after five minutes"
 done
 kill -TERM "$(podman inspect -f '{{.State.Pid}}' tfcpn-check)"
-while [ "$(podman inspect -f '{{.State.Status}}' tfcpn-check)" = running ]; do sleep 1; done
+waited=0
+while [ "$(podman inspect -f '{{.State.Status}}' tfcpn-check)" = running ]; do
+	sleep 1; waited=$((waited + 1)); [ $waited -lt 120 ] || fail "it did not stop within two minutes"
+done
 status=$(podman inspect -f '{{.State.ExitCode}}' tfcpn-check)
 podman rm tfcpn-check >/dev/null
 [ "$status" = 75 ] || fail "status $status"
 
-say "the same command resumes"
+say "a new container resumes the run, and another one evaluates it"
 epoch=$(tail -n 1 runs/long/metrics.csv | cut -d, -f1)
-sh run.sh --rm -e REQUIRE_GPU=0 $mounted tfcpn $train --epochs=$((epoch + 2)) --model_dir=runs/long 2>&1 | tee out.txt
+sh run.sh --rm -e REQUIRE_GPU=0 $mounted tfcpn $train --epochs=$((epoch + 2)) --model_dir=runs/long >out.txt 2>&1 ||
+	{ tail -n 5 out.txt >&2; fail "it did not resume"; }
 grep -q "from epoch $((epoch + 1))" out.txt || fail "it did not resume from epoch $((epoch + 1))"
+grep -q "^$((epoch + 2))," runs/long/metrics.csv || fail "it did not train two epochs more"
+sh run.sh --rm -e REQUIRE_GPU=0 $mounted tfcpn python -m tfcpn.eval --model_dir=runs/long --epoch=latest \
+	--val_annotations=data/demo/annotations/person_keypoints_val.json --val_images=data/demo/val
 say "passed: build, entry point, user, volumes, training, SIGTERM, resuming, evaluation; CUDA was not tried"

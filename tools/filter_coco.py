@@ -11,6 +11,7 @@ from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
 from tfcpn.data.coco import Person, read_annotations, without_joints
 from tfcpn.data.filters import Filter, keep
+from tfcpn.data.json_input import read_json
 from tfcpn.data.skeleton_file import choose_skeleton
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import SKELETON, number, path, whole, words
@@ -85,7 +86,7 @@ def main(options: Options) -> None:
     required = skeleton.numbers(own.require, "require")
     rules = Filter(own.min_joints, required, own.max_people, own.min_area)
     people = [p for p in people if p.trainable]
-    data, left = filtered(json.loads(Path(own.annotations).read_text()), people, category, rules)
+    data, left = filtered(read_json(own.annotations), people, category, rules)
     if not left:
         raise InputError(f"{own.annotations}: none of its {len(people)} labelled people passes the filter")
     info = data.get("info")

@@ -116,8 +116,10 @@ def test_three_training_steps_equal_the_original(golden, late):
 
     rng = np.random.default_rng(0)
     noisy = [images * (1 + 1e-7 * rng.choice([-1, 1], images.shape)).astype(np.float32) for _ in range(2)]
+    own = norms(images)[1]
     disturbed = [norms(image)[1] for image in noisy]
-    response = np.array([[abs(d[name] / expected[name] - 1) for name in names] for d in disturbed]).max(axis=0)
+    # Of this port to itself: what the golden numbers are must not count here.
+    response = np.array([[abs(d[name] / own[name] - 1) for name in names] for d in disturbed]).max(axis=0)
 
     load_recipe(model)  # the statistics have moved
     losses = []

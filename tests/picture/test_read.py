@@ -43,6 +43,37 @@ def test_numbers_of_which_nobody_knows_what_white_is_are_refused(tmp_path):
         read_picture(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("most, shown", [(1.02, 255), (0.5, 128), (255, 255)])
+def test_floats_that_reach_a_little_beyond_white_are_white_there(tmp_path, most, shown):
+    Image.fromarray(gradient(most, np.float32)).save(tmp_path / "a.tif")
+    assert read_picture(tmp_path / "a.tif").max() == shown
+
+
+def test_of_a_float_image_between_one_and_bytes_nobody_knows(tmp_path):
+    Image.fromarray(gradient(7, np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match="of which nothing tells what white is"):
+        read_picture(tmp_path / "a.tif")
+
+
+def test_a_tiffs_own_word_on_white_counts(tmp_path):
+    """MaxSampleValue, of twelve bits in sixteen."""
+    Image.fromarray(gradient(4095, np.uint16)).save(tmp_path / "a.tif", tiffinfo={281: 4095})
+    assert read_picture(tmp_path / "a.tif").max() == 255
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_a_damaged_exif_block_turns_nothing_and_stops_nothing(tmp_path, name):
+    Image.fromarray(photo(40, 64)[..., ::-1]).save(tmp_path / name, exif=b"Exif\0\0II*\0")
+    assert read_header((tmp_path / name).read_bytes(), name).orientation == 1
+    assert read_picture(tmp_path / name).shape == (40, 64, 3)
+
+
+def test_of_a_png_only_the_heads_of_its_chunks_are_read(tmp_path, monkeypatch):
+    write(tmp_path / "a.png", photo(40, 64), orientation=6)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda self: pytest.fail("it is decoded"))
+    assert read_header((tmp_path / "a.png").read_bytes(), "a.png")[:3] == (64, 40, 6)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
 def test_every_format_is_turned_alike_everywhere(tmp_path, name, orientation):

@@ -119,6 +119,31 @@ def test_the_journal_keeps_what_an_earlier_call_did_of_other_files(tmp_path):
         Journal(tmp_path / "out", {"joints": "coco"}, elsewhere)
 
 
+def test_the_journal_has_nobody_twice_and_nobody_of_a_file_that_is_gone_or_changed(tmp_path):
+    paths = {name: tmp_path / name for name in ("1.jpg", "2.jpg", "3.jpg")}
+    for name, path in paths.items():
+        path.write_text(name)
+    journal = Journal(tmp_path / "out", {}, {name: str(path) for name, path in paths.items()})
+    for name, path in paths.items():
+        journal.add_picture(name, stamp_of(str(path)), frame([person()]))
+    paths["2.jpg"].unlink()
+    paths["3.jpg"].write_text("changed")
+    # The first under another name, as where another folder is predicted beside it.
+    later = Journal(tmp_path / "out", {}, {"a/1.jpg": str(paths["1.jpg"])})
+    assert later.records() == []
+    journal = Journal(tmp_path / "out", {}, {"3.jpg": str(paths["3.jpg"])})
+    assert not journal.has("3.jpg", str(paths["3.jpg"]))  # and then it cannot be read
+    assert Journal(tmp_path / "out", {}, {"4.jpg": "4.jpg"}).records() == []
+
+
+def test_a_camera_is_the_same_from_every_folder(tmp_path, monkeypatch):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        with Journal(tmp_path / "out", {}, {"camera_0.mp4": "0"}).add_video("camera_0.mp4", []):
+            pass
+
+
 def test_a_name_that_a_spreadsheet_would_take_for_a_formula_is_a_path_in_the_table(tmp_path):
     write(tmp_path, [picture('=HYPERLINK("http:evil")', person()), picture("-1.jpg", person())], True)
     rows = (tmp_path / "people.csv").read_text().splitlines()[1:]

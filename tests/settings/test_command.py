@@ -80,6 +80,17 @@ def test_tensorflows_errors_are_told_by_their_first_line():
     assert stopped.value.code == "error: no memory"
 
 
+@pytest.mark.parametrize("library", ["matplotlib", "scipy"])
+def test_a_library_that_is_not_installed_is_told_with_its_extra(monkeypatch, library):
+    import importlib
+    import sys
+
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(SystemExit) as stopped:
+        COMMAND.run(lambda options: importlib.import_module(library), ["--output=o"])
+    assert stopped.value.code == f"error: this wants {library}: pip install 'tfcpn[report]'"
+
+
 def test_a_fault_of_the_program_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         COMMAND.run(lambda options: 1 / 0, ["--output=o"])

@@ -70,7 +70,7 @@ BLAZEPOSE = ("--network=blazepose", "--input_size=256x256")
 
 
 def test_the_registry_tells_operations_of_the_host_from_others():
-    """Controls: decoding a JPEG has no GPU kernel, a convolution of strings has none either, one of floats has."""
+    """A control: decoding a JPEG has no GPU kernel, a convolution has one."""
 
     @tf.function
     def decode(content, images, kernel):

@@ -141,11 +141,10 @@ def skeleton_of(folder: Path, metrics: dict) -> Skeleton | None:
     try:
         if "joints" in metrics:
             return from_dict(metrics["joints"])
-        return config_file.load(str(folder.parent.parent)).skeleton
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise InputError(f"{folder}/metrics.json: joints is damaged ({error})") from error
-    except InputError:
-        return None
+    run = folder.parent.parent
+    return config_file.load(str(run)).skeleton if (run / config_file.FILE).exists() else None
 
 
 def _check(folder: Path, metrics: dict, results: list, images: dict, joints: int) -> None:

@@ -60,6 +60,7 @@ def choose(name: str) -> None:
         use_no_gpu()
         return
     if tf.config.list_physical_devices("GPU"):
+        grow_memory()
         return
     # Hidden on purpose, such as by a scheduler or a test.
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")

@@ -22,10 +22,15 @@ class _LogBar(tqdm):
         return super().display(msg, pos)
 
 
-def progress(total: int, description: str, unit: str, initial: int = 0) -> tqdm:
+def progress(total: int, description: str, unit: str, initial: int = 0, at_once: bool = True) -> tqdm:
     """Make a bar on standard error with rate and time left; in a log file, a line every 20 seconds at last.
 
-    It shows itself with the first step that is done, so that what goes before it can say what it is (`phase`).
+    Args:
+        total: Units of work.
+        description: What is done.
+        unit: Name of a unit.
+        initial: Units that are done already.
+        at_once: Show the bar before the first unit is done. Not where a `phase` says what comes before.
     """
     interactive = sys.stderr.isatty()
     return (tqdm if interactive else _LogBar)(
@@ -33,7 +38,7 @@ def progress(total: int, description: str, unit: str, initial: int = 0) -> tqdm:
         desc=description,
         unit=unit,
         initial=initial,
-        delay=1e-6,
+        delay=0 if at_once else 1e-6,
         miniters=1,
         mininterval=0.2 if interactive else 0.5,
         maxinterval=1 if interactive else 30,
@@ -44,17 +49,22 @@ def progress(total: int, description: str, unit: str, initial: int = 0) -> tqdm:
 
 
 @contextmanager
-def phase(description: str) -> Iterator[None]:
+def phase(description: str, at_once: bool = False) -> Iterator[None]:
     """Say on standard error what the block does if it takes longer than a second, and for how long it has.
 
     Args:
-        description: What goes on, as a participle: "reading annotations.json".
+        description: What is in progress, as a participle: "reading annotations.json".
+        at_once: Say so before the block begins. For what keeps Python's lock for seconds, in which no other thread
+            could.
     """
     stream, start, over = sys.stderr, time.monotonic(), threading.Event()
     interactive = stream.isatty()
+    if at_once:
+        stream.write(f"{description} ..." if interactive else f"{description} ...\n")
+        stream.flush()
 
     def report() -> None:
-        wait, shown = FIRST_LINE, False
+        wait, shown = LATER_LINES if at_once and not interactive else FIRST_LINE, at_once
         while not over.wait(wait):
             line = f"{description} ..." + (f" {time.monotonic() - start:.0f} s" if shown else "")
             stream.write(f"\r\x1b[K{line}" if interactive else f"{line}\n")
@@ -74,5 +84,6 @@ def phase(description: str) -> Iterator[None]:
 
 def start_tensorflow() -> None:
     """Import TensorFlow, which takes seconds, and say so."""
-    with phase("starting TensorFlow"):
-        import tensorflow  # noqa: F401
+    if "tensorflow" not in sys.modules:
+        with phase("starting TensorFlow", at_once=True):
+            import tensorflow  # noqa: F401

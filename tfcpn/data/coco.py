@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 import numpy as np
@@ -168,7 +168,8 @@ def read_annotations(path, need_people: bool = True, expected: Skeleton | None =
     expected: the skeleton that the people get; the file must have its joints, if it tells them. Raises InputError
     that names file, record and field.
     """
-    with phase(f"reading {path}"):
+    large = Path(path).exists() and Path(path).stat().st_size > 10_000_000
+    with phase(f"reading {path}", at_once=large):
         return _annotations_of(read_json(path), path, need_people, expected)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 from tfcpn.base.errors import InputError
@@ -32,8 +33,9 @@ def _text_of(content: bytes, path) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return the end of a text, as a place to look for."""
-    return ascii(text[-40:])
+    """Return the end of a text, as a place to look for, and the id that stands last before it."""
+    ids = re.findall(r'"id"\s*:\s*(\d+)', text[-20_000:])
+    return ascii(text[-40:]) + (f", in the record with id {ids[-1]} or the next one" if ids else "")
 
 
 def read_json(path):

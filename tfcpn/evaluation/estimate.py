@@ -69,7 +69,7 @@ def estimate(
     batches = strategy.distribute_datasets_from_function(
         lambda context: _batches(predictor, pictures, regions, batch_size, context)
     )
-    with progress(len(regions), label, "person") as bar:
+    with progress(len(regions), label, "person", at_once=False) as bar:
         try:
             for crops in batches:
                 with phase("compiling the prediction") if not joints else nullcontext():

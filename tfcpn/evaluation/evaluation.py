@@ -152,7 +152,8 @@ class Evaluation:
         """What decides how many crops several processes predict together, and of whom; JSON can hold it."""
         cfg = self.cfg
         how = [cfg.flip_test, cfg.align_source, cfg.first_pass_turns, cfg.eval_batch_size, cfg.decoder]
-        return [[[box.image_id, box.box, box.points] for box in self.people.boxes], how]
+        # Whether there are points, not where: a detector's last bits are its processor's.
+        return [[[box.image_id, box.box, box.points is not None] for box in self.people.boxes], how]
 
     def describe(self) -> str:
         """What was evaluated, in one line."""

@@ -70,6 +70,11 @@ def load_pose(own: SimpleNamespace) -> Pose:
     return Pose(*loading.of_file(own.model or SHIPPED, *how))
 
 
+def _loaded(own: SimpleNamespace) -> Pose:
+    with phase("loading the network"):
+        return load_pose(own)
+
+
 def boxes_of(file: str, names: list[str]) -> Callable:
     """The function from a picture's name, and itself, to its boxes in a COCO results file. Raises InputError."""
     ids = image_ids(names)
@@ -86,13 +91,15 @@ def predict(own: SimpleNamespace, given: set[str], words: list[str]) -> Done:
     check_given(own, given)
     check_output(own.output)
     sources = find_sources(words, own.output, sys.stdin if "-" in words else ())
+    idle = sorted(given & {"detect_every", "smooth", "memory", "frames"})
+    if idle and not any(source.video for source in sources):
+        raise InputError(f"--{idle[0]} is for videos, and would change nothing here")
     boxes = None
     if own.boxes not in ("detect", "image"):
         if any(source.video for source in sources):
             raise InputError(f"--boxes={own.boxes}: is for pictures; a video's people are found by the detector")
         boxes = boxes_of(own.boxes, [source.name for source in sources])
-    with phase("loading the network"):
-        pose = load_pose(own)
+    pose = _loaded(own)
     journal = Journal(own.output, settings_of(own), {source.name: source.path for source in sources}, own.again)
     how = How(own.draw, own.show_regions, own.csv, own.frames, own.detect_every, own.smooth, own.memory, boxes)
     return Job(pose, sources, own.output, how, journal).run()
@@ -106,4 +113,4 @@ def open_page(own: SimpleNamespace, given: set[str], words: list[str]) -> None:
     if own.boxes not in ("detect", "image"):
         raise InputError(f"--boxes={own.boxes}: is for pictures that are named, want detect or image")
     how = How(detect_every=own.detect_every, smooth=own.smooth, memory=own.memory)
-    serve(lambda: load_pose(own), how, Limits(own.most_megabytes, own.frames or Limits().frames), own.port)
+    serve(lambda: _loaded(own), how, Limits(own.most_megabytes, own.frames or Limits().frames), own.port)

@@ -25,10 +25,11 @@ from tfcpn.prediction.journal import Journal, stamp_of
 from tfcpn.prediction.person import Person
 from tfcpn.prediction.sources import Source
 from tfcpn.prediction.tracker import Tracker
-from tfcpn.prediction.video_file import VideoReader, VideoWriter
+from tfcpn.prediction.video_file import VideoReader, VideoWriter, no_frame
 from tfcpn.prediction.written import entry, write_results
 
 _AHEAD = 4  # pictures that are decoded, or wait to be written
+_LONGEST = 600  # seconds for which a frame is held at most: a time that jumps further is damage
 _WHOLE = 0.9  # of the time that a video says it lasts
 
 
@@ -145,7 +146,7 @@ class Job:
         tracker = Tracker(self.pose, how.detect_every, how.smooth, how.memory)
         keeping = self.journal.add_video(source.name, was)
         with VideoReader(source.path) as video, keeping as keep, self._writer(source, video) as writer:
-            length, shown, end = _length(video, how.most_frames), 0, 0.0
+            length, shown, end, held = _length(video, how.most_frames), 0, 0.0, None
             with progress(length, source.name, "frame") as bar:
                 try:
                     for number, (image, seconds) in enumerate(video):
@@ -153,11 +154,8 @@ class Job:
                         place = {"frame": number, "seconds": round(seconds, 4)}
                         size = {"height": image.shape[0], "width": image.shape[1]}
                         keep({**size, **place, "people": [entry(person) for person in people]})
-                        # A frame is shown until the next one's time: as often as the written rate makes of it.
-                        times = max(0, round(seconds * video.rate) + 1 - shown)
-                        for _ in range(times):
-                            writer.add(image.copy() if times > 1 else image, people)
-                        shown, end = shown + times, seconds
+                        shown += self._hold(writer, held, seconds, video.rate, shown)
+                        held, end = (image, people), seconds
                         bar.update()
                         if number + 1 == how.most_frames:
                             break
@@ -166,10 +164,26 @@ class Job:
                     if not video.camera:
                         raise
             if number < 0:
-                raise InputError(_nothing(source.path, video.codec))
+                raise InputError(no_frame(source.path, video.codec))
+            writer.add(*held)
             if not how.most_frames and end + 1 / video.rate < _WHOLE * video.seconds:
-                # Half a video would pass for the whole one.
-                raise InputError(f"{source.path}: breaks off after {end:.1f} of {video.seconds:.1f} seconds")
+                told = f"{source.path}: breaks off after {end:.1f} of {video.seconds:.1f} seconds"
+                if number + 1 < _WHOLE * video.frames_listed:
+                    # Half a video would pass for the whole one.
+                    raise InputError(told)
+                if not video.frames_listed and Path(source.path).suffix.lower() != ".gif":
+                    print(f"\n{told}, or its sound is longer; what there is was kept", file=sys.stderr)
+
+    @staticmethod
+    def _hold(writer, held: tuple | None, seconds: float, rate: float, shown: int) -> int:
+        """Write the last frame, drawn once, until the next one's time; how often it was written.
+
+        A frame whose time comes before the next place in the written video is left out there.
+        """
+        times = min(max(0, round(seconds * rate) - shown), round(_LONGEST * rate)) if held else 0
+        if times:
+            writer.add(*held, times=times)
+        return times
 
     def _writer(self, source: Source, video: VideoReader):
         if not self.how.draw:
@@ -183,13 +197,6 @@ class Job:
         return VideoWriter(self.output / source.name, video.rate, sound, draw, **how)
 
 
-def _nothing(path: str, codec: str) -> str:
-    """What to say of a video without one frame that can be decoded."""
-    if codec.strip().lower() in ("av01", "av1"):
-        return f"{path}: OpenCV decodes no AV1; convert it first: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
-    return f"{path}: there is not one frame in it that can be decoded" + (f" (codec {codec})" if codec else "")
-
-
 class _Nothing:
     """In a writer's place where nothing is drawn."""
 
@@ -199,7 +206,7 @@ class _Nothing:
     def __exit__(self, *how) -> None:
         pass
 
-    def add(self, image: np.ndarray, people: list[Person]) -> None:
+    def add(self, image: np.ndarray, people: list[Person], times: int = 1) -> None:
         pass
 
 

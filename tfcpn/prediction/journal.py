@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import stamp, write_atomically
+from tfcpn.prediction.video_file import is_camera
 
 JOURNAL, FRAMES = ".journal.jsonl", ".frames"
 
@@ -33,11 +34,12 @@ class Journal:
 
     def __init__(self, folder: Path, settings: dict, sources: Mapping[str, str] = MappingProxyType({}), again=False):
         self.folder, self.path = Path(folder), Path(folder) / JOURNAL
-        self._sources = {name: os.path.abspath(path) for name, path in sources.items()}
+        self._sources = {name: path if is_camera(path) else os.path.abspath(path) for name, path in sources.items()}
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         first, *rest = [_line(line) for line in lines] or [None]
         # The last line may be half of one.
         known = {record["name"]: record for record in rest if isinstance(record, dict) and "name" in record}
+        known = {name: record for name, record in known.items() if self._stands(name, record)}
         others = known.keys() - self._sources.keys()
         if first != settings and others:
             raise InputError(
@@ -60,8 +62,25 @@ class Journal:
         record = self.done.get(name)
         if record and record["stamp"] and record["stamp"] == stamp_of(path):
             return not record["video"] or self._side(name).exists()
-        self.done.pop(name, None)
+        if self.done.pop(name, None):
+            with self.path.open("a") as file:  # or a later call would take it for another file's
+                file.write(json.dumps({"name": name, "forgotten": True}) + "\n")
         return False
+
+    def _stands(self, name: str, record: dict) -> bool:
+        """Return whether what an earlier call noted is still so, of files that this call is not about."""
+        if record.get("forgotten"):
+            return False
+        if name in self._sources:
+            return True
+        source = record.get("source")
+        if source in self._sources.values():
+            return False  # the same file, whose name in the output is another one now
+        if record.get("video") and not self._side(name).exists():
+            return False
+        return (
+            source is None or not record["stamp"] or (Path(source).exists() and record["stamp"] == stamp_of(source))
+        )
 
     def add_picture(self, name: str, was: list[int], frame: dict) -> None:
         """was: the file's `stamp_of` before it was read. frame: height, width and people as from `written.entry`."""

@@ -19,7 +19,7 @@ from tfcpn.prediction.person import Person
 from tfcpn.prediction.pose import Pose
 from tfcpn.prediction.sources import kind
 from tfcpn.prediction.tracker import Tracker
-from tfcpn.prediction.video_file import VideoReader
+from tfcpn.prediction.video_file import VideoReader, no_frame
 from tfcpn.prediction.whom import whole
 from tfcpn.prediction.written import entry, results
 from tfcpn.skeleton import Skeleton
@@ -101,7 +101,7 @@ def _video(
             times.append(seconds)
             size = image.shape[:2]
         if not shown:
-            raise InputError("there is not one frame in it that can be decoded")
+            raise InputError(no_frame(path, video.codec))
         return shown, times, size
 
 

@@ -17,7 +17,9 @@ from tfcpn.prediction.video_sink import CODECS, open_sink
 
 _AHEAD = 4  # frames that are decoded, or wait to be written
 _USUAL_RATE = 30.0  # of a camera, or of a file of one frame that does not tell
+_LISTED = (".mp4", ".mov", ".m4v")
 _LOOKED_AT = 48  # frames whose times tell the rate
+_QUICKEST = 120.0  # frames a second that a header is believed
 _NOMINAL = 0.02  # how far the rate that a file tells may be from that of its frames, and still be taken
 # The decoders' own lines, of which a bad file makes sixty.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -69,7 +71,10 @@ class VideoReader:
         self.rate = _rate_of(path, nominal) if not self.camera else nominal if nominal > 0 else _USUAL_RATE
         self.count = round(self.seconds * self.rate)
         aspect = [self._capture.get(p) for p in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)]
+        aspect = aspect[::-1] if self._capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 else aspect
         self.aspect = tuple(map(int, aspect)) if min(aspect) >= 1 else (1, 1)
+        # These have a list of their frames; of others the length may be that of the sound.
+        self.frames_listed = int(count) if told and Path(path).suffix.lower() in _LISTED else 0
         self.codec = _codec(self._capture)
         self._frames: queue.Queue = queue.Queue(_AHEAD)
         self._stop, self._error = threading.Event(), None
@@ -142,13 +147,23 @@ def _rate_of(path: str, nominal: float) -> float:
     rate = 1 / float(np.median(steps))
     mean = len(steps) / float(steps.sum())
     # Times are rounded to milliseconds in some files.
-    return nominal if any(abs(nominal / r - 1) < _NOMINAL for r in (rate, mean)) else rate
+    if any(abs(nominal / r - 1) < _NOMINAL for r in (rate, mean)):
+        return nominal
+    # A recording may begin slowly: no frame is to be left out of what is written.
+    return max(rate, nominal) if nominal <= _QUICKEST else min(rate, _QUICKEST)
 
 
 def _codec(capture: cv2.VideoCapture) -> str:
     code = int(capture.get(cv2.CAP_PROP_FOURCC))
     letters = "".join(chr(code >> shift & 255) for shift in (0, 8, 16, 24))
     return letters if letters.isprintable() else ""
+
+
+def no_frame(path: str, codec: str) -> str:
+    """What to say of a video without one frame that can be decoded."""
+    if codec.strip().lower() in ("av01", "av1"):
+        return f"{path}: OpenCV decodes no AV1; convert it first: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
+    return f"{path}: there is not one frame in it that can be decoded" + (f" (codec {codec})" if codec else "")
 
 
 def is_camera(word: str) -> bool:
@@ -200,11 +215,13 @@ class VideoWriter:
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
-    def add(self, frame: np.ndarray, *what) -> None:
-        """Another frame (H, W, 3) uint8 BGR, and what `draw` wants. Raises InputError if an earlier one failed."""
+    def add(self, frame: np.ndarray, *what, times: int = 1) -> None:
+        """Add a frame (H, W, 3) uint8 BGR so many times, and what `draw` wants. Raises InputError if an earlier one
+        failed.
+        """
         while not self._error:
             try:
-                self._frames.put((frame, *what), timeout=0.1)
+                self._frames.put((times, frame, *what), timeout=0.1)
                 return
             except queue.Full:
                 continue
@@ -214,12 +231,13 @@ class VideoWriter:
         sink = None
         try:
             while (item := self._frames.get()) is not None:
-                frame = item[0]
+                times, frame = item[:2]
                 if self.draw:
-                    self.draw(*item)
+                    self.draw(*item[1:])
                 if sink is None:
                     sink = open_sink(self._temporary, frame.shape[:2], *self._how)
-                sink.write(frame)
+                for _ in range(times):
+                    sink.write(frame)
         except BaseException as error:
             self._error = error
         finally:

@@ -11,7 +11,7 @@ from tfcpn.settings.config import FIELDS, Config
 LOG_METRICS = ("AP", "AP50", "AP75", "APm", "APl")
 DATASET = "person_keypoints_val2017.json"
 # What may differ from the log's runs and still be the same experiment.
-_ANY = {"seed", "init_weights", "shuffle_buffer", "mixed_precision", "strategy"}
+_ANY = {"seed", "init_weights", "shuffle_buffer", "strategy"}
 # As in a metrics.json: lists for tuples.
 _DEFAULTS = json.loads(json.dumps(dataclasses.asdict(Config())))
 _BASE = {name: _DEFAULTS[name] for name, field in FIELDS.items() if not field.metadata["free"] and name not in _ANY}

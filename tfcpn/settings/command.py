@@ -17,6 +17,9 @@ from tfcpn.settings import config
 from tfcpn.settings.config import Config
 from tfcpn.settings.flag import Flag, define, value_of
 
+# Libraries that only some commands want, and the extra of setup.py that has them.
+EXTRAS = {"matplotlib": "report", "scipy": "report"}
+
 
 class Options(NamedTuple):
     """What a command was called with. own: values of the flags that are its own, by name. config: of those that all
@@ -110,6 +113,11 @@ class Command:
             sys.exit(RESUMABLE)
         except InputError as error:
             _fail(str(error))
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get((error.name or "").split(".")[0])
+            if extra is None:
+                raise
+            _fail(f"this wants {error.name.split('.')[0]}: pip install 'tfcpn[{extra}]'")
         except BrokenPipeError:
             # The reader, such as `head`, has seen enough; Python must not try again when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

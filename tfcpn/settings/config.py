@@ -317,7 +317,11 @@ class Config:
         free=True,
     )
     deterministic: bool = _flag(
-        MACHINE, False, "The same bits on every run; slower, on a CPU by the number of cores.", free=True
+        MACHINE,
+        False,
+        "The same bits on every run; slower, on a CPU by the number of cores, on a GPU since its layouts and fusions "
+        "are off.",
+        free=True,
     )
 
     epoch: str = _flag(EVALUATION, "latest", "Snapshots: a number, several with commas, or latest.", free=True)

@@ -40,6 +40,7 @@ RULES = (
     ),
     Rule(("first_pass_turns",), lambda c: c.align_source == "two_pass", "--align_source=two_pass"),
     Rule(("detector",), lambda c: c.align_source == "detector", "--align_source=detector"),
+    Rule(("pck_norm",), lambda c: c.boxes == "gt", "--boxes=gt: of a detector's boxes nobody knows whose they are"),
     Rule(("nms_oks",), lambda c: c.result_nms == "oks", "--result_nms=oks"),
     Rule(("lr_halving",), lambda c: not c.lr_cosine, "a rate that halves, and not --lr_cosine"),
 )

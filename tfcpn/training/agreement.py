@@ -61,7 +61,7 @@ def agree(strategy: tf.distribute.Strategy, facts: Mapping[str, int]) -> int:
         for number in np.flatnonzero(row != row[0])
     ]
     if told:
-        raise InputError(f"{'; '.join(told)}: give all of them the same, and nothing is begun before")
+        raise InputError(f"{'; '.join(told)}: give all of them the same; nothing was started")
     return int(tokens[0])
 
 

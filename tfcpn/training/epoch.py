@@ -131,15 +131,21 @@ def train_epoch(
     done = begun or Begun(0, 0, [0.0] * len(names), [0.0] * len(names), 0.0)
     sums, since, looked = tf.constant(done.sums), tf.constant(done.since), done.looked
     began, window, rate = time.time() - done.seconds, [], None
-    with progress(pace.steps * pace.crops, f"epoch {epoch}/{pace.epochs}", "crop", done.steps * pace.crops) as bar:
+    with progress(
+        pace.steps * pace.crops, f"epoch {epoch}/{pace.epochs}", "crop", done.steps * pace.crops, at_once=False
+    ) as bar:
         for i in range(done.steps, pace.steps):
-            crops, joints = _next_batch(batches, run)
+            with phase("reading the first people") if i == done.steps else nullcontext():
+                crops, joints = _next_batch(batches, run)
             if run.rate(first + i) != rate:
                 rate = run.rate(first + i)
                 step_function.set_rate(rate)
             wish = run.pauses.wish()
-            with phase("compiling the training step") if i == done.steps else nullcontext():
-                result = step_function(crops, joints, tf.constant(first + i, tf.int64), tf.constant(wish))
+            with tf.device("CPU:0"):  # see `augmentation.stateless_seed`
+                number = tf.constant(first + i, tf.int64)
+            with nullcontext() if step_function.compiled else phase("compiling the training step"):
+                result = step_function(crops, joints, number, tf.constant(wish))
+            step_function.compiled = True
             bar.update(pace.crops)
             since += result.losses
             window.append(result)
