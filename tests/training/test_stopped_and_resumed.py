@@ -177,7 +177,9 @@ def test_a_second_trainer_is_refused_by_name_of_the_first(people, command, tmp_p
     at_step(2, another)
     command("-m", "tfcpn.train", *words)
     assert told[0].status == 1
-    assert re.fullmatch(rf"error: .*: process {os.getpid()} on \S+ is training there; wait .*\n", told[0].err)
+    *phases, line = told[0].err.splitlines()
+    assert all(phase.endswith(" ...") for phase in phases)
+    assert re.fullmatch(rf"error: .*: process {os.getpid()} on \S+ is training there; wait .*", line)
 
 
 def spoilt(after: int, name="global"):
