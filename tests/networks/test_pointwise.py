@@ -81,7 +81,7 @@ def test_no_number_is_sliced_by_itself_where_a_convolution_strides():
 
 
 @pytest.mark.parametrize("how", ["sizes unknown", "compiled", "on replicas"])
-def test_half_precision_learns_the_same_in_every_surrounding(how, two_replicas):
+def test_bfloat16_learns_the_same_in_every_surrounding(how, two_replicas):
     x = tf.random.stateless_normal((2, 6, 4, 8), (1, 2))
     expected = kernel_gradient(built("bfloat16", 2), x)
     if how == "on replicas":
