@@ -98,6 +98,16 @@ def edit_json():
     return edit
 
 
+@pytest.fixture
+def installed_ffmpeg(monkeypatch, tmp_path):
+    """Put an ffmpeg on the PATH, as where it is installed, and return its file."""
+    exe = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ffmpeg").symlink_to(exe)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    return exe
+
+
 def pytest_collection_modifyitems(items):
     """Leave out bfloat16 where oneDNN is kept from instructions that TensorFlow finds in the processor: it aborts.
 

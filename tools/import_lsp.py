@@ -58,7 +58,7 @@ def read_joints(file: str) -> np.ndarray:
         TypeError,
         IndexError,
         EOFError,
-        NotImplementedError,
+        NotImplementedError,  # what scipy raises for files of MATLAB 7.3
         MatReadError,
         zlib.error,
     ) as error:

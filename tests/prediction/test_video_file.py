@@ -15,12 +15,8 @@ from tfcpn.prediction.video_sink import ffmpeg
 
 
 @pytest.fixture
-def with_ffmpeg(tmp_path, monkeypatch):
-    """An ffmpeg on the PATH, as where it is installed."""
-    exe = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "ffmpeg").symlink_to(exe)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+def with_ffmpeg(installed_ffmpeg):
+    """What finds the ffmpeg on the PATH."""
     return ffmpeg(os.environ["PATH"])
 
 

@@ -19,13 +19,9 @@ TIMES = np.concatenate([[0], np.cumsum(WAITS)]) / 1000
 
 
 @pytest.fixture
-def ffmpeg(monkeypatch, tmp_path):
-    """An ffmpeg on the PATH, as where it is installed."""
-    exe = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "ffmpeg").symlink_to(exe)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
-    return lambda *words: subprocess.run([exe, "-y", "-loglevel", "error", *map(str, words)], check=True)
+def ffmpeg(installed_ffmpeg):
+    """Run ffmpeg with these words; it is on the PATH, too."""
+    return lambda *words: subprocess.run([installed_ffmpeg, "-y", "-loglevel", "error", *map(str, words)], check=True)
 
 
 def recorded(ffmpeg, path, times=TIMES, size=(48, 64), *more):
@@ -87,7 +83,7 @@ def test_a_browsers_recording_is_predicted_smoothed_and_drawn_by_its_times(ffmpe
     data = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [image["seconds"] for image in data["images"]] == pytest.approx(TIMES.tolist(), abs=0.003)
     noses = [annotation["keypoints"][0] for annotation in data["annotations"]]
-    # Whoever walks evenly is smoothed to where they are, but for a delay of less than a frame.
+    # A person who walks evenly is smoothed to the true position, except for a delay of less than a frame.
     assert np.abs(np.array(noses) - (100 + 60 * TIMES)).max() < 60 * 0.1
     _, numbers, seconds = frames_of(tmp_path / "out" / "a.webm")
     assert seconds[-1] == pytest.approx(TIMES[-1], abs=0.05)

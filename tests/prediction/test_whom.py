@@ -147,7 +147,7 @@ def test_who_is_found_again_in_a_part_stays_one_and_the_more_confident_place_cou
     alone = detected(
         Scripted([person_at(300)], [person_at(300, 0.7), person_at(304, 0.6)]), np.zeros((300, 600, 3)), 2
     )
-    assert len(alone) == 1  # a part that finds somebody twice
+    assert len(alone) == 1  # a part that finds one person twice
     another = detected(Scripted([person_at(300)], [person_at(300), person_at(345)]), picture, 2)
     assert len(another) == 2
 

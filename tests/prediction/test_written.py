@@ -128,7 +128,7 @@ def test_the_journal_has_nobody_twice_and_nobody_of_a_file_that_is_gone_or_chang
         journal.add_picture(name, stamp_of(str(path)), frame([person()]))
     paths["2.jpg"].unlink()
     paths["3.jpg"].write_text("changed")
-    # The first under another name, as where another folder is predicted beside it.
+    # The first under another name, as where another folder is predicted into the same output.
     later = Journal(tmp_path / "out", {}, {"a/1.jpg": str(paths["1.jpg"])})
     assert later.records() == []
     journal = Journal(tmp_path / "out", {}, {"3.jpg": str(paths["3.jpg"])})

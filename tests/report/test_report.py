@@ -155,5 +155,5 @@ def test_rows_that_differ_by_how_they_were_evaluated_say_so_and_stand_alone(comm
     for name, words in (("dark", "dark"), ("oks", "OKS-NMS at 0.7"), ("soft", "Soft-NMS"), ("half", "bfloat16")):
         assert words in cells[name][2]
     assert "MediaPipe's detector mine.tflite" in cells["mine"][2]
-    # The log's numbers stand only beside what was evaluated as they were.
+    # The log's numbers appear only next to rows that were evaluated with the same settings.
     assert [name for name in ways if cells[name][9]] == ["usual"]

@@ -59,7 +59,7 @@ def detected(detector: PoseDetector, picture: np.ndarray, tiles: int = 1) -> lis
 def _joined(known: list[Detection], more: list[Detection]) -> list[Detection]:
     """Join what the detector found in one part of the picture to what is known from others.
 
-    Within a part the detector itself tells people apart, however near they are. So somebody who is known is found
+    Within a part the detector itself tells people apart, however near they are. So a known person is found
     again by one of a part's detections, the one that overlaps most; the more confident of the two stays.
     """
     if not known or not more:

@@ -108,7 +108,7 @@ class TrainingStep:
         self.model, self.optimizer, self.network, self.codec = model, optimizer, network, codec
         self.strategy, self.views, self.teacher = strategy, views, teacher
         self.seed, self.data_loss_weight, self.mean = seed, data_loss_weight, mean
-        self.compiled = False  # set by whoever took the first step
+        self.compiled = False  # set by the caller that took the first step
         # As a loss, and as what a step takes away.
         self.weight_decay, self.shrinking = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
         self.loss_names = (*network.loss_names, "decay", "total")
