@@ -58,10 +58,10 @@ def make_parts(cfg: Config, annotated: Skeleton) -> Parts:
 
 
 def _cpn(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
-    how = cfg.seed, cfg.effective_output_gain(), cfg.norm_momentum, cfg.hard_keypoints, cfg.late_upsampling
+    how = cfg.seed, cfg.output_gain, cfg.norm_momentum, cfg.hard_keypoints, cfg.late_upsampling
     network = cpn(cfg.input_size, cfg.backbone, skeleton.count, *how)
     kernels, scale = cfg.label_kernels, cfg.heatmap_scale
-    how = skeleton.mirror, cfg.decoder, cfg.subpixel_labels
+    how = skeleton.mirror, cfg.decoder
     return network, HeatmapCodec(cfg.input_size, cfg.heatmap_size, kernels, scale, *how)
 
 

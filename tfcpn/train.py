@@ -52,8 +52,7 @@ def main(options: Options) -> None:
         cfg = dataclasses.replace(cfg, mixed_precision=device.resolve_precision(cfg.mixed_precision))
         if cfg.data_service:
             check_reachable(cfg.data_service)
-        frozen = cfg.network == "blazepose" and cfg.blazepose_norm == "frozen"
-        device.set_up(cfg.deterministic, frozen_norms=frozen)
+        device.set_up(cfg.deterministic)
         strategy = device.make_strategy(cfg.strategy)
         # Not before: it may use the device, which is set up once.
         if not Snapshots(cfg.model_dir).positions():

@@ -29,19 +29,14 @@ COMMAND = Command(
 )
 
 SCALE1 = ["--heatmap_scale=1"]
-GAIN = [f"--output_gain={1 / 255:.8f}"]
 SCALE = {
     "scale255": [],
     "scale1": SCALE1,
     "scale1_nodecay": [*SCALE1, "--weight_decay=0"],
-    "scale1_weighted": [*SCALE1, "--data_loss_weight=65025"],
-    "scale1_gain": [*SCALE1, *GAIN],
-    "scale1_gain_nodecay": [*SCALE1, *GAIN, "--weight_decay=0"],
     "scale1_free": [*SCALE1, "--scale_free"],
     "scale5_free": ["--heatmap_scale=5", "--scale_free"],
     "scale25_free": ["--heatmap_scale=25", "--scale_free"],
     "scale255_decay": ["--weight_decay=0.65025"],
-    "scale255_gain": ["--output_gain=20"],
 }
 PARTS = ("views", "free", "schedule", "norms", "mean")  # of the recipe, each alone
 SEVERAL_SEEDS = ("scale255", "scale1", "scale1_free", "faithful", *PARTS, "together", "together_ohkm")
@@ -73,11 +68,9 @@ MODERN = {
     "schedule": SCHEDULE,
     "norms": ["--norm_momentum=0.95"],
     "mean": ["--ema=0.95"],
-    "decoupled": ["--decoupled_decay", "--weight_decay=0.05"],
     "together": TOGETHER,
     "together_four_views": [*SCALE1, "--scale_free", *SCHEDULE, *NORMS_AND_MEAN],
     "together_halving": HALVING,
-    "together_decoupled": [*TOGETHER, "--decoupled_decay", "--weight_decay=0.05"],
     "together_ohkm": [*TOGETHER, "--hard_keypoints=17"],
     "together_ohkm12": [*TOGETHER, "--hard_keypoints=12"],
     "together_ohkm_halving": [*HALVING, "--hard_keypoints=17"],
@@ -86,7 +79,6 @@ MODERN = {
     "together_occlusion": [*TOGETHER, "--occlusion=0.3"],
     "together_colour": [*TOGETHER, "--colour=0.3"],
     "together_rotation": [*TOGETHER, "--rotation=20"],
-    "together_subpixel": [*TOGETHER, "--subpixel_labels"],
     "together_wide": [*TOGETHER, "--label_kernels=13,11,9,7"],
     "together_narrow": [*TOGETHER, "--label_kernels=9,7,5,3"],
 }

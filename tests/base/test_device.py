@@ -74,13 +74,6 @@ def test_a_machine_without_a_card_computes_on_its_cpu(no_gpu_seen, monkeypatch):
         device.choose("gpu")
 
 
-def test_frozen_norms_are_not_repeatable_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a card"])
-    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda card, on: None)
-    with pytest.raises(InputError, match="want --blazepose_norm=scaled, or --device=cpu"):
-        device.set_up(deterministic=True, frozen_norms=True)
-
-
 def test_memory_grows_wherever_a_network_is_loaded_and_a_gpu_in_use_is_left_as_it_is(monkeypatch):
     grown = []
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfcpn.base.errors import InputError
 from tfcpn.codecs.gaussian import gaussian_kernel
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.codecs.peaks import REACH, SHARPNESS, _two_best, peaks_of
+from tfcpn.codecs.peaks import peaks_of
 from tfcpn.parts import make_parts
 from tfcpn.settings.config import BLAZEPOSE, Config
 from tfcpn.skeleton import COCO
@@ -27,7 +27,7 @@ def gaussians(places, sigma: float = SIGMA) -> np.ndarray:
 def error(decoder: str, places, maps=None) -> np.ndarray:
     """Distances in heatmap pixels."""
     maps = gaussians(places) if maps is None else maps
-    found = np.stack(peaks_of(decoder, SIZE, KERNEL, SCALE)(tf.constant(maps)), axis=-1)[0]
+    found = np.stack(peaks_of(decoder, SIZE, KERNEL)(tf.constant(maps)), axis=-1)[0]
     return np.linalg.norm(found - np.array(places), axis=1)
 
 
@@ -42,21 +42,7 @@ def test_dark_finds_the_middle_of_a_gaussian():
     assert error("tf_cpn", PLACES).mean() > 5 * error("dark", PLACES).mean()
 
 
-def test_soft_argmax_is_the_mean_of_the_softmax():
-    """Beside a plain sum; and near the middle, since a Gaussian is the same on both sides."""
-    maps = gaussians(PLACES)
-    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
-    for place in range(3):
-        row, column = np.unravel_index(maps[0, place].argmax(), SIZE)
-        window = (abs(x - column) <= REACH) & (abs(y - row) <= REACH)
-        weights = np.exp(SHARPNESS * maps[0, place].astype(np.float64) / SCALE) * window
-        expected = np.array([(weights * x).sum(), (weights * y).sum()]) / weights.sum()
-        found = np.stack(peaks_of("soft_argmax", SIZE, KERNEL, SCALE)(tf.constant(maps)), axis=-1)[0, place]
-        np.testing.assert_allclose(found, expected, atol=1e-3)
-    assert error("soft_argmax", PLACES).max() < 0.1
-
-
-@pytest.mark.parametrize("decoder", ["dark", "soft_argmax", "tf_cpn"])
+@pytest.mark.parametrize("decoder", ["dark", "tf_cpn"])
 def test_maps_without_a_summit_give_numbers(decoder):
     rng = np.random.default_rng(1)
     maps = np.zeros((1, 5, *SIZE), np.float32)
@@ -86,57 +72,3 @@ def test_the_flag_chooses_the_decoder():
 def test_coordinates_need_no_decoder():
     with pytest.raises(InputError, match="--decoder=dark: is of heatmaps"):
         make_parts(Config(network="blazepose", decoder="dark", **BLAZEPOSE), COCO)
-
-
-def codec_with(subpixel: bool, decoder: str) -> HeatmapCodec:
-    return HeatmapCodec((256, 192), SIZE, (15, 11, 9, 7), SCALE, COCO.mirror, decoder, subpixel)
-
-
-def joints_anywhere(seed: int = 2) -> np.ndarray:
-    """(2, 17, 2), not too near to the border."""
-    return np.random.default_rng(seed).uniform((24, 24), (168, 232), (2, 17, 2)).astype(np.float32)
-
-
-def test_subpixel_labels_lead_back_to_the_joint():
-    """Through labels and DARK a joint comes back to a fifth of a crop pixel; through tf-cpn's to a pixel or two."""
-    joints, seen = joints_anywhere(), np.full((2, 17), 2.0, np.float32)
-    errors = []
-    for subpixel, decoder in ((True, "dark"), (False, "tf_cpn")):
-        codec = codec_with(subpixel, decoder)
-        back = codec.decode(codec.encode(joints, seen).maps[-1])[0]
-        errors.append(np.linalg.norm(back - joints, axis=-1).max())
-    assert errors[0] < 0.2 and errors[1] > 1
-
-
-def test_subpixel_labels_of_a_mirror_image_are_the_mirrored_labels():
-    """To the last digits, wherever the joint is; of labels on pixels this holds for whole coordinates only."""
-    joints, seen = joints_anywhere(), np.full((2, 17), 2.0, np.float32)
-    mirrored = joints[:, COCO.mirror] * [-1, 1] + [192, 0]
-    codec = codec_with(True, "dark")
-    there, back = codec.encode(joints, seen).maps[-1], codec.encode(mirrored.astype(np.float32), seen).maps[-1]
-    np.testing.assert_allclose(codec.flip(back), there, atol=SCALE * 1e-4)
-
-
-def test_subpixel_labels_are_as_wide_and_as_empty_as_the_usual_ones():
-    joints, seen = joints_anywhere(), np.full((2, 17), 2.0, np.float32)
-    joints[0, 3] = -1e6
-    for ours, usual in zip(
-        codec_with(True, "dark").encode(joints, seen).maps, codec_with(False, "dark").encode(joints, seen).maps
-    ):
-        assert not ours[0, ..., 3].numpy().any() and not usual[0, ..., 3].numpy().any()
-        mass = [np.delete(np.sum(maps, axis=(1, 2)).ravel(), 3) for maps in (ours, usual)]
-        np.testing.assert_allclose(mass[0], mass[1], rtol=0.07)
-
-
-def test_the_two_best_pixels_are_those_of_a_search_over_the_whole_map():
-    """Equal ones included: whole numbers, few of them, some below zero, some maps flat."""
-    rng = np.random.default_rng(0)
-    maps = rng.integers(-3, rng.integers(-2, 4, (40, 1, 1, 1)), (40, 3, 5, 7)).astype(np.float32)
-    maps[0], maps[1] = 0, -1
-    (x, y), (x2, y2) = _two_best(tf.constant(maps))
-    flat = maps.reshape(40, 3, -1).copy()
-    first = flat.argmax(axis=2)
-    np.put_along_axis(flat, first[..., None], 0, axis=2)
-    second = flat.argmax(axis=2)
-    np.testing.assert_array_equal(y * 7 + x, first)
-    np.testing.assert_array_equal(y2 * 7 + x2, second)

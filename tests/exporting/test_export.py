@@ -220,7 +220,7 @@ def test_what_tensorflow_lite_cannot_take_is_one_line(tiny_run, monkeypatch):
 @pytest.mark.slow
 def test_mediapipes_network_as_other_files(mediapipe, command, tmp_path):
     """Landmarks, heatmaps and person of crops, as Keras says them."""
-    first = [f"--init_weights={mediapipe.landmarks}", "--network=blazepose", "--epoch=0", "--blazepose_norm=none"]
+    first = [f"--init_weights={mediapipe.landmarks}", "--network=blazepose", "--epoch=0"]
     for kind in RUNNING:
         words = [
             *first,

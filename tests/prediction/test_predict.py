@@ -274,7 +274,7 @@ def by_both(mediapipe, command, annotations, images, joints, folder):
         "--refine_landmarks",
         "--noflip_test",
     ]
-    command("-m", "tfcpn.eval", *how, *where, given, *eval_words, "--blazepose_norm=none")
+    command("-m", "tfcpn.eval", *how, *where, given, *eval_words)
     (told,) = (folder / "eval").iterdir()
     expected = json.loads((told / "results.json").read_text())
     pictures = sorted({images / picture.file_name for picture in read_annotations(annotations)[0].values()})

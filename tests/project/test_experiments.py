@@ -21,15 +21,6 @@ def test_every_experiment_is_a_run(group, name, words, monkeypatch):
     assert changed <= given and (cfg != base or name in ("scale255_seed0", "faithful_seed0", "person"))
 
 
-def test_the_remedy_is_what_its_two_parts_do():
-    free, _ = parse("--heatmap_scale=1", "--scale_free")
-    parts, _ = parse("--heatmap_scale=1", "--data_loss_weight=65025", f"--output_gain={1 / 255}")
-    assert free.effective_data_loss_weight() == parts.effective_data_loss_weight() == 65025
-    assert free.effective_output_gain() == pytest.approx(parts.effective_output_gain())
-    plain, _ = parse("--scale_free")
-    assert (plain.effective_data_loss_weight(), plain.effective_output_gain()) == (1, 1)
-
-
 def test_seeds_are_repeated_where_the_table_compares_means():
     for name in SEVERAL_SEEDS:
         runs = set(experiments("scale")) | set(experiments("modern"))

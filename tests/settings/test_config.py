@@ -52,8 +52,6 @@ def test_along_a_cosine_the_rate_falls_from_what_was_asked_for_to_0():
         ("--label_kernels=15,11,9,8", "four odd sizes"),
         ("--rescale_min=2", "--rescale_max is below"),
         ("--half_body=0.3", "want --views=1"),
-        ("--decoupled_decay", "wants a --weight_decay of its own"),
-        ("--decoupled_decay --weight_decay=0", "wants a --weight_decay of its own"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(word, message):

@@ -79,7 +79,6 @@ ROWS = {
             "epochs": 28,
             "ema": 0,
             "decoder": "tf_cpn",
-            "decoupled_decay": False,
             "late_upsampling": False,
         },
     },

@@ -14,8 +14,8 @@ from tfcpn.settings.heeded import TRAINING_ONLY, check_heeded
 OTHER = {
     **{"experiment": "x", "model_dir": "x", "seed": 1, "skeleton": "lsp", "network": "blazepose"},
     **{"backbone": "resnet101", "input_size": (64, 64), "blazepose_size": "lite", "blazepose_norm": "batch"},
-    **{"blazepose_frozen": 11, "held_weight": 0.5, "heatmap_weight": 1.0, "heatmap_epochs": 3, "heatmap_scale": 1.0},
-    **{"scale_free": True, "data_loss_weight": 2.0, "output_gain": 2.0, "subpixel_labels": True},
+    **{"blazepose_frozen": 11, "held_weight": 0.5, "heatmap_weight": 1.0, "heatmap_scale": 1.0},
+    **{"scale_free": True},
     **{"norm_momentum": 0.9, "late_upsampling": True, "hard_keypoints": 17, "label_kernels": (9, 7, 5, 3)},
     **{"align": "square", "align_rotate": False, "align_margin": 1.5, "align_radius": "nose"},
     **{"align_missing": "drop", "predict_align_points": True, "train_records": "x", "val_images": "x"},
@@ -23,17 +23,17 @@ OTHER = {
     **{"filter_min_area": 9.0, "shuffle_buffer": 9, "views": 1, "rescale_min": 0.9, "rescale_max": 1.2},
     **{"rotation": 5.0, "shift": 0.1, "shift_peak": 2.0, "half_body": 0.1, "occlusion": 0.1, "colour": 0.1},
     **{"batch_size": 4, "epoch_size": 8, "epochs": 9, "learning_rate": 0.1, "lr_halving": 3, "lr_cosine": True},
-    **{"warmup_steps": 3, "weight_decay": 0.1, "decoupled_decay": True, "ema": 0.9, "init_weights": "keras"},
+    **{"warmup_steps": 3, "weight_decay": 0.1, "ema": 0.9, "init_weights": "keras"},
     **{"keep_snapshots": 3, "checkpoint_minutes": 1.0, "eval_every": 3, "mixed_precision": "bfloat16"},
     **{"xla": True, "device": "cpu", "strategy": "mirrored", "data_service": "a:1", "deterministic": True},
     **{"epoch": "3", "boxes": "x", "align_source": "two_pass", "detector": "x", "first_pass_turns": 4},
     **{"eval_people": "alignable", "pck_norm": "box", "flip_test": False, "decoder": "dark"},
     **{"result_nms": "oks", "nms_oks": 0.5, "refine_landmarks": True, "eval_batch_size": 3},
 }
-CPN = {"backbone", "heatmap_scale", "scale_free", "data_loss_weight", "output_gain", "subpixel_labels"}
+CPN = {"backbone", "heatmap_scale", "scale_free"}
 CPN |= {"label_kernels", "norm_momentum", "late_upsampling", "hard_keypoints"}
 OF_BLAZEPOSE = {"blazepose_size", "blazepose_norm", "blazepose_frozen", "held_weight", "heatmap_weight"}
-OF_BLAZEPOSE |= {"heatmap_epochs", "refine_landmarks"}
+OF_BLAZEPOSE |= {"refine_landmarks"}
 REGION = {"align_rotate", "align_margin", "align_missing", "align_source", "align_radius"}
 UNASKED = {"first_pass_turns", "detector", "nms_oks"}  # of what is not asked for by itself
 MEDIAPIPE = {"network": "blazepose", **BLAZEPOSE}
@@ -52,7 +52,6 @@ MODES = {
     "cpn, cosine": ({"lr_cosine": True}, OF_BLAZEPOSE | REGION | UNASKED | {"lr_halving"}),
     "mediapipe": (MEDIAPIPE, CPN | UNASKED),
     "mediapipe, random": ({**MEDIAPIPE, "init_weights": "none"}, CPN | UNASKED | {"held_weight"}),
-    "mediapipe, short": ({**MEDIAPIPE, "epochs": 3}, CPN | UNASKED | {"heatmap_epochs"}),
 }
 # What decides the mode itself.
 DECIDING = {

@@ -10,8 +10,8 @@ from support.models import run_tflite
 from support.photos import photo
 from support.small_run import logged
 from tfcpn.networks.blazepose import variables_of
-from tfcpn.networks.blazepose_model import build_blazepose, convolutions
-from tfcpn.networks.blazepose_table import FULL, LITE
+from tfcpn.networks.blazepose_model import build_blazepose
+from tfcpn.networks.blazepose_table import FULL
 from tfcpn.run.snapshots import Snapshots
 
 
@@ -113,31 +113,6 @@ def test_from_random_weights_without_a_teacher(people, command, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_papers_two_stages_heatmaps_first_then_the_regression(people, command, tmp_path):
-    words = ["--init_weights=none", "--blazepose_size=lite", "--blazepose_frozen=0", f"--model_dir={tmp_path}"]
-    command("-m", "tfcpn.train", *flags(people, *words, "--heatmap_epochs=1", "--epochs=2", "--learning_rate=1e-3"))
-    rows = logged(tmp_path)
-    for row, learnt in zip(rows, (("heatmaps",), ("heatmaps", "landmarks", "visibility"))):
-        assert float(row["landmarks"]) > 0  # told in both
-        assert float(row["total"]) == pytest.approx(sum(float(row[name]) for name in learnt), rel=1e-3)
-
-    def kernels(epoch):
-        model = build_blazepose(LITE, "batch")
-        Snapshots(tmp_path).restore(epoch, variables_of(model))
-        return {layer.name: layer.get_weights()[0] for layer in convolutions(model)}
-
-    fresh = {
-        layer.name: layer.get_weights()[0]
-        for layer in convolutions(build_blazepose(LITE, "batch", stop_gradient=True))
-    }
-    first, second = kernels(1), kernels(2)
-    out = next(name for name in first if name.endswith("landmarks_out"))
-    heat = next(name for name in first if name.endswith("heatmaps_out"))
-    np.testing.assert_array_equal(first[out], fresh[out])
-    assert not np.array_equal(first[heat], fresh[heat]) and not np.array_equal(second[out], first[out])
-
-
-@pytest.mark.slow
 def test_it_may_predict_its_alignment_points_too(people, mediapipe, command, tmp_path):
     """The network has them: as the two joints that --predict_align_points adds, which the first pass uses."""
     file = f"--init_weights={mediapipe.landmarks}"
@@ -163,10 +138,9 @@ def test_what_moved_is_told(people, mediapipe, command, tmp_path):
 def test_what_does_not_go_together_is_refused(people, command, tmp_path):
     for words, told in (
         (["--input_size=256x192"], "takes --input_size=256x256 only"),
-        (["--init_weights=none", "--blazepose_frozen=0", "--blazepose_norm=none"], "wants --blazepose_norm=batch"),
+        (["--init_weights=none", "--blazepose_frozen=0", "--blazepose_norm=scaled"], "wants --blazepose_norm=batch"),
         (["--init_weights=none"], "want --blazepose_frozen=0"),
         (["--init_weights=keras"], "is for --network=cpn"),
-        (["--heatmap_epochs=2"], "--heatmap_epochs is for random weights"),
         (["--views=4", "--shift=0.1"], "--shift=0.1: tf-cpn's 4 views are not moved"),
         (["--views=1", "--shift_peak=2"], "--shift_peak=2 wants a --shift"),
         ([f"--init_weights={tmp_path / 'no.tflite'}"], "not found; make models"),

@@ -93,7 +93,7 @@ def test_a_step_of_the_tiny_network(tiny_network, words):
         (),
         ("--mixed_precision=bfloat16",),
         ("--mixed_precision=float16",),
-        (*ONE_VIEW, "--late_upsampling", "--decoupled_decay", "--weight_decay=0.05"),
+        (*ONE_VIEW, "--late_upsampling"),
         BLAZEPOSE,
     ],
     ids=["float32", "bfloat16", "float16", "all flags", "blazepose"],

@@ -76,7 +76,7 @@ def test_killed_more_than_twenty_times_it_ends_with_the_bits_of_one_left_alone(p
         ("--lr_cosine", "--warmup_steps=6", "--ema=0.9"),
         ("--lr_cosine", "--warmup_steps=6", "--ema=0.9", "--mixed_precision=float16"),
         ("--lr_halving=1", "--warmup_steps=6", "--mixed_precision=float16"),
-        ("--lr_halving=1", "--ema=0.9", "--decoupled_decay", "--weight_decay=0.5"),
+        ("--lr_halving=1", "--ema=0.9", "--weight_decay=0.5"),
         ("--lr_cosine", "--warmup_steps=6", "--views=1", "--half_body=0.5", "--occlusion=0.5", "--colour=0.3"),
     ],
     ids=" ".join,

@@ -58,13 +58,6 @@ def test_a_step_has_the_ranges_and_the_decay_of_its_flags(people, command, tmp_p
     assert row["refine"] != pytest.approx(float(usual["refine"]), rel=1e-3)
 
 
-def test_the_data_losses_and_not_the_decay_are_weighted(people, command, tmp_path):
-    usual = row_of(people, command, tmp_path / "usual")
-    tripled = row_of(people, command, tmp_path / "tripled", "--data_loss_weight=3")
-    for name, factor in (("global", 3), ("refine", 3), ("decay", 1)):
-        assert tripled[name] == pytest.approx(factor * usual[name], rel=1e-5)
-
-
 def rate_kept(run, epoch: int) -> float:
     """The optimiser's rate in a snapshot."""
     state = str(run / "snapshots" / f"snapshot_{epoch:04d}" / "variables")

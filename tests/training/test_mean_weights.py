@@ -1,4 +1,4 @@
-"""--ema and --decoupled_decay: weights whose running mean is kept, and kernels that shrink beside Adam's step."""
+"""--ema: the running mean of the weights, in a run that is stopped and resumed, too."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 
 from support.small_run import flags, weights
 from support.tiny import build
-from support.tiny_steps import FACTOR, RATE, SIZE, trained
+from support.tiny_steps import trained
 from tfcpn.base.errors import RESUMABLE
 from tfcpn.networks.variables import variables_by_name
 from tfcpn.run.snapshots import Snapshots
@@ -17,7 +17,7 @@ from tfcpn.training.pauses import Pauses
 
 
 def test_the_mean_forgets_faster_at_first_and_ends_at_its_decay():
-    history, mean, _ = trained(30, mean_decay=0.7, decoupled=True)
+    history, mean, _ = trained(30, mean_decay=0.7)
     expected = None
     for number, values in enumerate(history):
         kept = min(0.7, number / (number + 10))
@@ -41,26 +41,6 @@ def test_on_two_replicas_the_mean_is_that_of_one(two_replicas):
         assert "moving" in variable.name or (locals_[0] == locals_[1]).all()
 
 
-def test_decoupled_decay_takes_the_rate_times_the_factor_of_a_kernel_and_of_nothing_else():
-    plain = trained(1, weight_decay=0.0)
-    decayed = trained(1, decoupled=True)
-    for name, a, b in zip([v.name for v in build(SIZE, 17).weights], plain[0][0], decayed[0][0]):
-        factor = 1 - RATE * FACTOR if "kernel" in name else 1
-        np.testing.assert_allclose(b, factor * a, rtol=1e-5, atol=1e-7, err_msg=name)
-    np.testing.assert_allclose(decayed[2][0], plain[2][0], rtol=1e-6)  # nor is it told as a loss
-
-
-def test_decoupled_decay_leaves_alone_what_is_not_trained_and_shrinks_on_every_replica(two_replicas):
-    model = build(SIZE, 17)
-    model.get_layer("only").trainable = False
-    before = model.get_layer("only").kernel.numpy()
-    kept = trained(2, decoupled=True, model=model)[0][-1][0]
-    np.testing.assert_array_equal(kept, before)
-    strategy = two_replicas
-    plain, decayed = trained(1, strategy, weight_decay=0.0)[0][0], trained(1, strategy, decoupled=True)[0][0]
-    np.testing.assert_allclose(decayed[0], (1 - RATE * FACTOR) * plain[0], rtol=1e-5, atol=1e-7)
-
-
 @pytest.fixture
 def stopped_at(monkeypatch):
     def set_up(number):
@@ -75,7 +55,7 @@ def stopped_at(monkeypatch):
 def test_a_run_with_a_mean_goes_on_as_if_it_had_not_been_stopped_and_evaluates_the_mean(
     people, command, tmp_path, tiny_network, stopped_at
 ):
-    words = ("--epoch_size=96", "--epochs=2", "--ema=0.9", "--decoupled_decay", "--weight_decay=1", "--eval_every=2")
+    words = ("--epoch_size=96", "--epochs=2", "--ema=0.9", "--weight_decay=1", "--eval_every=2")
     whole, other = tmp_path / "whole", tmp_path / "other"
     command("-m", "tfcpn.train", *flags(people, whole, *words))
     stopped_at(4)

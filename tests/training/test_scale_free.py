@@ -27,7 +27,7 @@ def first_step(*words):
     images = tf.constant(rng.uniform(-0.5, 0.5, (2, *SIZE, 3)))
     labels = [tf.constant(rng.random((2, 16, 16, 17)) ** 8 * cfg.heatmap_scale) for _ in range(4)]
     visibility = tf.constant(rng.choice([0.0, 1, 2], (2, 17)))
-    weight = cfg.effective_data_loss_weight()
+    weight = cfg.data_loss_weight
     targets = HeatmapTargets(labels, visibility)
     losses, gradients = losses_and_gradients(model, network, images, targets, DECAY, data_loss_weight=weight)
     names = {id(v): name for name, v in variables_by_name(model).items()}

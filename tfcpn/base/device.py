@@ -147,22 +147,13 @@ def grow_memory() -> None:
             tf.config.experimental.set_memory_growth(card, True)
 
 
-def set_up(deterministic: bool, frozen_norms: bool = False) -> None:
+def set_up(deterministic: bool) -> None:
     """Let GPU memory grow with need, and make every operation repeatable if asked.
 
     Args:
         deterministic: The same bits on every run.
-        frozen_norms: Whether a network with batch norms that keep their statistics is to be trained.
-
-    Raises:
-        InputError: For what no GPU computes repeatably.
     """
     grow_memory()
-    if deterministic and frozen_norms and tf.config.get_visible_devices("GPU"):
-        raise InputError(
-            "--deterministic: on a GPU TensorFlow has no repeatable gradient of --blazepose_norm=frozen; want "
-            "--blazepose_norm=scaled, or --device=cpu"
-        )
     if deterministic:
         tf.config.experimental.enable_op_determinism()
         # That is not enough. The graph optimiser rewrites sums in an order that hangs on memory addresses: of ten

@@ -28,11 +28,6 @@ def gaussian_kernel(size: int) -> np.ndarray:
     return k / k.sum()
 
 
-def gaussian_variance(size: int) -> float:
-    """The variance, in pixels squared, of OpenCV's kernel of this size."""
-    return float(np.sum(gaussian_kernel(size) * (np.arange(size) - (size - 1) / 2) ** 2))
-
-
 def blur_matrix(length: int, size: int) -> np.ndarray:
     """(length, length) matrix that blurs a column: `blurred = matrix @ column`.
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcpn.codecs.gaussian import blur_matrix, gaussian_variance
+from tfcpn.codecs.gaussian import blur_matrix
 from tfcpn.codecs.peaks import peaks_of
 from tfcpn.picture.mirror import mirror_pixels
 
@@ -24,22 +24,19 @@ class HeatmapCodec:
 
     input_size, heatmap_size: (height, width). kernels: Gaussian sizes of the label maps in heatmap pixels, one for
     each of the network's outputs that has labels. scale: a label's peak. mirror: the joint that each of the K becomes
-    in a mirror image. decoder: how a peak is found finer than a pixel, one of `peaks.DECODERS`. subpixel: labels are
-    centred on the joint itself (UDP, arXiv 1911.07524, section 3.3), not on the pixel that holds it.
+    in a mirror image. decoder: how a peak is found finer than a pixel, one of `peaks.DECODERS`.
     """
 
     # tf-cpn's: an empty map scores one half.
     empty_score = 0.5
     absent = ()
 
-    def __init__(
-        self, input_size, heatmap_size, kernels, scale: float, mirror, decoder: str = "tf_cpn", subpixel: bool = False
-    ):
+    def __init__(self, input_size, heatmap_size, kernels, scale: float, mirror, decoder: str = "tf_cpn"):
         self.input_size = tuple(input_size)
         self.heatmap_size = tuple(heatmap_size)
         self.kernels = tuple(kernels)
         self.scale = float(scale)
-        self.mirror, self.subpixel = list(mirror), subpixel
+        self.mirror = list(mirror)
         height, width = self.heatmap_size
         # Blurring a single 1 is separable, so a label map is the outer product of two columns of these.
         self._label_columns = []
@@ -49,7 +46,7 @@ class HeatmapCodec:
                 matrix = blur_matrix(length, size)
                 columns.append((matrix / matrix.max(axis=0)).T.astype(np.float32))
             self._label_columns.append(columns)
-        self._peaks = peaks_of(decoder, self.heatmap_size, min(self.kernels), self.scale)
+        self._peaks = peaks_of(decoder, self.heatmap_size, min(self.kernels))
 
     def encode(self, joints, visibility) -> HeatmapTargets:
         """Joints (N, K, 2) as (x, y) in crop pixels -> one (N, h, w, K) float32 map for each kernel.
@@ -61,11 +58,8 @@ class HeatmapCodec:
         height, width = self.input_size
         x, y = joints[..., 0], joints[..., 1]
         labelled = tf.cast((x >= 0) & (y >= 0), tf.float32)[..., None]
-        last = (
-            (0, 0) if self.subpixel else (1, 1)
-        )  # a joint on the far edge lies in the crop, but in none of its pixels
-        x = tf.clip_by_value(x, 0, width - last[1]) * (self.heatmap_size[1] / width)
-        y = tf.clip_by_value(y, 0, height - last[0]) * (self.heatmap_size[0] / height)
+        x = tf.clip_by_value(x, 0, width - 1) * (self.heatmap_size[1] / width)
+        y = tf.clip_by_value(y, 0, height - 1) * (self.heatmap_size[0] / height)
         maps = []
         for number in range(len(self.kernels)):
             vertical, horizontal = self._columns(number, 0, y), self._columns(number, 1, x)
@@ -76,11 +70,7 @@ class HeatmapCodec:
         """Labels of a kernel along an axis, 0 down, 1 across, of joints at `place` (N, K), in heatmap pixels from the
         edge: (N, K, length), 1 at the joint.
         """
-        if not self.subpixel:
-            return tf.gather(self._label_columns[number][axis], tf.cast(place, tf.int32))
-        # A pixel's middle is half a pixel from its edge.
-        away = tf.range(self.heatmap_size[axis], dtype=tf.float32) + 0.5 - place[..., None]
-        return tf.exp(-(away**2) / (2 * gaussian_variance(self.kernels[number])))
+        return tf.gather(self._label_columns[number][axis], tf.cast(place, tf.int32))
 
     def flip(self, heatmaps) -> tf.Tensor:
         """Heatmaps (N, h, w, K) of mirrored crops -> those of the crops: mirrored, left and right joints swapped."""

@@ -1,4 +1,4 @@
-"""Where a joint is in its heatmap, finer than a pixel: tf-cpn's way, DARK's, and the mean of a softmax."""
+"""Where a joint is in its heatmap, finer than a pixel: tf-cpn's way and DARK's."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from tfcpn.codecs.gaussian import blur_matrix
 
 DECODE_KERNEL = 21
 DECODE_BORDER = 10
-# Soft-argmax: how much a label's peak stands out, in powers of e, and how many pixels about the arg-max have a part
-# in the mean. Sharper, and it would jump from pixel to pixel; over the whole map, empty pixels would pull it away.
-SHARPNESS, REACH = 8.0, 3
 _LEAST = 1e-10  # below, a logarithm says nothing
 
 # Maps (N, K, h, w) float32 -> x and y (N, K) in heatmap pixels, whose centres are whole numbers.
@@ -105,31 +102,9 @@ def dark_peaks(size: tuple[int, int], kernel: int) -> Peaks:
     return peaks
 
 
-def soft_argmax_peaks(size: tuple[int, int], scale: float) -> Peaks:
-    """Integral pose's mean (arXiv 1711.08229, section 2): the middle of a softmax of the map, here of a window about
-    its arg-max. scale: a label's peak, which becomes SHARPNESS in the exponent.
-    """
-    height, width = size
-
-    def peaks(maps):
-        flat = tf.reshape(maps, (-1, maps.shape[1], height * width))
-        first = tf.argmax(flat, axis=2, output_type=tf.int32)
-        row, column = (tf.cast(n, tf.float32)[..., None] for n in (first // width, first % width))
-        rows, columns = tf.range(height, dtype=tf.float32), tf.range(width, dtype=tf.float32)
-        near = (tf.abs(rows - row) <= REACH)[..., :, None] & (tf.abs(columns - column) <= REACH)[..., None, :]
-        # What is outside the window is nothing, and not a very small number, which a flat map would be too.
-        exponent = tf.where(tf.reshape(near, tf.shape(flat)), flat * (SHARPNESS / scale), -np.inf)
-        weights = tf.reshape(tf.nn.softmax(exponent, axis=2), (-1, maps.shape[1], height, width))
-        return tf.reduce_sum(weights * columns, axis=(2, 3)), tf.reduce_sum(weights * rows[:, None], axis=(2, 3))
-
-    return peaks
+DECODERS = ("tf_cpn", "dark")
 
 
-DECODERS = ("tf_cpn", "dark", "soft_argmax")
-
-
-def peaks_of(decoder: str, size: tuple[int, int], kernel: int, scale: float) -> Peaks:
+def peaks_of(decoder: str, size: tuple[int, int], kernel: int) -> Peaks:
     """decoder: one of DECODERS. The rest as above."""
-    if decoder == "dark":
-        return dark_peaks(size, kernel)
-    return soft_argmax_peaks(size, scale) if decoder == "soft_argmax" else tf_cpn_peaks(size)
+    return dark_peaks(size, kernel) if decoder == "dark" else tf_cpn_peaks(size)

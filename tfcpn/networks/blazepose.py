@@ -120,9 +120,8 @@ def blazepose(
         find_weights=partial(find, size=size),
         load_weights=load,
         told=("shipped", "beside_shipped") if held else (),
-        later=("landmarks", "visibility"),
         teacher=partial(shipped, size=size),
-        prepare=measure_norms if held and norm != "none" else None,
+        prepare=measure_norms if held else None,
         why_ruined=why_ruined if held else None,
         # From random weights nothing teaches it.
         person=(lambda outputs: tf.sigmoid(outputs.person[:, 0])) if held else None,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# What becomes of the batch norms that MediaPipe's files have folded into their convolutions.
-NORMS = ("scaled", "none", "frozen", "batch")
 NORM_EPSILON = 1e-3
 NORM_SUFFIX = "_norm"
 
@@ -70,13 +68,12 @@ class BlazeLayers:
     """Makes convolutions one after another, numbered in their order, which is that of MediaPipe's files.
 
     norm: "none" gives every convolution a bias; "scaled" too, and units (`ScaledConv2D`); "batch" a batch norm
-    instead; "frozen" a batch norm that uses its moving statistics in training too, so that it scales and shifts. The
-    layers that the network ends in have a bias always. seed: of the first weights.
+    instead. The layers that the network ends in have a bias always. seed: of the first weights.
     """
 
     def __init__(self, norm: str, seed: int = 0):
         self.norm, self.seed, self.count = norm, seed, 0
-        self.biased, self.normed = norm in ("none", "scaled"), norm in ("frozen", "batch")
+        self.biased, self.normed = norm != "batch", norm == "batch"
         self.kinds = tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D
         if norm == "scaled":
             self.kinds = ScaledConv2D, ScaledDepthwiseConv2D
@@ -91,7 +88,7 @@ class BlazeLayers:
     def _normed(self, x, name: str, relu: bool):
         if self.normed:
             layer = tf.keras.layers.BatchNormalization(epsilon=NORM_EPSILON, name=name + NORM_SUFFIX)
-            x = layer(x, training=False) if self.norm == "frozen" else layer(x)
+            x = layer(x)
         return _relu6(f"{name}_relu6")(x) if relu else x
 
     def conv(self, x, channels: int, kernel: int, name: str, *, stride: int = 1, relu: bool = True):

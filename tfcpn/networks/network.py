@@ -17,7 +17,7 @@ class Network(NamedTuple):
     policy and strategy; it takes (N, H, W, 3) images and returns `outputs` of any structure. prediction: of the
     outputs what the codec decodes. losses: (outputs, the codec's targets, the teacher's outputs) -> scalars by name,
     means over the crops. loss_names: those names, in order. told: those of them that are told but not learnt from.
-    later: those that are learnt from only after the first --heatmap_epochs. variables: the model's variables under
+    variables: the model's variables under
     the names that snapshots keep them by. kernels: the variables that weight decay acts on. find_weights:
     --init_weights -> what to start from ("none", a path, ...); raises InputError if it is not there. load_weights:
     gives a model those first weights. teacher: of those weights a function from images to outputs that the losses
@@ -39,7 +39,6 @@ class Network(NamedTuple):
     find_weights: Callable[[str], str]
     load_weights: Callable[[tf.keras.Model, str], None]
     told: tuple[str, ...] = ()
-    later: tuple[str, ...] = ()
     teacher: Callable[[str], Callable | None] = lambda found: None
     prepare: Callable[[tf.keras.Model, Iterable], None] | None = None
     why_ruined: Callable[[dict[str, float]], str] | None = None

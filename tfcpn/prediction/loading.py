@@ -142,7 +142,7 @@ def of_weights(
     """MediaPipe's file as a Keras model, used as MediaPipe does unless `flip` says otherwise."""
     size = read_file(init_weights)[1].name
     cfg = Config(
-        network="blazepose", blazepose_size=size, blazepose_norm="none", init_weights=init_weights, **BLAZEPOSE
+        network="blazepose", blazepose_size=size, blazepose_norm="scaled", init_weights=init_weights, **BLAZEPOSE
     )
     cfg = dataclasses.replace(cfg, epoch=str(FIRST_WEIGHTS), flip_test=False, refine_landmarks=True)
     return of_run(_changed(cfg, flip, precision), MEDIAPIPE, joints, find, alike)

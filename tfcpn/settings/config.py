@@ -59,10 +59,9 @@ class Config:
     blazepose_norm: str = _flag(
         NETWORK,
         "auto",
-        "What stands for the batch norms that MediaPipe's file has folded away: scaled, units of their own for each "
-        "channel's weights; none; frozen, batch norms of measured statistics that stay; batch, batch norms that are "
-        "trained with; auto: scaled for MediaPipe's weights, batch for random ones.",
-        choices=["auto", "scaled", "none", "frozen", "batch"],
+        "How to replace the batch norms that are folded into MediaPipe's weights: scaled (per-channel weight "
+        "scaling) or batch (trainable batch norms); auto: scaled for MediaPipe's weights, batch for random ones.",
+        choices=["auto", "scaled", "batch"],
     )
     blazepose_frozen: int = _flag(
         NETWORK,
@@ -81,31 +80,12 @@ class Config:
     heatmap_weight: float = _flag(
         NETWORK, 2.0, "BlazePose: factor of the loss of labelled joints' heatmaps.", least=0
     )
-    heatmap_epochs: int = _flag(
-        NETWORK,
-        0,
-        "BlazePose from random weights: in so many first epochs only heatmaps are learnt, then the regression to "
-        "coordinates too, whose gradient stops at the encoder; the paper's two stages.",
-        least=0,
-    )
     heatmap_scale: float = _flag(NETWORK, TF_CPN_SCALE, "Peak of a label heatmap; 255 is tf-cpn's.", least=1e-6)
     scale_free: bool = _flag(
         NETWORK,
         False,
         "At any heatmap scale, begin as at 255: data losses times (255/scale)^2, output batch norms' gain times "
         "scale/255.",
-    )
-    data_loss_weight: float = _flag(
-        NETWORK, 1.0, "Factor of the global and the refine loss; weight decay keeps its own.", least=1e-9
-    )
-    output_gain: float = _flag(
-        NETWORK, 1.0, "First gain of the batch norms that the network ends in; 1 is tf-cpn's.", least=0
-    )
-    subpixel_labels: bool = _flag(
-        NETWORK,
-        False,
-        "Labels' Gaussians are centred on the joint itself (UDP), not on the pixel that holds it; with --views=1, "
-        "whose mirror images and turns are exact, and --decoder=dark nothing is then biased.",
     )
     norm_momentum: float = _flag(
         NETWORK,
@@ -242,12 +222,6 @@ class Config:
         TRAINING, 0, "The rate grows in a line from 0 over so many first steps, to what it would be.", least=0
     )
     weight_decay: float = _flag(TRAINING, 1e-5, "Factor of the L2 loss over the convolution kernels.", least=0)
-    decoupled_decay: bool = _flag(
-        TRAINING,
-        False,
-        "Weight decay takes the rate times --weight_decay of each kernel in a step, beside Adam (AdamW), and is no "
-        "part of the loss; its factors are some thousand times as large.",
-    )
     ema: float = _flag(
         TRAINING,
         0.0,
@@ -370,9 +344,9 @@ class Config:
     decoder: str = _flag(
         EVALUATION,
         "tf_cpn",
-        "CPN: how a heatmap's peak becomes a place finer than a pixel: tf-cpn's quarter of a pixel, DARK's step to "
-        "the summit, or the mean of a softmax.",
-        choices=["tf_cpn", "dark", "soft_argmax"],
+        "CPN: how a heatmap's peak is found to less than a pixel: tf_cpn, a quarter of a pixel towards the second "
+        "peak; dark, a Newton step on the log of the heatmap.",
+        choices=["tf_cpn", "dark"],
         free=True,
     )
     result_nms: str = _flag(
@@ -403,13 +377,15 @@ class Config:
     def heatmap_size(self) -> tuple[int, int]:
         return (self.input_size[0] // STRIDE, self.input_size[1] // STRIDE)
 
-    def effective_output_gain(self) -> float:
-        """What the gain of the output batch norms starts at."""
-        return self.output_gain * (self.heatmap_scale / TF_CPN_SCALE if self.scale_free else 1)
+    @property
+    def output_gain(self) -> float:
+        """Initial gain of the output batch norms; 1 is tf-cpn's."""
+        return self.heatmap_scale / TF_CPN_SCALE if self.scale_free else 1.0
 
-    def effective_data_loss_weight(self) -> float:
-        """The factor of the data losses. Squared errors go with the square of the labels' scale."""
-        return self.data_loss_weight * ((TF_CPN_SCALE / self.heatmap_scale) ** 2 if self.scale_free else 1)
+    @property
+    def data_loss_weight(self) -> float:
+        """Factor of the data losses. Squared errors grow with the square of the heatmap scale."""
+        return (TF_CPN_SCALE / self.heatmap_scale) ** 2 if self.scale_free else 1.0
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
         """Return the learning rate of a step: the only place that decides it.
@@ -501,8 +477,6 @@ def from_values(parsed) -> Config:
             raise InputError("--network=blazepose: takes --input_size=256x256 only")
         if values["blazepose_norm"] == "auto":
             values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
-        if values["heatmap_epochs"] and values["init_weights"] != "none":
-            raise InputError("--heatmap_epochs is for random weights, --init_weights=none")
         if values["blazepose_frozen"] and values["init_weights"] == "none":
             raise InputError("--init_weights=none: random weights are not to be kept, want --blazepose_frozen=0")
         if values["blazepose_norm"] != "batch" and values["init_weights"] == "none":
@@ -517,8 +491,6 @@ def from_values(parsed) -> Config:
         raise InputError(f"--shift={values['shift']:g}: tf-cpn's {VIEWS} views are not moved; want --views=1")
     if values["half_body"] and values["views"] == VIEWS:
         raise InputError(f"--half_body={values['half_body']:g}: tf-cpn's {VIEWS} views show all; want --views=1")
-    if values["decoupled_decay"] and not (parsed["weight_decay"].present and values["weight_decay"]):
-        raise InputError("--decoupled_decay wants a --weight_decay of its own, such as 0.05")
     if values["shift_peak"] != 1 and not values["shift"]:
         raise InputError(f"--shift_peak={values['shift_peak']:g} wants a --shift")
     if values["batch_size"] % values["views"]:

@@ -17,17 +17,23 @@ class Rule(NamedTuple):
     needs: str
 
 
-_CPN = ("backbone", "heatmap_scale", "scale_free", "data_loss_weight", "output_gain", "subpixel_labels")
-_CPN += ("label_kernels", "norm_momentum", "hard_keypoints", "late_upsampling")
+_CPN = (
+    "backbone",
+    "heatmap_scale",
+    "scale_free",
+    "label_kernels",
+    "norm_momentum",
+    "hard_keypoints",
+    "late_upsampling",
+)
 _BLAZEPOSE = ("blazepose_size", "blazepose_norm", "blazepose_frozen", "held_weight", "heatmap_weight")
-_BLAZEPOSE += ("heatmap_epochs", "refine_landmarks")
+_BLAZEPOSE += ("refine_landmarks",)
 RULES = (
     Rule(_CPN, lambda c: c.network == "cpn", "--network=cpn"),
     Rule(_BLAZEPOSE, lambda c: c.network == "blazepose", "--network=blazepose"),
     Rule(
         ("held_weight",), lambda c: c.init_weights != "none", "MediaPipe's weights: random ones are held to nothing"
     ),
-    Rule(("heatmap_epochs",), lambda c: c.heatmap_epochs < c.epochs, "more --epochs than that"),
     Rule(
         ("align_rotate", "align_margin", "align_missing", "align_source"),
         lambda c: c.align == "blazepose",

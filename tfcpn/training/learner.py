@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,7 +10,6 @@ import tensorflow as tf
 from tfcpn.base import device
 from tfcpn.base.errors import InputError
 from tfcpn.base.progress import phase
-from tfcpn.networks.network import Network
 from tfcpn.parts import Parts
 from tfcpn.run.snapshots import Position, Snapshots
 from tfcpn.settings.config import Config
@@ -88,27 +86,19 @@ def make_learner(
     return learner
 
 
-def stage(cfg: Config, network: Network, epoch: int) -> Network:
-    """The network with the losses that an epoch learns from: in the first --heatmap_epochs some are only told."""
-    return network._replace(told=network.told + network.later) if epoch <= cfg.heatmap_epochs else network
-
-
-def make_step(
-    cfg: Config, parts: Parts, learner: Learner, strategy: tf.distribute.Strategy, epoch: int = sys.maxsize
-) -> TrainingStep:
-    """The step of an epoch, or of those that learn everything."""
+def make_step(cfg: Config, parts: Parts, learner: Learner, strategy: tf.distribute.Strategy) -> TrainingStep:
+    """Build the training step of a run."""
     return TrainingStep(
         learner.model,
         learner.optimizer,
-        stage(cfg, parts.network, epoch),
+        parts.network,
         parts.codec,
         strategy,
         views=views_for(cfg, parts),
         weight_decay=cfg.weight_decay,
         seed=cfg.seed,
-        data_loss_weight=cfg.effective_data_loss_weight(),
+        data_loss_weight=cfg.data_loss_weight,
         teacher=learner.teacher,
-        decoupled=cfg.decoupled_decay,
         mean=learner.mean,
         xla=cfg.xla,
     )

@@ -159,9 +159,8 @@ class _Training:
         begun = self.snapshots.begun(done)
         if done.epoch < cfg.epochs:
             batches = make_batches(cfg, self.parts, self.source, self.strategy, self.start, done, pace)
+            step = make_step(cfg, self.parts, self.learner, self.strategy)
         for epoch in range(done.epoch + 1, cfg.epochs + 1):
-            if epoch in (done.epoch + 1, cfg.heatmap_epochs + 1):
-                step = make_step(cfg, self.parts, self.learner, self.strategy, epoch)
             with self.request.held():
                 row = train_epoch(
                     step, batches, epoch, pace, self.log, self._surroundings(epoch), Begun(**begun) if begun else None

@@ -83,8 +83,7 @@ class TrainingStep:
     """The step as a compiled function of (crops, joints, step number), run on every replica of a strategy.
 
     views: what it sees of crops and joints, as from `views_of`. teacher: the network's, if it has one. loss_names:
-    what the losses are that it returns. variable_names: whose gradients the norms are of. decoupled: weight decay
-    shrinks the kernels beside Adam's step, and is no loss (AdamW, arXiv 1711.05101). mean: weights that follow.
+    what the losses are that it returns. variable_names: whose gradients the norms are of. mean: weights that follow.
     xla: compile the network, its losses and gradients; views and labels are made, and Adam steps, as ever.
     """
 
@@ -101,7 +100,6 @@ class TrainingStep:
         seed: int,
         data_loss_weight: float = 1.0,
         teacher: Callable | None = None,
-        decoupled: bool = False,
         mean: MeanWeights | None = None,
         xla: bool = False,
     ):
@@ -109,8 +107,7 @@ class TrainingStep:
         self.strategy, self.views, self.teacher = strategy, views, teacher
         self.seed, self.data_loss_weight, self.mean = seed, data_loss_weight, mean
         self.compiled = False  # set by the caller that took the first step
-        # As a loss, and as what a step takes away.
-        self.weight_decay, self.shrinking = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
+        self.weight_decay = weight_decay
         self.loss_names = (*network.loss_names, "decay", "total")
         self.variable_names = [variable.name.split(":")[0] for variable in model.trainable_variables]
         self.loss_scaler = optimizer if hasattr(optimizer, "get_scaled_loss") else None
@@ -128,15 +125,6 @@ class TrainingStep:
         if self.mean:
             self.mean.follow_statistics(self.model, step)
         return tf.concat([told, wish], axis=0)
-
-    def _shrink_kernels(self) -> None:
-        """Weight decay that is decoupled: each kernel times 1 - rate * factor."""
-        kept = 1 - tf.convert_to_tensor(self.optimizer.learning_rate) * self.shrinking
-        trained = {variable.ref() for variable in self.model.trainable_variables}
-        for kernel in self.network.kernels(self.model):
-            if kernel.ref() not in trained:
-                continue
-            self.strategy.extended.update(kernel, lambda kernel, kept: kernel.assign(kernel * kept), args=(kept,))
 
     def learn(self, images, targets) -> tf.Tensor:
         """One replica's update from its views and targets; its losses, and behind them its gradients' norms, as one
@@ -175,8 +163,6 @@ class TrainingStep:
         float32 of this process, see `Pauses`.
         """
         per_replica = self.strategy.run(self._replica_step, args=(crops, joints, step, tf.convert_to_tensor(wish)))
-        if self.shrinking:
-            self._shrink_kernels()
         if self.mean:
             self.mean.follow(self.model, step, self.strategy)
         told = self.strategy.reduce("mean", per_replica, axis=None)
