@@ -13,13 +13,13 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 MINUTES ?= 6
 
-# Where MediaPipe itself is installed, apart from ours: it brings a second OpenCV. PICTURES: people to look at.
+# Where MediaPipe itself is installed, apart from ours: it brings a second OpenCV. IMAGES: people to look at.
 MEDIAPIPE_VENV ?= .venv-mediapipe
 MEDIAPIPE_PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3.9 python3; do \
 	if $$p -c 'import sys, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; \
 	then echo $$p; break; fi; done)
 MODEL ?= data/mediapipe/pose_landmark_full.tflite
-PICTURES ?= data/drawn_check/val
+IMAGES ?= data/drawn_check/val
 HAVE_PYTHON = test -n "$(PYTHON)" || { \
 	echo "error: needs Python 3.9 to 3.13 with its venv (Debian: python3-venv); give one with make PYTHON=..."; exit 1; }
 
@@ -49,7 +49,7 @@ $(MEDIAPIPE_VENV)/.ready:
 
 mediapipe-check: models $(MEDIAPIPE_VENV)/.ready
 	$(RUN) tools/make_people.py --output=data/drawn_check --train=1 --val=20
-	$(RUN) tools/mediapipe_check.py --model=$(MODEL) --pictures=$(PICTURES) --python=$(MEDIAPIPE_VENV)/bin/python
+	$(RUN) tools/mediapipe_check.py --model=$(MODEL) --images=$(IMAGES) --python=$(MEDIAPIPE_VENV)/bin/python
 
 docker-check:
 	sh tools/docker_check.sh

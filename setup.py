@@ -59,7 +59,10 @@ setup(
         # predict --detector=FILE.onnx, export --format=onnx
         "onnx": ONNX,
         # CUDA's libraries from the package index, where neither the machine nor the image has them
-        "cuda": [f"tensorflow[and-cuda]>=2.15,<2.16{OLD}", f"tensorflow[and-cuda]>=2.17,<2.23{NEW}"],
+        "cuda": [
+            f"tensorflow[and-cuda]>=2.15,<2.16{OLD}",
+            f"tensorflow[and-cuda]>=2.17,<2.23{NEW}",
+        ],
         # report, report --analyse, score_video, import_lsp (joints.mat)
         "report": REPORT,
         # predict --serve

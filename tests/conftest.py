@@ -21,7 +21,7 @@ from tfcpn.base import progress  # isort: skip
 from support.tiny import tiny_network, tolerate_ties  # noqa: F401  isort: skip
 
 # Tests compare what commands print line by line; how long a phase takes is the machine's to say.
-progress.FIRST_LINE = 1e6
+progress.FIRST_LINE_SECONDS = 1e6
 
 # Before anything uses the device: two of them, so that code for several replicas runs here too.
 tf.config.set_logical_device_configuration(
@@ -59,10 +59,20 @@ def people(tmp_path_factory):
     """Drawn people: folders train and val, the annotation files, and records of the training images."""
     folder = tmp_path_factory.mktemp("people")
     # In processes of their own, as users run them: their workers start from what a program's main module is.
-    run_process("tools/make_people.py", f"--output={folder}", "--train=24", "--val=8", "--workers=2")
-    annotations = {s: folder / "annotations" / f"person_keypoints_{s}.json" for s in ("train", "val")}
+    run_process(
+        "tools/make_people.py", f"--output={folder}", "--train=24", "--val=8", "--workers=2"
+    )
+    annotations = {
+        s: folder / "annotations" / f"person_keypoints_{s}.json" for s in ("train", "val")
+    }
     words = [f"--annotations={annotations['train']}", f"--images={folder / 'train'}"]
-    run_process("tools/make_records.py", *words, f"--output={folder / 'records'}", "--shards=4", "--workers=2")
+    run_process(
+        "tools/make_records.py",
+        *words,
+        f"--output={folder / 'records'}",
+        "--shards=4",
+        "--workers=2",
+    )
     return SimpleNamespace(
         folder=folder,
         train=folder / "train",
@@ -116,7 +126,9 @@ def pytest_collection_modifyitems(items):
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
     if limit in ("DEFAULT", "ALL") or "avx512" not in Path("/proc/cpuinfo").read_text():
         return
-    skip = pytest.mark.skip(reason="TensorFlow aborts in bfloat16 where oneDNN is limited by ONEDNN_MAX_CPU_ISA")
+    skip = pytest.mark.skip(
+        reason="TensorFlow aborts in bfloat16 where oneDNN is limited by ONEDNN_MAX_CPU_ISA"
+    )
     for item in items:
         if "bfloat16" in item.nodeid and item.path.stem != "test_device":
             item.add_marker(skip)

@@ -6,9 +6,17 @@ from pycocotools.cocoeval import Params
 
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import categories
-from tfcpn.skeleton import COCO, LSP, by_names, from_category, from_dict, one_sided, to_dict
+from tfcpn.skeleton import (
+    COCO,
+    LSP,
+    from_category,
+    from_dict,
+    from_names,
+    to_dict,
+    unpaired_keypoints,
+)
 
-BEETLE = by_names("beetle", ("jaw", "left_wing", "right_wing", "tail"), [(0, 3), (1, 2)])
+BEETLE = from_names("beetle", ("jaw", "left_wing", "right_wing", "tail"), [(0, 3), (1, 2)])
 
 
 def test_pairs_are_those_of_coco():
@@ -18,10 +26,12 @@ def test_pairs_are_those_of_coco():
 def test_mirroring_twice_changes_nothing():
     mirror = COCO.mirror
     assert [mirror[mirror[j]] for j in range(17)] == list(range(17))
-    assert mirror[0] == 0 and COCO.joints[mirror[COCO.joints.index("left_knee")]] == "right_knee"
+    assert (
+        mirror[0] == 0 and COCO.keypoints[mirror[COCO.keypoints.index("left_knee")]] == "right_knee"
+    )
 
 
-def test_limbs_reach_every_joint_and_their_mirror_is_a_limb():
+def test_limbs_reach_every_keypoint_and_their_mirror_is_a_limb():
     assert {j for limb in COCO.limbs for j in limb} == set(range(17))
     limbs = {frozenset(limb) for limb in COCO.limbs}
     assert {frozenset(COCO.mirror[j] for j in limb) for limb in limbs} == limbs
@@ -38,7 +48,7 @@ def test_roles_are_told_by_names_and_may_be_missing():
 
 def test_alignment_points_come_last_and_nobody_annotates_them():
     more = COCO.with_align_points()
-    assert (more.count, more.annotated, COCO.annotated) == (19, 17, 17)
+    assert (more.count, more.num_annotated, COCO.num_annotated) == (19, 17, 17)
     assert more.mirror == [*COCO.mirror, 17, 18] and more.limbs[-1] == (17, 18)
 
 
@@ -59,8 +69,11 @@ def test_a_skeleton_comes_back_from_an_annotation_files_category(skeleton):
     [
         ({"keypoints": "nose"}, "keypoints is no list of names"),
         ({"keypoints": []}, "keypoints is no list of names"),
-        ({"keypoints": ["a", "a"]}, "names a joint twice"),
-        ({"keypoints": ["a", "b"], "skeleton": [[1, 3]]}, "skeleton is no list of pairs of joints 1 to 2"),
+        ({"keypoints": ["a", "a"]}, "names a keypoint twice"),
+        (
+            {"keypoints": ["a", "b"], "skeleton": [[1, 3]]},
+            "skeleton is no list of pairs of keypoints 1 to 2",
+        ),
         ({"keypoints": ["a", "b"], "skeleton": 5}, "skeleton is no list"),
     ],
 )
@@ -69,23 +82,30 @@ def test_a_category_that_tells_no_skeleton_says_why(change, message):
         from_category({"id": 1, "name": "x", **change})
 
 
-def test_a_joint_that_there_is_not_is_named_with_its_flag():
-    assert COCO.numbers(("nose", "left_hip"), "require") == (0, 11)
-    with pytest.raises(InputError, match="--require=tail: there is no joint 'tail'; there are nose, "):
-        COCO.numbers(("tail",), "require")
+def test_a_keypoint_that_there_is_not_is_named_with_its_flag():
+    assert COCO.indices(("nose", "left_hip"), "require") == (0, 11)
+    with pytest.raises(
+        InputError, match="--require=tail: there is no keypoint 'tail'; there are nose, "
+    ):
+        COCO.indices(("tail",), "require")
 
 
 @pytest.mark.parametrize(
     "left, right",
-    [("left_knee", "right_knee"), ("LKnee", "RKnee"), ("knee_l", "knee_r"), ("Left Knee", "Right Knee")],
+    [
+        ("left_knee", "right_knee"),
+        ("LKnee", "RKnee"),
+        ("knee_l", "knee_r"),
+        ("Left Knee", "Right Knee"),
+    ],
 )
 def test_left_and_right_are_told_by_a_word_in_the_name(left, right):
-    assert by_names("x", ("tail", left, right)).pairs == ((1, 2),)
-    assert one_sided(by_names("x", ("tail", left))) == [left]
+    assert from_names("x", ("tail", left, right)).pairs == ((1, 2),)
+    assert unpaired_keypoints(from_names("x", ("tail", left))) == [left]
 
 
 def test_words_that_only_begin_like_a_side_are_none():
-    assert by_names("x", ("lips", "rips", "l", "leftover", "rightover")).pairs == ()
+    assert from_names("x", ("lips", "rips", "l", "leftover", "rightover")).pairs == ()
 
 
 def test_leeds_sports_pose_is_known():

@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.progress import start_tensorflow
+from tfcpn.base.progress import import_tensorflow
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.config import FIELDS
 from tfcpn.settings.flag import number, path, whole, words
@@ -19,15 +19,27 @@ COMMAND = Command(
     __doc__,
     {
         "What": [
-            path("train_annotations", "data/demo/annotations/person_keypoints_train.json", "COCO annotations."),
+            path(
+                "train_annotations",
+                "data/demo/annotations/person_keypoints_train.json",
+                "COCO annotations.",
+            ),
             path("train_images", "data/demo/train", "Their images, for input and records."),
             whole("rounds", 5, "Times that each thing is measured, in turn.", least=1),
             whole("people", 2000, "input, eval, gpu: people that ours is measured on.", least=80),
             whole("copies", 2, "records: times that each image is packed.", least=1),
             whole("frames", 100, "video: frames of it.", least=2),
-            words("precisions", ("float32", "tf32", "bfloat16", "float16"), "gpu: those that are tried."),
+            words(
+                "precisions",
+                ("float32", "tf32", "bfloat16", "float16"),
+                "gpu: those that are tried.",
+            ),
             number("minutes", 10.0, "gpu: after so many no larger batch is tried.", least=0),
-            path("python", ".venv-mediapipe/bin/python", "video: one that has mediapipe, which is measured beside."),
+            path(
+                "python",
+                ".venv-mediapipe/bin/python",
+                "video: one that has mediapipe, which is measured beside.",
+            ),
             path("json", "", "File for the same numbers as JSON."),
         ]
     },
@@ -52,7 +64,9 @@ def measure(part: str, options: Options) -> list[dict]:
     if part == "gpu":
         known = FIELDS["mixed_precision"].metadata["choices"]
         if not own.precisions or not set(own.precisions) <= set(known) - {"auto"}:
-            raise InputError(f"--precisions={','.join(own.precisions)}: want some of {', '.join(known[:-1])}")
+            raise InputError(
+                f"--precisions={','.join(own.precisions)}: want some of {', '.join(known[:-1])}"
+            )
         from benchmarking import gpu
 
         return gpu.benchmark_gpu(cfg, own.precisions, own.people, own.minutes)
@@ -74,7 +88,7 @@ def _processor() -> str:
 
 
 def main(options: Options) -> None:
-    start_tensorflow()
+    import_tensorflow()
     import tensorflow as tf
 
     from benchmarking.measure import peak_memory_mb, table
@@ -82,20 +96,29 @@ def main(options: Options) -> None:
 
     (part,) = options.words
     if options.config:
-        device.choose(options.config.device)
-    device.set_up(deterministic=False)
+        device.select_device(options.config.device)
+    device.configure(deterministic=False)
     rows = measure(part, options)
     gpus = [g.name for g in tf.config.list_physical_devices("GPU")]
-    machine = {"cpu": _processor(), "cores": os.cpu_count(), "gpus": gpus, "tensorflow": tf.__version__}
+    machine = {
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "gpus": gpus,
+        "tensorflow": tf.__version__,
+    }
     memory = round(peak_memory_mb())
     print(table(rows))
-    print(f"{machine['cpu']}, {machine['cores']} cores, GPUs: {gpus or 'none'}; peak memory {memory} MB")
+    print(
+        f"{machine['cpu']}, {machine['cores']} cores, GPUs: {gpus or 'none'}; peak memory {memory} MB"
+    )
     if options.own.json:
         try:
             values = {"part": part, "rows": rows, "machine": machine, "peak_mb": memory}
             Path(options.own.json).write_text(json.dumps(values))
         except OSError as error:
-            raise InputError(f"--json={options.own.json}: cannot be written ({error.strerror})") from error
+            raise InputError(
+                f"--json={options.own.json}: cannot be written ({error.strerror})"
+            ) from error
 
 
 if __name__ == "__main__":

@@ -21,25 +21,33 @@ COMMAND = Command(
         "What": [
             path("annotations", "", "COCO person_keypoints JSON file."),
             path("images", "", "--annotations: folder of its images."),
-            path("records", "", "Instead: folder of records; their pictures are written beside the page."),
+            path(
+                "records",
+                "",
+                "Instead: folder of records; their images are written beside the page.",
+            ),
             SKELETON,
-            whole("most", 20_000, "People: the first so many who have labelled joints.", least=1),
+            whole("most", 20_000, "People: the first so many who have labeled keypoints.", least=1),
         ],
-        "Where": [path("output", "browse", "Folder for index.html and what it reads; open it from there.")],
+        "Where": [
+            path("output", "browse", "Folder for index.html and what it reads; open it from there.")
+        ],
     },
 )
-PICTURES = "pictures_of_records"
+IMAGE_SUFFIXES = "pictures_of_records"
 PAGE = Path(__file__).parent / "browsing" / "page.html"
 
 
 def of_annotations(own) -> tuple[list, object]:
-    """The people of an annotation file, and their skeleton. The page finds their pictures where they are."""
+    """The people of an annotation file, and their skeleton. The page finds their images where they are."""
     from browsing.people import Shown
 
     from tfcpn.data.coco import read_annotations
-    from tfcpn.data.skeleton_file import choose_skeleton
+    from tfcpn.data.skeleton_file import skeleton_from_flag
 
-    images, people, skeleton, _ = read_annotations(own.annotations, expected=choose_skeleton(own.skeleton))
+    images, people, skeleton, _ = read_annotations(
+        own.annotations, expected=skeleton_from_flag(own.skeleton)
+    )
     if not Path(own.images).is_dir():
         raise InputError(f"--images={own.images}: there is no such folder")
     folder, shown = os.path.relpath(own.images, own.output), []
@@ -52,21 +60,21 @@ def of_annotations(own) -> tuple[list, object]:
     return shown, skeleton
 
 
-def of_records(own) -> tuple[list, object]:
-    """The people of records, and their skeleton; the pictures are written into the page's folder."""
+def record_crops(own) -> tuple[list, object]:
+    """The people of records, and their skeleton; the images are written into the page's folder."""
     from tfcpn.data.record_sets import read_records
 
     records = read_records(own.records)
     shown = []
-    for item in _pictures_of(records, Path(own.output)):
+    for item in _images_of(records, Path(own.output)):
         shown += item
         if len(shown) >= own.most:
             break
     return shown[: own.most], records.skeleton
 
 
-def _pictures_of(records, output: Path) -> Iterator[list]:
-    """Of each picture with people its people, after it is written."""
+def _images_of(records, output: Path) -> Iterator[list]:
+    """Of each image with people its people, after it is written."""
     import numpy as np
     import tensorflow as tf
     from browsing.people import Shown
@@ -75,26 +83,45 @@ def _pictures_of(records, output: Path) -> Iterator[list]:
     from tfcpn.data.examples import parse
 
     number = 0
-    for earlier in (output / PICTURES).glob("[0-9]" * 6 + ".*"):
+    for earlier in (output / IMAGE_SUFFIXES).glob("[0-9]" * 6 + ".*"):
         earlier.unlink()  # of an earlier page, and nobody else's
     for file in dict.fromkeys(records.files):
         for serialized in tf.data.TFRecordDataset(file):
-            record = {name: value.numpy() for name, value in parse(serialized, records.skeleton.count).items()}
+            record = {
+                name: value.numpy()
+                for name, value in parse(serialized, records.skeleton.count).items()
+            }
             trainable = np.flatnonzero(record["people/trainable"])
             if not len(trainable):
                 continue
             encoded = record["image/encoded"]
             name = f"{number:06d}{'.png' if encoded[:4] == bytes([137, 80, 78, 71]) else '.jpg'}"
-            (output / PICTURES).mkdir(parents=True, exist_ok=True)
-            (output / PICTURES / name).write_bytes(encoded)
+            (output / IMAGE_SUFFIXES).mkdir(parents=True, exist_ok=True)
+            (output / IMAGE_SUFFIXES / name).write_bytes(encoded)
             people = []
             for row in trainable:
-                keypoints, box = record["people/keypoints"][row], tuple(map(float, record["people/box"][row]))
+                keypoints, box = (
+                    record["people/keypoints"][row],
+                    tuple(map(float, record["people/box"][row])),
+                )
                 known = int((keypoints[:, 2] > 0).sum())
-                area, reach = float(record["people/area"][row]), float(record["people/reach"][row])
-                person = Person(number * 1000 + int(row), number, box, keypoints, known, area, False, reach)
+                area, max_radius = (
+                    float(record["people/area"][row]),
+                    float(record["people/reach"][row]),
+                )
+                person = Person(
+                    number * 1000 + int(row), number, box, keypoints, known, area, False, max_radius
+                )
                 size = tuple(map(int, record["image/size"]))
-                people.append(Shown(person, f"{PICTURES}/{name}", name, size, len(record["people/trainable"])))
+                people.append(
+                    Shown(
+                        person,
+                        f"{IMAGE_SUFFIXES}/{name}",
+                        name,
+                        size,
+                        len(record["people/trainable"]),
+                    )
+                )
             yield people
             number += 1
 
@@ -106,12 +133,14 @@ def main(options: Options) -> None:
     for name in ("images", "skeleton"):
         if own.records and name in options.given:
             raise InputError(f"--{name}: the records have their own")
-    shown, skeleton = of_records(own) if own.records else of_annotations(own)
+    shown, skeleton = record_crops(own) if own.records else of_annotations(own)
     if not shown:
-        raise InputError(f"{own.annotations or own.records}: nobody has a labelled joint")
+        raise InputError(f"{own.annotations or own.records}: nobody has a labeled keypoint")
     from browsing.people import describe
 
-    data = json.dumps(describe(shown, skeleton) | {"title": Path(own.annotations or own.records).name})
+    data = json.dumps(
+        describe(shown, skeleton) | {"title": Path(own.annotations or own.records).name}
+    )
     # A script and not JSON: a page that is opened from a disk may not fetch.
     write_atomically(Path(own.output) / "people.js", f"const DATA = {data};\n")
     write_atomically(Path(own.output) / "index.html", PAGE.read_text())

@@ -23,8 +23,10 @@ def main() -> None:
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         details = tf.config.experimental.get_device_details(gpu)
-        capability = ".".join(map(str, details.get("compute_capability", ())))
-        print(f"{gpu.name}: {details.get('device_name', 'GPU')}, compute capability {capability}")
+        compute_capability = ".".join(map(str, details.get("compute_capability", ())))
+        print(
+            f"{gpu.name}: {details.get('device_name', 'GPU')}, compute capability {compute_capability}"
+        )
     if not gpus and os.environ.get("REQUIRE_GPU", "1") != "0":
         if in_container():
             remedy = (

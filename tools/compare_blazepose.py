@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import start_tensorflow
+from tfcpn.base.progress import import_tensorflow
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path, whole
 
@@ -15,9 +15,21 @@ COMMAND = Command(
     __doc__,
     {
         "What": [
-            path("before", "data/mediapipe/pose_landmark_full.tflite", "The network that was there."),
-            path("after", None, "The network that came of it, such as tools/export.py writes.", required=True),
-            path("annotations", None, "COCO annotations of people whose alignment points are known.", required=True),
+            path(
+                "before", "data/mediapipe/pose_landmark_full.tflite", "The network that was there."
+            ),
+            path(
+                "after",
+                None,
+                "The network that came of it, such as tools/export.py writes.",
+                required=True,
+            ),
+            path(
+                "annotations",
+                None,
+                "COCO annotations of people whose alignment points are known.",
+                required=True,
+            ),
             path("images", None, "Their images.", required=True),
             whole("people", 200, "How many of them, by image.", least=1),
         ],
@@ -55,16 +67,21 @@ def differences(before, after, size: int) -> dict[str, float]:
         both = sigmoid(before.landmarks[:, :33, column]), sigmoid(after.landmarks[:, :33, column])
         told[name] = float(np.mean(np.abs(both[0] - both[1])))
     told["person"] = float(np.mean(np.abs(sigmoid(before.person) - sigmoid(after.person))))
-    told["world, metres"] = float(np.median(np.linalg.norm(before.world - after.world, axis=-1)[:, :33]))
+    told["world, meters"] = float(
+        np.median(np.linalg.norm(before.world - after.world, axis=-1)[:, :33])
+    )
     inside = before.mask > 0, after.mask > 0
-    shared = (inside[0] & inside[1]).sum(axis=(1, 2, 3)), (inside[0] | inside[1]).sum(axis=(1, 2, 3))
+    shared = (
+        (inside[0] & inside[1]).sum(axis=(1, 2, 3)),
+        (inside[0] | inside[1]).sum(axis=(1, 2, 3)),
+    )
     told["mask, IoU"] = float(np.median(shared[0] / np.maximum(shared[1], 1)))
     return told
 
 
 def main(options: Options) -> None:
     own = options.own
-    start_tensorflow()
+    import_tensorflow()
     import numpy as np
 
     from tfcpn.data.coco import read_annotations
@@ -72,33 +89,37 @@ def main(options: Options) -> None:
     from tfcpn.evaluation.estimate import region_of_boxes
     from tfcpn.evaluation.validation_set import read_validation_set
     from tfcpn.geometry.alignment import Alignment
-    from tfcpn.networks.blazepose import MEDIAPIPE_LOOK
+    from tfcpn.networks.blazepose import MEDIAPIPE_PREPROCESSING
     from tfcpn.networks.blazepose_model import BlazePoseOutputs, build_blazepose
     from tfcpn.networks.blazepose_table import INPUT_SIZE
-    from tfcpn.networks.blazepose_weights import load_file, read_file
-    from tfcpn.picture.cut import CropFormat
+    from tfcpn.networks.blazepose_weights import load_landmark_weights, read_file
+    from tfcpn.picture.cut import CropSpec
     from tfcpn.picture.look import normalize
 
     alignment = Alignment("blazepose", missing="drop")
     skeleton = read_annotations(own.annotations)[2]
     people = read_validation_set(own.annotations, own.images, skeleton, alignment)
-    boxes, pictures = people.boxes[: own.people], people.pictures[: own.people]
-    regions = region_of_boxes(boxes, pictures, alignment, INPUT_SIZE)
+    boxes, image_files = people.boxes[: own.people], people.image_files[: own.people]
+    regions = region_of_boxes(boxes, image_files, alignment, INPUT_SIZE)
     models = []
     for file in (own.before, own.after):
         models.append(build_blazepose(read_file(file)[1]))
-        load_file(models[-1], file)
+        load_landmark_weights(models[-1], file)
     told: list[list] = [[], []]
-    for crops in region_batches(pictures, regions, CropFormat(INPUT_SIZE, True, None), 16):
+    for crops in region_batches(image_files, regions, CropSpec(INPUT_SIZE, True, None), 16):
         for outputs, model in zip(told, models):
-            outputs.append(model(normalize(crops, MEDIAPIPE_LOOK), training=False))
-    before, after = (BlazePoseOutputs(*(np.concatenate([t.numpy() for t in o]) for o in zip(*t))) for t in told)
+            outputs.append(model(normalize(crops, MEDIAPIPE_PREPROCESSING), training=False))
+    before, after = (
+        BlazePoseOutputs(*(np.concatenate([t.numpy() for t in o]) for o in zip(*t))) for t in told
+    )
     found = differences(before, after, INPUT_SIZE[0])
     print(f"{len(boxes)} people of {own.annotations}: {own.after} beside {own.before}")
     for name, value in found.items():
         print(f"  {name:28}{value:.4f}")
     if own.output:
-        write_atomically(Path(own.output), json.dumps({"people": len(boxes), **found}, indent=1) + "\n")
+        write_atomically(
+            Path(own.output), json.dumps({"people": len(boxes), **found}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

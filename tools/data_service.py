@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.progress import start_tensorflow
+from tfcpn.base.progress import import_tensorflow
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import choice, text, whole
 
@@ -15,10 +15,20 @@ COMMAND = Command(
     __doc__,
     {
         "What": [
-            choice("role", None, ROLES, "One dispatcher and any number of workers make a service.", required=True),
+            choice(
+                "role",
+                None,
+                ROLES,
+                "One dispatcher and any number of workers make a service.",
+                required=True,
+            ),
             whole("port", 5050, "Port of the dispatcher; a worker takes 0, any free one.", least=0),
             text("dispatcher", "", "Of a worker: host:port of its dispatcher."),
-            text("address", "", "Of a worker: host under which trainers reach it; empty: this machine only."),
+            text(
+                "address",
+                "",
+                "Of a worker: host under which trainers reach it; empty: this machine only.",
+            ),
         ]
     },
 )
@@ -28,12 +38,12 @@ def main(options: Options) -> None:
     own = options.own
     if own.role == "worker" and not own.dispatcher:
         raise InputError("--dispatcher is missing: host:port of the dispatcher")
-    start_tensorflow()
+    import_tensorflow()
     import tensorflow as tf
 
     from tfcpn.base import device
 
-    device.use_no_gpu()
+    device.hide_gpus()
     service = tf.data.experimental.service
     if own.role == "dispatcher":
         server = service.DispatchServer(service.DispatcherConfig(port=own.port))
@@ -41,7 +51,9 @@ def main(options: Options) -> None:
     else:
         port = own.port if "port" in options.given else 0
         address = f"{own.address or 'localhost'}:%port%"
-        config = service.WorkerConfig(dispatcher_address=own.dispatcher, worker_address=address, port=port)
+        config = service.WorkerConfig(
+            dispatcher_address=own.dispatcher, worker_address=address, port=port
+        )
         server = service.WorkerServer(config)
         print(f"worker of {own.dispatcher}, process {os.getpid()}", flush=True)
     server.join()

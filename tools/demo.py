@@ -1,4 +1,4 @@
-"""Draw people, train a network on them for some minutes, evaluate it, and show what it has learned in a picture."""
+"""Draw people, train a network on them for some minutes, evaluate it, and show what it has learned in an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfcpn import eval as evaluation
 from tfcpn import train
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import phase, start_tensorflow
+from tfcpn.base.progress import import_tensorflow, status
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.config import Config
 from tfcpn.settings.flag import number, path, whole
@@ -30,7 +30,7 @@ COMMAND = Command(
             number("minutes", MINUTES, "How long the demo may take.", least=2),
             whole("seed", 0, "Another seed trains another network.", least=0),
             path("data", "data/demo", "Folder for the people."),
-            path("runs", "runs", "Folder for the run; the picture is poses.png in it."),
+            path("runs", "runs", "Folder for the run; the image is poses.png in it."),
         ]
     },
 )
@@ -40,7 +40,7 @@ EPOCHS = 5
 LARGE, LARGE_STEPS = "flags/demo_128x96.cfg", 300
 SMALL = "flags/demo.cfg"
 # What comes after the speed is measured, in units of the time that building the network takes, which like most of it
-# is Python's and TensorFlow's own work: compiling the training step, starting, compiling the prediction, the picture.
+# is Python's and TensorFlow's own work: compiling the training step, starting, compiling the prediction, the image.
 OVERHEAD = 12.0
 # The time is a limit: a machine has other things to do, and a step reads, warps and saves besides.
 SAFETY = 0.85
@@ -96,11 +96,18 @@ def measure(cfg: Config) -> Speed:
 
     def seconds(crops: int) -> tuple[float, float]:
         images = tf.constant(rng.normal(0, 1, (crops, *cfg.input_size, 3)), tf.float32)
-        joints = tf.constant(rng.uniform(0, cfg.input_size[1], (crops, COCO.count, 2)), tf.float32)
-        targets = parts.codec.encode(joints, tf.fill((crops, COCO.count), 2.0))
+        keypoints = tf.constant(
+            rng.uniform(0, cfg.input_size[1], (crops, COCO.count, 2)), tf.float32
+        )
+        targets = parts.codec.encode(keypoints, tf.fill((crops, COCO.count), 2.0))
         start = time.monotonic()
-        losses, gradients = losses_and_gradients(model, parts.network, images, targets, cfg.weight_decay)
-        losses["total"].numpy(), gradients[0].numpy()  # on a GPU they are there later than the call returns
+        losses, gradients = losses_and_gradients(
+            model, parts.network, images, targets, cfg.weight_decay
+        )
+        (
+            losses["total"].numpy(),
+            gradients[0].numpy(),
+        )  # on a GPU they are there later than the call returns
         between = time.monotonic()
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
         model.trainable_variables[-1].numpy()
@@ -141,8 +148,10 @@ def planned(run: Path, seed: int) -> Plan | None:
     """Return the plan of a demo that was interrupted, or is done; None if there is none."""
     file = run / PLAN
     if not file.exists():
-        if (run / "snapshots").exists():
-            raise InputError(f"{run} holds another run, of an older demo perhaps: delete it, or give another --runs")
+        if (run / "checkpoints").exists():
+            raise InputError(
+                f"{run} holds another run, of an older demo perhaps: delete it, or give another --runs"
+            )
         return None
     try:
         kept = json.loads(file.read_text())
@@ -159,11 +168,11 @@ def usable_device() -> str:
     from tfcpn.base import device
 
     try:
-        device.choose("auto")
+        device.select_device("auto")
         return "auto"
     except InputError as error:
         print(f"training on the CPU; {error}")
-        device.choose("cpu")
+        device.select_device("cpu")
         return "cpu"
 
 
@@ -176,31 +185,44 @@ def main(options: Options) -> None:
     name = "demo" if own.minutes == MINUTES else f"demo_{own.minutes:g}_minutes"
     data, run = Path(own.data), Path(own.runs) / name
     plan = planned(run, own.seed)
-    annotations = {split: data / "annotations" / f"person_keypoints_{split}.json" for split in ("train", "val")}
+    annotations = {
+        split: data / "annotations" / f"person_keypoints_{split}.json" for split in ("train", "val")
+    }
     make_people.COMMAND.run(make_people.main, [f"--output={data}", f"--train={TRAINING_IMAGES}"])
     images = [f"--annotations={annotations['train']}", f"--images={data / 'train'}"]
-    make_records.COMMAND.run(make_records.main, [*images, f"--output={data / 'records'}", "--shards=16"])
+    make_records.COMMAND.run(
+        make_records.main, [*images, f"--output={data / 'records'}", "--shards=16"]
+    )
 
-    start_tensorflow()
+    import_tensorflow()
     device = usable_device()
     if plan is None:
-        with phase("measuring how fast this machine trains"):
+        with status("measuring how fast this machine trains"):
             speed = measure(config_of(SMALL))
         plan = choose(speed, 60 * own.minutes - (time.monotonic() - start))
         write_atomically(run / PLAN, json.dumps({**plan._asdict(), "seed": own.seed}))
     cfg = config_of(plan.flagfile)
     what = f"{plan.steps} steps of {cfg.batch_size} people at {{}}x{{}}".format(*cfg.input_size)
     print(f"training {what}, {plan.teraflop:.1f} TFLOP, from random weights", flush=True)
-    flags = [f"--flagfile={plan.flagfile}", f"--experiment={name}", f"--model_dir={run}", f"--seed={own.seed}"]
-    flags += [f"--device={device}", f"--epochs={EPOCHS}", f"--epoch_size={plan.steps // EPOCHS * cfg.batch_size}"]
+    flags = [
+        f"--flagfile={plan.flagfile}",
+        f"--experiment={name}",
+        f"--model_dir={run}",
+        f"--seed={own.seed}",
+    ]
+    flags += [
+        f"--device={device}",
+        f"--epochs={EPOCHS}",
+        f"--epoch_size={plan.steps // EPOCHS * cfg.batch_size}",
+    ]
     flags += [f"--train_records={data / 'records'}", f"--val_images={data / 'val'}"]
     flags += [f"--val_annotations={annotations['val']}"]
     train.COMMAND.run(train.main, flags)
     evaluation.COMMAND.run(evaluation.main, [*flags, "--epoch=latest"])
     evaluated = run / "eval" / f"epoch_{EPOCHS:04d}_{cfg.decoder}"
-    picture = [f"--annotations={annotations['val']}", f"--images={data / 'val'}"]
-    picture += [f"--results={evaluated / 'results.json'}", f"--output={run / 'poses.png'}"]
-    draw_poses.COMMAND.run(draw_poses.main, picture)
+    image = [f"--annotations={annotations['val']}", f"--images={data / 'val'}"]
+    image += [f"--results={evaluated / 'results.json'}", f"--output={run / 'poses.png'}"]
+    draw_poses.COMMAND.run(draw_poses.main, image)
 
     metrics = json.loads((evaluated / "metrics.json").read_text())
     print(

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import Person, read_annotations
-from tfcpn.data.json_input import are_numbers, read_json
-from tfcpn.data.skeleton_file import choose_skeleton
-from tfcpn.report.pictures import check_name, draw_annotated, draw_results, read_image, sheet, write_picture
+from tfcpn.data.json_input import is_number_list, read_json
+from tfcpn.data.skeleton_file import skeleton_from_flag
+from tfcpn.report.pictures import (
+    check_name,
+    draw_annotated,
+    draw_results,
+    load_coco_image,
+    sheet,
+    write_image,
+)
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import SKELETON, choice, number, path, whole
 
@@ -27,28 +34,34 @@ COMMAND = Command(
             ),
         ],
         "Picture": [
-            path("output", "poses.png", "Picture to write, .png or .jpg."),
+            path("output", "poses.png", "Image to write, .png or .jpg."),
             whole("count", 12, "Images on the sheet, of those that have people.", least=1),
             whole("columns", 4, "Images in a row.", least=1),
-            number("least_score", 0.0, "Leave out results with a lower score."),
+            number("score_threshold", 0.0, "Leave out results with a lower score."),
         ],
     },
 )
 
 
-def _read_results(file: str, joints: int) -> list[dict]:
+def _read_results(file: str, keypoints: int) -> list[dict]:
     """Raises InputError for a file that tfcpn.eval did not write of such people."""
     results = read_json(file)
     for place, entry in enumerate(results if isinstance(results, list) else [None]):
         if not isinstance(entry, dict) or not {"image_id", "score", "keypoints"} <= set(entry):
-            raise InputError(f"{file}: entry number {place} lacks image_id, score or keypoints; not a results file")
-        if not are_numbers(entry["keypoints"], 3 * joints) or not are_numbers([entry["score"]]):
-            raise InputError(f"{file}: entry number {place}: want {joints} joints x 3 numbers, and a score")
+            raise InputError(
+                f"{file}: entry number {place} lacks image_id, score or keypoints; not a results file"
+            )
+        if not is_number_list(entry["keypoints"], 3 * keypoints) or not is_number_list(
+            [entry["score"]]
+        ):
+            raise InputError(
+                f"{file}: entry number {place}: want {keypoints} keypoints x 3 numbers, and a score"
+            )
     return results
 
 
 def errors_by_image(people: list[Person], results: list[dict]) -> dict[int, float]:
-    """How badly the people of each image are found: of its worst person the mean distance of the labelled joints from
+    """How badly the people of each image are found: of its worst person the mean distance of the labeled keypoints from
     the result that is nearest to it, in parts of the longer side of the person's box; infinite without a result.
     """
     import numpy as np
@@ -71,11 +84,13 @@ def errors_by_image(people: list[Person], results: list[dict]) -> dict[int, floa
 def main(options: Options) -> None:
     own = options.own
     check_name(own.output)
-    images, people, skeleton, _ = read_annotations(own.annotations, expected=choose_skeleton(own.skeleton))
+    images, people, skeleton, _ = read_annotations(
+        own.annotations, expected=skeleton_from_flag(own.skeleton)
+    )
     if own.order != "file" and not own.results:
         raise InputError(f"--order={own.order} wants --results")
-    if own.least_score and not own.results:
-        raise InputError(f"--least_score={own.least_score:g} wants --results")
+    if own.score_threshold and not own.results:
+        raise InputError(f"--score_threshold={own.score_threshold:g} wants --results")
     results = _read_results(own.results, skeleton.count) if own.results else None
     chosen = list(dict.fromkeys(p.image_id for p in people if p.trainable))
     if own.order != "file":
@@ -84,14 +99,18 @@ def main(options: Options) -> None:
     chosen = chosen[: own.count]
     cells = []
     for image_id in chosen:
-        pixels = read_image(own.images, images[image_id])
+        pixels = load_coco_image(own.images, images[image_id])
         if results is None:
             draw_annotated(pixels, [p for p in people if p.image_id == image_id], skeleton)
         else:
-            here = [r for r in results if r["image_id"] == image_id and r["score"] >= own.least_score]
+            here = [
+                r
+                for r in results
+                if r["image_id"] == image_id and r["score"] >= own.score_threshold
+            ]
             draw_results(pixels, here, skeleton)
         cells.append(pixels)
-    write_picture(own.output, sheet(cells, own.columns, (300, 340)))
+    write_image(own.output, sheet(cells, own.columns, (300, 340)))
     print(f"written: {own.output}, {len(cells)} images")
 
 

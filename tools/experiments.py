@@ -23,7 +23,11 @@ COMMAND = Command(
                 "one; or the alignments on photographs.",
             ),
             text("only", "", "Name of one experiment."),
-            path("archive", "", "Of photographs: folder of Leeds Sports Pose Extended, with images/ and joints.mat."),
+            path(
+                "archive",
+                "",
+                "Of photographs: folder of Leeds Sports Pose Extended, with images/ and keypoints.mat.",
+            ),
         ]
     },
 )
@@ -39,7 +43,15 @@ SCALE = {
     "scale255_decay": ["--weight_decay=0.65025"],
 }
 PARTS = ("views", "free", "schedule", "norms", "mean")  # of the recipe, each alone
-SEVERAL_SEEDS = ("scale255", "scale1", "scale1_free", "faithful", *PARTS, "together", "together_ohkm")
+SEVERAL_SEEDS = (
+    "scale255",
+    "scale1",
+    "scale1_free",
+    "faithful",
+    *PARTS,
+    "together",
+    "together_ohkm",
+)
 BLAZEPOSE = ["--align=blazepose", "--input_size=96x96"]
 ALIGN = {
     "person": ["--align=person", "--input_size=96x64"],
@@ -57,7 +69,7 @@ PHOTOGRAPHS = {
     "person": ["--align=person"],
 }
 SCHEDULE = ["--warmup_steps=50", "--lr_cosine", "--lr_halving=60"]
-NORMS_AND_MEAN = ["--norm_momentum=0.95", "--ema=0.95"]
+NORMS_AND_MEAN = ["--batch_norm_momentum=0.95", "--ema=0.95"]
 TOGETHER = ["--views=1", *SCALE1, "--scale_free", *SCHEDULE, *NORMS_AND_MEAN]
 HALVING = ["--views=1", *SCALE1, "--scale_free", *NORMS_AND_MEAN]
 # One part of it alone, all of them together, and what else was tried on top.
@@ -66,7 +78,7 @@ MODERN = {
     "views": ["--views=1"],
     "free": [*SCALE1, "--scale_free"],
     "schedule": SCHEDULE,
-    "norms": ["--norm_momentum=0.95"],
+    "norms": ["--batch_norm_momentum=0.95"],
     "mean": ["--ema=0.95"],
     "together": TOGETHER,
     "together_four_views": [*SCALE1, "--scale_free", *SCHEDULE, *NORMS_AND_MEAN],
@@ -75,9 +87,9 @@ MODERN = {
     "together_ohkm12": [*TOGETHER, "--hard_keypoints=12"],
     "together_ohkm_halving": [*HALVING, "--hard_keypoints=17"],
     "together_ohkm_rate": [*TOGETHER, "--hard_keypoints=17", "--learning_rate=4e-3"],
-    "together_half_body": [*TOGETHER, "--half_body=0.3"],
-    "together_occlusion": [*TOGETHER, "--occlusion=0.3"],
-    "together_colour": [*TOGETHER, "--colour=0.3"],
+    "together_half_body": [*TOGETHER, "--random_half_body=0.3"],
+    "together_occlusion": [*TOGETHER, "--random_erasing=0.3"],
+    "together_colour": [*TOGETHER, "--color_jitter=0.3"],
     "together_rotation": [*TOGETHER, "--rotation=20"],
     "together_wide": [*TOGETHER, "--label_kernels=13,11,9,7"],
     "together_narrow": [*TOGETHER, "--label_kernels=9,7,5,3"],
@@ -93,7 +105,7 @@ PEOPLE = {
     "align": ("drawn_fallen", ["--train=1400", "--val=160", "--fallen=0.4", "--seed=7"]),
     "modern": ("demo", []),
 }
-TWO_PASS = [["--align_source=two_pass"], ["--align_source=two_pass", "--first_pass_turns=4"]]
+TWO_PASS = [["--align_source=two_pass"], ["--align_source=two_pass", "--first_pass_rotations=4"]]
 
 
 def experiments(group: str) -> dict[str, list[str]]:
@@ -111,7 +123,9 @@ def experiments(group: str) -> dict[str, list[str]]:
 def call(*words: str) -> None:
     """Run a command of this project; its bars and messages show."""
     if subprocess.run([sys.executable, *words]).returncode:
-        raise InputError(f"{' '.join(words[:2])} did not finish; the same command goes on from there")
+        raise InputError(
+            f"{' '.join(words[:2])} did not finish; the same command goes on from there"
+        )
 
 
 def make_people(group: str) -> None:
@@ -120,7 +134,11 @@ def make_people(group: str) -> None:
     call("tools/make_people.py", f"--output={folder}", *words)
     annotations = f"--annotations={folder}/annotations/person_keypoints_train.json"
     call(
-        "tools/make_records.py", annotations, f"--images={folder}/train", f"--output={folder}/records", "--shards=16"
+        "tools/make_records.py",
+        annotations,
+        f"--images={folder}/train",
+        f"--output={folder}/records",
+        "--shards=16",
     )
 
 
@@ -128,7 +146,9 @@ def import_photographs(archive: str) -> None:
     """The first 8,000 of the archive to train on, the rest to validate on. Raises InputError if it is not there."""
     place = [f"--images={archive}/images", f"--joints={archive}/joints.mat"]
     if not archive or not Path(archive, "joints.mat").exists():
-        raise InputError(f"--archive={archive}: want the folder of Leeds Sports Pose Extended, with joints.mat")
+        raise InputError(
+            f"--archive={archive}: want the folder of Leeds Sports Pose Extended, with keypoints.mat"
+        )
     for split, share in (("train", ["--last=8000"]), ("val", ["--first=8001"])):
         call("tools/import_lsp.py", *place, *share, f"--output=data/lsp/annotations_{split}.json")
     annotations = "--annotations=data/lsp/annotations_train.json"
@@ -136,7 +156,7 @@ def import_photographs(archive: str) -> None:
 
 
 def draw_best_and_worst(runs: Path, archive: str) -> None:
-    """A picture of the people whom each run finds best, and one of those whom it finds worst, beside the report."""
+    """An image of the people whom each run finds best, and one of those whom it finds worst, beside the report."""
     place = [f"--images={archive}/images", "--annotations=data/lsp/annotations_val.json"]
     for results in sorted(runs.glob("*/eval/*/results.json")):
         for order in ("best", "worst"):
@@ -156,9 +176,12 @@ def run(group: str, name: str, words: list[str], archive: str = "") -> None:
             raise InputError(f"{model_dir} was made with other flags; delete it, or move it away")
         print(f"{model_dir}: already there, nothing to do")
         return
-    flagfile, place = f"--flagfile=flags/{file}.cfg", [f"--experiment={name}", f"--model_dir={model_dir}"]
-    pictures = [f"--val_images={archive}/images"] if archive else []
-    call("-m", "tfcpn.train", flagfile, *place, *pictures, *words)
+    flagfile, place = (
+        f"--flagfile=flags/{file}.cfg",
+        [f"--experiment={name}", f"--model_dir={model_dir}"],
+    )
+    images = [f"--val_images={archive}/images"] if archive else []
+    call("-m", "tfcpn.train", flagfile, *place, *images, *words)
     # In the first two groups people were evaluated in training, the points annotated.
     sources = {"photographs": [[]], "modern": [[], ["--decoder=dark"]]}.get(group, [])
     for source in sources + (TWO_PASS if "--align=blazepose" in words else []):
@@ -169,7 +192,9 @@ def run(group: str, name: str, words: list[str], archive: str = "") -> None:
 def main(options: Options) -> None:
     own = options.own
     groups = ["scale", "align"] if own.group == "all" else [own.group]
-    chosen = {(g, n): words for g in groups for n, words in experiments(g).items() if own.only in ("", n)}
+    chosen = {
+        (g, n): words for g in groups for n, words in experiments(g).items() if own.only in ("", n)
+    }
     if not chosen:
         raise InputError(f"--only={own.only}: there is no such experiment in {', '.join(groups)}")
     for group in {g: None for g, _ in chosen}:
@@ -183,7 +208,11 @@ def main(options: Options) -> None:
         runs = f"runs/{GROUPS[group]}"
         call("tools/report.py", f"--runs={runs}/*", f"--output={runs}_report")
         if group == "photographs":
-            call("tools/pck_by_turn.py", f"--evaluations={runs}/*/eval/*", f"--output={runs}_report/pck_by_turn.md")
+            call(
+                "tools/pck_by_turn.py",
+                f"--evaluations={runs}/*/eval/*",
+                f"--output={runs}_report/pck_by_turn.md",
+            )
             draw_best_and_worst(Path(runs), own.archive)
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import phase, progress
+from tfcpn.base.progress import progress, status
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path, switch, text, whole, words
 
@@ -45,9 +45,21 @@ PARTS = {
         6,
         "*_*2017.json",
     ),
-    "val": Part("zips/val2017.zip", 815_585_330, "442b8da7639aecaf257c1dceb8ba8c80", "val2017", 5_000, "*.jpg"),
+    "val": Part(
+        "zips/val2017.zip",
+        815_585_330,
+        "442b8da7639aecaf257c1dceb8ba8c80",
+        "val2017",
+        5_000,
+        "*.jpg",
+    ),
     "train": Part(
-        "zips/train2017.zip", 19_336_861_798, "cced6f7f71b7629ddf16f17bbcfab6b2", "train2017", 118_287, "*.jpg"
+        "zips/train2017.zip",
+        19_336_861_798,
+        "cced6f7f71b7629ddf16f17bbcfab6b2",
+        "train2017",
+        118_287,
+        "*.jpg",
     ),
 }
 COMMAND = Command(
@@ -81,7 +93,11 @@ def unpacked(part: Part, output: Path) -> bool:
     Of files that were not unpacked by this tool the number must be right, and none may be empty.
     """
     folder = output / part.folder
-    there = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
+    there = (
+        {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+        if folder.is_dir()
+        else {}
+    )
     try:
         listed = json.loads(_listing(part, output).read_text())
         return bool(listed) and all(there.get(name) == size for name, size in listed.items())
@@ -90,12 +106,14 @@ def unpacked(part: Part, output: Path) -> bool:
         return len(sizes) >= part.files and min(sizes, default=0) > 0
 
 
-def check_room(parts: list[Part], output: Path, keep: bool) -> None:
+def check_disk_space(parts: list[Part], output: Path, keep: bool) -> None:
     """Raise InputError if the disk does not hold what is to come: an archive at a time beside what is unpacked."""
     come, most = 0, 0
     for part in parts:
         there = (
-            sum(f.stat().st_size for f in (output / part.folder).glob("*")) if (output / part.folder).is_dir() else 0
+            sum(f.stat().st_size for f in (output / part.folder).glob("*"))
+            if (output / part.folder).is_dir()
+            else 0
         )
         files = [_archive(part, output), _incomplete(part, output)]
         fetched = sum(f.stat().st_size for f in files if f.exists())
@@ -131,7 +149,9 @@ def _fetch_rest(address: str, part: Part, file: Path, told: Callable[[int], None
             start = 0  # it sends everything again
         said = answer.headers.get("Content-Range", "")
         if answer.status == 206 and not said.startswith(f"bytes {start}-"):
-            raise InputError(f"{address}: was asked for what comes after byte {start} and sends {said or 'no range'}")
+            raise InputError(
+                f"{address}: was asked for what comes after byte {start} and sends {said or 'no range'}"
+            )
         if length is not None and start + int(length) != part.size:
             raise InputError(
                 f"{address}: is of {start + int(length):,} bytes there, COCO's is of {part.size:,}; not that file"
@@ -141,7 +161,9 @@ def _fetch_rest(address: str, part: Part, file: Path, told: Callable[[int], None
             out.seek(start)
             while block := answer.read(_BLOCK):
                 if out.tell() + len(block) > part.size:
-                    raise InputError(f"{address}: sends more than the {part.size:,} bytes of COCO's; not that file")
+                    raise InputError(
+                        f"{address}: sends more than the {part.size:,} bytes of COCO's; not that file"
+                    )
                 out.write(block)
                 told(out.tell())
 
@@ -161,7 +183,9 @@ def download(address: str, part: Part, file: Path, retries: int, wait: float = 1
                 cause = "it broke off"
             except urllib.error.HTTPError as error:
                 if error.code < 500 and error.code != 429:
-                    raise InputError(f"{address}: the server says {error.code} {error.reason}") from error
+                    raise InputError(
+                        f"{address}: the server says {error.code} {error.reason}"
+                    ) from error
                 cause = f"the server says {error.code} {error.reason}"
             except (OSError, HTTPException) as error:
                 cause = str(getattr(error, "reason", error)) or type(error).__name__
@@ -175,13 +199,18 @@ def download(address: str, part: Part, file: Path, retries: int, wait: float = 1
                 time.sleep(wait * min(2**failures, 30))
     if _md5(incomplete) != part.md5:
         incomplete.unlink()
-        raise InputError(f"{address}: came damaged (its MD5 is not COCO's) and is deleted; try again")
+        raise InputError(
+            f"{address}: came damaged (its MD5 is not COCO's) and is deleted; try again"
+        )
     incomplete.rename(file)
 
 
 def _md5(file: Path) -> str:
     total = hashlib.md5()
-    with file.open("rb") as content, progress(file.stat().st_size, f"checking {file.name}", "B") as bar:
+    with (
+        file.open("rb") as content,
+        progress(file.stat().st_size, f"checking {file.name}", "B") as bar,
+    ):
         while block := content.read(_BLOCK):
             total.update(block)
             bar.update(len(block))
@@ -195,7 +224,9 @@ def unpack(file: Path, part: Part, output: Path) -> None:
             members = [m for m in archive.infolist() if not m.is_dir()]
             for member in members:
                 if PurePosixPath(member.filename).parts[:-1] != (part.folder,):
-                    raise InputError(f"{file}: holds {member.filename!r}, which is not in {part.folder}/")
+                    raise InputError(
+                        f"{file}: holds {member.filename!r}, which is not in {part.folder}/"
+                    )
             with progress(len(members), f"unpacking {file.name}", "file") as bar:
                 for member in members:
                     target = output / member.filename
@@ -204,7 +235,7 @@ def unpack(file: Path, part: Part, output: Path) -> None:
                     bar.update()
     except (zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{file}: is damaged ({error}); delete it and try again") from error
-    with phase(f"waiting for the disk to hold {part.folder}"):
+    with status(f"waiting for the disk to hold {part.folder}"):
         os.sync()  # the archive may be deleted next
     sizes = {PurePosixPath(member.filename).name: member.file_size for member in members}
     write_atomically(_listing(part, output), json.dumps(sizes))
@@ -214,21 +245,27 @@ def main(options: Options) -> None:
     own = options.own
     for name in own.parts:
         if name not in PARTS:
-            raise InputError(f"--parts={','.join(own.parts)}: there is no {name!r}; want of {', '.join(PARTS)}")
+            raise InputError(
+                f"--parts={','.join(own.parts)}: there is no {name!r}; want of {', '.join(PARTS)}"
+            )
     output = Path(own.output)
     output.mkdir(parents=True, exist_ok=True)
     missing = [PARTS[name] for name in own.parts if not unpacked(PARTS[name], output)]
-    check_room(missing, output, own.keep_archives)
+    check_disk_space(missing, output, own.keep_archives)
     for part in missing:
         file = _archive(part, output)
         if not file.exists():
             download(f"{own.server.rstrip('/')}/{part.address}", part, file, own.retries)
         unpack(file, part, output)
         if not unpacked(part, output):
-            raise InputError(f"{file}: holds fewer than {part.files} files; delete it and try again")
+            raise InputError(
+                f"{file}: holds fewer than {part.files} files; delete it and try again"
+            )
         if not own.keep_archives:
             file.unlink()
-    there = ", ".join(f"{output / PARTS[name].folder} ({PARTS[name].files:,} files)" for name in own.parts)
+    there = ", ".join(
+        f"{output / PARTS[name].folder} ({PARTS[name].files:,} files)" for name in own.parts
+    )
     print(f"there: {there}" if missing else f"already there, nothing to do: {there}")
 
 

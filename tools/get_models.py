@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import phase
+from tfcpn.base.progress import status
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path
 
@@ -24,14 +24,21 @@ COMMAND = Command(
         "Where": [
             path("output", "data/mediapipe", "Folder for the networks and their licence."),
             path(
-                "wheel", "", "A wheel of mediapipe 0.10.14 that is here already, for machines without the internet."
+                "wheel",
+                "",
+                "A wheel of mediapipe 0.10.14 that is here already, for machines without the internet.",
             ),
         ]
     },
 )
 VERSION = "0.10.14"
 # Of all wheels of a version, which hold the same networks, always this one.
-WHEEL = ["--python-version=3.11", "--implementation=cp", "--abi=cp311", "--platform=manylinux_2_17_x86_64"]
+WHEEL = [
+    "--python-version=3.11",
+    "--implementation=cp",
+    "--abi=cp311",
+    "--platform=manylinux_2_17_x86_64",
+]
 WHEEL_SHA256 = "a807328339e7356fda0bb14df12fedbf1d33bdf81649c5f8666b0026b1cc30b4"
 MODELS = {
     "pose_landmark_full.tflite": (
@@ -58,14 +65,25 @@ def digest(content: bytes) -> str:
 def fetch() -> bytes:
     """The wheel, by pip as it is configured here. Raises InputError if it does not come."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ["download", "--quiet", "--no-deps", "--only-binary=:all:", f"--dest={folder}", *WHEEL]
-        with phase(f"downloading the wheel of mediapipe {VERSION}"):
+        words = [
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            f"--dest={folder}",
+            *WHEEL,
+        ]
+        with status(f"downloading the wheel of mediapipe {VERSION}"):
             done = subprocess.run(
-                [sys.executable, "-m", "pip", *words, f"mediapipe=={VERSION}"], capture_output=True, text=True
+                [sys.executable, "-m", "pip", *words, f"mediapipe=={VERSION}"],
+                capture_output=True,
+                text=True,
             )
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
-            told = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip brought nothing"]
+            told = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [
+                "pip brought nothing"
+            ]
             raise InputError(
                 f"mediapipe {VERSION} cannot be fetched ({told[-1]}); where there is no way to the internet, bring "
                 "its wheel and give it as --wheel=FILE"
@@ -84,13 +102,18 @@ def taken_out(wheel: bytes, name: str) -> dict[str, bytes]:
                 if digest(files[file]) != sha256:
                     raise InputError(f"{name}: its {file} is not that of mediapipe {VERSION}")
     except (zipfile.BadZipFile, zlib.error, KeyError) as error:
-        raise InputError(f"{name}: is no whole wheel of mediapipe {VERSION} ({error}); fetch it again") from error
+        raise InputError(
+            f"{name}: is no whole wheel of mediapipe {VERSION} ({error}); fetch it again"
+        ) from error
     return files
 
 
 def main(options: Options) -> None:
     folder, own = Path(options.own.output), options.own
-    there = {n: (folder / n).exists() and digest((folder / n).read_bytes()) == sha for n, (_, sha) in MODELS.items()}
+    there = {
+        n: (folder / n).exists() and digest((folder / n).read_bytes()) == sha
+        for n, (_, sha) in MODELS.items()
+    }
     if all(there.values()):
         print(f"{folder}: already there, nothing to do")
         return
@@ -101,7 +124,9 @@ def main(options: Options) -> None:
     else:
         content, name = fetch(), f"the wheel of mediapipe {VERSION}"
         if digest(content) != WHEEL_SHA256:
-            raise InputError(f"{name}: came damaged, or is another one (SHA-256 {digest(content)}); try again")
+            raise InputError(
+                f"{name}: came damaged, or is another one (SHA-256 {digest(content)}); try again"
+            )
     for file, data in taken_out(content, name).items():
         write_atomically(folder / file, data)
     print(f"written: {', '.join(str(folder / name) for name in MODELS)}, LICENSE and NOTICE")

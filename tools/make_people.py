@@ -1,4 +1,4 @@
-"""Draw a synthetic COCO keypoint dataset: articulated people with 17 joints, the same on every machine."""
+"""Draw a synthetic COCO keypoint dataset: articulated people with 17 keypoints, the same on every machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ COMMAND = Command(
             whole("train", 1800, "Images to train on.", least=1),
             whole("val", 160, "Images to validate on.", least=1),
             whole("seed", 0, "Another seed draws other people.", least=0),
-            number("fallen", 0.03, "Share of people who lie, lean far over or fall.", least=0, most=1),
+            number(
+                "fallen", 0.03, "Share of people who lie, lean far over or fall.", least=0, most=1
+            ),
         ],
         "How": [whole("workers", os.cpu_count() or 1, "Processes.", least=1)],
     },
@@ -52,15 +54,25 @@ def _run_lengths(mask: np.ndarray) -> dict:
 
 
 def _draw_crowd(rng, canvas: Canvas, first_person: int, light) -> dict:
-    """A dense row of small people, annotated as COCO does it: one region, no joints."""
+    """A dense row of small people, annotated as COCO does it: one region, no keypoints."""
     height, width = canvas.owner.shape
     before = canvas.owner.copy()
     for i in range(12):
         x = width * (0.1 + 0.8 * i / 11) + rng.normal(0, 6)
         scale = height * rng.uniform(0.16, 0.2)
-        draw_person(canvas, pose_body(rng, 0), (x, height * 0.14), scale, draw_clothes(rng), first_person + i, light)
+        draw_person(
+            canvas,
+            pose_body(rng, 0),
+            (x, height * 0.14),
+            scale,
+            draw_clothes(rng),
+            first_person + i,
+            light,
+        )
     size = (width // SUPERSAMPLE, height // SUPERSAMPLE)
-    mask = cv2.resize((canvas.owner != before).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    mask = cv2.resize(
+        (canvas.owner != before).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST
+    )
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
     ys, xs = np.nonzero(mask)
     return {
@@ -91,7 +103,9 @@ def draw_scene(seed: int, split: str, number: int, fallen: float) -> tuple[np.nd
         low, high = xy.min(axis=0) - 0.05, xy.max(axis=0) + 0.05
         scale = height * SUPERSAMPLE * rng.uniform(0.46, tallest)
         scale = min(
-            scale, 0.95 * width * SUPERSAMPLE / (high - low)[0], 0.97 * height * SUPERSAMPLE / (high - low)[1]
+            scale,
+            0.95 * width * SUPERSAMPLE / (high - low)[0],
+            0.97 * height * SUPERSAMPLE / (high - low)[1],
         )
         room = np.array([width, height]) * SUPERSAMPLE - scale * (high - low)
         place = rng.random(2)
@@ -108,18 +122,27 @@ def draw_scene(seed: int, split: str, number: int, fallen: float) -> tuple[np.nd
         obstacle(rng, canvas, x, y, scale * rng.uniform(0.12, 0.32))
 
     annotations = [annotate(canvas, points, person) for person, (points, _) in enumerate(drawn)]
-    pixels = cv2.resize(canvas.pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    pixels = cv2.resize(canvas.pixels, (width, height), interpolation=cv2.INTER_AREA).astype(
+        np.float32
+    )
     pixels = (pixels - 128) * rng.uniform(0.75, 1.1) + 128 + rng.uniform(-25, 25)
     pixels += rng.normal(0, rng.uniform(1, 4), pixels.shape)
     return np.clip(pixels, 0, 255).astype(np.uint8), [a for a in [*annotations, crowd] if a]
 
 
-def _write_image(number: int, folder: Path, split: str, seed: int, fallen: float) -> tuple[dict, list[dict]]:
+def _write_image(
+    number: int, folder: Path, split: str, seed: int, fallen: float
+) -> tuple[dict, list[dict]]:
     pixels, annotations = draw_scene(seed, split, number, fallen)
     name = f"{number + 1:012d}.jpg"
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])
     write_atomically(folder / name, encoded.tobytes(), durable=False)
-    return {"id": number + 1, "file_name": name, "height": pixels.shape[0], "width": pixels.shape[1]}, annotations
+    return {
+        "id": number + 1,
+        "file_name": name,
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
+    }, annotations
 
 
 def main(options: Options) -> None:
@@ -132,23 +155,39 @@ def main(options: Options) -> None:
             count = vars(own)[split]
             settings = {"seed": own.seed, "images": count, "fallen": own.fallen, "version": VERSION}
             path = output / "annotations" / f"person_keypoints_{split}.json"
-            if path.exists() and json.loads(path.read_text()).get("info", {}).get("settings") == settings:
+            if (
+                path.exists()
+                and json.loads(path.read_text()).get("info", {}).get("settings") == settings
+            ):
                 print(f"{path}: already there, nothing to do")
                 continue
-            work = partial(_write_image, folder=output / split, split=split, seed=own.seed, fallen=own.fallen)
+            work = partial(
+                _write_image, folder=output / split, split=split, seed=own.seed, fallen=own.fallen
+            )
             images, annotations = [], []
             with progress(count, f"drawing {split}", "image") as bar:
                 for image, people in pool.map(work, range(count), chunksize=8):
                     images.append(image)
                     for person in people:
-                        ids = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": 1}
+                        ids = {
+                            "id": len(annotations) + 1,
+                            "image_id": image["id"],
+                            "category_id": 1,
+                        }
                         annotations.append({**ids, **person})
                     bar.update()
             info = {"description": "synthetic people drawn by tfcpn", "settings": settings}
-            data = {"info": info, "images": images, "annotations": annotations, "categories": categories()}
+            data = {
+                "info": info,
+                "images": images,
+                "annotations": annotations,
+                "categories": categories(),
+            }
             write_atomically(path, json.dumps(data))
-            joints = sum(a["num_keypoints"] for a in annotations)
-            print(f"{path}: {len(images)} images, {len(annotations)} people, {joints} labelled joints")
+            keypoints = sum(a["num_keypoints"] for a in annotations)
+            print(
+                f"{path}: {len(images)} images, {len(annotations)} people, {keypoints} labeled keypoints"
+            )
 
 
 if __name__ == "__main__":

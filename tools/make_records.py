@@ -13,7 +13,7 @@ from tfcpn.data import record_index
 from tfcpn.data.coco import CocoImage, Person, read_annotations
 from tfcpn.data.record_index import Index, Shard
 from tfcpn.data.record_workers import write_shards
-from tfcpn.data.skeleton_file import choose_skeleton
+from tfcpn.data.skeleton_file import skeleton_from_flag
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import SKELETON, path, switch, whole
 from tfcpn.skeleton import limits, to_dict
@@ -31,7 +31,11 @@ COMMAND = Command(
         ],
         "How": [
             whole("workers", os.cpu_count() or 1, "Processes.", least=1),
-            switch("skip_bad", False, "Leave out images that are missing, unreadable or of another size."),
+            switch(
+                "skip_bad",
+                False,
+                "Leave out images that are missing, unreadable or of another size.",
+            ),
         ],
     },
 )
@@ -58,7 +62,7 @@ def _claim(output: Path, source: dict) -> None:
         other = True
     if other:
         raise InputError(
-            f"{output} holds records of other annotations, joints or --shards, or of an older tfcpn; give another "
+            f"{output} holds records of other annotations, keypoints or --shards, or of an older tfcpn; give another "
             "--output or delete it"
         )
 
@@ -68,7 +72,7 @@ def _finished(path: Path, items: list, image_dir: Path, skip_bad: bool) -> Shard
 
     Without skip_bad, what an earlier run left out may have been mended, and must be told about if not.
     """
-    shard = record_index.finished_shard(path)
+    shard = record_index.load_finished_shard(path)
     if shard is None or (shard.bad and not skip_bad):
         return None
     good = [image.file_name for image, _ in items if image.file_name not in shard.bad]
@@ -91,19 +95,23 @@ def _already_there(output: Path, finished: list[Shard | None]) -> Index | None:
 def main(options: Options) -> None:
     own = options.own
     image_dir, output = Path(own.images), Path(own.output)
-    images, people, skeleton, _ = read_annotations(own.annotations, expected=choose_skeleton(own.skeleton))
+    images, people, skeleton, _ = read_annotations(
+        own.annotations, expected=skeleton_from_flag(own.skeleton)
+    )
     if not image_dir.is_dir():
         raise InputError(f"--images={image_dir}: no such folder")
     for limit in limits(skeleton):
-        print(f"joints {skeleton.name!r}: {limit}")
+        print(f"keypoints {skeleton.name!r}: {limit}")
     digest = hashlib.sha256(Path(own.annotations).read_bytes()).hexdigest()
-    joints = hashlib.sha256(json.dumps(to_dict(skeleton)).encode()).hexdigest()
-    source = {"annotations_sha256": digest, "skeleton_sha256": joints, "shards": own.shards}
+    keypoints = hashlib.sha256(json.dumps(to_dict(skeleton)).encode()).hexdigest()
+    source = {"annotations_sha256": digest, "skeleton_sha256": keypoints, "shards": own.shards}
     source["version"] = record_index.VERSION
     _claim(output, source)
     shards = _shard_items(images, people, own.shards)
     paths = [output / f"people-{n:05d}-of-{len(shards):05d}.tfrecord" for n in range(len(shards))]
-    finished = {path: _finished(path, items, image_dir, own.skip_bad) for path, items in zip(paths, shards)}
+    finished = {
+        path: _finished(path, items, image_dir, own.skip_bad) for path, items in zip(paths, shards)
+    }
     index = _already_there(output, list(finished.values()))
     if index is not None:
         left_out = sum(len(s.bad) for s in index.shards)

@@ -1,4 +1,4 @@
-"""Draw a video of moving people, who cross, leave and come back, with the joints of every frame."""
+"""Draw a video of moving people, who cross, leave and come back, with the keypoints of every frame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from synthetic.annotate import annotate
 from synthetic.body import Body
 from synthetic.draw import SUPERSAMPLE, Canvas, Clothes, draw_clothes, draw_person
-from synthetic.motion import blended, facing
+from synthetic.motion import facing, update_appearance
 from synthetic.scenery import background
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
@@ -28,7 +28,12 @@ COMMAND = Command(
     __doc__,
     {
         "What": [
-            path("output", None, "Video to write; its annotations go beside it, as .json.", required=True),
+            path(
+                "output",
+                None,
+                "Video to write; its annotations go beside it, as .json.",
+                required=True,
+            ),
             number("seconds", 8.0, "How long it is.", least=0.1),
             number("rate", 25.0, "Frames a second.", least=1, most=240),
             whole("width", 640, "Its width in pixels.", least=64),
@@ -44,7 +49,7 @@ POSE_SECONDS = 1.0  # from one pose of a body to the next
 
 class Walker(NamedTuple):
     """A person of the video. poses: one after the other. start, speed: of the mid-hip, in parts of the width, and of
-    the width a second. height: of the body in parts of the picture's. ground: where it stands, in parts of it.
+    the width a second. height: of the body in parts of the image's. ground: where it stands, in parts of it.
     """
 
     poses: list[Body]
@@ -57,7 +62,7 @@ class Walker(NamedTuple):
 
 def walkers(rng: np.random.Generator, count: int, seconds: float, still: bool) -> list[Walker]:
     """People who stand apart; unless they are still, every second one walks to the other side and back out of the
-    picture, so that they cross the others and leave.
+    image, so that they cross the others and leave.
     """
     people = []
     for place in range(count):
@@ -65,12 +70,14 @@ def walkers(rng: np.random.Generator, count: int, seconds: float, still: bool) -
         speed = 0.0 if still or place % 2 == 0 else rng.choice([-1, 1]) * rng.uniform(0.12, 0.22)
         poses = [facing(rng) for _ in range(1 if still else int(seconds / POSE_SECONDS) + 2)]
         height = rng.uniform(0.6, 0.72)
-        people.append(Walker(poses, draw_clothes(rng), start, speed, height, rng.uniform(0.9, 0.95)))
+        people.append(
+            Walker(poses, draw_clothes(rng), start, speed, height, rng.uniform(0.9, 0.95))
+        )
     return people
 
 
 def _place(walker: Walker, seconds: float) -> float:
-    """The mid-hip's x in parts of the width: to and fro between places outside the picture."""
+    """The mid-hip's x in parts of the width: to and fro between places outside the image."""
     low, high = -0.15, 1.15
     way = (walker.start + walker.speed * seconds - low) % (2 * (high - low))
     return low + (way if way <= high - low else 2 * (high - low) - way)
@@ -88,7 +95,9 @@ def draw_frame(
     for place in sorted(range(len(people)), key=lambda place: people[place].ground):
         walker, step = people[place], seconds / POSE_SECONDS
         first, now = walker.poses[0], int(step) % len(walker.poses)
-        body = blended(first, walker.poses[now], walker.poses[(now + 1) % len(walker.poses)], step - int(step))
+        body = update_appearance(
+            first, walker.poses[now], walker.poses[(now + 1) % len(walker.poses)], step - int(step)
+        )
         scale = height * walker.height
         feet = min(p[1] for p in body.points.values())
         origin = _place(walker, seconds) * width, height * walker.ground + feet * scale
@@ -98,7 +107,9 @@ def draw_frame(
         found = annotate(canvas, points, place)
         if found:
             annotations.append({**found, "track_id": place + 1})
-    pixels = cv2.resize(canvas.pixels, (width // SUPERSAMPLE, height // SUPERSAMPLE), interpolation=cv2.INTER_AREA)
+    pixels = cv2.resize(
+        canvas.pixels, (width // SUPERSAMPLE, height // SUPERSAMPLE), interpolation=cv2.INTER_AREA
+    )
     pixels = pixels + rng.normal(0, 2.5, pixels.shape)
     return np.clip(pixels, 0, 255).astype(np.uint8), annotations
 
@@ -117,7 +128,9 @@ def main(options: Options) -> None:
             pixels, found = draw_frame(scene, people, frame / own.rate, rng)
             video.add(pixels)
             size = {"height": pixels.shape[0], "width": pixels.shape[1]}
-            images.append({"id": frame + 1, "file_name": f"{output.name}#{frame}", "frame": frame, **size})
+            images.append(
+                {"id": frame + 1, "file_name": f"{output.name}#{frame}", "frame": frame, **size}
+            )
             for one in found:
                 ids = {"id": len(annotations) + 1, "image_id": frame + 1, "category_id": 1}
                 annotations.append({**ids, **one})
@@ -125,7 +138,9 @@ def main(options: Options) -> None:
     info = {"description": "a synthetic video drawn by tfcpn", "rate": own.rate}
     data = {"info": info, "images": images, "annotations": annotations, "categories": categories()}
     write_atomically(output.with_suffix(".json"), json.dumps(data))
-    print(f"written: {output}, {count} frames, and {output.with_suffix('.json')}, {len(annotations)} people in them")
+    print(
+        f"written: {output}, {count} frames, and {output.with_suffix('.json')}, {len(annotations)} people in them"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""See that MediaPipe's own Pose takes a network of ours: its landmarks beside those of this project, on pictures."""
+"""See that MediaPipe's own Pose takes a network of ours: its landmarks beside those of this project, on images."""
 
 from __future__ import annotations
 
@@ -15,36 +15,53 @@ COMMAND = Command(
     __doc__,
     {
         "What": [
-            path("model", "data/mediapipe/pose_landmark_full.tflite", "The network, such as tools/export.py writes."),
-            path("pictures", None, "Folder of pictures of people.", required=True),
+            path(
+                "model",
+                "data/mediapipe/pose_landmark_full.tflite",
+                "The network, such as tools/export.py writes.",
+            ),
+            path("images", None, "Folder of images of people.", required=True),
             whole("count", 20, "How many of them, by name.", least=1),
             path("detector", "data/mediapipe/pose_detection.tflite", "MediaPipe's detector."),
         ],
         "How": [
             path(
-                "python", ".venv-mediapipe/bin/python", "A Python that has mediapipe 0.10.14; make mediapipe-check."
+                "python",
+                ".venv-mediapipe/bin/python",
+                "A Python that has mediapipe 0.10.14; make mediapipe-check.",
             ),
-            number("most", 0.02, "Allowed median distance of landmarks, in parts of the person's region.", least=0),
+            number(
+                "most",
+                0.02,
+                "Allowed median distance of landmarks, in parts of the person's region.",
+                least=0,
+            ),
         ],
     },
 )
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
-def theirs(python: str, model: str, pictures: list[Path]) -> list:
-    """Of each picture MediaPipe's 33 landmarks [x, y] in pixels, or None."""
+def theirs(python: str, model: str, images: list[Path]) -> list:
+    """Of each image MediaPipe's 33 landmarks [x, y] in pixels, or None."""
     script = Path(__file__).parent / "with_mediapipe" / "pose.py"
-    done = subprocess.run([python, str(script), model, *map(str, pictures)], capture_output=True, text=True)
+    done = subprocess.run(
+        [python, str(script), model, *map(str, images)], capture_output=True, text=True
+    )
     if done.returncode:
-        raise InputError(f"{python}: MediaPipe failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        raise InputError(
+            f"{python}: MediaPipe failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"
+        )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def main(options: Options) -> None:
     own = options.own
-    pictures = sorted(p for p in Path(own.pictures).glob("*") if p.suffix.lower() in SUFFIXES)[: own.count]
-    if not pictures:
-        raise InputError(f"--pictures={own.pictures}: there is no .jpg or .png")
+    images = sorted(p for p in Path(own.images).glob("*") if p.suffix.lower() in SUFFIXES)[
+        : own.count
+    ]
+    if not images:
+        raise InputError(f"--images={own.images}: there is no .jpg or .png")
     if not Path(own.python).exists():
         raise InputError(f"--python={own.python} not found; make mediapipe-check makes it")
     import cv2
@@ -52,48 +69,56 @@ def main(options: Options) -> None:
 
     from tfcpn.codecs.landmarks import LandmarkCodec
     from tfcpn.data.coco import CocoImage
-    from tfcpn.data.pictures import find_picture
+    from tfcpn.data.pictures import find_image
     from tfcpn.evaluation.estimate import estimate
     from tfcpn.evaluation.predictor import Predictor
-    from tfcpn.geometry.regions import points_region
+    from tfcpn.geometry.regions import region_from_points
     from tfcpn.networks.blazepose import blazepose
-    from tfcpn.networks.blazepose_table import INPUT_SIZE, LANDMARKS
+    from tfcpn.networks.blazepose_table import INPUT_SIZE, NUM_LANDMARKS
     from tfcpn.networks.blazepose_weights import read_file
     from tfcpn.networks.pose_detection import PoseDetector
-    from tfcpn.picture.cut import CropFormat
+    from tfcpn.picture.cut import CropSpec
     from tfcpn.skeleton import MEDIAPIPE
 
     _, table = read_file(own.model)
-    network = blazepose(table.name, "none", 0, held=True, held_weight=0, heatmap_weight=0)
+    network = blazepose(table.name, "none", 0, held=True, distillation_weight=0, heatmap_weight=0)
     model = network.build()
     network.load_weights(model, own.model)
-    codec = LandmarkCodec(MEDIAPIPE, LANDMARKS, INPUT_SIZE[1], refine=True)
-    predictor = Predictor(model, network, codec, CropFormat(INPUT_SIZE, True, network.look.outside), flip_test=False)
+    codec = LandmarkCodec(MEDIAPIPE, NUM_LANDMARKS, INPUT_SIZE[1], refine=True)
+    predictor = Predictor(
+        model,
+        network,
+        codec,
+        CropSpec(INPUT_SIZE, True, network.preprocessing.pad_color),
+        flip_test=False,
+    )
     detector, found = PoseDetector(own.detector), 0
     places, regions, expected = [], [], []
-    told = theirs(own.python, own.model, pictures)
-    for file, landmarks in zip(pictures, told):
+    told = theirs(own.python, own.model, images)
+    for file, landmarks in zip(images, told):
         image = cv2.imread(str(file))
         people = detector(image)
         found += bool(people)
         if not people or landmarks is None:
             continue
-        regions.append(points_region(people[0].points, 1.25).numpy())
-        places.append(find_picture(str(file.parent), CocoImage(0, file.name, *image.shape[:2])))
+        regions.append(region_from_points(people[0].points, 1.25).numpy())
+        places.append(find_image(str(file.parent), CocoImage(0, file.name, *image.shape[:2])))
         expected.append(landmarks)
-    both = (
-        f"of {len(pictures)} pictures MediaPipe finds somebody in {sum(t is not None for t in told)}, we in {found}"
-    )
+    both = f"of {len(images)} images MediaPipe finds somebody in {sum(t is not None for t in told)}, we in {found}"
     if not places:
         raise InputError(f"{both}, nobody in both: nothing to compare")
-    joints, _ = estimate(predictor, places, np.stack(regions), label="landmarks")
-    away = np.median(np.linalg.norm(joints - np.array(expected), axis=2), axis=1)
+    keypoints, _ = estimate(predictor, places, np.stack(regions), label="landmarks")
+    away = np.median(np.linalg.norm(keypoints - np.array(expected), axis=2), axis=1)
     distances = away / np.stack(regions)[:, 2]
     median, worst = float(np.median(distances)), float(np.max(distances))
     print(f"{own.model}: {both}")
-    print(f"distance of a person's landmarks, in parts of its region: median {median:.4f}, greatest {worst:.4f}")
+    print(
+        f"distance of a person's landmarks, in parts of its region: median {median:.4f}, greatest {worst:.4f}"
+    )
     if median > own.most:
-        raise InputError(f"MediaPipe's landmarks are {median:.4f} of the region away from ours, more than {own.most}")
+        raise InputError(
+            f"MediaPipe's landmarks are {median:.4f} of the region away from ours, more than {own.most}"
+        )
 
 
 if __name__ == "__main__":

@@ -26,12 +26,16 @@ COMMAND = Command(
                 "analyse",
                 (),
                 "Instead of --runs an evaluation's folder, such as runs/scale255/eval/epoch_0350: AP by kinds of "
-                "errors, joints and people, the worst people with pictures; or two with a comma, person by person.",
+                "errors, keypoints and people, the worst people with images; or two with a comma, person by person.",
             ),
         ],
         "Where": [
-            path("output", "report", "Folder for report.md, report.html and curves.png, or for analysis.html."),
-            path("images", "", "--analyse: folder of the validation pictures, if not the run's own."),
+            path(
+                "output",
+                "report",
+                "Folder for report.md, report.html and curves.png, or for analysis.html.",
+            ),
+            path("images", "", "--analyse: folder of the validation images, if not the run's own."),
             whole(
                 "watch",
                 0,
@@ -52,7 +56,9 @@ def analyse(folders: tuple[str, ...], images: str, output: Path) -> None:
         raise InputError(f"--analyse={','.join(folders)}: want one evaluation, or two")
     evaluations = [read_evaluation(Path(os.path.expanduser(folder)), images) for folder in folders]
     first, last = evaluations[0], evaluations[-1]
-    if [p.id for p in first.everybody] != [p.id for p in last.everybody] or first.skeleton != last.skeleton:
+    if [p.id for p in first.everybody] != [
+        p.id for p in last.everybody
+    ] or first.skeleton != last.skeleton:
         raise InputError(f"{folders[1]}: is on other people than {folders[0]}")
     write_atomically(output / "analysis.html", analysis_page(evaluations))
     for evaluation in evaluations:
@@ -74,7 +80,9 @@ def main(options: Options) -> None:
     if own.images:
         raise InputError("--images is of --analyse")
     if not own.runs:
-        raise InputError("--runs is missing, or --analyse for one evaluation; see python tools/report.py --help")
+        raise InputError(
+            "--runs is missing, or --analyse for one evaluation; see python tools/report.py --help"
+        )
     files = f"{Path(own.output) / 'report.md'}, {Path(own.output) / 'report.html'}"
     if not own.watch:
         print(report(own.runs, Path(own.output), 0))
@@ -106,10 +114,15 @@ def report(runs: tuple[str, ...], output: Path, watch: int) -> str:
         if log:
             logs[folder] = log
     if not evaluations and not (watch and logs):
-        raise InputError(f"--runs={','.join(runs)}: nothing is evaluated there; python -m tfcpn.eval does it")
+        raise InputError(
+            f"--runs={','.join(runs)}: nothing is evaluated there; python -m tfcpn.eval does it"
+        )
     # By name, where that is enough to tell them apart.
     names = [folder.name for folder in logs]
-    logs = {folder.name if names.count(folder.name) == 1 else str(folder): log for folder, log in logs.items()}
+    logs = {
+        folder.name if names.count(folder.name) == 1 else str(folder): log
+        for folder, log in logs.items()
+    }
     table = rows(evaluations)
     curves = draw_curves(logs) if logs else None
     if curves:

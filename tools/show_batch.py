@@ -1,13 +1,13 @@
-"""Draw what the network is trained on: the four views of some people, with their joints and label maps."""
+"""Draw what the network is trained on: the four views of some people, with their keypoints and label maps."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from tfcpn.base.progress import start_tensorflow
-from tfcpn.data.record_sets import read_records, skeleton_of
-from tfcpn.report.pictures import check_name, draw_pose, sheet, write_picture
+from tfcpn.base.progress import import_tensorflow
+from tfcpn.data.record_sets import read_records, resolve_skeleton
+from tfcpn.report.pictures import check_name, draw_pose, sheet, write_image
 from tfcpn.settings.command import Command, Options
 from tfcpn.settings.flag import path, whole
 from tfcpn.skeleton import Skeleton
@@ -17,7 +17,7 @@ COMMAND = Command(
     __doc__,
     {
         "Picture": [
-            path("output", "batch.png", "Picture to write, .png or .jpg."),
+            path("output", "batch.png", "Image to write, .png or .jpg."),
             whole("people", 4, "People on the sheet, one a row.", least=1),
         ]
     },
@@ -25,47 +25,63 @@ COMMAND = Command(
 )
 
 
-def _cell(pixels: np.ndarray, joints: np.ndarray, visibility: np.ndarray, labels, skeleton: Skeleton) -> list:
-    """A view with its joints, and under the widest and the narrowest label maps."""
+def _cell(
+    pixels: np.ndarray, keypoints: np.ndarray, visibility: np.ndarray, labels, skeleton: Skeleton
+) -> list:
+    """A view with its keypoints, and under the widest and the narrowest label maps."""
     pose = pixels.copy()
-    draw_pose(pose, joints, visibility > 0, skeleton, 1)
+    draw_pose(pose, keypoints, visibility > 0, skeleton, 1)
     cells = [pose]
     for label in (labels[0], labels[-1]):
         heat = label.max(axis=-1) / max(label.max(), 1e-6) * 255
-        heat = cv2.resize(heat.astype(np.uint8), pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        cells.append(cv2.addWeighted(pixels, 0.45, cv2.applyColorMap(heat, cv2.COLORMAP_JET), 0.55, 0))
+        heat = cv2.resize(
+            heat.astype(np.uint8), pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR
+        )
+        cells.append(
+            cv2.addWeighted(pixels, 0.45, cv2.applyColorMap(heat, cv2.COLORMAP_JET), 0.55, 0)
+        )
     return cells
 
 
 def main(options: Options) -> None:
     check_name(options.own.output)
-    start_tensorflow()
+    import_tensorflow()
     from tfcpn.base import device
-    from tfcpn.data.order import open_source
-    from tfcpn.data.pipeline import crops_and_joints, training_batches
+    from tfcpn.data.order import open_training_set
+    from tfcpn.data.pipeline import build_crop_fn, training_batches
     from tfcpn.networks.blazepose_losses import label_heatmaps
     from tfcpn.parts import make_parts, training_filter
-    from tfcpn.picture.look import to_pixels
-    from tfcpn.training.views import views_for
+    from tfcpn.picture.look import denormalize
+    from tfcpn.training.views import augmentation_for
 
     cfg = options.config
-    device.choose(cfg.device)
+    device.select_device(cfg.device)
     records = read_records(cfg.train_records)
-    annotated = skeleton_of(records, cfg.skeleton)
+    annotated = resolve_skeleton(records, cfg.skeleton)
     parts, rules = make_parts(cfg, annotated), training_filter(cfg, annotated)
-    source = open_source(records, rules, cfg.seed, cfg.shuffle_buffer)
-    work = crops_and_joints(parts.alignment, parts.skeleton, parts.training_format, parts.training_margin)
-    crops, joints = next(iter(training_batches(source, 0, work, options.own.people)))
-    images, joints, visibility = views_for(cfg, parts)(crops, joints, (cfg.seed, 0))
-    targets = parts.codec.encode(joints, visibility)
+    source = open_training_set(records, rules, cfg.seed, cfg.shuffle_buffer)
+    work = build_crop_fn(
+        parts.alignment, parts.skeleton, parts.training_format, parts.training_margin
+    )
+    crops, keypoints = next(iter(training_batches(source, 0, work, options.own.people)))
+    images, keypoints, visibility = augmentation_for(cfg, parts)(crops, keypoints, (cfg.seed, 0))
+    targets = parts.codec.encode(keypoints, visibility)
     maps = getattr(targets, "maps", None) or [label_heatmaps(targets) * 255]
     labels = [t.numpy() for t in maps]
-    pixels = to_pixels(images.numpy(), parts.network.look)
+    pixels = denormalize(images.numpy(), parts.network.preprocessing)
     cells = []
     for i, view in enumerate(pixels):
-        cells += _cell(view, joints[i].numpy(), visibility[i].numpy(), [m[i] for m in labels], parts.skeleton)
-    write_picture(options.own.output, sheet(cells, 12, cfg.input_size))
-    print(f"written: {options.own.output}; a row is a person, each view with joints, widest and narrowest labels")
+        cells += _cell(
+            view,
+            keypoints[i].numpy(),
+            visibility[i].numpy(),
+            [m[i] for m in labels],
+            parts.skeleton,
+        )
+    write_image(options.own.output, sheet(cells, 12, cfg.input_size))
+    print(
+        f"written: {options.own.output}; a row is a person, each view with keypoints, widest and narrowest labels"
+    )
 
 
 if __name__ == "__main__":

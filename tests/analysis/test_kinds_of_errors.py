@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 
 from tfcpn.analysis import errors
-from tfcpn.analysis.calibration import rank_agreement, steps
+from tfcpn.analysis.calibration import rank_correlation, steps
 from tfcpn.analysis.evaluated import read_evaluation
 from tfcpn.analysis.matching import matches, oks
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import categories, read_annotations
-from tfcpn.evaluation.oks import tolerances
+from tfcpn.evaluation.oks import keypoint_sigmas
 from tfcpn.report.published import LOG_METRICS
 from tfcpn.skeleton import COCO
 
 AREA = 10_000.0
 NOSE, LEFT_WRIST, RIGHT_WRIST, LEFT_HIP = (
-    COCO.joints.index(n) for n in ("nose", "left_wrist", "right_wrist", "left_hip")
+    COCO.keypoints.index(n) for n in ("nose", "left_wrist", "right_wrist", "left_hip")
 )
 
 
 def standing(x: float, y: float) -> np.ndarray:
-    """(17, 3): every joint in a place of its own, 40 pixels from the next."""
+    """(17, 3): every keypoint in a place of its own, 40 pixels from the next."""
     return np.array([[x + 40 * (n % 4), y + 40 * (n // 4), 2.0] for n in range(17)])
 
 
@@ -32,45 +32,52 @@ PEOPLE = [standing(20, 20), standing(320, 20), standing(20, 320)]
 
 @pytest.fixture
 def annotations(tmp_path):
-    """Two people in one picture, one in another."""
+    """Two people in one image, one in another."""
     people = [
         {
             "id": 7 + n,
             "image_id": 1 + n // 2,
             "category_id": 1,
-            "bbox": [*joints[:, :2].min(axis=0), 130.0, 170.0],
+            "bbox": [*keypoints[:, :2].min(axis=0), 130.0, 170.0],
             "area": AREA,
             "iscrowd": 0,
             "num_keypoints": 17,
-            "keypoints": joints.ravel().tolist(),
+            "keypoints": keypoints.ravel().tolist(),
         }
-        for n, joints in enumerate(PEOPLE)
+        for n, keypoints in enumerate(PEOPLE)
     ]
     images = [{"id": n, "file_name": f"{n}.jpg", "width": 640, "height": 640} for n in (1, 2)]
     path = tmp_path / "people.json"
-    path.write_text(json.dumps({"images": images, "annotations": people, "categories": categories(COCO)}))
+    path.write_text(
+        json.dumps({"images": images, "annotations": people, "categories": categories(COCO)})
+    )
     return path
 
 
-def result(n: int, joints: np.ndarray, score: float = 0.9) -> dict:
-    return {"image_id": 1 + n // 2, "category_id": 1, "keypoints": joints.ravel().tolist(), "score": score}
+def result(n: int, keypoints: np.ndarray, score: float = 0.9) -> dict:
+    return {
+        "image_id": 1 + n // 2,
+        "category_id": 1,
+        "keypoints": keypoints.ravel().tolist(),
+        "score": score,
+    }
 
 
 def right() -> list[dict]:
-    return [result(n, joints.copy(), 0.9 - n / 10) for n, joints in enumerate(PEOPLE)]
+    return [result(n, keypoints.copy(), 0.9 - n / 10) for n, keypoints in enumerate(PEOPLE)]
 
 
-def moved(joint: int, to) -> list[dict]:
-    """The first person with a joint somewhere else."""
-    joints = PEOPLE[0].copy()
-    joints[joint, :2] = to
-    return [result(0, joints), *right()[1:]]
+def moved(keypoint: int, to) -> list[dict]:
+    """The first person with a keypoint somewhere else."""
+    keypoints = PEOPLE[0].copy()
+    keypoints[keypoint, :2] = to
+    return [result(0, keypoints), *right()[1:]]
 
 
-def away(joint: int, similarity: float) -> np.ndarray:
-    """A place of such a similarity to the first person's joint."""
-    reach = math.sqrt(-2 * math.log(similarity) * AREA) * 2 * COCO.sigmas[joint]
-    return PEOPLE[0][joint, :2] + [reach, 0]
+def away(keypoint: int, similarity: float) -> np.ndarray:
+    """A place of such a similarity to the first person's keypoint."""
+    max_radius = math.sqrt(-2 * math.log(similarity) * AREA) * 2 * COCO.sigmas[keypoint]
+    return PEOPLE[0][keypoint, :2] + [max_radius, 0]
 
 
 @pytest.fixture
@@ -80,9 +87,19 @@ def evaluation(annotations, tmp_path):
     def made(results, **settings):
         folder = tmp_path / "run" / "eval" / "epoch_0001"
         folder.mkdir(parents=True, exist_ok=True)
-        usual = {"val_annotations": str(annotations), "boxes": "gt", "align": "person", "flip_test": True}
+        usual = {
+            "val_annotations": str(annotations),
+            "boxes": "gt",
+            "align": "person",
+            "flip_test": True,
+        }
         usual |= {"input_size": [256, 192], "heatmap_scale": 255.0} | settings
-        metrics = {"experiment": "made up", "epoch": 1, **dict.fromkeys(LOG_METRICS, 0.5), "settings": usual}
+        metrics = {
+            "experiment": "made up",
+            "epoch": 1,
+            **dict.fromkeys(LOG_METRICS, 0.5),
+            "settings": usual,
+        }
         (folder / "metrics.json").write_text(json.dumps(metrics))
         (folder / "results.json").write_text(json.dumps(results))
         return read_evaluation(folder)
@@ -100,26 +117,28 @@ ONLY = {
 
 
 @pytest.mark.parametrize("kind", ONLY)
-def test_only_this_kind_of_joint(evaluation, kind):
+def test_only_this_kind_of_keypoint(evaluation, kind):
     made = evaluation(ONLY[kind]())
-    counts = {k: sum(kinds.count(k) for kinds in made.kinds.values()) for k in errors.JOINT_KINDS}
-    assert counts == {**dict.fromkeys(errors.JOINT_KINDS, 0), "good": 3 * 17 - 1, kind: 1}
+    counts = {
+        k: sum(kinds.count(k) for kinds in made.kinds.values()) for k in errors.KEYPOINT_KINDS
+    }
+    assert counts == {**dict.fromkeys(errors.KEYPOINT_KINDS, 0), "good": 3 * 17 - 1, kind: 1}
     assert made.missed == [] and all(match.person is not None for match in made.found)
 
 
 @pytest.mark.parametrize("kind", ONLY)
 def test_putting_it_right_wins_what_it_lost_and_nothing_else_wins_that(evaluation, kind):
     """The legs of the first person wrong in one way; AP is COCO's."""
-    joints = PEOPLE[0].copy()
-    for joint in range(11, 17):
+    keypoints = PEOPLE[0].copy()
+    for keypoint in range(11, 17):
         places = {
-            errors.JITTER: away(joint, 0.55),
-            errors.INVERSION: PEOPLE[0][COCO.mirror[joint], :2],
-            errors.SWAP: PEOPLE[1][joint, :2],
+            errors.JITTER: away(keypoint, 0.55),
+            errors.INVERSION: PEOPLE[0][COCO.mirror[keypoint], :2],
+            errors.SWAP: PEOPLE[1][keypoint, :2],
             errors.MISS: (600, 600),
         }
-        joints[joint, :2] = places[kind]
-    made = evaluation([result(0, joints), *right()[1:]])
+        keypoints[keypoint, :2] = places[kind]
+    made = evaluation([result(0, keypoints), *right()[1:]])
     assert made.average_precision(made.results) < 0.99
     for other, gain in made.gains.items():
         if other == kind:
@@ -147,10 +166,14 @@ def test_nobody_where_somebody_is(evaluation):
 def test_the_worse_one_is_surer(evaluation):
     bad = PEOPLE[0].copy()
     bad[:, :2] += 12
-    found = [result(0, bad, 0.95), result(0, PEOPLE[1].copy(), 0.4), result(2, PEOPLE[2].copy(), 0.3)]
+    found = [
+        result(0, bad, 0.95),
+        result(0, PEOPLE[1].copy(), 0.4),
+        result(2, PEOPLE[2].copy(), 0.3),
+    ]
     made = evaluation(found)
     assert made.gains[errors.SCORE] > 0.05
-    assert rank_agreement(made.found) < 0
+    assert rank_correlation(made.found) < 0
     told = steps(made.found)
     assert [s.count for s in told] == [1, 1, 1] and [s.score for s in told] == [0.3, 0.4, 0.95]
     assert told[0].oks == pytest.approx(1) and told[2].oks < 0.9
@@ -165,18 +188,30 @@ def test_similarity_is_cocos():
     truth, found = standing(50, 50), standing(50, 50)
     truth[[2, 9], 2] = 0
     found[:, :2] += rng.normal(0, 9, (17, 2))
-    person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [50, 50, 120, 160], "area": 9000.0, "iscrowd": 0}
+    person = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [50, 50, 120, 160],
+        "area": 9000.0,
+        "iscrowd": 0,
+    }
     person |= {"keypoints": truth.ravel().tolist(), "num_keypoints": 15}
     index = Index()
     index.dataset = {"images": [{"id": 1}], "annotations": [person], "categories": categories(COCO)}
     index.createIndex()
-    found_entry = {"image_id": 1, "category_id": 1, "keypoints": found.ravel().tolist(), "score": 1.0}
+    found_entry = {
+        "image_id": 1,
+        "category_id": 1,
+        "keypoints": found.ravel().tolist(),
+        "score": 1.0,
+    }
     judged = COCOeval(index, index.loadRes([found_entry]), "keypoints")
     judged.params.imgIds = [1]
     judged._prepare()
     theirs = judged.computeOks(1, 1)[0, 0]
     one = type("Person", (), {"keypoints": truth, "area": 9000.0})
-    assert oks(found[:, :2], one, tolerances(COCO)) == pytest.approx(theirs, abs=1e-9)
+    assert oks(found[:, :2], one, keypoint_sigmas(COCO)) == pytest.approx(theirs, abs=1e-9)
 
 
 def test_matching_beside_a_plain_reckoning(annotations):
@@ -185,9 +220,9 @@ def test_matching_beside_a_plain_reckoning(annotations):
     rng = np.random.default_rng(0)
     results = []
     for n in range(8):
-        joints = PEOPLE[n % 3].copy()
-        joints[:, :2] += rng.normal(0, 6 * n, (17, 2))
-        results.append(result(n % 3, joints, float(rng.uniform())))
+        keypoints = PEOPLE[n % 3].copy()
+        keypoints[:, :2] += rng.normal(0, 6 * n, (17, 2))
+        results.append(result(n % 3, keypoints, float(rng.uniform())))
     found, missed = matches(results, people, COCO)
     taken, expected = set(), {}
     for place in sorted(range(8), key=lambda p: -results[p]["score"]):
@@ -196,10 +231,12 @@ def test_matching_beside_a_plain_reckoning(annotations):
             if person.image_id != results[place]["image_id"] or person.id in taken:
                 continue
             total = 0.0
-            for joint in range(17):
-                x, y = results[place]["keypoints"][3 * joint : 3 * joint + 2]
-                d = (x - person.keypoints[joint, 0]) ** 2 + (y - person.keypoints[joint, 1]) ** 2
-                total += math.exp(-d / (2 * person.area * (2 * COCO.sigmas[joint]) ** 2)) / 17
+            for keypoint in range(17):
+                x, y = results[place]["keypoints"][3 * keypoint : 3 * keypoint + 2]
+                d = (x - person.keypoints[keypoint, 0]) ** 2 + (
+                    y - person.keypoints[keypoint, 1]
+                ) ** 2
+                total += math.exp(-d / (2 * person.area * (2 * COCO.sigmas[keypoint]) ** 2)) / 17
             best = max(best, (total, person.id), key=lambda pair: pair[0])
         expected[place] = best[1]
         taken.add(best[1])
@@ -207,17 +244,19 @@ def test_matching_beside_a_plain_reckoning(annotations):
     assert {p.id for p in missed} == {p.id for p in people} - taken
 
 
-def test_joints_and_groups(evaluation):
+def test_keypoints_and_groups(evaluation):
     made = evaluation(moved(NOSE, (600, 600)))
-    nose = made.by_joint[NOSE]
-    assert nose["labelled"] == 3 and nose["miss"] == 1 and nose["good"] == 2
+    nose = made.by_keypoint[NOSE]
+    assert nose["labeled"] == 3 and nose["miss"] == 1 and nose["good"] == 2
     assert nose["similarity"] == pytest.approx(2 / 3) and nose["PCK@0.2"] == pytest.approx(2 / 3)
-    assert made.groups["size"]["large"] == {7, 8, 9} and made.groups["others whose box overlaps"]["nobody"] == {
+    assert made.groups["size"]["large"] == {7, 8, 9} and made.groups["others whose box overlaps"][
+        "nobody"
+    ] == {
         7,
         8,
         9,
     }
-    assert made.groups["labelled joints"]["16 and more"] == {7, 8, 9}
+    assert made.groups["labeled keypoints"]["16 and more"] == {7, 8, 9}
     assert "score of the detector" not in made.groups
 
 
@@ -229,31 +268,44 @@ def test_the_detectors_scores_are_those_of_the_boxes(evaluation, tmp_path):
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     made = evaluation(right(), boxes=str(tmp_path / "boxes.json"))
     assert made.sure == {7: 0.6, 8: 0.9, 9: 0.3}
-    assert made.groups["score of the detector"] == {"under .5": {9}, ".5 to .8": {7}, "from .8": {8}}
+    assert made.groups["score of the detector"] == {
+        "under .5": {9},
+        ".5 to .8": {7},
+        "from .8": {8},
+    }
 
 
-def test_a_joint_is_what_it_lies_nearest_to(evaluation):
+def test_a_keypoint_is_what_it_lies_nearest_to(evaluation):
     """Near its own place, and exactly on the other side: an inversion."""
-    people = [joints.copy() for joints in PEOPLE]
+    people = [keypoints.copy() for keypoints in PEOPLE]
     people[0][RIGHT_WRIST, :2] = away(LEFT_WRIST, 0.6)
     results = moved(LEFT_WRIST, people[0][RIGHT_WRIST, :2])
     made = evaluation(results)
     own = made.found[[m.result for m in made.found].index(0)]
     person = type("Person", (), {"keypoints": people[0], "area": AREA, "id": 7})
-    kinds = errors.joint_kinds(own._replace(person=person), [], COCO)
+    kinds = errors.keypoint_error_types(own._replace(person=person), [], COCO)
     assert kinds[LEFT_WRIST] == errors.INVERSION
 
 
 def test_people_who_do_not_count_are_neither_right_nor_wrong(annotations, evaluation):
-    """Somebody without a labelled joint, and a crowd: COCO passes over results on them."""
+    """Somebody without a labeled keypoint, and a crowd: COCO passes over results on them."""
     data = json.loads(annotations.read_text())
     nobody = {**data["annotations"][0], "keypoints": [0] * 51, "num_keypoints": 0}
     data["annotations"] += [
         {**nobody, "id": 20, "image_id": 2, "bbox": [380, 380, 200, 200], "area": 40_000.0},
-        {**nobody, "id": 21, "image_id": 1, "bbox": [300, 300, 300, 300], "area": 90_000.0, "iscrowd": 1},
+        {
+            **nobody,
+            "id": 21,
+            "image_id": 1,
+            "bbox": [300, 300, 300, 300],
+            "area": 90_000.0,
+            "iscrowd": 1,
+        },
     ]
     annotations.write_text(json.dumps(data))
-    made = evaluation([*right(), result(2, standing(400, 400), 0.99), result(0, standing(350, 350), 0.98)])
+    made = evaluation(
+        [*right(), result(2, standing(400, 400), 0.99), result(0, standing(350, 350), 0.98)]
+    )
     assert [m.ignored for m in made.found] == [True, True, False, False, False]
     assert made.average_precision(made.results) == pytest.approx(1)
     assert made.gains[errors.BACKGROUND] == 0 and made.gains[errors.SCORE] == pytest.approx(0)
@@ -265,7 +317,7 @@ def test_results_of_nobody_have_an_average_precision_of_nothing(evaluation, resu
     made = evaluation(results)
     assert made.average_precision(made.results) == 0 and len(made.missed) == 3
     assert made.gains[errors.UNSEEN] > 0.7 and made.gains[errors.BACKGROUND] == 0
-    assert made.by_joint[NOSE]["similarity"] == 0
+    assert made.by_keypoint[NOSE]["similarity"] == 0
 
 
 @pytest.mark.parametrize(
@@ -276,7 +328,10 @@ def test_results_of_nobody_have_an_average_precision_of_nothing(evaluation, resu
             [{**result(0, standing(0, 0)), "image_id": 99}],
             "entry 0 is on image 99, which the annotations no longer have",
         ),
-        ([{**result(0, standing(0, 0)), "keypoints": [1, 2, 1]}], "its joints are not the 17 of the annotations"),
+        (
+            [{**result(0, standing(0, 0)), "keypoints": [1, 2, 1]}],
+            "its keypoints are not the 17 of the annotations",
+        ),
     ],
 )
 def test_results_that_do_not_fit_are_told(evaluation, results, told):
@@ -288,7 +343,9 @@ def test_an_evaluation_whose_detections_have_moved_goes_without_their_scores(eva
     assert evaluation(right(), boxes="moved/away.json").sure is None
 
 
-def test_the_keypoints_are_those_of_the_run_and_not_those_of_the_file(annotations, evaluation, tmp_path):
+def test_the_keypoints_are_those_of_the_run_and_not_those_of_the_file(
+    annotations, evaluation, tmp_path
+):
     """Own tolerances, pairs and roles: AP and swaps by the file's would be others."""
     import dataclasses
 
@@ -297,7 +354,7 @@ def test_the_keypoints_are_those_of_the_run_and_not_those_of_the_file(annotation
     from tfcpn.skeleton import to_dict
 
     data = json.loads(annotations.read_text())
-    data["categories"] = [{"id": 1, "name": "person", "keypoints": list(COCO.joints)}]
+    data["categories"] = [{"id": 1, "name": "person", "keypoints": list(COCO.keypoints)}]
     annotations.write_text(json.dumps(data))
     wide = dataclasses.replace(COCO, name="own", sigmas=tuple(10 * s for s in COCO.sigmas))
     results = moved(LEFT_HIP, away(LEFT_HIP, 0.02))
@@ -309,5 +366,5 @@ def test_the_keypoints_are_those_of_the_run_and_not_those_of_the_file(annotation
     assert by_run.skeleton == wide and by_run.average_precision(results) > ap
     (run / "config.json").unlink()
     metrics = run / "eval" / "epoch_0001" / "metrics.json"
-    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"joints": to_dict(wide)}))
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"keypoints": to_dict(wide)}))
     assert read_evaluation(metrics.parent).skeleton == wide

@@ -15,7 +15,7 @@ from tfcpn.data.coco import read_annotations
 
 @pytest.fixture(scope="module")
 def evaluations(people, tmp_path_factory):
-    """Two evaluations of a small run, after one epoch and after two, with some joints put right in the second."""
+    """Two evaluations of a small run, after one epoch and after two, with some keypoints put right in the second."""
     run = tmp_path_factory.mktemp("analysed") / "run"
     with in_the_cpns_place():
         run_here("-m", "tfcpn.train", *flags(people, run, "--epochs=2", "--eval_every=1"))
@@ -39,8 +39,18 @@ def test_one_evaluation(command, evaluations, tmp_path):
     told = analyse(command, tmp_path, evaluations[0]).out
     assert re.search(r"miss\s+[+-]\d\.\d{3} AP to be won", told)
     page = (tmp_path / "analysis.html").read_text()
-    assert page.count("data:image/jpeg;base64,") > 8 and 'src="http' not in page and "<script" not in page
-    for word in ("Where the points of AP are lost", "inversion", "left_wrist", "By turn of the torso", "The worst"):
+    assert (
+        page.count("data:image/jpeg;base64,") > 8
+        and 'src="http' not in page
+        and "<script" not in page
+    )
+    for word in (
+        "Where the points of AP are lost",
+        "inversion",
+        "left_wrist",
+        "By turn of the torso",
+        "The worst",
+    ):
         assert word in page
 
 
@@ -60,14 +70,20 @@ def test_the_page_in_a_browser(browser, command, evaluations, tmp_path, width):
     loaded = """const done = arguments[0], all = [...document.images]; all.forEach(i => i.loading = 'eager');
       const look = () => all.every(i => i.naturalWidth > 0) ? done(all.length) : setTimeout(look, 50); look()"""
     assert browser.execute_async_script(loaded) > 8
-    tall = browser.execute_script("return [...document.querySelectorAll('.bar')].map(b => b.clientWidth)")
+    tall = browser.execute_script(
+        "return [...document.querySelectorAll('.bar')].map(b => b.clientWidth)"
+    )
     assert min(tall) > 100
 
 
-def test_without_pictures_the_numbers_stay(command, evaluations, tmp_path):
-    words = [f"--analyse={evaluations[0]}", f"--output={tmp_path}", f"--images={tmp_path / 'nowhere'}"]
+def test_without_images_the_numbers_stay(command, evaluations, tmp_path):
+    words = [
+        f"--analyse={evaluations[0]}",
+        f"--output={tmp_path}",
+        f"--images={tmp_path / 'nowhere'}",
+    ]
     command("tools/report.py", *words)
-    assert "the picture is not there" in (tmp_path / "analysis.html").read_text()
+    assert "the image is not there" in (tmp_path / "analysis.html").read_text()
 
 
 @pytest.mark.parametrize(

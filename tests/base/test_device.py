@@ -17,7 +17,11 @@ def no_gpu_seen(monkeypatch):
 
 def card_in(root):
     """A machine whose PCI bus shows an NVIDIA card, a sound chip of NVIDIA's, and another maker's card."""
-    for name, vendor, kind in (("0", "0x8086", "0x030000"), ("1", "0x10de", "0x040300"), ("2", "0x10de", "0x030200")):
+    for name, vendor, kind in (
+        ("0", "0x8086", "0x030000"),
+        ("1", "0x10de", "0x040300"),
+        ("2", "0x10de", "0x030200"),
+    ):
         folder = root / "sys/bus/pci/devices" / name
         folder.mkdir(parents=True)
         (folder / "vendor").write_text(vendor + "\n")
@@ -25,19 +29,22 @@ def card_in(root):
 
 
 def test_cards_are_found_with_and_without_a_driver(tmp_path):
-    assert gpu.cards(tmp_path) == [] and gpu.why_unused(tmp_path) == ""
+    assert gpu.nvidia_devices(tmp_path) == [] and gpu.explain_unusable_gpu(tmp_path) == ""
     card_in(tmp_path)
-    assert gpu.cards(tmp_path) == [str(tmp_path / "sys/bus/pci/devices/2")]
+    assert gpu.nvidia_devices(tmp_path) == [str(tmp_path / "sys/bus/pci/devices/2")]
     (tmp_path / "proc/driver/nvidia/gpus/0000:01:00.0").mkdir(parents=True)
-    assert gpu.cards(tmp_path) == [str(tmp_path / "proc/driver/nvidia/gpus/0000:01:00.0")]
+    assert gpu.nvidia_devices(tmp_path) == [str(tmp_path / "proc/driver/nvidia/gpus/0000:01:00.0")]
 
 
 def test_libraries_that_cannot_be_loaded_are_named(tmp_path, monkeypatch):
     card_in(tmp_path)
     names = ["libc.so.6", "libcuda_that_is_not.so.1", "libcudnn_neither.so.8"]
-    monkeypatch.setattr(gpu, "libraries", lambda build: names)
-    told = gpu.why_unused(tmp_path)
-    assert "cannot load libcuda_that_is_not.so.1, libcudnn_neither.so.8; install" in told and "--device=cpu" in told
+    monkeypatch.setattr(gpu, "cuda_libraries", lambda build: names)
+    told = gpu.explain_unusable_gpu(tmp_path)
+    assert (
+        "cannot load libcuda_that_is_not.so.1, libcudnn_neither.so.8; install" in told
+        and "--device=cpu" in told
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,29 +56,33 @@ def test_libraries_that_cannot_be_loaded_are_named(tmp_path, monkeypatch):
     ],
 )
 def test_the_libraries_are_those_of_the_tensorflow_that_is_installed(cuda, cudnn, names):
-    assert names | {"libcuda.so.1"} <= set(gpu.libraries({"cuda_version": cuda, "cudnn_version": cudnn}))
+    assert names | {"libcuda.so.1"} <= set(
+        gpu.cuda_libraries({"cuda_version": cuda, "cudnn_version": cudnn})
+    )
     assert "tensorflow[and-cuda]==" + tf.__version__ in gpu.install_hint()
 
 
-def test_a_card_that_tensorflow_does_not_see_is_an_error_unless_the_cpu_is_wanted(no_gpu_seen, monkeypatch):
-    monkeypatch.setattr(gpu, "why_unused", lambda: "there is an NVIDIA card")
+def test_a_card_that_tensorflow_does_not_see_is_an_error_unless_the_cpu_is_wanted(
+    no_gpu_seen, monkeypatch
+):
+    monkeypatch.setattr(gpu, "explain_unusable_gpu", lambda: "there is an NVIDIA card")
     for name in ("auto", "gpu"):
         with pytest.raises(InputError, match=f"--device={name}: there is an NVIDIA card"):
-            device.choose(name)
+            device.select_device(name)
     hidden = []
-    monkeypatch.setattr(device, "use_no_gpu", lambda: hidden.append(1))
-    device.choose("cpu")
+    monkeypatch.setattr(device, "hide_gpus", lambda: hidden.append(1))
+    device.select_device("cpu")
     assert hidden
     # Hidden on purpose, as by a scheduler.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    device.choose("auto")
+    device.select_device("auto")
 
 
 def test_a_machine_without_a_card_computes_on_its_cpu(no_gpu_seen, monkeypatch):
-    monkeypatch.setattr(gpu, "why_unused", lambda: "")
-    device.choose("auto")
+    monkeypatch.setattr(gpu, "explain_unusable_gpu", lambda: "")
+    device.select_device("auto")
     with pytest.raises(InputError, match="--device=gpu: there is no GPU here"):
-        device.choose("gpu")
+        device.select_device("gpu")
 
 
 def test_memory_grows_wherever_a_network_is_loaded_and_a_gpu_in_use_is_left_as_it_is(monkeypatch):
@@ -91,21 +102,34 @@ def test_memory_grows_wherever_a_network_is_loaded_and_a_gpu_in_use_is_left_as_i
 def test_gpus_are_told_by_name(monkeypatch):
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a", "b", "c"])
     names = {"a": "A100", "b": "A100", "c": "T4"}
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda d: {"device_name": names[d]})
-    assert device.describe() == "2 x A100, 1 x T4"
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda d: {"device_name": names[d]}
+    )
+    assert device.describe_devices() == "2 x A100, 1 x T4"
 
 
-def test_a_run_says_what_it_runs_on_first_and_in_its_numbers(people, command, tiny_network, tmp_path):
+def test_a_run_says_what_it_runs_on_first_and_in_its_numbers(
+    people, command, tiny_network, tmp_path
+):
     import json
 
-    words = flags(people, tmp_path, "--epochs=1", "--epoch_size=16", "--eval_every=1", "--device=cpu")
+    words = flags(
+        people, tmp_path, "--epochs=1", "--epoch_size=16", "--eval_every=1", "--device=cpu"
+    )
     done = command("-m", "tfcpn.train", *words)
     first = done.err.splitlines()[0]
-    assert first.startswith(f"{device.describe()}, float32, 1 replica(s); ") and "CPU (" in first
+    assert (
+        first.startswith(f"{device.describe_devices()}, float32, 1 replica(s); ")
+        and "CPU (" in first
+    )
     row = logged(tmp_path)[0]
-    assert (row["device"], row["precision"], row["replicas"]) == (device.describe(), "float32", "1")
+    assert (row["device"], row["precision"], row["replicas"]) == (
+        device.describe_devices(),
+        "float32",
+        "1",
+    )
     report = json.loads(next((tmp_path / "eval").glob("*/metrics.json")).read_text())
-    assert (report["device"], report["replicas"]) == (device.describe(), 1)
+    assert (report["device"], report["replicas"]) == (device.describe_devices(), 1)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +141,9 @@ def test_a_run_says_what_it_runs_on_first_and_in_its_numbers(people, command, ti
         ("vendor_id : AuthenticAMD flags : avx512f", "float32"),
     ],
 )
-def test_auto_is_bfloat16_where_the_processor_is_faster_in_it(tmp_path, monkeypatch, processor, expected):
+def test_auto_is_bfloat16_where_the_processor_is_faster_in_it(
+    tmp_path, monkeypatch, processor, expected
+):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     (tmp_path / "cpuinfo").write_text(processor)
@@ -128,4 +154,7 @@ def test_auto_is_bfloat16_where_the_processor_is_faster_in_it(tmp_path, monkeypa
             patch.setenv(name, value)
             assert device.resolve_precision("auto") == "float32"  # what would be quick is off
     monkeypatch.setattr(device, "_CPUINFO", tmp_path / "nowhere")
-    assert device.resolve_precision("auto") == "float32" and device.resolve_precision("float16") == "float16"
+    assert (
+        device.resolve_precision("auto") == "float32"
+        and device.resolve_precision("float16") == "float16"
+    )

@@ -8,12 +8,12 @@ from tfcpn.base import progress
 
 
 def test_what_takes_long_says_what_it_is_and_what_is_quick_says_nothing(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "FIRST_LINE", 60)
-    with progress.phase("waiting for nothing"):
+    monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 60)
+    with progress.status("waiting for nothing"):
         pass
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(progress, "FIRST_LINE", 0.05)
-    with progress.phase("waiting"):
+    monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 0.05)
+    with progress.status("waiting"):
         time.sleep(0.3)
     assert capsys.readouterr().err == "waiting ...\n"
 
@@ -25,15 +25,17 @@ def test_on_a_terminal_the_seconds_count(monkeypatch):
 
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
-    monkeypatch.setattr(progress, "FIRST_LINE", 0.05)
-    with progress.phase("waiting"):
+    monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 0.05)
+    with progress.status("waiting"):
         time.sleep(1.3)
-    assert re.fullmatch(r"\r\x1b\[Kwaiting \.\.\.(\r\x1b\[Kwaiting \.\.\. \d s)+\n", screen.getvalue())
+    assert re.fullmatch(
+        r"\r\x1b\[Kwaiting \.\.\.(\r\x1b\[Kwaiting \.\.\. \d s)+\n", screen.getvalue()
+    )
 
 
 def test_an_error_within_passes(capsys):
     try:
-        with progress.phase("failing"):
+        with progress.status("failing"):
             raise ValueError("it failed")
     except ValueError as error:
         assert str(error) == "it failed"
@@ -58,7 +60,7 @@ def test_a_bar_in_a_log_file_has_its_first_line_soon_and_few_later(monkeypatch):
 def test_a_bar_shows_nothing_before_the_first_step_or_of_what_is_quick(monkeypatch):
     log = io.StringIO()
     monkeypatch.setattr("sys.stderr", log)
-    with progress.progress(10, "steps", "step", at_once=False) as bar:
+    with progress.progress(10, "steps", "step", immediate=False) as bar:
         assert log.getvalue() == ""
         bar.update(10)
     assert log.getvalue() == ""
@@ -72,5 +74,5 @@ def test_a_bar_without_a_phase_before_it_is_there_at_once(monkeypatch):
 
 
 def test_what_keeps_pythons_lock_is_said_before_it_begins(capsys):
-    with progress.phase("reading", at_once=True):
+    with progress.status("reading", immediate=True):
         assert capsys.readouterr().err == "reading ...\n"

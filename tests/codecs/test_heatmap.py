@@ -18,22 +18,33 @@ SIZES = [
 
 
 def codec_of(input_size, kernels, scale=255.0):
-    return HeatmapCodec(input_size, (input_size[0] // 4, input_size[1] // 4), kernels, scale, COCO.mirror)
+    return HeatmapCodec(
+        input_size, (input_size[0] // 4, input_size[1] // 4), kernels, scale, COCO.mirror
+    )
 
 
-def joints_everywhere(input_size, count=40):
-    """Random joints, joints on all borders and corners, just outside, and not labelled."""
+def keypoints_everywhere(input_size, count=40):
+    """Random keypoints, keypoints on all borders and corners, just outside, and not labeled."""
     height, width = input_size
     rng = np.random.default_rng(0)
     inside = rng.uniform(0, 1, (count, 2)) * [width, height]
-    edge = [(0, 0), (width - 1, height - 1), (width - 0.01, 5), (7, height - 0.01), (0, height - 1), (width + 30, 20)]
+    edge = [
+        (0, 0),
+        (width - 1, height - 1),
+        (width - 0.01, 5),
+        (7, height - 0.01),
+        (0, height - 1),
+        (width + 30, 20),
+    ]
     outside = [(-1e6, -1e6), (-0.5, 10), (10, -3)]
     return np.concatenate([inside, edge, outside]).astype(np.float32)
 
 
 @pytest.mark.parametrize("kernel", [7, 9, 11, 13, 15, 17, 21, 23])
 def test_the_kernel_is_opencvs(kernel):
-    np.testing.assert_allclose(gaussian_kernel(kernel), cv2.getGaussianKernel(kernel, 0)[:, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        gaussian_kernel(kernel), cv2.getGaussianKernel(kernel, 0)[:, 0], atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("length, kernel", [(64, 15), (16, 15), (5, 15)])
@@ -48,13 +59,16 @@ def test_the_reflecting_blur_matrix_is_opencvs_blur(length, kernel):
 @pytest.mark.parametrize("scale", [255.0, 1.0])
 def test_label_maps_equal_the_reference_also_at_borders(input_size, kernels, scale):
     codec = codec_of(input_size, kernels, scale)
-    joints = joints_everywhere(input_size)
-    for kernel, maps in zip(kernels, codec.encode(joints[None], None).maps):
-        expected = [reference.label_map(x, y, input_size, codec.heatmap_size, kernel, scale) for x, y in joints]
+    keypoints = keypoints_everywhere(input_size)
+    for kernel, maps in zip(kernels, codec.encode(keypoints[None], None).maps):
+        expected = [
+            reference.label_map(x, y, input_size, codec.heatmap_size, kernel, scale)
+            for x, y in keypoints
+        ]
         np.testing.assert_allclose(maps[0], np.stack(expected, axis=-1), atol=1e-3 * scale)
 
 
-def test_a_label_peaks_at_the_scale_in_the_joints_pixel():
+def test_a_label_peaks_at_the_scale_in_the_keypoints_pixel():
     codec = codec_of((256, 192), (15, 11, 9, 7), 100.0)
     for maps in codec.encode(np.array([[[50.9, 103.9]]], np.float32), None).maps:
         assert float(tf.reduce_max(maps)) == pytest.approx(100)
@@ -63,9 +77,11 @@ def test_a_label_peaks_at_the_scale_in_the_joints_pixel():
 
 def test_encoding_runs_the_same_in_a_tf_data_pipeline():
     codec = codec_of((64, 64), (15, 11, 9, 7))
-    joints = joints_everywhere((64, 64))[None]
-    eager = codec.encode(joints, None).maps
-    mapped = next(iter(tf.data.Dataset.from_tensors(joints).map(lambda j: codec.encode(j, None).maps)))
+    keypoints = keypoints_everywhere((64, 64))[None]
+    eager = codec.encode(keypoints, None).maps
+    mapped = next(
+        iter(tf.data.Dataset.from_tensors(keypoints).map(lambda j: codec.encode(j, None).maps))
+    )
     for a, b in zip(eager, mapped):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -75,10 +91,10 @@ def test_decoding_equals_the_reference_on_random_maps(scale):
     rng = np.random.default_rng(1)
     smooth = [cv2.GaussianBlur(rng.normal(0, scale, (64, 48, 17)), (0, 0), s) for s in (1, 2, 4)]
     maps = np.stack(smooth).astype(np.float32)
-    joints, scores = codec_of((256, 192), (15, 11, 9, 7), scale).decode(maps)
+    keypoints, scores = codec_of((256, 192), (15, 11, 9, 7), scale).decode(maps)
     for i in range(len(maps)):
-        expected_joints, expected_scores = reference.decode(maps[i], scale)
-        np.testing.assert_allclose(joints[i], expected_joints, atol=1e-3)
+        expected_keypoints, expected_scores = reference.decode(maps[i], scale)
+        np.testing.assert_allclose(keypoints[i], expected_keypoints, atol=1e-3)
         np.testing.assert_allclose(scores[i], expected_scores, atol=1e-4)
 
 
@@ -92,25 +108,25 @@ def test_decoding_odd_maps_follows_the_originals_arithmetic_and_gives_no_nan():
     maps[20, 10, 7] = maps[20, 30, 7] = 200
     maps[..., 8] = -5
     maps[30, 20, 8] = 1e-6
-    joints, scores = codec_of((256, 192), (15, 11, 9, 7)).decode(maps[None])
-    expected_joints, expected_scores = reference.decode(maps, 255)
-    assert np.isfinite(joints).all() and np.isfinite(scores).all()
+    keypoints, scores = codec_of((256, 192), (15, 11, 9, 7)).decode(maps[None])
+    expected_keypoints, expected_scores = reference.decode(maps, 255)
+    assert np.isfinite(keypoints).all() and np.isfinite(scores).all()
     # In the flat maps 0 and 1 all pixels that the blur's zero border does not reach tie but for rounding.
     rest = slice(2, None)
-    np.testing.assert_allclose(joints[0, rest], expected_joints[rest], atol=1e-3)
+    np.testing.assert_allclose(keypoints[0, rest], expected_keypoints[rest], atol=1e-3)
     np.testing.assert_allclose(scores[0], expected_scores, atol=1e-4)
-    flat = joints[0, :2].numpy()
+    flat = keypoints[0, :2].numpy()
     assert (flat >= 4 * 10 + 1).all() and (flat <= 4 * np.array([38, 54]) - 1).all()
 
 
 @pytest.mark.parametrize("input_size, kernels", SIZES[:3])
-def test_joints_survive_encoding_and_decoding_to_the_grid(input_size, kernels):
+def test_keypoints_survive_encoding_and_decoding_to_the_grid(input_size, kernels):
     """To half a heatmap pixel, and the quarter of one that decoding adds."""
     codec = codec_of(input_size, kernels)
     rng = np.random.default_rng(3)
-    joints = (rng.uniform(0.05, 0.95, (1, 50, 2)) * input_size[::-1]).astype(np.float32)
-    decoded, scores = codec.decode(codec.encode(joints, None).maps[-1])
-    assert np.abs(decoded - joints).max() <= 2 + 1 + 1e-3
+    keypoints = (rng.uniform(0.05, 0.95, (1, 50, 2)) * input_size[::-1]).astype(np.float32)
+    decoded, scores = codec.decode(codec.encode(keypoints, None).maps[-1])
+    assert np.abs(decoded - keypoints).max() <= 2 + 1 + 1e-3
     # The quarter step may leave the peak only in rounding, so the score is that of the peak.
     np.testing.assert_allclose(scores, 1.5, atol=1e-5)
 

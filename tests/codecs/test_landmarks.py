@@ -1,13 +1,13 @@
-"""Joints of any set as BlazePose's landmarks."""
+"""Keypoints of any set as BlazePose's landmarks."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.codecs.landmarks import LandmarkCodec, Landmarks, LandmarkTargets, refined
+from tfcpn.codecs.landmarks import LandmarkCodec, Landmarks, LandmarkTargets, refine_by_heatmap
 from tfcpn.networks.blazepose_losses import label_heatmaps
-from tfcpn.skeleton import COCO, LSP, MEDIAPIPE, by_names
+from tfcpn.skeleton import COCO, LSP, MEDIAPIPE, from_names
 
 # The published correspondences: COCO's 17 of the 33, and LSP's first 12.
 COCO_PLACES = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
@@ -20,31 +20,35 @@ def codec(skeleton, **more):
 
 def outputs(rng, count=2):
     landmarks = rng.uniform(0, 256, (count, 39, 5)).astype(np.float32)
-    return Landmarks(tf.constant(landmarks), tf.constant(rng.normal(size=(count, 64, 64, 39)).astype(np.float32)))
+    return Landmarks(
+        tf.constant(landmarks), tf.constant(rng.normal(size=(count, 64, 64, 39)).astype(np.float32))
+    )
 
 
-def test_joints_find_their_landmark_by_name():
+def test_keypoints_find_their_landmark_by_name():
     assert codec(COCO).places == COCO_PLACES
-    assert codec(LSP).places == [*LSP_PLACES, -1, -1] and codec(LSP).absent == (12, 13)
+    assert codec(LSP).places == [*LSP_PLACES, -1, -1] and codec(LSP).missing_keypoints == (12, 13)
     assert codec(MEDIAPIPE).places == list(range(33))
     assert codec(COCO.with_align_points()).places == [*COCO_PLACES, 33, 34]
 
 
 def test_what_is_encoded_is_decoded():
     rng = np.random.default_rng(0)
-    joints, visibility = rng.uniform(0, 256, (3, 17, 2)), rng.choice([0.0, 1.0, 2.0], (3, 17))
-    targets = codec(COCO).encode(tf.constant(joints, tf.float32), tf.constant(visibility, tf.float32))
+    keypoints, visibility = rng.uniform(0, 256, (3, 17, 2)), rng.choice([0.0, 1.0, 2.0], (3, 17))
+    targets = codec(COCO).encode(
+        tf.constant(keypoints, tf.float32), tf.constant(visibility, tf.float32)
+    )
     landmarks = np.zeros((3, 39, 5), np.float32)
     landmarks[..., :2] = targets.xy
     found, _ = codec(COCO).decode(Landmarks(tf.constant(landmarks), tf.zeros((3, 64, 64, 39))))
-    np.testing.assert_allclose(found, joints, rtol=1e-6)
+    np.testing.assert_allclose(found, keypoints, rtol=1e-6)
     np.testing.assert_array_equal(np.asarray(targets.visibility)[:, COCO_PLACES], visibility)
     assert np.asarray(targets.visibility).sum() == visibility.sum()
 
 
-def test_a_joint_without_a_landmark_lies_at_0_and_scores_0():
-    joints, scores = codec(LSP).decode(outputs(np.random.default_rng(1)))
-    assert not np.asarray(joints)[:, 12:].any() and not np.asarray(scores)[:, 12:].any()
+def test_a_keypoint_without_a_landmark_lies_at_0_and_scores_0():
+    keypoints, scores = codec(LSP).decode(outputs(np.random.default_rng(1)))
+    assert not np.asarray(keypoints)[:, 12:].any() and not np.asarray(scores)[:, 12:].any()
     assert (np.asarray(scores)[:, :12] > 0).all()
 
 
@@ -54,24 +58,26 @@ def test_flipping_twice_changes_nothing_and_once_trades_sides():
     twice = codec(COCO).flip(once)
     np.testing.assert_allclose(twice.landmarks, given.landmarks, rtol=1e-5)
     np.testing.assert_array_equal(twice.heatmaps[:, :, 2:], given.heatmaps[:, :, 2:])
-    left, right = MEDIAPIPE.joints.index("left_knee"), MEDIAPIPE.joints.index("right_knee")
+    left, right = MEDIAPIPE.keypoints.index("left_knee"), MEDIAPIPE.keypoints.index("right_knee")
     np.testing.assert_allclose(once.landmarks[:, left, 0], 256 - given.landmarks[:, right, 0])
     np.testing.assert_array_equal(once.heatmaps[:, :, 1:, left], given.heatmaps[:, :, :0:-1, right])
 
 
-def test_a_peak_moves_with_its_joint_in_a_mirror_image():
+def test_a_peak_moves_with_its_keypoint_in_a_mirror_image():
     """So that the mean of a crop's heatmap and its mirror image's has one peak and not two."""
     targets = codec(COCO).encode(tf.fill((1, 17, 2), 80.0), tf.fill((1, 17), 2.0))
     maps = label_heatmaps(targets)
     landmarks = tf.concat([targets.xy, tf.zeros((1, 39, 3))], axis=-1)
-    mirrored = LandmarkTargets(tf.constant([256.0, 0]) - targets.xy * tf.constant([1.0, -1]), targets.visibility)
+    mirrored = LandmarkTargets(
+        tf.constant([256.0, 0]) - targets.xy * tf.constant([1.0, -1]), targets.visibility
+    )
     there = codec(COCO).flip(Landmarks(landmarks, label_heatmaps(mirrored)))
     np.testing.assert_allclose(there.heatmaps[0, :, 1:, 0], maps[0, :, 1:, 0], atol=1e-5)
 
 
-def test_joints_that_are_none_of_blazeposes_are_refused():
+def test_keypoints_that_are_none_of_blazeposes_are_refused():
     with pytest.raises(InputError, match="beak, tail.*are none of BlazePose's"):
-        codec(by_names("bird", ("beak", "tail")))
+        codec(from_names("bird", ("beak", "tail")))
 
 
 def plain_refined(xy, heatmaps):
@@ -86,7 +92,12 @@ def plain_refined(xy, heatmaps):
         for y in range(max(0, row - 3), min(height, row + 4)):
             for x in range(max(0, column - 3), min(width, column + 4)):
                 sure = 1 / (1 + np.exp(-heatmaps[n, y, x, landmark]))
-                total, across, down, most = total + sure, across + x * sure, down + y * sure, max(most, sure)
+                total, across, down, most = (
+                    total + sure,
+                    across + x * sure,
+                    down + y * sure,
+                    max(most, sure),
+                )
         if most >= 0.5:
             done[n, landmark] = across / total / width * 256, down / total / height * 256
     return done
@@ -98,8 +109,13 @@ def test_refinement_is_the_mean_of_a_window():
     heatmaps = rng.normal(-3, 2, (2, 64, 64, 39)).astype(np.float32)
     expected = plain_refined(xy, heatmaps)
     assert 5 < (expected == xy).all(axis=-1).sum() < 60  # some stay, some move
-    np.testing.assert_allclose(refined(tf.constant(xy), tf.constant(heatmaps), 256), expected, atol=1e-2)
+    np.testing.assert_allclose(
+        refine_by_heatmap(tf.constant(xy), tf.constant(heatmaps), 256), expected, atol=1e-2
+    )
     decoded, _ = codec(MEDIAPIPE, refine=True).decode(
-        Landmarks(tf.constant(np.concatenate([xy, np.zeros((2, 39, 3), np.float32)], axis=-1)), tf.constant(heatmaps))
+        Landmarks(
+            tf.constant(np.concatenate([xy, np.zeros((2, 39, 3), np.float32)], axis=-1)),
+            tf.constant(heatmaps),
+        )
     )
     np.testing.assert_allclose(decoded, expected[:, :33], atol=1e-2)

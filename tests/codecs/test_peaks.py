@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfcpn.base.errors import InputError
 from tfcpn.codecs.gaussian import gaussian_kernel
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.codecs.peaks import peaks_of
+from tfcpn.codecs.peaks import build_peak_finder
 from tfcpn.parts import make_parts
 from tfcpn.settings.config import BLAZEPOSE, Config
 from tfcpn.skeleton import COCO
@@ -27,7 +27,7 @@ def gaussians(places, sigma: float = SIGMA) -> np.ndarray:
 def error(decoder: str, places, maps=None) -> np.ndarray:
     """Distances in heatmap pixels."""
     maps = gaussians(places) if maps is None else maps
-    found = np.stack(peaks_of(decoder, SIZE, KERNEL)(tf.constant(maps)), axis=-1)[0]
+    found = np.stack(build_peak_finder(decoder, SIZE, KERNEL)(tf.constant(maps)), axis=-1)[0]
     return np.linalg.norm(found - np.array(places), axis=1)
 
 
@@ -50,13 +50,13 @@ def test_maps_without_a_summit_give_numbers(decoder):
     maps[0, 3, 0, 0] = 9
     maps[0, 4] = rng.normal(0, 50, SIZE)
     codec = HeatmapCodec((256, 192), SIZE, (15, 11, 9, 7), SCALE, [0, 1, 2, 3, 4], decoder)
-    joints, scores = codec.decode(tf.constant(maps.transpose(0, 2, 3, 1)))
-    assert np.isfinite(joints).all() and np.isfinite(scores).all()
-    assert (joints.numpy() >= 0).all() and (joints.numpy() <= [192, 256]).all()
+    keypoints, scores = codec.decode(tf.constant(maps.transpose(0, 2, 3, 1)))
+    assert np.isfinite(keypoints).all() and np.isfinite(scores).all()
+    assert (keypoints.numpy() >= 0).all() and (keypoints.numpy() <= [192, 256]).all()
 
 
 def test_dark_stays_at_the_border():
-    """There are no neighbours to tell a summit by."""
+    """There are no neighbors to tell a summit by."""
     assert error("dark", [(0, 30), (47, 63)]).max() == 0
 
 
@@ -65,7 +65,9 @@ def test_the_flag_chooses_the_decoder():
     for decoder in ("tf_cpn", "dark"):
         codec = make_parts(Config(decoder=decoder), COCO).codec
         maps = tf.constant(np.repeat(gaussians([(20.3, 30.4)]), 17, axis=1).transpose(0, 2, 3, 1))
-        shift.append(np.abs(codec.decode(maps)[0].numpy()[0, 0] - [20.3 * 4 + 2, 30.4 * 4 + 2]).max())
+        shift.append(
+            np.abs(codec.decode(maps)[0].numpy()[0, 0] - [20.3 * 4 + 2, 30.4 * 4 + 2]).max()
+        )
     assert shift[1] < 0.2 < shift[0]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import CocoImage, categories, read_annotations
-from tfcpn.data.detections import Box, read_detections
+from tfcpn.data.detections import PersonBox, read_detections
 from tfcpn.data.results import result
 from tfcpn.evaluation.average_precision import METRICS, coco_metrics
 from tfcpn.report.table import table
@@ -14,7 +14,14 @@ from tfcpn.report.table import table
 def person(**changes):
     keypoints = np.zeros((17, 3), int)
     keypoints[:5] = [[10 + i, 20 + i, 1 + i % 2] for i in range(5)]
-    record = {"id": 7, "image_id": 1, "category_id": 1, "bbox": [5, 6, 50, 60], "area": 1500.5, "iscrowd": 0}
+    record = {
+        "id": 7,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [5, 6, 50, 60],
+        "area": 1500.5,
+        "iscrowd": 0,
+    }
     record |= {"keypoints": keypoints.ravel().tolist(), "num_keypoints": 5}
     return {**record, **changes}
 
@@ -22,13 +29,17 @@ def person(**changes):
 def write(path, annotations, images=None, others=()):
     images = images or [{"id": 1, "file_name": "a.jpg", "height": 100, "width": 200}]
     path.write_text(
-        json.dumps({"images": images, "annotations": annotations, "categories": [*categories(), *others]})
+        json.dumps(
+            {"images": images, "annotations": annotations, "categories": [*categories(), *others]}
+        )
     )
     return path
 
 
 def test_people_are_read_with_their_fields(tmp_path):
-    images, people, *_ = read_annotations(write(tmp_path / "a.json", [person(), person(id=8, iscrowd=1)]))
+    images, people, *_ = read_annotations(
+        write(tmp_path / "a.json", [person(), person(id=8, iscrowd=1)])
+    )
     assert images == {1: CocoImage(1, "a.jpg", 100, 200)}
     assert people[0].box == (5, 6, 50, 60) and people[0].trainable
     assert not people[1].trainable
@@ -37,11 +48,14 @@ def test_people_are_read_with_their_fields(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"keypoints": [0] * 48, "num_keypoints": 0}, "annotation id 7: keypoints has 48 values, want 17 joints x 3"),
+        (
+            {"keypoints": [0] * 48, "num_keypoints": 0},
+            "annotation id 7: keypoints has 48 values, want 17 keypoints x 3",
+        ),
         ({"bbox": [1, 2, 3]}, "annotation id 7: bbox"),
         ({"bbox": [1, 2, 0, 5]}, "annotation id 7: bbox .* needs a box with an area"),
         ({"image_id": 99}, "annotation id 7: image_id 99 is not among"),
-        ({"num_keypoints": 3}, "num_keypoints is 3, but 5 joints are labelled"),
+        ({"num_keypoints": 3}, "num_keypoints is 3, but 5 keypoints are labeled"),
         ({"area": None}, "area is None"),
         ({"iscrowd": 2}, "iscrowd is 2"),
         ({"keypoints": [float("nan")] * 51}, "keypoints .* not a number"),
@@ -49,7 +63,9 @@ def test_people_are_read_with_their_fields(tmp_path):
     ],
 )
 def test_a_bad_field_is_named(tmp_path, changes, message):
-    with pytest.raises(InputError, match=f"a.json: {message}" if message.startswith("ann") else message):
+    with pytest.raises(
+        InputError, match=f"a.json: {message}" if message.startswith("ann") else message
+    ):
         read_annotations(write(tmp_path / "a.json", [person(**changes)]))
 
 
@@ -59,7 +75,7 @@ def test_a_bad_field_is_named(tmp_path, changes, message):
         ("", "is empty"),
         ("{", "not valid JSON"),
         ("[]", "has no list 'images'"),
-        ('{"images": [], "annotations": []}', "no person in it has a labelled joint"),
+        ('{"images": [], "annotations": []}', "no person in it has a labeled keypoint"),
         (
             '{"images": [{"id": 3, "file_name": "a", "height": 0, "width": 5}], "annotations": []}',
             "image id 3: height is 0",
@@ -78,8 +94,10 @@ def test_detections_keep_people_on_known_images(tmp_path):
     images = {1: CocoImage(1, "a.jpg", 100, 200)}
     path = tmp_path / "d.json"
     detection = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
-    path.write_text(json.dumps([detection, {**detection, "category_id": 18}, {**detection, "image_id": 2}]))
-    assert read_detections(path, images) == [Box(1, (1, 2, 3, 4), 0.5)]
+    path.write_text(
+        json.dumps([detection, {**detection, "category_id": 18}, {**detection, "image_id": 2}])
+    )
+    assert read_detections(path, images) == [PersonBox(1, (1, 2, 3, 4), 0.5)]
     for bad, message in (
         ([{**detection, "image_id": 2}], "holds no detection of a person on the annotated images"),
         ([{**detection, "image_id": [1]}], "detection number 0: image_id is"),
@@ -97,33 +115,48 @@ def test_fields_that_pycocotools_wants_may_be_missing(tmp_path):
     del record["iscrowd"], record["num_keypoints"], record["category_id"]
     path = tmp_path / "a.json"
     path.write_text(
-        json.dumps({"images": [{"id": 1, "file_name": "a", "height": 9, "width": 9}], "annotations": [record]})
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "a", "height": 9, "width": 9}],
+                "annotations": [record],
+            }
+        )
     )
     _, (only,), *_ = read_annotations(path)
-    found = result(Box(1, only.box, 1.0), only.keypoints[:, :2], np.ones(17))
+    found = result(PersonBox(1, only.box, 1.0), only.keypoints[:, :2], np.ones(17))
     assert coco_metrics(str(path), [found])["AP"] == pytest.approx(1)
 
 
 def test_annotations_of_other_categories_are_passed_over(tmp_path):
     """As in COCO's instances files, whose dogs have no keypoints."""
-    dog = {"id": 9, "image_id": 1, "category_id": 18, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0}
+    dog = {
+        "id": 9,
+        "image_id": 1,
+        "category_id": 18,
+        "bbox": [1, 2, 3, 4],
+        "area": 12,
+        "iscrowd": 0,
+    }
     path = write(tmp_path / "a.json", [dog, person()], others=[{"id": 18, "name": "dog"}])
     _, (only,), *_ = read_annotations(path)
-    found = result(Box(1, only.box, 1.0), only.keypoints[:, :2], np.ones(17))
+    found = result(PersonBox(1, only.box, 1.0), only.keypoints[:, :2], np.ones(17))
     assert coco_metrics(str(path), [found], {7})["AP"] == pytest.approx(1)
 
 
 def test_a_result_is_rounded_as_the_originals():
-    box = Box(1, (0, 0, 9, 9), 0.5)
+    box = PersonBox(1, (0, 0, 9, 9), 0.5)
     entry = result(box, np.full((17, 2), 1.23456), np.full(17, 0.77777))
     assert entry["keypoints"][:3] == [1.235, 1.235, 1.0]
     assert entry["score"] == 0.3889
 
 
-def test_perfect_joints_score_one_and_lost_ones_zero(people):
+def test_perfect_keypoints_score_one_and_lost_ones_zero(people):
     _, annotated, *_ = read_annotations(people.val_annotations)
     trainable = [p for p in annotated if p.trainable]
-    perfect = [result(Box(p.image_id, p.box, 1.0), p.keypoints[:, :2], np.ones(17)) for p in trainable]
+    perfect = [
+        result(PersonBox(p.image_id, p.box, 1.0), p.keypoints[:, :2], np.ones(17))
+        for p in trainable
+    ]
     metrics = coco_metrics(str(people.val_annotations), perfect)
     assert tuple(metrics) == METRICS
     assert metrics["AP"] == pytest.approx(1) and metrics["AR"] == pytest.approx(1)
@@ -133,4 +166,7 @@ def test_perfect_joints_score_one_and_lost_ones_zero(people):
 
 def test_the_table_has_the_logs_form():
     metrics = dict(zip(METRICS, [0.7016, 0.904, 0.7824, 1.0, -1.0, 0, 0, 0, 0, 0]))
-    assert table([("350", metrics)]).splitlines()[-1] == "| 350   |  .702 |  .904 |  .782 | 1.000 |   n/a |"
+    assert (
+        table([("350", metrics)]).splitlines()[-1]
+        == "| 350   |  .702 |  .904 |  .782 | 1.000 |   n/a |"
+    )

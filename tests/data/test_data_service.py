@@ -13,10 +13,10 @@ from support.parsing import parse
 from support.small_run import flags, weights
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.filters import EVERYBODY, Filter
-from tfcpn.data.order import open_source
+from tfcpn.data.filters import NO_FILTER, PersonFilter
+from tfcpn.data.order import open_training_set
 from tfcpn.data.record_sets import read_records
-from tfcpn.data.service import PASSES, served
+from tfcpn.data.service import PASSES, from_data_service
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,9 @@ def address():
         processes.append(subprocess.Popen([*tool, "--role=dispatcher", "--port=0"], **pipes))
         address = "localhost:" + processes[0].stdout.readline().strip().rsplit(":", 1)[1]
         for _ in range(2):
-            processes.append(subprocess.Popen([*tool, "--role=worker", f"--dispatcher={address}"], **pipes))
+            processes.append(
+                subprocess.Popen([*tool, "--role=worker", f"--dispatcher={address}"], **pipes)
+            )
         assert all(p.stdout.readline().startswith("worker of") for p in processes[1:])
         yield address
     finally:
@@ -44,15 +46,20 @@ def trainable(people):
 
 
 def ids(people, address, run, rules, count, first, taken):
-    source = open_source(read_records(people.records), rules, shuffle_buffer=8)
+    source = open_training_set(read_records(people.records), rules, shuffle_buffer=8)
     assert source.people == count
-    return [int(i) for i in served(address, run, source, lambda group: group["id"], first).take(taken)]
+    return [
+        int(i)
+        for i in from_data_service(address, run, source, lambda group: group["id"], first).take(
+            taken
+        )
+    ]
 
 
 def test_two_workers_feed_everyone_exactly_once_a_pass(people, address):
     everyone = trainable(people)
     count = len(everyone)
-    seen = ids(people, address, "a", EVERYBODY, count, 0, 3 * PASSES * count)
+    seen = ids(people, address, "a", NO_FILTER, count, 0, 3 * PASSES * count)
     passes = [seen[i : i + count] for i in range(0, len(seen), count)]
     assert len(passes) == 3 * PASSES
     for one in passes:
@@ -65,34 +72,45 @@ def test_what_is_told_to_the_service_does_not_grow_with_the_training(people, add
     told, service = [], tf.data.experimental.service
     usual = service.register_dataset
     monkeypatch.setattr(
-        service, "register_dataset", lambda *words, **more: (told.append(more), usual(*words, **more))[1]
+        service,
+        "register_dataset",
+        lambda *words, **more: (told.append(more), usual(*words, **more))[1],
     )
-    source = open_source(read_records(people.records), shuffle_buffer=8)
-    stream = served(address, "b", source, lambda group: group["id"], 7 * source.people)
-    assert len(told) == PASSES and stream.cardinality() in (tf.data.INFINITE_CARDINALITY, tf.data.UNKNOWN_CARDINALITY)
+    source = open_training_set(read_records(people.records), shuffle_buffer=8)
+    stream = from_data_service(address, "b", source, lambda group: group["id"], 7 * source.people)
+    assert len(told) == PASSES and stream.cardinality() in (
+        tf.data.INFINITE_CARDINALITY,
+        tf.data.UNKNOWN_CARDINALITY,
+    )
 
 
 def test_a_filter_holds_and_a_later_start_passes_over_as_many(people, address):
-    rules = Filter(min_joints=17)
-    count = open_source(read_records(people.records), rules).people
+    rules = PersonFilter(min_keypoints=17)
+    count = open_training_set(read_records(people.records), rules).people
     assert 3 < count < len(trainable(people))
     rest = ids(people, address, "c", rules, count, count + 3, 2 * count - 3)
-    assert len(set(rest[: count - 3])) == count - 3 and sorted(rest[count - 3 :]) == sorted(set(rest))
+    assert len(set(rest[: count - 3])) == count - 3 and sorted(rest[count - 3 :]) == sorted(
+        set(rest)
+    )
 
 
 def test_a_start_of_its_own_gets_everyone_anew(people, address):
     """A run that goes on after a crash does not share what is left of its earlier start's job."""
     everyone = trainable(people)
     count = len(everyone)
-    source = open_source(read_records(people.records), shuffle_buffer=8)
-    stream = iter(served(address, "e, first start", source, lambda group: group["id"], 0))
+    source = open_training_set(read_records(people.records), shuffle_buffer=8)
+    stream = iter(
+        from_data_service(address, "e, first start", source, lambda group: group["id"], 0)
+    )
     for _ in range(count // 2):
         next(stream)
-    again = ids(people, address, "e, second start", EVERYBODY, count, 0, 2 * count)
+    again = ids(people, address, "e, second start", NO_FILTER, count, 0, 2 * count)
     assert sorted(again) == sorted(2 * everyone)
 
 
-def test_training_takes_its_people_from_the_service(people, address, command, tiny_network, tmp_path):
+def test_training_takes_its_people_from_the_service(
+    people, address, command, tiny_network, tmp_path
+):
     command("-m", "tfcpn.train", *flags(people, tmp_path / "run", f"--data_service={address}"))
     assert all(np.isfinite(v).all() for v in weights(tmp_path / "run", 2).values())
 
@@ -100,13 +118,13 @@ def test_training_takes_its_people_from_the_service(people, address, command, ti
 def test_several_machines_share_the_people_of_a_pass(people, address, tmp_path):
     copies = [people.records, shutil.copytree(people.records, tmp_path / "elsewhere")]
     count = len(trainable(people))
-    source = open_source(read_records(people.records), shuffle_buffer=8)
+    source = open_training_set(read_records(people.records), shuffle_buffer=8)
 
     def read(machine):
         context = tf.distribute.InputContext(2, machine, 2)
         # Each host has the records somewhere else.
         there = source._replace(records=read_records(copies[machine]))
-        return iter(served(address, "d", there, lambda group: group["id"], 0, context))
+        return iter(from_data_service(address, "d", there, lambda group: group["id"], 0, context))
 
     streams, seen = [read(machine) for machine in range(2)], []
     for turn in range(6 * count):
@@ -123,7 +141,9 @@ def test_a_service_that_is_not_there_is_told_in_one_line(people, command, tmp_pa
     assert failed.status == 1 and "--data_service=localhost:1: nobody answers" in line
 
 
-@pytest.mark.parametrize("words", [["--data_service=somewhere"], ["--data_service=a:1", "--deterministic"]])
+@pytest.mark.parametrize(
+    "words", [["--data_service=somewhere"], ["--data_service=a:1", "--deterministic"]]
+)
 def test_an_address_that_cannot_be_is_refused(words):
     with pytest.raises(InputError, match="--data_service"):
         parse(*words)

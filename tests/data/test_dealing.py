@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcpn.data.dealing import deal
+from tfcpn.data.dealing import assign_replicas
 
 
 def dealt(images, alone=None, replicas=2, batches=1):
     alone = [False] * len(images) if alone is None else alone
-    return deal(tf.constant(images, tf.int64), tf.constant(alone), replicas, batches).numpy()
+    return assign_replicas(
+        tf.constant(images, tf.int64), tf.constant(alone), replicas, batches
+    ).numpy()
 
 
 def random_people(seed, count):

@@ -7,22 +7,22 @@ import pytest
 
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.filters import Filter, keep
-from tfcpn.data.order import open_source
+from tfcpn.data.filters import PersonFilter, keep
+from tfcpn.data.order import open_training_set
 from tfcpn.data.record_sets import read_records
 from tfcpn.data.stream import in_order
-from tfcpn.geometry.points import alignable
+from tfcpn.geometry.points import has_alignment_keypoints
 from tfcpn.parts import training_filter
 from tfcpn.settings.config import Config
 from tfcpn.skeleton import COCO
 
 RULES = {
-    "everybody": Filter(),
-    "least joints": Filter(min_joints=17),
-    "required joints": Filter(required=(3, 4)),
-    "people in the image": Filter(max_people=1),
-    "area": Filter(min_area=6000.0),
-    "all of it": Filter(15, (0, 11, 12), 2, 3000.0),
+    "everybody": PersonFilter(),
+    "least keypoints": PersonFilter(min_keypoints=17),
+    "required keypoints": PersonFilter(required=(3, 4)),
+    "people in the image": PersonFilter(max_people=1),
+    "area": PersonFilter(min_area=6000.0),
+    "all of it": PersonFilter(15, (0, 11, 12), 2, 3000.0),
 }
 
 
@@ -30,11 +30,15 @@ def slowly(people, rules):
     """The ids that pass, by plain Python."""
     passed = set()
     for p in people:
-        labelled = {j for j in range(17) if p.keypoints[j, 2] > 0}
-        neighbours = sum(q.image_id == p.image_id for q in people)
-        if len(labelled) < rules.min_joints or not set(rules.required) <= labelled or p.area < rules.min_area:
+        labeled = {j for j in range(17) if p.keypoints[j, 2] > 0}
+        neighbors = sum(q.image_id == p.image_id for q in people)
+        if (
+            len(labeled) < rules.min_keypoints
+            or not set(rules.required) <= labeled
+            or p.area < rules.min_area
+        ):
             continue
-        if not rules.max_people or neighbours <= rules.max_people:
+        if not rules.max_people or neighbors <= rules.max_people:
             passed.add(p.id)
     return passed
 
@@ -46,7 +50,7 @@ def test_only_who_passes_is_trained_on_each_once_a_pass(people, name):
     trainable = [p for p in annotated if p.trainable]
     expected = slowly(trainable, rules)
     assert 0 < len(expected) < len(trainable) or name == "everybody"
-    source = open_source(read_records(people.records), rules, shuffle_buffer=8)
+    source = open_training_set(read_records(people.records), rules, shuffle_buffer=8)
     assert source.people == len(expected)
 
     def ids(first, count):
@@ -57,23 +61,29 @@ def test_only_who_passes_is_trained_on_each_once_a_pass(people, name):
     assert ids(len(expected) + 2, 3) == ids(0, 2 * len(expected))[len(expected) + 2 :][:3]
 
 
-def test_people_who_cannot_be_aligned_are_dropped_by_their_joints():
-    cfg = Config(align="blazepose", align_missing="drop", align_radius="nose", filter_require=("left_knee",))
+def test_people_who_cannot_be_aligned_are_dropped_by_their_keypoints():
+    cfg = Config(
+        align="blazepose", align_missing="drop", align_radius="nose", filter_require=("left_knee",)
+    )
     assert training_filter(cfg, COCO).required == (0, 11, 12, 13)
     for nobody in (Config(align="blazepose"), Config(align_missing="drop")):
-        assert training_filter(nobody, COCO) == Filter()
+        assert training_filter(nobody, COCO) == PersonFilter()
 
 
 def test_a_filter_that_nobody_passes_is_named(people):
     with pytest.raises(InputError, match=r"none of its \d+ people passes the filters"):
-        open_source(read_records(people.records), Filter(min_area=1e9))
+        open_training_set(read_records(people.records), PersonFilter(min_area=1e9))
 
 
 @pytest.fixture
 def run_filter(people, command, tmp_path):
     def run(*words, check=True):
         done = command(
-            *("tools/filter_coco.py", f"--annotations={people.train_annotations}", f"--output={tmp_path / 'f.json'}"),
+            *(
+                "tools/filter_coco.py",
+                f"--annotations={people.train_annotations}",
+                f"--output={tmp_path / 'f.json'}",
+            ),
             *words,
             check=check,
         )
@@ -83,29 +93,36 @@ def run_filter(people, command, tmp_path):
 
 
 def test_the_tool_writes_who_passes_and_says_how_many(people, run_filter):
-    rules = Filter(15, (0, 11, 12), 2, 3000.0)
-    words = ["--min_joints=15", "--require=nose,left_hip,right_hip", "--max_people=2", "--min_area=3000"]
+    rules = PersonFilter(15, (0, 11, 12), 2, 3000.0)
+    words = [
+        "--min_keypoints=15",
+        "--require=nose,left_hip,right_hip",
+        "--max_people=2",
+        "--min_area=3000",
+    ]
     done, path = run_filter(*words)
     _, before, *_ = read_annotations(people.train_annotations)
     before = [p for p in before if p.trainable]
     images_left, after, *_ = read_annotations(path)
     left = {p.id for p in after if p.trainable}
     assert left == slowly(before, rules)
-    # Bystanders stay in their pictures, without joints.
+    # Bystanders stay in their images, without keypoints.
     assert {p.id for p in after} > left
     assert {p.image_id for p in before if p.id in left} <= set(images_left)
-    row = next(line for line in done.out.splitlines() if "labelled people" in line).split("|")
+    row = next(line for line in done.out.splitlines() if "labeled people" in line).split("|")
     assert (int(row[2]), int(row[3])) == (len(before), len(left))
     row = next(line for line in done.out.splitlines() if "BlazePose" in line).split("|")
-    assert int(row[2]) == sum(bool(alignable(p.keypoints, COCO, "body")) for p in before)
-    assert json.loads(path.read_text())["info"]["filter"]["min_joints"] == 15
+    assert int(row[2]) == sum(
+        bool(has_alignment_keypoints(p.keypoints, COCO, "body")) for p in before
+    )
+    assert json.loads(path.read_text())["info"]["filter"]["min_keypoints"] == 15
 
 
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--require=tail"], "--require=tail: there is no joint 'tail'; there are nose"),
-        (["--min_joints=18"], "none of its"),
+        (["--require=tail"], "--require=tail: there is no keypoint 'tail'; there are nose"),
+        (["--min_keypoints=18"], "none of its"),
         (["--annotations=nowhere.json"], "nowhere.json: cannot be read"),
     ],
 )
@@ -119,5 +136,7 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(run_filter, words,
 def test_the_rule_takes_single_people_and_many():
     keypoints = np.zeros((2, 17, 3))
     keypoints[0, :5, 2] = 2
-    assert keep(keypoints, [10.0, 10.0], [1, 1], Filter(min_joints=5)).numpy().tolist() == [True, False]
-    assert bool(keep(keypoints[0], 10.0, 1, Filter(min_joints=5)))
+    assert keep(
+        keypoints, [10.0, 10.0], [1, 1], PersonFilter(min_keypoints=5)
+    ).numpy().tolist() == [True, False]
+    assert bool(keep(keypoints[0], 10.0, 1, PersonFilter(min_keypoints=5)))

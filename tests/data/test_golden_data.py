@@ -10,9 +10,9 @@ from support import recipe
 from tfcpn.codecs.heatmap import HeatmapCodec
 from tfcpn.geometry import regions
 from tfcpn.geometry.alignment import Alignment
-from tfcpn.geometry.crops import joints_to_crop
-from tfcpn.picture.cut import CropFormat, decode_and_cut
-from tfcpn.picture.look import MEAN_BGR, TF_CPN
+from tfcpn.geometry.crops import keypoints_to_crop
+from tfcpn.picture.cut import CropSpec, decode_and_crop
+from tfcpn.picture.look import MEAN_BGR, TF_CPN_PREPROCESSING
 from tfcpn.settings.recipe import TRAINING_MARGIN
 from tfcpn.skeleton import COCO
 from tfcpn.training.augmentation import Draws, four_views
@@ -30,7 +30,7 @@ def cut(annotation, margin):
     person["encoded"] = (recipe.GOLDEN / "people/images" / image["file_name"]).read_bytes()
     points = np.zeros((2, 2)), False
     region = regions.person_region(annotation["bbox"], *points, size, Alignment(), SIZE, margin)
-    return decode_and_cut(person, region[None], CropFormat(SIZE, False, MEAN_BGR))[0], region
+    return decode_and_crop(person, region[None], CropSpec(SIZE, False, MEAN_BGR))[0], region
 
 
 @pytest.fixture
@@ -41,7 +41,10 @@ def codec():
 @pytest.mark.parametrize("i", range(6))
 def test_a_test_crop_has_the_originals_corners_and_pixels(i):
     crop, region = cut(PEOPLE["annotations"][i], 1.0)
-    assert regions.region_rectangle(region).numpy().tolist() == GOLDEN["test/box_xyxy"][i].tolist()
+    assert (
+        regions.rectangle_from_region(region).numpy().tolist()
+        == GOLDEN["test/box_xyxy"][i].tolist()
+    )
     difference = np.abs(crop.numpy().astype(int) - GOLDEN["test/crop_bgr"][i])
     assert difference.max() <= 1
     assert difference.mean() < 0.15
@@ -50,21 +53,21 @@ def test_a_test_crop_has_the_originals_corners_and_pixels(i):
 def four_views_of(i):
     annotation = PEOPLE["annotations"][i]
     crop, region = cut(annotation, TRAINING_MARGIN)
-    joints = joints_to_crop(np.reshape(annotation["keypoints"], (17, 3)), region, SIZE)
+    keypoints = keypoints_to_crop(np.reshape(annotation["keypoints"], (17, 3)), region, SIZE)
     rescale, a, coin_a, b, coin_b = GOLDEN["train/draws"][i]
     angles = [-a if coin_a else a, -b if coin_b else b]
     draws = Draws(tf.constant([rescale], tf.float32), tf.constant([angles], tf.float32))
-    return four_views(crop[None], joints[None], draws, COCO.mirror, TF_CPN)
+    return four_views(crop[None], keypoints[None], draws, COCO.mirror, TF_CPN_PREPROCESSING)
 
 
 @pytest.mark.parametrize("i", range(2))
 def test_the_four_training_views_equal_the_originals(i):
-    views, joints, visibility = (t.numpy() for t in four_views_of(i))
+    views, keypoints, visibility = (t.numpy() for t in four_views_of(i))
     expected = GOLDEN["train/joints"][i]
-    labelled = (expected >= 0).all(axis=-1)
-    assert labelled.any()
-    np.testing.assert_allclose(joints[labelled], expected[labelled], atol=1e-3)
-    assert ((joints < 0).any(axis=-1) == ~labelled).all()
+    labeled = (expected >= 0).all(axis=-1)
+    assert labeled.any()
+    np.testing.assert_allclose(keypoints[labeled], expected[labeled], atol=1e-3)
+    assert ((keypoints < 0).any(axis=-1) == ~labeled).all()
     np.testing.assert_array_equal(visibility, GOLDEN["train/valid"][i])
     pixels = views * 255 + np.array(MEAN_BGR)
     difference = np.abs(pixels - GOLDEN["train/crop_bgr"][i]).mean(axis=(1, 2, 3))
@@ -72,7 +75,7 @@ def test_the_four_training_views_equal_the_originals(i):
 
 
 def test_label_maps_of_four_kernels_equal_the_originals(codec):
-    _, joints, _ = four_views_of(0)
-    maps = codec.encode(joints, None).maps
+    _, keypoints, _ = four_views_of(0)
+    maps = codec.encode(keypoints, None).maps
     for kernel, ours, theirs in zip(codec.kernels, maps, GOLDEN["train/heatmaps_person0"]):
         np.testing.assert_allclose(ours, theirs, atol=1e-3 * 255, err_msg=f"kernel {kernel}")

@@ -14,31 +14,37 @@ from tfcpn.skeleton import COCO, LSP
 SIZE = (120, 160)
 
 
-def archive(folder, joints, digits):
-    """Three pictures and joints.mat."""
+def archive(folder, keypoints, digits):
+    """Three images and joints.mat."""
     (folder / "images").mkdir()
     for number in range(1, 4):
-        cv2.imwrite(str(folder / "images" / f"im{number:0{digits}d}.jpg"), np.full((*SIZE, 3), 90, np.uint8))
-    savemat(folder / "joints.mat", {"joints": joints})
-    return [f"--images={folder / 'images'}", f"--joints={folder / 'joints.mat'}", f"--output={folder / 'out.json'}"]
+        cv2.imwrite(
+            str(folder / "images" / f"im{number:0{digits}d}.jpg"), np.full((*SIZE, 3), 90, np.uint8)
+        )
+    savemat(folder / "joints.mat", {"joints": keypoints})
+    return [
+        f"--images={folder / 'images'}",
+        f"--joints={folder / 'joints.mat'}",
+        f"--output={folder / 'out.json'}",
+    ]
 
 
 @pytest.fixture
-def joints():
-    """(14, 3, 3) as in the extended set: person 2 lacks a joint, and one of person 3 is outside the picture."""
+def keypoints():
+    """(14, 3, 3) as in the extended set: person 2 lacks a keypoint, and one of person 3 is outside the image."""
     rng = np.random.default_rng(0)
-    joints = np.concatenate([rng.uniform(20, 100, (14, 2, 3)), np.ones((14, 1, 3))], axis=1)
-    joints[4, :, 1] = -5, -7, 0
-    joints[6, :2, 2] = 500, 40
-    return joints
+    keypoints = np.concatenate([rng.uniform(20, 100, (14, 2, 3)), np.ones((14, 1, 3))], axis=1)
+    keypoints[4, :, 1] = -5, -7, 0
+    keypoints[6, :2, 2] = 500, 40
+    return keypoints
 
 
-def test_the_extended_set_is_read(command, tmp_path, joints):
-    command("tools/import_lsp.py", *archive(tmp_path, joints, 5))
+def test_the_extended_set_is_read(command, tmp_path, keypoints):
+    command("tools/import_lsp.py", *archive(tmp_path, keypoints, 5))
     images, people, skeleton, _ = read_annotations(tmp_path / "out.json")
     assert skeleton == LSP and len(images) == len(people) == 3
     assert [p.num_keypoints for p in people] == [14, 13, 13]
-    for person, truth in zip(people, np.moveaxis(joints, 2, 0)):
+    for person, truth in zip(people, np.moveaxis(keypoints, 2, 0)):
         seen = person.keypoints[:, 2] > 0
         np.testing.assert_allclose(person.keypoints[seen, :2], truth[seen, :2], atol=0.01)
         assert (person.keypoints[seen, 2] == 2).all()
@@ -49,8 +55,8 @@ def test_the_extended_set_is_read(command, tmp_path, joints):
         assert person.area == pytest.approx(w * h, abs=1)
 
 
-def test_the_first_set_has_other_axes_and_tells_who_is_occluded(command, tmp_path, joints):
-    first = joints.transpose(1, 0, 2).copy()
+def test_the_first_set_has_other_axes_and_tells_who_is_occluded(command, tmp_path, keypoints):
+    first = keypoints.transpose(1, 0, 2).copy()
     first[2] = 0
     first[2, 5, 0] = 1
     first[:2, 6, 2] = 50
@@ -61,57 +67,68 @@ def test_the_first_set_has_other_axes_and_tells_who_is_occluded(command, tmp_pat
     np.testing.assert_array_equal(people[0].keypoints[:, 2], expected)
 
 
-def test_a_share_of_it_as_cocos_joints(command, tmp_path, joints):
-    words = archive(tmp_path, joints, 5)
-    command("tools/import_lsp.py", *words, "--first=2", "--last=3", "--joint_set=coco")
+def test_a_share_of_it_as_cocos_keypoints(command, tmp_path, keypoints):
+    words = archive(tmp_path, keypoints, 5)
+    command("tools/import_lsp.py", *words, "--first=2", "--last=3", "--skeleton=coco")
     images, people, skeleton, _ = read_annotations(tmp_path / "out.json")
     assert skeleton == COCO and list(images) == [2, 3]
     assert not people[0].keypoints[:5].any()  # the face
-    row = COCO.joints.index("left_wrist")
-    np.testing.assert_allclose(people[1].keypoints[row, :2], joints[LSP.joints.index("left_wrist"), :2, 2], atol=0.01)
+    row = COCO.keypoints.index("left_wrist")
+    np.testing.assert_allclose(
+        people[1].keypoints[row, :2], keypoints[LSP.keypoints.index("left_wrist"), :2, 2], atol=0.01
+    )
 
 
-def wrong_shape(folder, joints):
-    savemat(folder / "joints.mat", {"joints": joints[:13]})
+def wrong_shape(folder, keypoints):
+    savemat(folder / "joints.mat", {"joints": keypoints[:13]})
 
 
-def no_joints(folder, joints):
-    savemat(folder / "joints.mat", {"other": joints})
+def no_keypoints(folder, keypoints):
+    savemat(folder / "joints.mat", {"other": keypoints})
 
 
-def no_matlab(folder, joints):
+def no_matlab(folder, keypoints):
     (folder / "joints.mat").write_text("hello")
 
 
-def not_numbers(folder, joints):
-    savemat(folder / "joints.mat", {"joints": np.where(joints == joints[0, 0, 0], np.nan, joints)})
+def not_numbers(folder, keypoints):
+    savemat(
+        folder / "joints.mat",
+        {"joints": np.where(keypoints == keypoints[0, 0, 0], np.nan, keypoints)},
+    )
 
 
-def a_picture_is_gone(folder, joints):
+def a_image_is_gone(folder, keypoints):
     (folder / "images/im00002.jpg").unlink()
 
 
-def a_picture_is_none(folder, joints):
+def a_image_is_none(folder, keypoints):
     (folder / "images/im00002.jpg").write_text("x")
 
 
 @pytest.mark.parametrize(
     "damage, words, message",
     [
-        (wrong_shape, [], r"joints.mat: joints is float64 (13, 3, 3), want (14, 3, N) or (3, 14, N)"),
-        (no_joints, [], "joints.mat: not the joints.mat of Leeds Sports Pose"),
+        (
+            wrong_shape,
+            [],
+            r"joints.mat: keypoints is float64 (13, 3, 3), want (14, 3, N) or (3, 14, N)",
+        ),
+        (no_keypoints, [], "joints.mat: not the joints.mat of Leeds Sports Pose"),
         (no_matlab, [], "joints.mat: not the joints.mat of Leeds Sports Pose"),
-        (not_numbers, [], "joints.mat: joints holds something else than coordinates and 0 or 1"),
-        (a_picture_is_gone, [], "1 pictures are missing, the first is im00002.jpg"),
-        (a_picture_is_none, [], "im00002.jpg: not a JPEG, PNG, BMP, WebP or TIFF image"),
-        (None, ["--first=3", "--last=9"], "holds pictures 1 to 3"),
+        (not_numbers, [], "joints.mat: keypoints holds something else than coordinates and 0 or 1"),
+        (a_image_is_gone, [], "1 images are missing, the first is im00002.jpg"),
+        (a_image_is_none, [], "im00002.jpg: not a JPEG, PNG, BMP, WebP or TIFF image"),
+        (None, ["--first=3", "--last=9"], "holds images 1 to 3"),
         (None, ["--joints=nowhere.mat"], "nowhere.mat: cannot be read"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_and_nothing_is_written(command, tmp_path, joints, damage, words, message):
-    flags = archive(tmp_path, joints, 5)
+def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
+    command, tmp_path, keypoints, damage, words, message
+):
+    flags = archive(tmp_path, keypoints, 5)
     if damage:
-        damage(tmp_path, joints)
+        damage(tmp_path, keypoints)
     failed = command("tools/import_lsp.py", *flags, *words, check=False)
     (line,) = failed.err.strip().splitlines()
     assert failed.status == 1 and message in line and not (tmp_path / "out.json").exists()
@@ -120,7 +137,9 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(command, tmp_path,
 ARCHIVE = ROOT.parent / "shared" / "lsp_extended"
 
 
-@pytest.mark.skipif(not ARCHIVE.exists(), reason="Leeds Sports Pose Extended does not lie beside the project")
+@pytest.mark.skipif(
+    not ARCHIVE.exists(), reason="Leeds Sports Pose Extended does not lie beside the project"
+)
 def test_the_published_archive_is_read(command, tmp_path):
     words = [f"--images={ARCHIVE / 'images'}", f"--joints={ARCHIVE / 'joints.mat'}"]
     command("tools/import_lsp.py", *words, f"--output={tmp_path / 'a.json'}", "--first=8951")

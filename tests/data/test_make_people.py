@@ -13,7 +13,14 @@ from tfcpn.data.coco import read_annotations
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory):
     folder = tmp_path_factory.mktemp("crowd")
-    run_here("tools/make_people.py", f"--output={folder}", "--train=60", "--val=2", "--workers=2", "--fallen=0.3")
+    run_here(
+        "tools/make_people.py",
+        f"--output={folder}",
+        "--train=60",
+        "--val=2",
+        "--workers=2",
+        "--fallen=0.3",
+    )
     return folder
 
 
@@ -29,14 +36,16 @@ def test_the_same_seed_draws_the_same_people(people, tmp_path, command):
         assert (tmp_path / "train" / image.name).read_bytes() == image.read_bytes()
 
 
-def test_train_and_validation_share_no_picture(people):
+def test_train_and_validation_share_no_image(people):
     train = {path.read_bytes() for path in people.train.glob("*.jpg")}
     assert not train & {path.read_bytes() for path in people.val.glob("*.jpg")}
 
 
 def test_a_second_run_does_nothing(people_copy, command):
     before = {p: p.stat().st_mtime_ns for p in people_copy.folder.rglob("*")}
-    done = command("tools/make_people.py", f"--output={people_copy.folder}", "--train=24", "--val=8")
+    done = command(
+        "tools/make_people.py", f"--output={people_copy.folder}", "--train=24", "--val=8"
+    )
     assert done.out.count("nothing to do") == 2
     assert {p: p.stat().st_mtime_ns for p in people_copy.folder.rglob("*")} == before
 
@@ -53,25 +62,34 @@ def test_the_annotations_are_valid_and_of_every_kind(crowd):
     assert any(p.crowd for p in people)
     counts = [sum(p.image_id == i for p in shown) for i in images]
     assert min(counts) <= 1 and max(counts) >= 3
-    # Cut by the border: a box that touches it, with joints that are not labelled.
+    # Cut by the border: a box that touches it, with keypoints that are not labeled.
     cut = [p for p in shown if p.box[0] == 0 or p.box[0] + p.box[2] == images[p.image_id].width]
     assert any((p.keypoints[:, 2] == 0).any() for p in cut)
 
 
-def test_seen_joints_lie_on_the_person(crowd):
+def test_seen_keypoints_lie_on_the_person(crowd):
     """Within the box, and inside or on the edge of the outline of the person's visible part."""
     data = load(crowd)
     for annotation in (a for a in data["annotations"] if a["num_keypoints"]):
         x, y, w, h = annotation["bbox"]
-        contours = [np.reshape(s, (-1, 1, 2)).astype(np.float32) for s in annotation["segmentation"]]
+        contours = [
+            np.reshape(s, (-1, 1, 2)).astype(np.float32) for s in annotation["segmentation"]
+        ]
         for jx, jy, v in np.reshape(annotation["keypoints"], (17, 3)):
             if v == 2:
                 assert x - 2 <= jx <= x + w + 2 and y - 2 <= jy <= y + h + 2
-                assert max(cv2.pointPolygonTest(c, (float(jx), float(jy)), True) for c in contours) >= -3
+                assert (
+                    max(cv2.pointPolygonTest(c, (float(jx), float(jy)), True) for c in contours)
+                    >= -3
+                )
 
 
 def test_people_face_all_ways_and_some_lie(crowd):
-    keypoints = [np.reshape(a["keypoints"], (17, 3)) for a in load(crowd)["annotations"] if a["num_keypoints"] == 17]
+    keypoints = [
+        np.reshape(a["keypoints"], (17, 3))
+        for a in load(crowd)["annotations"]
+        if a["num_keypoints"] == 17
+    ]
     across = np.array([k[5, 0] - k[6, 0] for k in keypoints])
     assert (across > 0).any() and (across < 0).any()
     upright = np.array([k[11:13, 1].mean() - k[5:7, 1].mean() for k in keypoints])

@@ -8,8 +8,17 @@ from tfcpn.data.record_index import read_index
 
 
 def words(data, output, **changes):
-    flags = {"annotations": data.train_annotations, "images": data.train, "output": output, "shards": 4, "workers": 2}
-    return ["tools/make_records.py", *(f"--{name}={value}" for name, value in {**flags, **changes}.items())]
+    flags = {
+        "annotations": data.train_annotations,
+        "images": data.train,
+        "output": output,
+        "shards": 4,
+        "workers": 2,
+    }
+    return [
+        "tools/make_records.py",
+        *(f"--{name}={value}" for name, value in {**flags, **changes}.items()),
+    ]
 
 
 def stamps(folder):
@@ -44,9 +53,14 @@ def test_bad_images_fail_the_run_unless_skipped(people, people_copy, command, tm
     output = tmp_path / "records"
     failed = command(*words(people_copy, output), check=False)
     assert failed.status == 1
-    assert failed.err.strip().splitlines()[-1].startswith("error: 2 of 24 images are bad, listed in ")
+    assert (
+        failed.err.strip().splitlines()[-1].startswith("error: 2 of 24 images are bad, listed in ")
+    )
     listed = (output / "bad_images.txt").read_text()
-    assert f"{files[0].name}: cannot be read" in listed and f"{files[1].name}: cannot be decoded" in listed
+    assert (
+        f"{files[0].name}: cannot be read" in listed
+        and f"{files[1].name}: cannot be decoded" in listed
+    )
     assert not (output / "index.json").exists()
     skipped = command(*words(people_copy, output), "--skip_bad")
     assert "2 bad ones left out" in skipped.out
@@ -83,7 +97,9 @@ def test_a_mistake_is_told_in_one_line(people, command, tmp_path, changes, messa
     assert not (tmp_path / "records").exists()
 
 
-def test_a_person_with_sixteen_joints_and_an_empty_file_are_named(people_copy, command, tmp_path, edit_json):
+def test_a_person_with_sixteen_keypoints_and_an_empty_file_are_named(
+    people_copy, command, tmp_path, edit_json
+):
     def sixteen(data):
         data["annotations"][3]["keypoints"] = data["annotations"][3]["keypoints"][:48]
 
@@ -98,7 +114,9 @@ def test_a_person_with_sixteen_joints_and_an_empty_file_are_named(people_copy, c
     assert "the file is empty" in line and failed.status == 1
 
 
-def test_pictures_that_were_changed_since_are_noticed_and_those_that_are_gone_are_not_needed(people_copy, command):
+def test_images_that_were_changed_since_are_noticed_and_those_that_are_gone_are_not_needed(
+    people_copy, command
+):
     first = sorted(people_copy.train.glob("*.jpg"))[0]
     whole = first.read_bytes()
     first.write_bytes(whole + b"more")
@@ -108,7 +126,7 @@ def test_pictures_that_were_changed_since_are_noticed_and_those_that_are_gone_ar
     assert "nothing to do" in command(*words(people_copy, people_copy.records)).out
 
 
-def test_records_are_told_from_others_by_their_pictures_and_by_what_was_left_out(
+def test_records_are_told_from_others_by_their_images_and_by_what_was_left_out(
     people, people_copy, command, tmp_path
 ):
     """What a run was trained on binds it."""

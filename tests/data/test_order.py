@@ -5,13 +5,15 @@ import pytest
 import tensorflow as tf
 
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.order import _in_turn, open_source
+from tfcpn.data.order import _in_turn, open_training_set
 from tfcpn.data.record_sets import read_records
 from tfcpn.data.stream import in_order
 
 
 def ids(people, count, first=0, seed=0, shuffle_buffer=8):
-    source = open_source(read_records(people.records), seed=seed, shuffle_buffer=shuffle_buffer)
+    source = open_training_set(
+        read_records(people.records), seed=seed, shuffle_buffer=shuffle_buffer
+    )
     return [int(i) for i in in_order(source, first, lambda group: group["id"]).take(count)]
 
 
@@ -56,27 +58,34 @@ def test_the_order_mixes_shards_and_images(people):
 def test_hosts_deal_out_each_global_batch_as_one_machine_with_as_many_replicas_does(
     people, hosts, replicas, share, first
 ):
-    source = open_source(read_records(people.records), seed=2, shuffle_buffer=16)
+    source = open_training_set(read_records(people.records), seed=2, shuffle_buffer=16)
     steps, ids_of = max(6, 2 * source.people // (replicas * share)), lambda group: group["id"]
 
     def dealt(hosts, first=first):
         contexts = [tf.distribute.InputContext(hosts, number, replicas) for number in range(hosts)]
         count = steps * replicas // hosts * share
-        hands = [list(in_order(source, first, ids_of, share, c).take(count).as_numpy_iterator()) for c in contexts]
+        hands = [
+            list(in_order(source, first, ids_of, share, c).take(count).as_numpy_iterator())
+            for c in contexts
+        ]
         return np.reshape(hands, (hosts, steps, replicas // hosts, share)).transpose(1, 0, 2, 3)
 
     of_hosts, of_one = dealt(hosts).reshape(steps, -1), dealt(1).reshape(steps, -1)
     assert of_hosts.tolist() == of_one.tolist()
     later = first + 3 * replicas * share
-    assert np.reshape(dealt(hosts, later), (steps, -1))[: steps - 3].tolist() == of_hosts[3:].tolist()
+    assert (
+        np.reshape(dealt(hosts, later), (steps, -1))[: steps - 3].tolist() == of_hosts[3:].tolist()
+    )
     order = ids(people, of_one.size, first, seed=2, shuffle_buffer=16)
     assert np.sort(of_one).tolist() == np.sort(np.reshape(order, of_one.shape)).tolist()
 
 
-@pytest.mark.parametrize("hosts, first", [(1, 10), (2, 0), pytest.param(4, 0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "hosts, first", [(1, 10), (2, 0), pytest.param(4, 0, marks=pytest.mark.slow)]
+)
 def test_an_image_is_decoded_once_for_all_its_people_of_a_pass(people, hosts, first):
     """Also in the rest of a pass, and by hosts, who decode only what is theirs: nearly always one of them."""
-    source = open_source(read_records(people.records), seed=2, shuffle_buffer=16)
+    source = open_training_set(read_records(people.records), seed=2, shuffle_buffer=16)
 
     def work(group):
         token = tf.random.uniform((), maxval=2**62, dtype=tf.int64)  # another one each time
@@ -108,6 +117,8 @@ def test_the_order_of_images_without_reading_is_that_of_the_records():
         seed = 5
         records = type("Records", (), {"files": [""] * len(counts)})
 
-    alone, in_parallel = (list(_in_turn(Files, 2, read, calls).as_numpy_iterator()) for calls in (None, 4))
+    alone, in_parallel = (
+        list(_in_turn(Files, 2, read, calls).as_numpy_iterator()) for calls in (None, 4)
+    )
     assert alone == in_parallel
     assert sorted(alone) == list(range(sum(counts)))

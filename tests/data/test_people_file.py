@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from tfcpn.base.errors import InputError
 from tfcpn.data import people_file
-from tfcpn.data.filters import EVERYBODY, Filter
-from tfcpn.data.order import open_source, who
-from tfcpn.data.people_file import people_of
+from tfcpn.data.filters import NO_FILTER, PersonFilter
+from tfcpn.data.order import open_training_set, who
+from tfcpn.data.people_file import load_shard_metadata
 from tfcpn.data.record_index import read_index
 from tfcpn.data.record_sets import read_records
 from tfcpn.data.stream import in_order
@@ -26,8 +26,8 @@ def same(a, b):
 
 def test_they_say_what_the_shards_say(people):
     for path, shard in shards(people):
-        assert people_file.people_file(path).exists()
-        assert same(people_of(path, shard, 17), people_file._from_records(path, 17))
+        assert people_file.shard_metadata_path(path).exists()
+        assert same(load_shard_metadata(path, shard, 17), people_file._from_records(path, 17))
 
 
 @pytest.mark.parametrize(
@@ -43,31 +43,31 @@ def test_they_say_what_the_shards_say(people):
 )
 def test_one_that_does_not_fit_is_made_again_from_its_shard(people_copy, damage):
     (path, shard), (other, _) = shards(people_copy)[:2]
-    before = people_of(path, shard, 17)
-    damage(people_file.people_file(path), people_file.people_file(other))
-    assert same(people_of(path, shard, 17), before)
-    assert people_file._read(people_file.people_file(path), shard, 17) is not None
+    before = load_shard_metadata(path, shard, 17)
+    damage(people_file.shard_metadata_path(path), people_file.shard_metadata_path(other))
+    assert same(load_shard_metadata(path, shard, 17), before)
+    assert people_file._read(people_file.shard_metadata_path(path), shard, 17) is not None
 
 
 def test_records_that_cannot_be_written_are_read_each_time(people_copy, monkeypatch):
     path, shard = shards(people_copy)[0]
-    people_file.people_file(path).unlink()
+    people_file.shard_metadata_path(path).unlink()
 
     def read_only(*words):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(people_file, "write_atomically", read_only)
-    assert len(people_of(path, shard, 17).id) == shard.people
+    assert len(load_shard_metadata(path, shard, 17).id) == shard.people
 
 
 def test_a_damaged_shard_without_one_is_refused(people_copy):
     path, shard = shards(people_copy)[0]
-    people_file.people_file(path).unlink()
+    people_file.shard_metadata_path(path).unlink()
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(InputError, match="a record is damaged"):
-        people_of(path, shard, 17)
+        load_shard_metadata(path, shard, 17)
 
 
 def bytes_read(what) -> int:
@@ -80,14 +80,21 @@ def bytes_read(what) -> int:
     return count() - before
 
 
-@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="Linux tells a process what it has read there")
-@pytest.mark.parametrize("rules", [EVERYBODY, Filter(min_joints=12)], ids=["everybody", "filtered"])
+@pytest.mark.skipif(
+    not Path("/proc/self/io").exists(), reason="Linux tells a process what it has read there"
+)
+@pytest.mark.parametrize(
+    "rules", [NO_FILTER, PersonFilter(min_keypoints=12)], ids=["everybody", "filtered"]
+)
 def test_filters_and_where_to_go_on_read_a_fraction_and_hosts_only_their_own_images(people, rules):
     records = read_records(people.records)
     all_of_it = sum(shard.bytes for _, shard in shards(people))
-    image = max(np.diff([*people_of(path, shard, 17).offset, shard.bytes]).max() for path, shard in shards(people))
-    assert bytes_read(lambda: open_source(records, rules)) < all_of_it / 4
-    source = open_source(records, rules, shuffle_buffer=8)
+    image = max(
+        np.diff([*load_shard_metadata(path, shard, 17).offset, shard.bytes]).max()
+        for path, shard in shards(people)
+    )
+    assert bytes_read(lambda: open_training_set(records, rules)) < all_of_it / 4
+    source = open_training_set(records, rules, shuffle_buffer=8)
     ids = lambda group: group["id"]  # noqa: E731
     middle = lambda: list(in_order(source, source.people // 2, ids).take(1))  # noqa: E731
     # What runs ahead of the one who is asked for: tf.data's parallel calls.
@@ -97,7 +104,9 @@ def test_filters_and_where_to_go_on_read_a_fraction_and_hosts_only_their_own_ima
 
 
 def test_who_comes_is_known_without_the_images(people):
-    source = open_source(read_records(people.records), seed=3, shuffle_buffer=8)
-    stream = [int(i) for i in in_order(source, 0, lambda group: group["id"]).take(2 * source.people)]
+    source = open_training_set(read_records(people.records), seed=3, shuffle_buffer=8)
+    stream = [
+        int(i) for i in in_order(source, 0, lambda group: group["id"]).take(2 * source.people)
+    ]
     assert who(source, 0, len(stream)) == stream
     assert who(source, source.people + 3, 5) == stream[source.people + 3 :][:5]

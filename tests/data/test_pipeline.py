@@ -8,59 +8,69 @@ import tensorflow as tf
 from oracle import tf_cpn as reference
 from support.photos import photo, write
 from tfcpn.data.coco import CocoImage, read_annotations
-from tfcpn.data.order import open_source
-from tfcpn.data.pictures import find_picture
-from tfcpn.data.pipeline import crops_and_joints, region_batches, training_batches
+from tfcpn.data.order import open_training_set
+from tfcpn.data.pictures import find_image
+from tfcpn.data.pipeline import build_crop_fn, region_batches, training_batches
 from tfcpn.data.record_sets import read_records
 from tfcpn.data.stream import in_order
 from tfcpn.geometry import regions
 from tfcpn.geometry.alignment import MODES, Alignment
-from tfcpn.picture.cut import CropFormat, decode_and_cut
+from tfcpn.picture.cut import CropSpec, decode_and_crop
 from tfcpn.picture.look import MEAN_BGR
 from tfcpn.settings.recipe import TRAINING_MARGIN
 from tfcpn.skeleton import COCO
 
 
 def format_of(size, mode="person"):
-    return CropFormat(size, mode == "blazepose", MEAN_BGR)
+    return CropSpec(size, mode == "blazepose", MEAN_BGR)
 
 
 def work_of(alignment, size, skeleton=COCO):
-    return crops_and_joints(alignment, skeleton, format_of(size, alignment.mode), TRAINING_MARGIN)
+    return build_crop_fn(alignment, skeleton, format_of(size, alignment.mode), TRAINING_MARGIN)
 
 
 def source_of(people):
-    return open_source(read_records(people.records), shuffle_buffer=8)
+    return open_training_set(read_records(people.records), shuffle_buffer=8)
 
 
-def test_a_batch_holds_the_references_crops_and_joints(people):
+def test_a_batch_holds_the_references_crops_and_keypoints(people):
     source = source_of(people)
     order = [int(i) for i in in_order(source, 0, lambda group: group["id"]).take(8)]
     work = work_of(Alignment(), (128, 96))
-    crops, joints = next(iter(training_batches(source, 0, work, 8)))
-    assert crops.dtype == tf.uint8 and crops.shape == (8, 128, 96, 3) and joints.shape == (8, 17, 3)
+    crops, keypoints = next(iter(training_batches(source, 0, work, 8)))
+    assert (
+        crops.dtype == tf.uint8 and crops.shape == (8, 128, 96, 3) and keypoints.shape == (8, 17, 3)
+    )
 
     annotated = {p.id: p for p in read_annotations(people.train_annotations)[1]}
-    files = {i["id"]: i["file_name"] for i in json.loads(people.train_annotations.read_text())["images"]}
-    for crop, crop_joints, person_id in zip(crops.numpy(), joints.numpy(), order):
+    files = {
+        i["id"]: i["file_name"] for i in json.loads(people.train_annotations.read_text())["images"]
+    }
+    for crop, crop_keypoints, person_id in zip(crops.numpy(), keypoints.numpy(), order):
         person = annotated[person_id]
         image = cv2.imread(str(people.train / files[person.image_id]))
         expected, corners = reference.crop(image, person.box, (128, 96), True)
         difference = np.abs(crop.astype(int) - expected)
         assert difference.max() <= 1 and difference.mean() < 0.15
-        labelled = person.keypoints[:, 2] > 0
+        labeled = person.keypoints[:, 2] > 0
         scale = np.array([96, 128]) / (corners[2:] - corners[:2])
-        expected_joints = (person.keypoints[:, :2] - corners[:2]) * scale
-        np.testing.assert_allclose(crop_joints[labelled, :2], expected_joints[labelled], atol=1e-3)
+        expected_keypoints = (person.keypoints[:, :2] - corners[:2]) * scale
+        np.testing.assert_allclose(
+            crop_keypoints[labeled, :2], expected_keypoints[labeled], atol=1e-3
+        )
 
 
-@pytest.mark.parametrize("alignment", [Alignment(), Alignment("blazepose")], ids=["person", "blazepose"])
+@pytest.mark.parametrize(
+    "alignment", [Alignment(), Alignment("blazepose")], ids=["person", "blazepose"]
+)
 def test_a_run_that_goes_on_sees_the_same_bits(people, alignment):
     """In a pass that was begun an image is decoded for each person alone, in the others once for all its people."""
     source, work = source_of(people), work_of(alignment, (64, 48), COCO.with_align_points())
     count, first = source.people + 12, source.people // 3
     everyone = next(iter(training_batches(source, 0, work, count)))
-    for whole, rest in zip(everyone, next(iter(training_batches(source, first, work, count - first)))):
+    for whole, rest in zip(
+        everyone, next(iter(training_batches(source, first, work, count - first)))
+    ):
         np.testing.assert_array_equal(whole[first:], rest)
 
 
@@ -68,22 +78,33 @@ def test_a_run_that_goes_on_sees_the_same_bits(people, alignment):
 def test_a_crop_has_the_same_bits_whoever_else_is_cut_from_the_image(mode):
     rng = np.random.default_rng(0)
     noise = cv2.GaussianBlur(rng.integers(0, 256, (480, 640, 3)).astype(np.uint8), (5, 5), 0)
-    image = {"encoded": cv2.imencode(".jpg", noise)[1].tobytes(), "orientation": 1, "image_size": (480, 640)}
-    places = regions.rectangle_region([[3, 5, 90, 120], [-40, 200, 170, 490], [500, 31, 701, 300], [650, 0, 700, 50]])
+    image = {
+        "encoded": cv2.imencode(".jpg", noise)[1].tobytes(),
+        "orientation": 1,
+        "image_size": (480, 640),
+    }
+    places = regions.region_from_rectangle(
+        [[3, 5, 90, 120], [-40, 200, 170, 490], [500, 31, 701, 300], [650, 0, 700, 50]]
+    )
     if mode == "blazepose":
-        centres = rng.uniform(120, 360, (6, 1, 2))
-        places = regions.points_region(np.concatenate([centres, centres + rng.uniform(-60, 60, (6, 1, 2))], axis=1))
-    crop_format = format_of((128, 96), mode)
-    together = decode_and_cut(image, places, crop_format)
+        centers = rng.uniform(120, 360, (6, 1, 2))
+        places = regions.region_from_points(
+            np.concatenate([centers, centers + rng.uniform(-60, 60, (6, 1, 2))], axis=1)
+        )
+    crop_spec = format_of((128, 96), mode)
+    together = decode_and_crop(image, places, crop_spec)
     for crop, place in zip(together, places):
-        np.testing.assert_array_equal(crop, decode_and_cut(image, place[None], crop_format)[0])
+        np.testing.assert_array_equal(crop, decode_and_crop(image, place[None], crop_spec)[0])
 
 
 def test_several_machines_share_out_each_global_batch(people):
     source, work = source_of(people), work_of(Alignment(), (64, 64))
 
     def batches(context, count):
-        return [joints.numpy() for _, joints in training_batches(source, 0, work, 2, context).take(count)]
+        return [
+            keypoints.numpy()
+            for _, keypoints in training_batches(source, 0, work, 2, context).take(count)
+        ]
 
     machines = [batches(tf.distribute.InputContext(2, i, 2), 3) for i in range(2)]
     together = [batch for pair in zip(*machines) for batch in pair]
@@ -94,10 +115,12 @@ def test_evaluation_batches_are_the_references_test_crops(people):
     annotated_images, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
     of_box = [annotated_images[p.image_id] for p in shown]
-    rectangles = regions.crop_rectangle([p.box for p in shown], [(i.height, i.width) for i in of_box], (128, 96))
-    pictures = [find_picture(people.val, image) for image in of_box]
-    places = regions.rectangle_region(rectangles)
-    crops = np.concatenate(list(region_batches(pictures, places, format_of((128, 96)), 3)))
+    rectangles = regions.crop_rectangle(
+        [p.box for p in shown], [(i.height, i.width) for i in of_box], (128, 96)
+    )
+    images = [find_image(people.val, image) for image in of_box]
+    places = regions.region_from_rectangle(rectangles)
+    crops = np.concatenate(list(region_batches(images, places, format_of((128, 96)), 3)))
     assert len(crops) == len(shown)
     for person, image, crop, rectangle in zip(shown, of_box, crops, rectangles.numpy()):
         pixels = cv2.imread(str(people.val / image.file_name))
@@ -109,8 +132,10 @@ def test_evaluation_batches_are_the_references_test_crops(people):
 def test_an_image_with_exif_orientation_is_cropped_as_shown(tmp_path):
     write(tmp_path / "a.jpg", photo(), 6, quality=95)
     height, width = 210, 150
-    picture, box = find_picture(tmp_path, CocoImage(1, "a.jpg", height, width)), (20, 30, 60, 90)
-    region = regions.rectangle_region(regions.crop_rectangle([box], [(height, width)], (128, 96)))
-    (crops,) = region_batches([picture], region, format_of((128, 96)), 1)
+    image, box = find_image(tmp_path, CocoImage(1, "a.jpg", height, width)), (20, 30, 60, 90)
+    region = regions.region_from_rectangle(
+        regions.crop_rectangle([box], [(height, width)], (128, 96))
+    )
+    (crops,) = region_batches([image], region, format_of((128, 96)), 1)
     expected, _ = reference.crop(cv2.imread(str(tmp_path / "a.jpg")), box, (128, 96), False)
     assert np.abs(crops[0].numpy().astype(int) - expected).max() <= 1

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfcpn.base.errors import InputError
 from tfcpn.data import examples, records
 from tfcpn.data.coco import CocoImage, read_annotations
-from tfcpn.data.record_index import description, finished_shard, read_index
+from tfcpn.data.record_index import description, load_finished_shard, read_index
 
 
 def test_an_image_and_its_people_come_back(people):
@@ -31,7 +31,9 @@ def test_an_image_and_its_people_come_back(people):
 
 
 def test_a_folder_without_records_says_how_to_make_them(tmp_path):
-    with pytest.raises(InputError, match="does not exist: make them with python tools/make_records.py"):
+    with pytest.raises(
+        InputError, match="does not exist: make them with python tools/make_records.py"
+    ):
         read_index(tmp_path / "none")
     (tmp_path / "half").mkdir()
     with pytest.raises(InputError, match="holds no finished records"):
@@ -56,7 +58,10 @@ def test_records_of_another_version_are_refused(people_copy, edit_json):
 
 def test_an_interrupted_shard_leaves_nothing_under_its_name(people, tmp_path):
     images, annotated, *_ = read_annotations(people.train_annotations)
-    items = [(image, [p for p in annotated if p.image_id == image.id]) for image in list(images.values())[:4]]
+    items = [
+        (image, [p for p in annotated if p.image_id == image.id])
+        for image in list(images.values())[:4]
+    ]
 
     def interrupt():
         raise KeyboardInterrupt
@@ -82,16 +87,17 @@ def test_bad_images_are_listed_and_spoil_the_shard_unless_skipped(people, tmp_pa
     shard = records.write_shard(tmp_path / "a.tfrecord", items, folder, skip_bad=False)
     assert not (tmp_path / "a.tfrecord").exists() and len(shard.bad) == 4
     for message, part in zip(
-        shard.bad.values(), ["cut short or damaged", "not a JPEG", "cannot be read", "but annotated as"]
+        shard.bad.values(),
+        ["cut short or damaged", "not a JPEG", "cannot be read", "but annotated as"],
     ):
         assert part in message
     kept = records.write_shard(tmp_path / "a.tfrecord", items, folder, skip_bad=True)
-    assert kept.images == 1 and finished_shard(tmp_path / "a.tfrecord") == kept
+    assert kept.images == 1 and load_finished_shard(tmp_path / "a.tfrecord") == kept
     assert len(list(tf.data.TFRecordDataset(str(tmp_path / "a.tfrecord")))) == 1
 
 
 def test_a_description_that_is_damaged_counts_as_no_shard(people_copy):
     shard = sorted(people_copy.records.glob("*.tfrecord"))[0]
-    assert finished_shard(shard) is not None
+    assert load_finished_shard(shard) is not None
     description(shard).write_text(json.dumps({"file": shard.name}))
-    assert finished_shard(shard) is None
+    assert load_finished_shard(shard) is None

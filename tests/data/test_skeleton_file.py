@@ -1,16 +1,16 @@
-"""Joints of the user's own, from a file."""
+"""Keypoints of the user's own, from a file."""
 
 import json
 
 import pytest
 
 from tfcpn.base.errors import InputError
-from tfcpn.data.skeleton_file import choose_skeleton
+from tfcpn.data.skeleton_file import skeleton_from_flag
 from tfcpn.skeleton import COCO, LSP, MEDIAPIPE
 
 BEETLE = {
     "name": "beetle",
-    "joints": ["jaw", "wing_a", "wing_b", "tail"],
+    "keypoints": ["jaw", "wing_a", "wing_b", "tail"],
     "pairs": [["wing_a", "wing_b"]],
     "limbs": [["jaw", "tail"]],
     "sigmas": [0.1, 0.2, 0.2, 0.05],
@@ -18,38 +18,48 @@ BEETLE = {
 }
 
 
-def test_joints_are_chosen_by_name():
-    assert choose_skeleton("auto") is None
-    assert [choose_skeleton(name) for name in ("coco", "lsp", "mediapipe")] == [COCO, LSP, MEDIAPIPE]
+def test_keypoints_are_chosen_by_name():
+    assert skeleton_from_flag("auto") is None
+    assert [skeleton_from_flag(name) for name in ("coco", "lsp", "mediapipe")] == [
+        COCO,
+        LSP,
+        MEDIAPIPE,
+    ]
     assert MEDIAPIPE.count == 33 and len(MEDIAPIPE.pairs) == 16 and MEDIAPIPE.hips == (23, 24)
-    assert MEDIAPIPE.joints[31:] == ("left_foot_index", "right_foot_index")
-    with pytest.raises(InputError, match="--skeleton=beetle: want auto, coco, lsp, mediapipe or a .json file"):
-        choose_skeleton("beetle")
+    assert MEDIAPIPE.keypoints[31:] == ("left_foot_index", "right_foot_index")
+    with pytest.raises(
+        InputError, match="--skeleton=beetle: want auto, coco, lsp, mediapipe or a .json file"
+    ):
+        skeleton_from_flag("beetle")
 
 
 def test_a_file_tells_what_names_cannot(tmp_path):
     path = tmp_path / "beetle.json"
     path.write_text(json.dumps(BEETLE))
-    skeleton = choose_skeleton(str(path))
+    skeleton = skeleton_from_flag(str(path))
     assert (skeleton.name, skeleton.count, skeleton.mirror) == ("beetle", 4, [0, 2, 1, 3])
-    assert (skeleton.limbs, skeleton.sigmas, skeleton.nose) == (((0, 3),), (0.1, 0.2, 0.2, 0.05), (0,))
+    assert (skeleton.limbs, skeleton.sigmas, skeleton.nose) == (
+        ((0, 3),),
+        (0.1, 0.2, 0.2, 0.05),
+        (0,),
+    )
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"joints": None}, "joints is None, want a list of names"),
-        ({"joints": ["a", "a"]}, "joints names one twice"),
+        ({"keypoints": None}, "keypoints is None, want a list of names"),
+        ({"keypoints": ["a", "a"]}, "keypoints names one twice"),
         ({"name": 5}, "name is 5, want a text"),
-        ({"pairs": [["jaw"]]}, r"pairs is \['jaw'\], want 2 names of joints"),
-        ({"pairs": [["jaw", "leg"]]}, "pairs: there is no joint 'leg'"),
-        ({"pairs": [["jaw", "jaw"]]}, "pairs names a joint twice"),
-        ({"pairs": [["jaw", "tail"], ["tail", "wing_a"]]}, "pairs has a joint in two pairs"),
+        ({"pairs": [["jaw"]]}, r"pairs is \['jaw'\], want 2 names of keypoints"),
+        ({"pairs": [["jaw", "leg"]]}, "pairs: there is no keypoint 'leg'"),
+        ({"pairs": [["jaw", "jaw"]]}, "pairs names a keypoint twice"),
+        ({"pairs": [["jaw", "tail"], ["tail", "wing_a"]]}, "pairs has a keypoint in two pairs"),
         ({"limbs": 3}, "limbs is 3, want a list of pairs"),
         ({"sigmas": [1, 2]}, r"sigmas is \[1, 2\], want 4 numbers from 0.001 on"),
         ({"sigmas": [1, 2, 3, 0]}, "want 4 numbers from 0.001 on"),
-        ({"hips": ["jaw", "jaw"]}, "hips names a joint twice"),
-        ({"joints": ["mid_hip", "a"]}, "which are no annotated joints"),
+        ({"hips": ["jaw", "jaw"]}, "hips names a keypoint twice"),
+        ({"keypoints": ["mid_hip", "a"]}, "which are no annotated keypoints"),
         ({"hips": ["jaw"]}, r"hips is \['jaw'\], want 0 or 2 names"),
         ({"nose": ["jaw", "tail"]}, "want 0 or 1 names"),
         ({"nose": {"a": 1}}, "want 0 or 1 names"),
@@ -60,13 +70,13 @@ def test_each_fault_of_a_file_is_named(tmp_path, change, message):
     path = tmp_path / "beetle.json"
     path.write_text(json.dumps({**BEETLE, **change}))
     with pytest.raises(InputError, match=f"beetle.json: .*{message}"):
-        choose_skeleton(str(path))
+        skeleton_from_flag(str(path))
 
 
 def test_a_file_that_is_none_is_named(tmp_path):
     for content, message in (("", "is empty"), ("[1]", "want an object"), ("{", "not valid JSON")):
         (tmp_path / "a.json").write_text(content)
         with pytest.raises(InputError, match=message):
-            choose_skeleton(str(tmp_path / "a.json"))
+            skeleton_from_flag(str(tmp_path / "a.json"))
     with pytest.raises(InputError, match="nowhere.json: cannot be read"):
-        choose_skeleton("nowhere.json")
+        skeleton_from_flag("nowhere.json")

@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 
 from tfcpn.base.errors import InputError
-from tfcpn.data.detections import Box
-from tfcpn.data.pictures import Picture
-from tfcpn.evaluation.detector import matched, with_detected_points
+from tfcpn.data.detections import PersonBox
+from tfcpn.data.pictures import ImageFile
+from tfcpn.evaluation.detector import add_detected_points, matched
 from tfcpn.networks.pose_detection import Detection
 
 
 def box(*values):
-    return Box(1, values, 1.0, person=7)
+    return PersonBox(1, values, 1.0, person=7)
 
 
-def detection(x, y, reach, score=0.9):
+def detection(x, y, max_radius, score=0.9):
     """A person whose mid-hip is at x, y, upright."""
-    return Detection(score, np.zeros(4), np.array([[x, y], [x, y - reach]], float))
+    return Detection(score, np.zeros(4), np.array([[x, y], [x, y - max_radius]], float))
 
 
 def test_each_box_gets_the_detection_that_fits_it():
@@ -41,4 +41,8 @@ def test_a_box_far_from_everybody_has_no_points():
 def test_nobody_found_at_all_is_told(mediapipe, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((100, 80, 3), 128, np.uint8))
     with pytest.raises(InputError, match="finds nobody in the 1 boxes"):
-        with_detected_points([box(0, 0, 40, 100)], [Picture(str(tmp_path / "a.png"), 100, 80, 1)], mediapipe.detector)
+        add_detected_points(
+            [box(0, 0, 40, 100)],
+            [ImageFile(str(tmp_path / "a.png"), 100, 80, 1)],
+            mediapipe.detector,
+        )

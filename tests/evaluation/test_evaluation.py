@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from support.perfect import BLAZEPOSE, PerfectJoints, PerfectMaps, ap, changed, config_of
+from support.perfect import BLAZEPOSE, PerfectKeypoints, PerfectMaps, ap, changed, config_of
 from support.perfect import evaluation_of as make_evaluation
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.detections import Box
+from tfcpn.data.detections import PersonBox
 from tfcpn.data.results import result
 from tfcpn.evaluation.average_precision import coco_metrics
 from tfcpn.evaluation.estimate import region_of_boxes
 from tfcpn.evaluation.evaluation import predict
-from tfcpn.evaluation.first_pass import points_of_joints
+from tfcpn.evaluation.first_pass import points_from_keypoints
 from tfcpn.geometry.alignment import Alignment
-from tfcpn.geometry.points import alignable, alignment_points
+from tfcpn.geometry.points import alignment_points, has_alignment_keypoints
 from tfcpn.skeleton import COCO
 
 
@@ -27,8 +27,8 @@ def detections_with_points(people, path):
     _, annotated, *_ = read_annotations(people.val_annotations)
     records = []
     for p in annotated:
-        if p.trainable and alignable(p.keypoints, COCO, "body"):
-            points = alignment_points(p.keypoints, p.reach, COCO, "body").numpy()
+        if p.trainable and has_alignment_keypoints(p.keypoints, COCO, "body"):
+            points = alignment_points(p.keypoints, p.max_radius, COCO, "body").numpy()
             record = {"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 1.0}
             records.append({**record, "align_points": points.ravel().tolist()})
     path.write_text(json.dumps(records))
@@ -44,12 +44,25 @@ CASES = {
     "person": {},
     "square": {"align": "square", "input_size": (128, 128)},
     "blazepose, people without points by the square": BLAZEPOSE,
-    "blazepose, people without points left out": {**BLAZEPOSE, "align_missing": "drop", "eval_people": "alignable"},
+    "blazepose, people without points left out": {
+        **BLAZEPOSE,
+        "align_missing": "drop",
+        "eval_people": "alignable",
+    },
     "blazepose without rotation": {**BLAZEPOSE, "align_rotate": False},
-    "the log's rule": {**BLAZEPOSE, "align_radius": "nose", "align_missing": "drop", "eval_people": "alignable"},
+    "the log's rule": {
+        **BLAZEPOSE,
+        "align_radius": "nose",
+        "align_missing": "drop",
+        "eval_people": "alignable",
+    },
     "two passes": {**BLAZEPOSE, "align_source": "two_pass"},
-    "two passes, four turns": {**BLAZEPOSE, "align_source": "two_pass", "first_pass_turns": 4},
-    "two passes of 19 joints": {**BLAZEPOSE, "align_source": "two_pass", "predict_align_points": True},
+    "two passes, four turns": {**BLAZEPOSE, "align_source": "two_pass", "first_pass_rotations": 4},
+    "two passes of 19 keypoints": {
+        **BLAZEPOSE,
+        "align_source": "two_pass",
+        "predict_align_points": True,
+    },
     "a detector's points": {**BLAZEPOSE, "align_source": "detections", "eval_people": "alignable"},
 }
 
@@ -70,11 +83,11 @@ def evaluation_of(people, tmp_path):
 
 
 @pytest.mark.parametrize("case", QUICK)
-def test_perfect_joints_score_one(evaluation_of, case, monkeypatch):
+def test_perfect_keypoints_score_one(evaluation_of, case, monkeypatch):
     evaluation = evaluation_of(case)
     images = [b.image_id for b in evaluation.people.boxes]
     assert len(set(images)) < len(images)  # an image with several people
-    assert ap(evaluation, PerfectJoints(evaluation).watch(monkeypatch)) == pytest.approx(1)
+    assert ap(evaluation, PerfectKeypoints(evaluation).watch(monkeypatch)) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("case", QUICK)
@@ -87,7 +100,9 @@ def test_perfect_label_maps_lose_only_what_the_grid_takes(evaluation_of, case, m
 def regions_of(evaluation, alignment=None):
     """The regions that boxes and annotation give."""
     people, parts = evaluation.people, evaluation.parts
-    return region_of_boxes(people.boxes, people.pictures, alignment or parts.alignment, parts.crop_format.size)
+    return region_of_boxes(
+        people.boxes, people.image_files, alignment or parts.alignment, parts.crop_spec.size
+    )
 
 
 def predict_with(predictor):
@@ -96,7 +111,7 @@ def predict_with(predictor):
 
 
 def check_that_the_second_pass_is_aligned(predictor):
-    """Centre within a pixel, upright within half a degree, and a circle like the annotated one."""
+    """Center within a pixel, upright within half a degree, and a circle like the annotated one."""
     annotated = changed(predictor.evaluation, align_source="gt", predict_align_points=False)
     known = np.array([b.points is not None for b in annotated.people.boxes])
     expected, cut = regions_of(annotated), predictor.cut[: len(known)]
@@ -104,13 +119,13 @@ def check_that_the_second_pass_is_aligned(predictor):
     np.testing.assert_allclose(cut[known, :2], expected[known, :2], atol=1)
     turned = (cut[known, 4] - expected[known, 4] + np.pi) % (2 * np.pi) - np.pi
     assert np.abs(turned).max() < 0.01
-    # Without outline: 1.15 times the farthest joint, and exactly it where the points themselves are predicted.
+    # Without outline: 1.15 times the farthest keypoint, and exactly it where the points themselves are predicted.
     share = cut[known, 2] / expected[known, 2]
     low, high = (0.999, 1.001) if predictor.evaluation.cfg.predict_align_points else (0.8, 1.16)
     assert low < share.min() and share.max() < high
 
 
-class FirstCut(PerfectJoints):
+class FirstCut(PerfectKeypoints):
     """Remembers what the very first pass cut."""
 
     first = None
@@ -128,20 +143,20 @@ def test_the_second_pass_cuts_where_the_annotation_would(evaluation_of, case, mo
     check_that_the_second_pass_is_aligned(predictor)
 
 
-class OneGoodTurn(PerfectJoints):
-    """Knows each person in one quarter turn of the square box only, not all in the same; else its joints are off."""
+class OneGoodTurn(PerfectKeypoints):
+    """Knows each person in one quarter turn of the square box only, not all in the same; else its keypoints are off."""
 
     def __call__(self, crops):
         first = self.seen
-        joints, scores = (np.array(value) for value in super().__call__(crops))
-        rows = np.minimum(first + np.arange(len(crops)), len(self.joints) - 1)
+        keypoints, scores = (np.array(value) for value in super().__call__(crops))
+        rows = np.minimum(first + np.arange(len(crops)), len(self.keypoints) - 1)
         square = regions_of(self.evaluation, Alignment("square"))
         turn = (self.cut[rows, 4] - square[rows, 4]) / (np.pi / 2)
         quarter = np.abs(turn - np.round(turn)) < 1e-9
         wrong = quarter & (np.round(turn) != rows % 4)
-        joints[wrong] = joints[wrong][:, ::-1] * 0.8
+        keypoints[wrong] = keypoints[wrong][:, ::-1] * 0.8
         scores[wrong] *= 0.9
-        return tf.constant(joints), tf.constant(scores)
+        return tf.constant(keypoints), tf.constant(scores)
 
 
 def test_of_four_turns_the_surest_is_taken_person_by_person(evaluation_of, monkeypatch):
@@ -149,49 +164,59 @@ def test_of_four_turns_the_surest_is_taken_person_by_person(evaluation_of, monke
     predict_with(predictor)
     check_that_the_second_pass_is_aligned(predictor)
     # With one turn only a quarter of them is aligned.
-    predictor = OneGoodTurn(changed(predictor.evaluation, first_pass_turns=1)).watch(monkeypatch)
+    predictor = OneGoodTurn(changed(predictor.evaluation, first_pass_rotations=1)).watch(
+        monkeypatch
+    )
     predict_with(predictor)
     with pytest.raises(AssertionError):
         check_that_the_second_pass_is_aligned(predictor)
 
 
-def test_a_joint_with_a_weak_peak_does_not_widen_the_circle():
+def test_a_keypoint_with_a_weak_peak_does_not_widen_the_circle():
     keypoints = np.random.default_rng(0).uniform(40, 60, (2, 17, 2))
     keypoints[1, 9] = 500
     scores = np.full((2, 17), 1.0)
     scores[1, 9] = 0.55
-    near, far = (points_of_joints(keypoints, s, 0.5, COCO, "body") for s in (scores, np.ones((2, 17))))
-    assert np.linalg.norm(near[1, 1] - near[1, 0]) < 40 < 400 < np.linalg.norm(far[1, 1] - far[1, 0])
+    near, far = (
+        points_from_keypoints(keypoints, s, 0.5, COCO, "body") for s in (scores, np.ones((2, 17)))
+    )
+    assert (
+        np.linalg.norm(near[1, 1] - near[1, 0]) < 40 < 400 < np.linalg.norm(far[1, 1] - far[1, 0])
+    )
     np.testing.assert_array_equal(near[0], far[0])
 
 
 def test_who_cannot_be_aligned_is_dropped_or_cut_square(people, monkeypatch):
     _, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
-    able = [p for p in shown if alignable(p.keypoints, COCO, "body")]
+    able = [p for p in shown if has_alignment_keypoints(p.keypoints, COCO, "body")]
     assert 0 < len(able) < len(shown)
     kept = make_evaluation(config_of(people, **BLAZEPOSE))
     dropped = changed(kept, align_missing="drop")
     assert (len(kept.people.boxes), len(dropped.people.boxes)) == (len(shown), len(able))
     # Everybody still counts, so whoever is left out is missed.
-    assert ap(dropped, PerfectJoints(dropped).watch(monkeypatch)) < 0.999
-    assert ap(kept, PerfectJoints(kept).watch(monkeypatch)) > 0.999
+    assert ap(dropped, PerfectKeypoints(dropped).watch(monkeypatch)) < 0.999
+    assert ap(kept, PerfectKeypoints(kept).watch(monkeypatch)) > 0.999
     counted = changed(kept, eval_people="alignable")
     people = counted.people
-    assert (len(people.boxes), len(people.counted), people.labelled) == (len(able), len(able), len(shown))
-    assert f"{len(able)} of {len(shown)} labelled people count" in counted.describe()
+    assert (len(people.boxes), len(people.counted), people.labeled) == (
+        len(able),
+        len(able),
+        len(shown),
+    )
+    assert f"{len(able)} of {len(shown)} labeled people count" in counted.describe()
 
 
 def test_a_result_on_someone_who_does_not_count_is_no_error(people):
     """With a detector, everybody is predicted; those who do not count must not become false positives."""
     _, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
-    counted = {p.id for p in shown if alignable(p.keypoints, COCO, "body")}
+    counted = {p.id for p in shown if has_alignment_keypoints(p.keypoints, COCO, "body")}
     results = []
     for p in shown:
         middle = np.add(p.box[:2], np.array(p.box[2:]) / 2)
-        joints = np.where(p.keypoints[:, 2:] > 0, p.keypoints[:, :2], middle)
-        results.append(result(Box(p.image_id, p.box, 1.0), joints, np.ones(17)))
+        keypoints = np.where(p.keypoints[:, 2:] > 0, p.keypoints[:, :2], middle)
+        results.append(result(PersonBox(p.image_id, p.box, 1.0), keypoints, np.ones(17)))
     assert coco_metrics(str(people.val_annotations), results, counted)["AP"] == pytest.approx(1)
 
 
@@ -210,7 +235,9 @@ def test_a_source_that_cannot_be_is_refused(people, changes, message):
 
 def test_a_detectors_file_without_alignment_points_is_named(people, tmp_path):
     path = tmp_path / "d.json"
-    path.write_text(json.dumps([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5}]))
+    path.write_text(
+        json.dumps([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5}])
+    )
     with pytest.raises(InputError, match="d.json: no detection has align_points"):
         make_evaluation(config_of(people, **BLAZEPOSE, boxes=str(path), align_source="detections"))
     path.write_text(json.dumps([{**json.loads(path.read_text())[0], "align_points": [1, 2, 3]}]))
@@ -224,20 +251,33 @@ def test_whom_mediapipes_detector_does_not_find_is_missed_or_cut_by_the_square(
 ):
     """It finds all but two: with drop these are not looked at, and still count."""
     _, annotated, *_ = read_annotations(people.val_annotations)
-    able = [p for p in annotated if p.trainable and alignable(p.keypoints, COCO, "body")]
-    points = {p.id: alignment_points(p.keypoints, p.reach, COCO, "joints").numpy().ravel() for p in able[2:]}
+    able = [
+        p for p in annotated if p.trainable and has_alignment_keypoints(p.keypoints, COCO, "body")
+    ]
+    points = {
+        p.id: alignment_points(p.keypoints, p.max_radius, COCO, "keypoints").numpy().ravel()
+        for p in able[2:]
+    }
 
-    def finds(boxes, pictures, path):
-        return tuple(replace(b, points=tuple(points[b.person]) if b.person in points else None) for b in boxes)
+    def finds(boxes, images, path):
+        return tuple(
+            replace(b, points=tuple(points[b.person]) if b.person in points else None)
+            for b in boxes
+        )
 
-    monkeypatch.setattr("tfcpn.evaluation.evaluation.with_detected_points", finds)
-    changes = {**BLAZEPOSE, "align_source": "detector", "align_missing": missing, "eval_people": "alignable"}
+    monkeypatch.setattr("tfcpn.evaluation.evaluation.add_detected_points", finds)
+    changes = {
+        **BLAZEPOSE,
+        "align_source": "detector",
+        "align_missing": missing,
+        "eval_people": "alignable",
+    }
     changes["model_dir"] = str(tmp_path)
     evaluation = make_evaluation(config_of(people, **changes))
     looked_at = able if missing == "square" else able[2:]
     assert {b.person for b in evaluation.people.boxes} == {p.id for p in looked_at}
     assert len(evaluation.people.counted) == len(able)
     assert f"which found {len(able) - 2}" in evaluation.describe()
-    found = evaluation.evaluate(PerfectJoints(evaluation).watch(monkeypatch), 1)
+    found = evaluation.evaluate(PerfectKeypoints(evaluation).watch(monkeypatch), 1)
     assert (found["AP"] > 0.999) == (missing == "square")
     assert (found["PCK@.2"] > 0.999) == (missing == "square") and found["PCK@.2"] > 0.5

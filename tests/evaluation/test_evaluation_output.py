@@ -22,14 +22,18 @@ def people(uneven_people):
 
 
 def evaluate_without_a_network(evaluation, epoch=3):
-    """What a network that puts every joint into the corner would get."""
-    joints = evaluation.parts.skeleton.count
+    """What a network that puts every keypoint into the corner would get."""
+    keypoints = evaluation.parts.skeleton.count
 
     class Corner:
-        strategy, crop_format, codec = evaluation.strategy, evaluation.parts.crop_format, evaluation.parts.codec
+        strategy, crop_spec, codec = (
+            evaluation.strategy,
+            evaluation.parts.crop_spec,
+            evaluation.parts.codec,
+        )
 
         def __call__(self, crops):
-            return tf.zeros((len(crops), joints, 2)), tf.ones((len(crops), joints))
+            return tf.zeros((len(crops), keypoints, 2)), tf.ones((len(crops), keypoints))
 
     return evaluation.evaluate(Corner(), epoch)
 
@@ -41,7 +45,12 @@ def folders_of(folder):
 def test_each_way_of_evaluating_has_a_folder_of_its_own(people, tmp_path):
     cfg = config_of(people, **BLAZEPOSE, model_dir=str(tmp_path))
     usual = make_evaluation(cfg)
-    for changes in ({}, {"flip_test": False}, {"eval_people": "alignable"}, {"align_source": "two_pass"}):
+    for changes in (
+        {},
+        {"flip_test": False},
+        {"eval_people": "alignable"},
+        {"align_source": "two_pass"},
+    ):
         evaluate_without_a_network(changed(usual, **changes))
     evaluate_without_a_network(changed(usual, align_source="two_pass", align_missing="drop"))
     assert folders_of(tmp_path) == {
@@ -52,13 +61,16 @@ def test_each_way_of_evaluating_has_a_folder_of_its_own(people, tmp_path):
         "epoch_0003_drop_two_pass",
     }
     metrics = json.loads((tmp_path / "eval/epoch_0003_alignable/metrics.json").read_text())
-    assert metrics["people_counted"] < metrics["people"] and metrics["settings"]["eval_people"] == "alignable"
+    assert (
+        metrics["people_counted"] < metrics["people"]
+        and metrics["settings"]["eval_people"] == "alignable"
+    )
 
 
 def test_each_detectors_file_has_a_folder_of_its_own(people, tmp_path, monkeypatch):
     from tfcpn.evaluation import evaluation
 
-    monkeypatch.setattr(evaluation, "with_detected_points", lambda boxes, pictures, path: tuple(boxes))
+    monkeypatch.setattr(evaluation, "add_detected_points", lambda boxes, images, path: tuple(boxes))
     usual = make_evaluation(config_of(people, **BLAZEPOSE, model_dir=str(tmp_path)))
     for name in ("a", "b"):
         path = tmp_path / name / "pose_detection.tflite"
@@ -70,12 +82,20 @@ def test_each_detectors_file_has_a_folder_of_its_own(people, tmp_path, monkeypat
 
 def test_processes_compare_how_and_on_whom_they_evaluate(people):
     usual = make_evaluation(config_of(people, **BLAZEPOSE))
-    ways = ({}, {"first_pass_turns": 4}, {"align_source": "two_pass"}, {"flip_test": False}, {"eval_batch_size": 7})
+    ways = (
+        {},
+        {"first_pass_rotations": 4},
+        {"align_source": "two_pass"},
+        {"flip_test": False},
+        {"eval_batch_size": 7},
+    )
     told = [json.dumps(changed(usual, **changes).shared_work()) for changes in ways]
     assert len(set(told)) == len(ways) and told[0] == json.dumps(usual.shared_work())
 
 
-def test_files_of_one_name_other_pictures_and_another_precision_do_not_share_a_folder(people, tmp_path):
+def test_files_of_one_name_other_images_and_another_precision_do_not_share_a_folder(
+    people, tmp_path
+):
     usual = config_of(people, model_dir=str(tmp_path))
     _, annotated, *_ = read_annotations(people.val_annotations)
     elsewhere = shutil.copytree(people.val, tmp_path / "elsewhere")
@@ -85,7 +105,9 @@ def test_files_of_one_name_other_pictures_and_another_precision_do_not_share_a_f
         path.parent.mkdir()
         shown = [p for p in annotated if p.trainable]
         box = {"category_id": 1, "score": 0.5 if name == "a" else 0.6}
-        path.write_text(json.dumps([{**box, "image_id": p.image_id, "bbox": list(p.box)} for p in shown]))
+        path.write_text(
+            json.dumps([{**box, "image_id": p.image_id, "bbox": list(p.box)} for p in shown])
+        )
         changes.append({"boxes": str(path)})
     other = tmp_path / "other.json"
     other.write_text(people.val_annotations.read_text())
@@ -99,8 +121,8 @@ def test_files_of_one_name_other_pictures_and_another_precision_do_not_share_a_f
     assert sum(name.startswith("epoch_0003_other-") for name in names) == 1
 
 
-def test_a_list_of_pictures_without_annotations_gets_results_and_no_ap(people, tmp_path):
-    """As COCO's image_info_test-dev2017.json, whose categories have no joints."""
+def test_a_list_of_images_without_annotations_gets_results_and_no_ap(people, tmp_path):
+    """As COCO's image_info_test-dev2017.json, whose categories have no keypoints."""
     data = json.loads(people.val_annotations.read_text())
     boxes = [
         {"image_id": a["image_id"], "category_id": 1, "bbox": a["bbox"], "score": 0.5}
@@ -108,7 +130,10 @@ def test_a_list_of_pictures_without_annotations_gets_results_and_no_ap(people, t
         if a["num_keypoints"]
     ]
     (tmp_path / "d.json").write_text(json.dumps(boxes))
-    bare = {"images": data["images"], "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "bicycle"}]}
+    bare = {
+        "images": data["images"],
+        "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "bicycle"}],
+    }
     (tmp_path / "test.json").write_text(json.dumps(bare))
     words = {"val_annotations": str(tmp_path / "test.json"), "boxes": str(tmp_path / "d.json")}
     evaluation = make_evaluation(config_of(people, model_dir=str(tmp_path), **words))
@@ -124,13 +149,15 @@ def test_a_list_of_pictures_without_annotations_gets_results_and_no_ap(people, t
 def test_of_several_processes_one_scores(people, tmp_path, monkeypatch):
     evaluation = make_evaluation(config_of(people, model_dir=str(tmp_path)))
     monkeypatch.setattr("tfcpn.evaluation.evaluation.is_chief", lambda strategy: False)
-    monkeypatch.setattr("tfcpn.evaluation.evaluation.coco_metrics", lambda *_: pytest.fail("it scored"))
+    monkeypatch.setattr(
+        "tfcpn.evaluation.evaluation.coco_metrics", lambda *_: pytest.fail("it scored")
+    )
     assert evaluate_without_a_network(evaluation) == {}
     assert not (tmp_path / "eval").exists()
 
 
-def test_of_a_picture_only_the_header_is_read_before_an_evaluation(people, tmp_path):
-    """val2017 is 800 MB. A file whose picture is cut off passes here, and is named when it is decoded."""
+def test_of_an_image_only_the_header_is_read_before_an_evaluation(people, tmp_path):
+    """val2017 is 800 MB. A file whose image is cut off passes here, and is named when it is decoded."""
     name = json.loads(people.val_annotations.read_text())["images"][0]["file_name"]
     whole = (people.val / name).read_bytes()
     (people.val / name).write_bytes(whole[:2000])

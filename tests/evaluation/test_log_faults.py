@@ -6,19 +6,19 @@ import tensorflow as tf
 
 from tfcpn.codecs.heatmap import HeatmapCodec
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.detections import Box
-from tfcpn.data.order import open_source
-from tfcpn.data.pipeline import crops_and_joints, training_batches
+from tfcpn.data.detections import PersonBox
+from tfcpn.data.order import open_training_set
+from tfcpn.data.pipeline import build_crop_fn, training_batches
 from tfcpn.data.record_sets import read_records
 from tfcpn.data.results import result
 from tfcpn.evaluation.average_precision import coco_metrics
 from tfcpn.geometry.alignment import Alignment
-from tfcpn.geometry.crops import joints_to_crop, joints_to_image
-from tfcpn.geometry.points import alignable, alignment_points
+from tfcpn.geometry.crops import keypoints_to_crop, keypoints_to_image
+from tfcpn.geometry.points import alignment_points, has_alignment_keypoints
 from tfcpn.geometry.regions import person_region
 from tfcpn.networks.cpn_losses import global_loss
-from tfcpn.picture.cut import CropFormat
-from tfcpn.picture.look import TF_CPN
+from tfcpn.picture.cut import CropSpec
+from tfcpn.picture.look import TF_CPN_PREPROCESSING
 from tfcpn.settings.recipe import TRAINING_MARGIN
 from tfcpn.skeleton import COCO
 from tfcpn.training.augmentation import Draws, four_views
@@ -27,49 +27,57 @@ SIZE = (128, 128)
 
 
 def training_views(people):
-    source = open_source(read_records(people.records), shuffle_buffer=8)
-    crop_format = CropFormat(SIZE, True, TF_CPN.outside)
-    work = crops_and_joints(Alignment("blazepose"), COCO, crop_format, TRAINING_MARGIN)
-    crops, joints = next(iter(training_batches(source, 0, work, 4)))
-    return four_views(crops, joints, Draws(tf.ones(4), tf.zeros((4, 2))), COCO.mirror, TF_CPN)
+    source = open_training_set(read_records(people.records), shuffle_buffer=8)
+    crop_spec = CropSpec(SIZE, True, TF_CPN_PREPROCESSING.pad_color)
+    work = build_crop_fn(Alignment("blazepose"), COCO, crop_spec, TRAINING_MARGIN)
+    crops, back = next(iter(training_batches(source, 0, work, 4)))
+    return four_views(
+        crops, back, Draws(tf.ones(4), tf.zeros((4, 2))), COCO.mirror, TF_CPN_PREPROCESSING
+    )
 
 
-def check_that_the_global_loss_sees_visible_joints(joints, visibility):
-    """A network that says nothing must be worse than one that shows every visible joint."""
-    labels = HeatmapCodec(SIZE, (32, 32), (13, 9, 7, 5), 255.0, COCO.mirror).encode(joints, visibility).maps
+def check_that_the_global_loss_sees_visible_keypoints(back, visibility):
+    """A network that says nothing must be worse than one that shows every visible keypoint."""
+    labels = (
+        HeatmapCodec(SIZE, (32, 32), (13, 9, 7, 5), 255.0, COCO.mirror)
+        .encode(back, visibility)
+        .maps
+    )
     silent = global_loss([tf.zeros_like(label) for label in labels], labels, visibility)
     right = global_loss(
-        [label * tf.cast(visibility > 1, tf.float32)[:, None, None] for label in labels], labels, visibility
+        [label * tf.cast(visibility > 1, tf.float32)[:, None, None] for label in labels],
+        labels,
+        visibility,
     )
     assert silent > right + 100
 
 
 def test_visibility_reaches_the_global_loss_as_cocos_number(people):
-    _, joints, visibility = training_views(people)
+    _, back, visibility = training_views(people)
     assert set(np.unique(visibility)) <= {0.0, 1.0, 2.0} and (visibility.numpy() == 2).any()
-    check_that_the_global_loss_sees_visible_joints(joints, visibility)
+    check_that_the_global_loss_sees_visible_keypoints(back, visibility)
     # The log's way: the visibility was a boolean by then, so that "above 1.1" was never true.
     with pytest.raises(AssertionError):
-        check_that_the_global_loss_sees_visible_joints(joints, tf.cast(visibility > 0, tf.float32))
+        check_that_the_global_loss_sees_visible_keypoints(back, tf.cast(visibility > 0, tf.float32))
 
 
-def our_way(crop_joints, regions):
-    return joints_to_image(crop_joints, regions, SIZE).numpy()
+def our_way(crop_keypoints, regions):
+    return keypoints_to_image(crop_keypoints, regions, SIZE).numpy()
 
 
-def the_logs_way(crop_joints, regions):
-    """As the log's program had it: the joints of all people of an image are divided once for each of them."""
-    joints = np.array(crop_joints, np.float64)
-    for person in range(len(joints)):
-        joints /= SIZE[0]
-        centre, side, angle = regions[person, :2], regions[person, 2], regions[person, 4]
-        u, v = (joints[person] - 0.5).T * side
+def the_logs_way(crop_keypoints, regions):
+    """As the log's program had it: the keypoints of all people of an image are divided once for each of them."""
+    back = np.array(crop_keypoints, np.float64)
+    for person in range(len(back)):
+        back /= SIZE[0]
+        center, side, angle = regions[person, :2], regions[person, 2], regions[person, 4]
+        u, v = (back[person] - 0.5).T * side
         turned = [np.cos(angle) * u - np.sin(angle) * v, np.sin(angle) * u + np.cos(angle) * v]
-        joints[person] = np.stack(turned, axis=1) + centre
-    return joints
+        back[person] = np.stack(turned, axis=1) + center
+    return back
 
 
-def check_that_perfect_joints_score_one(people, to_image):
+def check_that_perfect_keypoints_score_one(people, to_image):
     images, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
     results = []
@@ -78,23 +86,25 @@ def check_that_perfect_joints_score_one(people, to_image):
         if not here:
             continue
         keypoints = np.stack([p.keypoints for p in here])
-        points = alignment_points(keypoints, np.array([p.reach for p in here]), COCO, "body")
-        found = alignable(keypoints, COCO, "body")
+        points = alignment_points(keypoints, np.array([p.max_radius for p in here]), COCO, "body")
+        found = has_alignment_keypoints(keypoints, COCO, "body")
         where = [p.box for p in here], points, found, [(image.height, image.width)] * len(here)
         regions = person_region(*where, Alignment("blazepose"), SIZE).numpy()
-        joints = to_image(joints_to_crop(keypoints, regions, SIZE)[..., :2], regions)
-        results += [result(Box(image.id, p.box, 1.0), j, np.ones(17)) for p, j in zip(here, joints)]
+        back = to_image(keypoints_to_crop(keypoints, regions, SIZE)[..., :2], regions)
+        results += [
+            result(PersonBox(image.id, p.box, 1.0), j, np.ones(17)) for p, j in zip(here, back)
+        ]
     assert coco_metrics(str(people.val_annotations), results)["AP"] == pytest.approx(1)
 
 
 def test_the_way_back_from_the_crop_keeps_everyone_of_an_image(people):
-    check_that_perfect_joints_score_one(people, our_way)
+    check_that_perfect_keypoints_score_one(people, our_way)
     with pytest.raises(AssertionError):
-        check_that_perfect_joints_score_one(people, the_logs_way)
+        check_that_perfect_keypoints_score_one(people, the_logs_way)
 
 
 def test_a_person_alone_came_back_whole_even_on_the_logs_way():
     """Which is why the fault went unseen."""
     regions = np.array([[70.0, 60.0, 90.0, 90.0, 0.4]])
-    joints = np.random.default_rng(0).uniform(0, 128, (1, 17, 2))
-    np.testing.assert_allclose(the_logs_way(joints, regions), our_way(joints, regions), atol=1e-9)
+    back = np.random.default_rng(0).uniform(0, 128, (1, 17, 2))
+    np.testing.assert_allclose(the_logs_way(back, regions), our_way(back, regions), atol=1e-9)

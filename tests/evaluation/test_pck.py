@@ -1,35 +1,38 @@
-"""PCK against a plain loop over people and joints."""
+"""PCK against a plain loop over people and keypoints."""
 
 import math
 
 import numpy as np
 import pytest
 
-from support.perfect import BLAZEPOSE, PerfectJoints, config_of, evaluation_of
+from support.perfect import BLAZEPOSE, PerfectKeypoints, config_of, evaluation_of
 from support.small_run import flags, logged
 from tfcpn.base.errors import InputError
-from tfcpn.evaluation.pck import NAMES, THRESHOLDS, choose_norm, pck
-from tfcpn.skeleton import COCO, LSP, by_names
+from tfcpn.evaluation.pck import NAMES, THRESHOLDS, pck, resolve_norm
+from tfcpn.skeleton import COCO, LSP, from_names
 
 
 def slowly(found, keypoints, boxes, skeleton, norm, threshold):
-    """Right and labelled joints, by joint."""
-    right, labelled = [0] * skeleton.count, [0] * skeleton.count
+    """Right and labeled keypoints, by keypoint."""
+    right, labeled = [0] * skeleton.count, [0] * skeleton.count
     for person in range(len(found)):
         if norm == "box":
             length = max(boxes[person][2], boxes[person][3])
         else:
             names = {"torso": ("left_shoulder", "right_hip"), "head": ("neck", "head_top")}[norm]
-            a, b = (keypoints[person][skeleton.joints.index(name)] for name in names)
+            a, b = (keypoints[person][skeleton.keypoints.index(name)] for name in names)
             if a[2] == 0 or b[2] == 0:
                 continue
             length = math.hypot(a[0] - b[0], a[1] - b[1])
         for j in range(skeleton.count):
             x, y, v = keypoints[person][j]
             if v > 0:
-                labelled[j] += 1
-                right[j] += math.hypot(found[person][j][0] - x, found[person][j][1] - y) <= threshold * length
-    return right, labelled
+                labeled[j] += 1
+                right[j] += (
+                    math.hypot(found[person][j][0] - x, found[person][j][1] - y)
+                    <= threshold * length
+                )
+    return right, labeled
 
 
 def people(skeleton, count=40, seed=0):
@@ -50,9 +53,9 @@ def test_shares_are_those_of_the_plain_loop(skeleton, norm):
     found, keypoints, boxes = people(skeleton)
     result = pck(found, keypoints, boxes, skeleton, norm)
     for t, threshold in enumerate(THRESHOLDS):
-        right, labelled = slowly(found, keypoints, boxes, skeleton, norm, threshold)
-        np.testing.assert_allclose(result.joints[:, t], np.divide(right, labelled))
-        assert result.mean[t] == pytest.approx(sum(right) / sum(labelled))
+        right, labeled = slowly(found, keypoints, boxes, skeleton, norm, threshold)
+        np.testing.assert_allclose(result.per_keypoint[:, t], np.divide(right, labeled))
+        assert result.mean[t] == pytest.approx(sum(right) / sum(labeled))
         assert 0.02 < result.mean[t] < 0.98
     assert NAMES == ("PCK@.2", "PCK@.1") and result.norm == norm
 
@@ -68,38 +71,47 @@ def test_who_was_left_out_is_missed_and_who_has_no_length_does_not_count():
     assert result.mean[0] == 1 and result.people == 1
 
 
-def test_a_joint_that_nobody_has_labelled_has_no_share():
+def test_a_keypoint_that_nobody_has_labeled_has_no_share():
     found, keypoints, boxes = people(COCO)
     keypoints[:, 3, 2] = 0
     result = pck(found, keypoints, boxes, COCO)
-    assert np.isnan(result.joints[3]).all() and not np.isnan(result.mean).any()
+    assert np.isnan(result.per_keypoint[3]).all() and not np.isnan(result.mean).any()
 
 
-def test_the_length_is_chosen_by_what_the_joints_tell():
-    worm = by_names("worm", ("head", "tail"))
-    assert (choose_norm(COCO, "auto"), choose_norm(LSP, "auto"), choose_norm(worm, "auto")) == (
+def test_the_length_is_chosen_by_what_the_keypoints_tell():
+    worm = from_names("worm", ("head", "tail"))
+    assert (resolve_norm(COCO, "auto"), resolve_norm(LSP, "auto"), resolve_norm(worm, "auto")) == (
         "torso",
         "torso",
         "box",
     )
-    with pytest.raises(InputError, match="--pck_norm=head: the joints 'coco' do not tell it; use box"):
-        choose_norm(COCO, "head")
+    with pytest.raises(
+        InputError, match="--pck_norm=head: the keypoints 'coco' do not tell it; use box"
+    ):
+        resolve_norm(COCO, "head")
 
 
-def test_half_bodies_have_no_pck_and_that_stops_nobody(people_copy, edit_json, command, tiny_network, tmp_path):
+def test_half_bodies_have_no_pck_and_that_stops_nobody(
+    people_copy, edit_json, command, tiny_network, tmp_path
+):
     def without_hips(data):
         for record in data["annotations"]:
-            for joint in COCO.hips:
-                record["keypoints"][3 * joint : 3 * joint + 3] = [0, 0, 0]
+            for keypoint in COCO.hips:
+                record["keypoints"][3 * keypoint : 3 * keypoint + 3] = [0, 0, 0]
             record["num_keypoints"] = sum(v > 0 for v in record["keypoints"][2::3])
 
     edit_json(people_copy.val_annotations, without_hips)
-    command("-m", "tfcpn.train", *flags(people_copy, tmp_path / "run", "--epochs=1", "--eval_every=1"))
+    command(
+        "-m", "tfcpn.train", *flags(people_copy, tmp_path / "run", "--epochs=1", "--eval_every=1")
+    )
     (row,) = logged(tmp_path / "run")
     assert row["PCK@.2"] == "" and row["AP"] != ""
     done = command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}", "--pck_norm=box")
     assert "n/a" not in done.out.splitlines()[-2].split("|")[-2]
-    assert {p.name for p in (tmp_path / "run/eval").iterdir()} == {"epoch_0001", "epoch_0001_pck-box"}
+    assert {p.name for p in (tmp_path / "run/eval").iterdir()} == {
+        "epoch_0001",
+        "epoch_0001_pck-box",
+    }
 
 
 @pytest.mark.parametrize(
@@ -110,16 +122,22 @@ def test_half_bodies_have_no_pck_and_that_stops_nobody(people_copy, edit_json, c
         {**BLAZEPOSE, "align_missing": "drop"},
     ],
 )
-def test_joints_are_compared_with_those_of_their_own_person(people_copy, edit_json, monkeypatch, tmp_path, changes):
-    def shuffle(data):  # neighbours in the file are of different pictures, so that the boxes' order is another
+def test_keypoints_are_compared_with_those_of_their_own_person(
+    people_copy, edit_json, monkeypatch, tmp_path, changes
+):
+    def shuffle(
+        data,
+    ):  # neighbors in the file are of different images, so that the boxes' order is another
         data["annotations"].sort(key=lambda a: (a["id"] * 7) % 11)
         first = next(a for a in data["annotations"] if a["num_keypoints"])
         first["keypoints"][15:18] = [0, 0, 0]  # no left shoulder, so no alignment
         first["num_keypoints"] = sum(v > 0 for v in first["keypoints"][2::3])
 
     edit_json(people_copy.val_annotations, shuffle)
-    evaluation = evaluation_of(config_of(people_copy, model_dir=str(tmp_path), pck_norm="box", **changes))
-    metrics = evaluation.evaluate(PerfectJoints(evaluation).watch(monkeypatch), 1)
+    evaluation = evaluation_of(
+        config_of(people_copy, model_dir=str(tmp_path), pck_norm="box", **changes)
+    )
+    metrics = evaluation.evaluate(PerfectKeypoints(evaluation).watch(monkeypatch), 1)
     counted = evaluation.people.people
     looked_at = {box.person for box in evaluation.people.boxes}
     labels = [(p.keypoints[:, 2] > 0).sum() for p in counted]

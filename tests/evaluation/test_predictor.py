@@ -8,22 +8,24 @@ import tensorflow as tf
 
 from support import recipe
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.data.detections import Box
+from tfcpn.data.detections import PersonBox
 from tfcpn.data.results import result
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.geometry import regions
-from tfcpn.geometry.crops import joints_to_image
+from tfcpn.geometry.crops import keypoints_to_image
 from tfcpn.networks.cpn import CpnOutputs, cpn
-from tfcpn.picture.cut import CropFormat
-from tfcpn.picture.look import MEAN_BGR, Look
+from tfcpn.picture.cut import CropSpec
+from tfcpn.picture.look import MEAN_BGR, Preprocessing
 from tfcpn.skeleton import COCO
 
 SIZE = (256, 192)
 
 
 def predictor_of(model, codec, flip_test=True, joined=False):
-    look = CropFormat(SIZE, False, MEAN_BGR)
-    return Predictor(model, cpn(SIZE, "resnet50", 17), codec, look, flip_test, joined=joined)
+    preprocessing = CropSpec(SIZE, False, MEAN_BGR)
+    return Predictor(
+        model, cpn(SIZE, "resnet50", 17), codec, preprocessing, flip_test, joined=joined
+    )
 
 
 class StoredMaps:
@@ -57,18 +59,22 @@ def test_a_batch_of_golden_heatmaps_becomes_the_originals_results_file(golden, c
     people = json.loads((recipe.GOLDEN / "people/person_keypoints.json").read_text())
     sizes = {i["id"]: (i["height"], i["width"]) for i in people["images"]}
     predictor = predictor_of(StoredMaps(pairs[:, 0], pairs[:, 1]), codec, flip_test=True)
-    joints, scores = predictor(tf.zeros((6, *SIZE, 3), tf.uint8))
+    keypoints, scores = predictor(tf.zeros((6, *SIZE, 3), tf.uint8))
     detections = listed["detections"]
     boxes, image_sizes = [d["bbox"] for d in detections], [sizes[d["image_id"]] for d in detections]
-    places = regions.rectangle_region(regions.crop_rectangle(boxes, image_sizes, SIZE))
-    joints = joints_to_image(joints, places, SIZE).numpy()
+    places = regions.region_from_rectangle(regions.crop_rectangle(boxes, image_sizes, SIZE))
+    keypoints = keypoints_to_image(keypoints, places, SIZE).numpy()
     expected = {r["image_id"]: r for r in listed["results"]}
-    for detection, person, score in zip(detections, joints, scores.numpy()):
-        box = Box(detection["image_id"], tuple(detection["bbox"]), detection["score"])
+    for detection, person, score in zip(detections, keypoints, scores.numpy()):
+        box = PersonBox(detection["image_id"], tuple(detection["bbox"]), detection["score"])
         ours, theirs = result(box, person, score), expected[detection["image_id"]]
         np.testing.assert_allclose(ours["keypoints"], theirs["keypoints"], atol=0.01)
-        assert ours["score"] == pytest.approx(theirs["score"], abs=1.01e-4)  # a rounding step of the file
-        assert detection["score"] * float(np.mean(score)) == pytest.approx(theirs["score"], abs=1e-4)
+        assert ours["score"] == pytest.approx(
+            theirs["score"], abs=1.01e-4
+        )  # a rounding step of the file
+        assert detection["score"] * float(np.mean(score)) == pytest.approx(
+            theirs["score"], abs=1e-4
+        )
 
 
 def test_the_flip_test_changes_the_prediction_and_can_be_left_out(golden, codec):
@@ -81,7 +87,7 @@ def test_the_flip_test_changes_the_prediction_and_can_be_left_out(golden, codec)
     assert not np.array_equal(with_flip, without)
 
 
-def test_the_network_sees_the_normalised_crop_and_its_mirror_image(codec):
+def test_the_network_sees_the_normalized_crop_and_its_mirror_image(codec):
     seen = []
 
     def network(images, training):
@@ -120,13 +126,15 @@ def test_crops_and_mirror_images_in_one_batch_or_in_two_are_the_same(codec):
 
 
 class Coordinates:
-    """A codec that is as unlike heatmaps as can be: outputs are joints in shares of the crop, and a score each."""
+    """A codec that is as unlike heatmaps as can be: outputs are keypoints in shares of the crop, and a score each."""
 
     empty_score = 0.0
 
     def flip(self, outputs):
         xy, score = outputs
-        return tf.gather(xy * [-1.0, 1.0] + [1.0, 0.0], COCO.mirror, axis=1), tf.gather(score, COCO.mirror, axis=1)
+        return tf.gather(xy * [-1.0, 1.0] + [1.0, 0.0], COCO.mirror, axis=1), tf.gather(
+            score, COCO.mirror, axis=1
+        )
 
     def decode(self, outputs):
         return outputs[0] * SIZE[::-1], outputs[1]
@@ -137,18 +145,27 @@ def test_a_network_of_another_kind_is_flipped_and_averaged_by_its_own_codec():
     xy = np.random.default_rng(0).uniform(0.2, 0.8, (1, 17, 2)).astype(np.float32)
     mirrored = (xy * [-1, 1] + [1, 0])[:, COCO.mirror] + [0, 0.1]
     scores = np.concatenate([np.ones((1, 17)), np.zeros((1, 17))]).astype(np.float32)
-    look = Look((0.0, 0.0, 0.0), 255.0, rgb=True, outside=(0.0, 0.0, 0.0))
+    preprocessing = Preprocessing((0.0, 0.0, 0.0), 255.0, rgb=True, pad_color=(0.0, 0.0, 0.0))
     seen = []
 
     def model(images, training):
         turn = len(seen)
         seen.append(images)
-        return {"joints": (tf.constant((xy, mirrored)[turn], tf.float32), tf.constant(scores[turn : turn + 1]))}
+        return {
+            "joints": (
+                tf.constant((xy, mirrored)[turn], tf.float32),
+                tf.constant(scores[turn : turn + 1]),
+            )
+        }
 
-    network = cpn(SIZE, "resnet50", 17)._replace(look=look, prediction=lambda outputs: outputs["joints"])
+    network = cpn(SIZE, "resnet50", 17)._replace(
+        preprocessing=preprocessing, prediction=lambda outputs: outputs["joints"]
+    )
     crops = np.random.default_rng(1).integers(0, 256, (1, *SIZE, 3)).astype(np.uint8)
-    predictor = Predictor(model, network, Coordinates(), CropFormat(SIZE, False, look.outside))
-    joints, found = predictor._predict(tf.constant(crops))
-    np.testing.assert_allclose(joints, (xy + np.array([0, 0.05])) * SIZE[::-1], rtol=1e-5)
+    predictor = Predictor(
+        model, network, Coordinates(), CropSpec(SIZE, False, preprocessing.pad_color)
+    )
+    keypoints, found = predictor._predict(tf.constant(crops))
+    np.testing.assert_allclose(keypoints, (xy + np.array([0, 0.05])) * SIZE[::-1], rtol=1e-5)
     np.testing.assert_allclose(found, 0.5)
     np.testing.assert_allclose(seen[0][0], crops[0, ..., ::-1] / 255, atol=1e-6)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from support.perfect import BLAZEPOSE, PerfectJoints, ap, changed, config_of, evaluation_of
+from support.perfect import BLAZEPOSE, PerfectKeypoints, ap, changed, config_of, evaluation_of
 from tfcpn.evaluation.estimate import region_of_boxes
-from tfcpn.geometry.crops import joints_to_crop
+from tfcpn.geometry.crops import keypoints_to_crop
 
 
 def turn_dataset(people, folder, turns):
-    """The validation set with its annotations, turned by quarter turns anticlockwise; PNG, to lose nothing."""
+    """The validation set with its annotations, turned by quarter turns counterclockwise; PNG, to lose nothing."""
     data = json.loads(people.val_annotations.read_text())
     sizes = {}
     for image in data["images"]:
@@ -33,8 +33,8 @@ def turn_dataset(people, folder, turns):
     for record in data["annotations"]:
         size = sizes[record["image_id"]]
         keypoints = np.reshape(record["keypoints"], (-1, 3)).astype(float)
-        labelled = keypoints[:, 2] > 0
-        keypoints[labelled, :2] = turn(keypoints[labelled, :2], size)
+        labeled = keypoints[:, 2] > 0
+        keypoints[labeled, :2] = turn(keypoints[labeled, :2], size)
         record["keypoints"] = keypoints.ravel().tolist()
         x, y, w, h = record["bbox"]
         corners = turn([(x, y), (x + w, y + h)], size)
@@ -52,12 +52,14 @@ class MeanPose:
     """A poor but honest predictor: the mean pose of aligned people, moved a little by what the crop shows."""
 
     def __init__(self, evaluation):
-        oracle, parts, people = PerfectJoints(evaluation), evaluation.parts, evaluation.people
-        self.strategy, self.crop_format = oracle.strategy, oracle.crop_format
-        regions = region_of_boxes(people.boxes, people.pictures, parts.alignment, self.crop_format.size)
-        joints = joints_to_crop(oracle.joints, regions, self.crop_format.size).numpy()
-        labelled = joints[..., 2:] > 0
-        self.pose = (joints[..., :2] * labelled).sum(axis=0) / labelled.sum(axis=0)
+        oracle, parts, people = PerfectKeypoints(evaluation), evaluation.parts, evaluation.people
+        self.strategy, self.crop_spec = oracle.strategy, oracle.crop_spec
+        regions = region_of_boxes(
+            people.boxes, people.image_files, parts.alignment, self.crop_spec.size
+        )
+        keypoints = keypoints_to_crop(oracle.keypoints, regions, self.crop_spec.size).numpy()
+        labeled = keypoints[..., 2:] > 0
+        self.pose = (keypoints[..., :2] * labeled).sum(axis=0) / labeled.sum(axis=0)
 
     def __call__(self, crops):
         brightness = tf.reduce_mean(tf.cast(crops, tf.float64), axis=(1, 2))[:, :2] / 50
@@ -65,7 +67,9 @@ class MeanPose:
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_turning_the_images_leaves_the_ap_of_a_rotated_alignment_and_ruins_that_of_the_box(people, tmp_path, turns):
+def test_turning_the_images_leaves_the_ap_of_a_rotated_alignment_and_ruins_that_of_the_box(
+    people, tmp_path, turns
+):
     straight = evaluation_of(config_of(people, **BLAZEPOSE, eval_people="alignable"))
     predictor = MeanPose(straight)
     annotations = turn_dataset(people, tmp_path, turns)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfcpn.data.coco import read_annotations
-from tfcpn.evaluation.turns import GROUPS, share_with_interval, shares_by_turn, torso_turn
+from tfcpn.evaluation.turns import GROUPS, pck_by_rotation, proportion_with_interval, torso_rotation
 from tfcpn.settings.config import REPORTED, Config
 from tfcpn.skeleton import COCO
 
@@ -22,65 +22,84 @@ def person(angle, visibility=2):
     return keypoints
 
 
-@pytest.mark.parametrize("angle, turn", [(0, 0), (30, 30), (-75, 75), (90, 90), (180, 180), (-135, 135)])
+@pytest.mark.parametrize(
+    "angle, turn", [(0, 0), (30, 30), (-75, 75), (90, 90), (180, 180), (-135, 135)]
+)
 def test_the_turn_is_that_of_the_torso_from_upright(angle, turn):
-    assert torso_turn(person(angle)[None], COCO)[0] == pytest.approx(turn, abs=1e-9)
+    assert torso_rotation(person(angle)[None], COCO)[0] == pytest.approx(turn, abs=1e-9)
 
 
 def test_who_lacks_a_hip_has_no_turn():
-    assert np.isnan(torso_turn(person(10, visibility=0)[None], COCO)[0])
+    assert np.isnan(torso_rotation(person(10, visibility=0)[None], COCO)[0])
 
 
-def test_a_share_counts_joints_and_its_interval_people():
-    hits = np.array([[1, 1, 1, 1], [0, np.nan, np.nan, np.nan], [np.nan] * 4])
-    share = share_with_interval(hits)
+def test_a_share_counts_keypoints_and_its_interval_people():
+    correct_keypoints = np.array([[1, 1, 1, 1], [0, np.nan, np.nan, np.nan], [np.nan] * 4])
+    share = proportion_with_interval(correct_keypoints)
     assert (share.mean, share.people) == (0.8, 2) and (share.low, share.high) == (0, 1)
     rng = np.random.default_rng(0)
     many = (rng.random((400, 10)) < 0.6).astype(float)
-    share = share_with_interval(many)
+    share = proportion_with_interval(many)
     spread = 1.96 * np.sqrt(0.6 * 0.4 / 4000)
     assert share.mean - share.low == pytest.approx(spread, rel=0.15)
     assert share.high - share.mean == pytest.approx(spread, rel=0.15)
-    assert np.isnan(share_with_interval(hits[2:]).mean)
+    assert np.isnan(proportion_with_interval(correct_keypoints[2:]).mean)
 
 
 def test_groups_part_those_who_have_a_turn():
     turn = np.array([0, 29.9, 30, 89.9, 90, 180, np.nan])
-    shares = shares_by_turn(np.ones((7, 3)), turn)
+    shares = pck_by_rotation(np.ones((7, 3)), turn)
     assert [shares[g].people for g in GROUPS] == [6, 2, 2, 2]
 
 
 @pytest.fixture
 def evaluated(people_copy, edit_json, tmp_path):
-    """Perfect results for the first person of every picture, the others being gone; every second one is missed."""
+    """Perfect results for the first person of every image, the others being gone; every second one is missed."""
 
     def alone(data):
         seen = set()
-        labelled = [a for a in data["annotations"] if a["num_keypoints"]]
-        data["annotations"] = [a for a in labelled if not (a["image_id"] in seen or seen.add(a["image_id"]))]
+        labeled = [a for a in data["annotations"] if a["num_keypoints"]]
+        data["annotations"] = [
+            a for a in labeled if not (a["image_id"] in seen or seen.add(a["image_id"]))
+        ]
 
     edit_json(people_copy.val_annotations, alone)
     _, people, *_ = read_annotations(people_copy.val_annotations)
     folder = tmp_path / "run" / "eval" / "epoch_0001"
     folder.mkdir(parents=True)
     results = [
-        {"image_id": p.image_id, "category_id": 1, "keypoints": p.keypoints.ravel().tolist(), "score": 1}
+        {
+            "image_id": p.image_id,
+            "category_id": 1,
+            "keypoints": p.keypoints.ravel().tolist(),
+            "score": 1,
+        }
         for p in people
     ]
     (folder / "results.json").write_text(json.dumps(results[::2]))
     cfg = Config(val_annotations=str(people_copy.val_annotations))
     settings = {name: getattr(cfg, name) for name in REPORTED}
-    metrics = {"experiment": "x", "epoch": 1, "people": 8, "people_counted": 8, "settings": settings}
+    metrics = {
+        "experiment": "x",
+        "epoch": 1,
+        "people": 8,
+        "people_counted": 8,
+        "settings": settings,
+    }
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder, people
 
 
 def test_the_tool_writes_shares_of_evaluations(evaluated, command, tmp_path):
     folder, people = evaluated
-    done = command("tools/pck_by_turn.py", f"--evaluations={folder.parent}/*", f"--output={tmp_path / 'out.md'}")
+    done = command(
+        "tools/pck_by_turn.py",
+        f"--evaluations={folder.parent}/*",
+        f"--output={tmp_path / 'out.md'}",
+    )
     (row,) = json.loads((tmp_path / "out.json").read_text())
     keypoints = np.stack([p.keypoints for p in people])
-    turn = torso_turn(keypoints, COCO)
+    turn = torso_rotation(keypoints, COCO)
     known = ~np.isnan(turn)
     labels = (keypoints[..., 2] > 0).sum(axis=1)
     expected = labels[known & (np.arange(len(people)) % 2 == 0)].sum() / labels[known].sum()
@@ -100,5 +119,7 @@ def test_what_cannot_be_split_is_told_in_one_line(evaluated, command, tmp_path):
     (folder / "metrics.json").write_text(json.dumps(metrics))
     failed = command("tools/pck_by_turn.py", f"--evaluations={folder}", out, check=False)
     assert (
-        failed.status == 1 and "no evaluation on annotated boxes" in failed.err and not (tmp_path / "out.md").exists()
+        failed.status == 1
+        and "no evaluation on annotated boxes" in failed.err
+        and not (tmp_path / "out.md").exists()
     )

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfcpn.base.errors import InputError
 from tfcpn.exporting import written
-from tfcpn.exporting.comparison import Row, why_bad
+from tfcpn.exporting.comparison import Row, failure_reason
 from tfcpn.exporting.onnx import OnnxFile
 from tfcpn.exporting.tflite import TfliteFile
 
@@ -20,13 +20,15 @@ pytestmark = pytest.mark.usefixtures("tolerate_ties")
 
 
 def export(command, tiny_run, output, *words, check=True):
-    return command("tools/export.py", f"--model_dir={tiny_run}", f"--output={output}", *words, check=check)
+    return command(
+        "tools/export.py", f"--model_dir={tiny_run}", f"--output={output}", *words, check=check
+    )
 
 
-def joints_of_keras(tiny_run, crops):
+def keypoints_of_keras(tiny_run, crops):
     from tfcpn.prediction import loading
 
-    reader = loading.of_folder(str(tiny_run), "latest", "auto", loading.whole, None).reader
+    reader = loading.of_folder(str(tiny_run), "latest", "auto", loading.full_image_box, None).reader
     return [value.numpy() for value in reader(tf.constant(crops))]
 
 
@@ -41,7 +43,7 @@ def test_a_file_says_what_keras_says(command, tiny_run, tmp_path, kind):
     assert set(heatmaps) == {"heatmaps"} and heatmaps["heatmaps"].shape == (3, 16, 16, 17)
     export(command, tiny_run, tmp_path / "whole", f"--format={kind}", "--with_decoder")
     found = RUNNING[kind]((tmp_path / "whole").read_bytes())(crops())
-    for name, theirs in zip(("joints", "scores", "person"), joints_of_keras(tiny_run, crops())):
+    for name, theirs in zip(("joints", "scores", "person"), keypoints_of_keras(tiny_run, crops())):
         np.testing.assert_allclose(found[name], theirs, atol=1e-3)
     assert re.search(r"\d people of .*person_keypoints_val.json", told)
     table = (tmp_path / "bare.comparison.md").read_text()
@@ -71,7 +73,14 @@ def test_flags_of_an_evaluation_count(command, tiny_run, tmp_path):
     ],
 )
 def test_smaller_files(command, tiny_run, tmp_path, kind, quantize):
-    export(command, tiny_run, tmp_path / "small", f"--format={kind}", f"--quantize={quantize}", "--people=0")
+    export(
+        command,
+        tiny_run,
+        tmp_path / "small",
+        f"--format={kind}",
+        f"--quantize={quantize}",
+        "--people=0",
+    )
     found = RUNNING[kind]((tmp_path / "small").read_bytes())(crops())["heatmaps"]
     export(command, tiny_run, tmp_path / "large", f"--format={kind}")
     theirs = RUNNING[kind]((tmp_path / "large").read_bytes())(crops())["heatmaps"]
@@ -83,7 +92,9 @@ def test_smaller_files(command, tiny_run, tmp_path, kind, quantize):
 def test_tensorflow_lite_needs_no_flex(command, tiny_run, tmp_path):
     export(command, tiny_run, tmp_path / "file", "--format=tflite", "--with_decoder")
     details = tf.lite.Interpreter(model_path=str(tmp_path / "file"))._get_ops_details()
-    assert details and not [op["op_name"] for op in details if "Flex" in op["op_name"] or "CUSTOM" in op["op_name"]]
+    assert details and not [
+        op["op_name"] for op in details if "Flex" in op["op_name"] or "CUSTOM" in op["op_name"]
+    ]
 
 
 def test_norms_are_folded_and_names_are_told(command, tiny_run, tmp_path):
@@ -94,35 +105,62 @@ def test_norms_are_folded_and_names_are_told(command, tiny_run, tmp_path):
     assert {value.name for value in graph.output} == {"joints", "scores", "person"}
 
 
-def test_a_file_that_is_worse_than_it_may_be_is_not_written(command, tiny_run, tmp_path, monkeypatch):
+def test_a_file_that_is_worse_than_it_may_be_is_not_written(
+    command, tiny_run, tmp_path, monkeypatch
+):
     for kind in ("tflite", "savedmodel"):
-        monkeypatch.setattr(written.Judge, "why_bad", lambda *args: "its AP is too low")
+        monkeypatch.setattr(
+            written.ParityCheck, "failure_reason", lambda *args: "its AP is too low"
+        )
         done = export(command, tiny_run, tmp_path / "bad", f"--format={kind}", check=False)
-        assert done.status == 1 and "its AP is too low" in done.err and len(done.err.strip().splitlines()) == 1
+        assert (
+            done.status == 1
+            and "its AP is too low" in done.err
+            and len(done.err.strip().splitlines()) == 1
+        )
         assert list(tmp_path.iterdir()) == []
 
 
-def row(ap=0.5, median=0.0, far=0.0, **worth):
-    return Row("file", {"AP": ap, **worth} if ap is not None else worth, 0.0, median, far, 1.0, 1.0)
+def row(ap=0.5, median=0.0, far=0.0, **accuracy):
+    return Row(
+        "file", {"AP": ap, **accuracy} if ap is not None else accuracy, 0.0, median, far, 1.0, 1.0
+    )
 
 
 @pytest.mark.parametrize(
     "keras, file, quantize, told",
     [
         (row(), row(0.4995), "none", ""),
-        (row(), row(0.4985), "none", "its AP is 0.0015 less than that of Keras, want at most 0.001"),
+        (
+            row(),
+            row(0.4985),
+            "none",
+            "its AP is 0.0015 less than that of Keras, want at most 0.001",
+        ),
         (row(), row(0.4985), "float16", ""),
         (row(), row(0.47), "int8", "its AP is 0.0300 less"),
         (row(), row(0.6), "none", ""),  # better is not worse
-        (row(0.0, **{"PCK@.1": 0.4}), row(0.0, **{"PCK@.1": 0.3}), "int8", "its PCK@.1 is 0.1000 less"),
-        (row(), row(far=9.0), "none", "only within 9.000 crop pixels lie 99% of its joints"),
+        (
+            row(0.0, **{"PCK@.1": 0.4}),
+            row(0.0, **{"PCK@.1": 0.3}),
+            "int8",
+            "its PCK@.1 is 0.1000 less",
+        ),
+        (row(), row(far=9.0), "none", "only within 9.000 crop pixels lie 99% of its keypoints"),
         (row(), row(far=9.0), "int8", ""),
-        (row(None), row(None, median=3.0), "int8", "half of its joints are 3.00 crop pixels and more off"),
-        (row(), row(median=np.nan), "int8", "its joints are no numbers"),
+        (
+            row(None),
+            row(None, median=3.0),
+            "int8",
+            "half of its keypoints are 3.00 crop pixels and more off",
+        ),
+        (row(), row(median=np.nan), "int8", "its keypoints are no numbers"),
     ],
 )
 def test_how_a_file_is_judged(keras, file, quantize, told):
-    assert why_bad(keras, file, quantize).startswith(told) and bool(why_bad(keras, file, quantize)) == bool(told)
+    assert failure_reason(keras, file, quantize).startswith(told) and bool(
+        failure_reason(keras, file, quantize)
+    ) == bool(told)
 
 
 def test_what_is_no_export_is_not_written_over(command, tiny_run, tmp_path):
@@ -130,7 +168,9 @@ def test_what_is_no_export_is_not_written_over(command, tiny_run, tmp_path):
     (tmp_path / "mine" / "work.txt").write_text("weeks")
     (tmp_path / "file").write_text("days")
     for kind, output in (("savedmodel", "mine"), ("savedmodel", "file"), ("tflite", "mine")):
-        done = export(command, tiny_run, tmp_path / output, f"--format={kind}", "--overwrite", check=False)
+        done = export(
+            command, tiny_run, tmp_path / output, f"--format={kind}", "--overwrite", check=False
+        )
         assert done.status == 1 and str(tmp_path / output) in done.err
     assert (tmp_path / "mine" / "work.txt").exists() and (tmp_path / "file").read_text() == "days"
 
@@ -138,39 +178,49 @@ def test_what_is_no_export_is_not_written_over(command, tiny_run, tmp_path):
 @pytest.mark.slow
 def test_a_bad_saved_model_leaves_the_good_one(command, tiny_run, tmp_path, monkeypatch):
     export(command, tiny_run, tmp_path / "saved", "--format=savedmodel")
-    monkeypatch.setattr(written.Judge, "why_bad", lambda *args: "its AP is too low")
-    done = export(command, tiny_run, tmp_path / "saved", "--format=savedmodel", "--overwrite", check=False)
+    monkeypatch.setattr(written.ParityCheck, "failure_reason", lambda *args: "its AP is too low")
+    done = export(
+        command, tiny_run, tmp_path / "saved", "--format=savedmodel", "--overwrite", check=False
+    )
     assert done.status == 1 and sorted(p.name for p in tmp_path.iterdir()) == ["saved"]
-    assert (tmp_path / "saved" / "saved_model.pb").exists() and (tmp_path / "saved" / "comparison.md").exists()
+    assert (tmp_path / "saved" / "saved_model.pb").exists() and (
+        tmp_path / "saved" / "comparison.md"
+    ).exists()
 
 
-def test_records_of_other_joints_teach_nothing(command, tiny_run, tmp_path, monkeypatch):
+def test_records_of_other_keypoints_teach_nothing(command, tiny_run, tmp_path, monkeypatch):
     from tfcpn.data.record_sets import Records
     from tfcpn.skeleton import LSP
 
     monkeypatch.setattr(Records, "skeleton", property(lambda records: LSP))
-    done = export(command, tiny_run, tmp_path / "file", "--format=tflite", "--quantize=int8", check=False)
-    assert done.status == 1 and "its joints are not those of the network" in done.err
+    done = export(
+        command, tiny_run, tmp_path / "file", "--format=tflite", "--quantize=int8", check=False
+    )
+    assert done.status == 1 and "its keypoints are not those of the network" in done.err
 
 
-def test_layers_that_int8_hurts_stay_in_float_and_are_named(command, tiny_run, tmp_path, monkeypatch):
+def test_layers_that_int8_hurts_stay_in_float_and_are_named(
+    command, tiny_run, tmp_path, monkeypatch
+):
     seen = []
 
     def bad_at_first(judge, row, quantize):
         seen.append(row.heatmaps)
         return "" if len(seen) > 1 else "its AP is too low"
 
-    monkeypatch.setattr(written.Judge, "why_bad", bad_at_first)
+    monkeypatch.setattr(written.ParityCheck, "failure_reason", bad_at_first)
     monkeypatch.setattr(written, "_LEFT_IN_FLOAT", (0, 1))
     told = export(command, tiny_run, tmp_path / "file", "--format=tflite", "--quantize=int8").out
-    assert "left in float, since int8 costs them most: " in told and "only" in told.split("most: ")[1]
+    assert (
+        "left in float, since int8 costs them most: " in told and "only" in told.split("most: ")[1]
+    )
     assert seen[1] <= seen[0]  # on some processors the small network loses nothing
 
 
 def test_without_people_it_is_compared_on_made_up_ones(command, tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr("tfcpn.run.config_file.load", _without_people(tiny_run))
     told = export(command, tiny_run, tmp_path / "file", "--format=tflite").out
-    assert "not found: compared on made-up pictures" in told and "8 made-up pictures" in told
+    assert "not found: compared on made-up images" in told and "8 made-up images" in told
 
 
 def _without_people(tiny_run):
@@ -179,13 +229,18 @@ def _without_people(tiny_run):
     from tfcpn.run import config_file
 
     there = config_file.load(str(tiny_run))
-    return lambda folder: there._replace(config=dataclasses.replace(there.config, val_annotations="nowhere.json"))
+    return lambda folder: there._replace(
+        config=dataclasses.replace(there.config, val_annotations="nowhere.json")
+    )
 
 
 @pytest.mark.parametrize(
     "words, told",
     [
-        (["--format=savedmodel", "--quantize=int8"], "--quantize wants --format=tflite or onnx, not savedmodel"),
+        (
+            ["--format=savedmodel", "--quantize=int8"],
+            "--quantize wants --format=tflite or onnx, not savedmodel",
+        ),
         (["--with_decoder"], "--with_decoder wants --format=tflite or onnx"),
         (["--format=onnx", "--task=a.task"], "--task wants --format=mediapipe, not onnx"),
         (["--format=onnx", "--learn_from=3"], "--learn_from wants --quantize=int8"),

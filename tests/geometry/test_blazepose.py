@@ -12,23 +12,23 @@ from support.commands import ROOT
 from tfcpn.data.coco import read_annotations
 from tfcpn.geometry import regions
 from tfcpn.geometry.alignment import MODES, RADII, Alignment
-from tfcpn.geometry.crops import crop_to_image, joints_to_crop, joints_to_image
-from tfcpn.geometry.points import alignable, alignment_points
-from tfcpn.picture.cut import CropFormat, decode_and_cut
+from tfcpn.geometry.crops import crop_to_image, keypoints_to_crop, keypoints_to_image
+from tfcpn.geometry.points import alignment_points, has_alignment_keypoints
+from tfcpn.picture.cut import CropSpec, decode_and_crop
 from tfcpn.picture.look import MEAN_BGR
 from tfcpn.skeleton import COCO
 
 RECTS = json.loads((recipe.GOLDEN / "blazepose_rects.json").read_text())
 SIZE = (128, 128)
 NOBODY = np.zeros((2, 2)), False
-# Left and right mirrored about the middle; the numbers are hips, shoulders, nose and the farthest joint, an ankle.
+# Left and right mirrored about the middle; the numbers are hips, shoulders, nose and the farthest keypoint, an ankle.
 STANDING = {11: (90, 100), 12: (110, 100), 5: (85, 50), 6: (115, 50), 0: (100, 30), 15: (95, 180)}
 
 
-def keypoints_of(joints, visibility=2):
+def keypoints_of(by_index, visibility=2):
     keypoints = np.zeros((17, 3), np.float32)
-    for joint, xy in joints.items():
-        keypoints[joint] = *xy, visibility
+    for keypoint, xy in by_index.items():
+        keypoints[keypoint] = *xy, visibility
     return keypoints
 
 
@@ -38,8 +38,10 @@ def wrapped(angle):
 
 def test_regions_are_mediapipes():
     points = np.array([[r["center"], r["scale_point"]] for r in RECTS])
-    ours = regions.points_region(points, 1.25).numpy()
-    rects = np.array([[r["rect"][k] for k in ("cx", "cy", "size", "size", "rotation")] for r in RECTS])
+    ours = regions.region_from_points(points, 1.25).numpy()
+    rects = np.array(
+        [[r["rect"][k] for k in ("cx", "cy", "size", "size", "rotation")] for r in RECTS]
+    )
     assert len(RECTS) == 155
     np.testing.assert_allclose(ours[:, :4], rects[:, :4], atol=2e-3)
     assert np.abs(wrapped(ours[:, 4] - rects[:, 4])).max() < 1e-5
@@ -51,8 +53,12 @@ def test_regions_are_mediapipes():
 )
 def test_the_rotation_is_zero_upright_and_positive_clockwise(way, rotation):
     points = np.array([[50.0, 60.0], np.add([50, 60], np.multiply(way, 20))])
-    np.testing.assert_allclose(regions.points_region(points), [50, 60, 50, 50, rotation], atol=1e-9)
-    np.testing.assert_allclose(regions.points_region(points, rotate=False), [50, 60, 50, 50, 0], atol=1e-9)
+    np.testing.assert_allclose(
+        regions.region_from_points(points), [50, 60, 50, 50, rotation], atol=1e-9
+    )
+    np.testing.assert_allclose(
+        regions.region_from_points(points, rotate=False), [50, 60, 50, 50, 0], atol=1e-9
+    )
 
 
 def test_the_affine_map_is_the_published_one():
@@ -68,42 +74,47 @@ def test_the_affine_map_is_the_published_one():
     region = np.array([cx, cy, side, side, angle])
     ours = crop_to_image(region, SIZE).numpy()
     np.testing.assert_allclose(to_crop @ np.vstack([ours, [0, 0, 1]]), np.eye(3), atol=1e-9)
-    joints = keypoints_of({0: (33.5, 21.25)})
-    crop = joints_to_crop(joints, region, SIZE).numpy()
+    by_index = keypoints_of({0: (33.5, 21.25)})
+    crop = keypoints_to_crop(by_index, region, SIZE).numpy()
     np.testing.assert_allclose(crop[0, :2], (to_crop @ [33.5, 21.25, 1])[:2], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     "radius, end",
-    [("body", (100, 100 - 82)), ("joints", (100, 100 - 1.15 * 80.1561)), ("nose", (100, 100 - 1.3 * 70))],
+    [
+        ("body", (100, 100 - 82)),
+        ("keypoints", (100, 100 - 1.15 * 80.1561)),
+        ("nose", (100, 100 - 1.3 * 70)),
+    ],
 )
 def test_the_second_point_lies_on_the_bodys_circle(radius, end):
     keypoints = keypoints_of(STANDING)
-    assert alignable(keypoints, COCO, radius)
+    assert has_alignment_keypoints(keypoints, COCO, radius)
     points = alignment_points(keypoints, 82.0, COCO, radius).numpy()
     np.testing.assert_allclose(points, [(100, 100), end], atol=1e-3)
 
 
-def test_the_circle_holds_every_joint_and_without_an_outline_goes_by_the_joints():
+def test_the_circle_holds_every_keypoint_and_without_an_outline_goes_by_the_keypoints():
     keypoints = keypoints_of(STANDING)
-    for reach, length in ((10.0, 80.1561), (0.0, 1.15 * 80.1561)):
-        points = alignment_points(keypoints, reach, COCO, "body").numpy()
+    for max_radius, length in ((10.0, 80.1561), (0.0, 1.15 * 80.1561)):
+        points = alignment_points(keypoints, max_radius, COCO, "body").numpy()
         assert np.linalg.norm(points[1] - points[0]) == pytest.approx(length, rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    "radius, needed", [("body", {5, 6, 11, 12}), ("joints", {5, 6, 11, 12}), ("nose", {0, 11, 12})]
+    "radius, needed",
+    [("body", {5, 6, 11, 12}), ("keypoints", {5, 6, 11, 12}), ("nose", {0, 11, 12})],
 )
-def test_the_joints_that_an_alignment_needs(radius, needed):
-    for joint in range(17):
+def test_the_keypoints_that_an_alignment_needs(radius, needed):
+    for keypoint in range(17):
         keypoints = np.full((17, 3), 2.0)
-        keypoints[joint, 2] = 0
-        assert bool(alignable(keypoints, COCO, radius)) == (joint not in needed)
+        keypoints[keypoint, 2] = 0
+        assert bool(has_alignment_keypoints(keypoints, COCO, radius)) == (keypoint not in needed)
 
 
 def test_shoulders_on_the_hips_give_an_upright_region():
     keypoints = keypoints_of({**STANDING, 5: (90, 100), 6: (110, 100)})
-    region = regions.points_region(alignment_points(keypoints, 0.0, COCO, "body")).numpy()
+    region = regions.region_from_points(alignment_points(keypoints, 0.0, COCO, "body")).numpy()
     assert np.isfinite(region).all() and region[4] == 0
 
 
@@ -111,14 +122,16 @@ SAMPLE = ROOT.parent / "shared" / "coco_sample" / "annotations" / "person_keypoi
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason="no COCO sample beside the project")
-@pytest.mark.parametrize("radius, rule, share", [("joints", "circle17", 1 / 1.15), ("body", "circleseg", 1.0)])
+@pytest.mark.parametrize(
+    "radius, rule, share", [("keypoints", "circle17", 1 / 1.15), ("body", "circleseg", 1.0)]
+)
 def test_points_of_real_people_are_those_that_mediapipe_was_given(radius, rule, share):
     _, people, *_ = read_annotations(SAMPLE)
     by_id = {p.id: p for p in people}
     chosen = [r for r in RECTS if r["rule"] == rule]
     for r in chosen:
         person = by_id[r["annotation_id"]]
-        points = alignment_points(person.keypoints, person.reach, COCO, radius).numpy()
+        points = alignment_points(person.keypoints, person.max_radius, COCO, radius).numpy()
         points[1] = points[0] + share * (points[1] - points[0])
         np.testing.assert_allclose(points, [r["center"], r["scale_point"]], atol=1e-4)
     assert len(chosen) == 41
@@ -129,24 +142,47 @@ def regions_of(mode, rotate):
     rng = np.random.default_rng(3)
     image_size = (200, 300)
     angles = np.deg2rad(np.arange(0, 360, 7.5))
-    centres = rng.uniform(-0.1, 1.1, (len(angles), 2)) * [300, 200]
-    centres[:8] = [(0, 0), (300, 0), (0, 200), (300, 200), (150, 0), (150, 200), (0, 100), (300, 100)]
+    centers = rng.uniform(-0.1, 1.1, (len(angles), 2)) * [300, 200]
+    centers[:8] = [
+        (0, 0),
+        (300, 0),
+        (0, 200),
+        (300, 200),
+        (150, 0),
+        (150, 200),
+        (0, 100),
+        (300, 100),
+    ]
     length = rng.uniform(2, 150, (len(angles), 1))
-    points = np.stack([centres, centres + length * np.stack([np.sin(angles), -np.cos(angles)], axis=1)], axis=1)
-    boxes = np.concatenate([np.clip(centres, 0, [299, 199]), rng.uniform(1, 100, (len(angles), 2))], axis=1)
+    points = np.stack(
+        [centers, centers + length * np.stack([np.sin(angles), -np.cos(angles)], axis=1)], axis=1
+    )
+    boxes = np.concatenate(
+        [np.clip(centers, 0, [299, 199]), rng.uniform(1, 100, (len(angles), 2))], axis=1
+    )
     sizes = [image_size] * len(angles)
     found = np.arange(len(angles)) % 5 > 0
-    return regions.person_region(boxes, points, found, sizes, Alignment(mode, rotate), SIZE).numpy(), points, found
+    return (
+        regions.person_region(boxes, points, found, sizes, Alignment(mode, rotate), SIZE).numpy(),
+        points,
+        found,
+    )
 
 
 @pytest.mark.parametrize(
     "mode, rotate", [("person", True), ("square", True), ("blazepose", False), ("blazepose", True)]
 )
-def test_joints_come_back_from_any_region(mode, rotate):
+def test_keypoints_come_back_from_any_region(mode, rotate):
     places, points, found = regions_of(mode, rotate)
-    joints = np.random.default_rng(1).uniform(-0.2, 1.2, (len(places), 17, 3)) * [300, 200, 0] + [0, 0, 2]
-    crop = joints_to_crop(joints, places, SIZE)
-    np.testing.assert_allclose(joints_to_image(crop[..., :2], places, SIZE), joints[..., :2], atol=1e-3)
+    by_index = np.random.default_rng(1).uniform(-0.2, 1.2, (len(places), 17, 3)) * [300, 200, 0] + [
+        0,
+        0,
+        2,
+    ]
+    crop = keypoints_to_crop(by_index, places, SIZE)
+    np.testing.assert_allclose(
+        keypoints_to_image(crop[..., :2], places, SIZE), by_index[..., :2], atol=1e-3
+    )
     turned = (places[:, 4] != 0).sum()
     assert turned > 30 if mode == "blazepose" and rotate else turned == 0
     if mode == "blazepose":
@@ -158,9 +194,11 @@ def test_joints_come_back_from_any_region(mode, rotate):
 def test_the_aligned_body_stands_upright_in_the_middle():
     places, points, found = regions_of("blazepose", True)
     seen = np.concatenate([points, np.full((len(points), 2, 1), 2)], axis=2)
-    seen = joints_to_crop(seen, places, SIZE).numpy()
+    seen = keypoints_to_crop(seen, places, SIZE).numpy()
     np.testing.assert_allclose(seen[found, 0, :2], np.full((found.sum(), 2), 64), atol=1e-3)
-    np.testing.assert_allclose(seen[found, 1, :2], np.tile([64, 64 - 64 / 1.25], (found.sum(), 1)), atol=1e-3)
+    np.testing.assert_allclose(
+        seen[found, 1, :2], np.tile([64, 64 - 64 / 1.25], (found.sum(), 1)), atol=1e-3
+    )
 
 
 def dotted_image(image_size, spots):
@@ -173,14 +211,18 @@ def dotted_image(image_size, spots):
 
 
 def cut_image(image, region, mode):
-    person = {"encoded": cv2.imencode(".png", image)[1].tobytes(), "orientation": 1, "image_size": image.shape[:2]}
-    crop_format = CropFormat(SIZE, mode == "blazepose", MEAN_BGR)
-    return decode_and_cut(person, tf.convert_to_tensor(region)[None], crop_format)[0].numpy()
+    person = {
+        "encoded": cv2.imencode(".png", image)[1].tobytes(),
+        "orientation": 1,
+        "image_size": image.shape[:2],
+    }
+    crop_spec = CropSpec(SIZE, mode == "blazepose", MEAN_BGR)
+    return decode_and_crop(person, tf.convert_to_tensor(region)[None], crop_spec)[0].numpy()
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("spot", [(150.0, 100.0), (12.0, 9.0), (291.5, 188.0), (10.0, 190.0)])
-def test_pixels_and_joints_go_the_same_way(mode, spot):
+def test_pixels_and_keypoints_go_the_same_way(mode, spot):
     image = dotted_image((200, 300), [spot])
     points = np.array([np.add(spot, (9, -14)), np.add(spot, (-30, 12))])
     box = (*np.subtract(spot, (20, 30)), 50, 45)
@@ -188,7 +230,7 @@ def test_pixels_and_joints_go_the_same_way(mode, spot):
     crop = cut_image(image, region, mode)[..., 0].astype(float)
     weight = np.where(crop > 150, crop, 0)
     seen = np.array([(weight * g).sum() / weight.sum() for g in np.mgrid[:128, :128][::-1] + 0.5])
-    expected = joints_to_crop([[*spot, 2.0]], region, SIZE).numpy()[0, :2]
+    expected = keypoints_to_crop([[*spot, 2.0]], region, SIZE).numpy()[0, :2]
     np.testing.assert_allclose(seen, expected, atol=1.0)
 
 
@@ -198,33 +240,39 @@ def test_a_turned_image_gives_the_same_crop(people, turns, radius):
     images, annotated, *_ = read_annotations(people.val_annotations)
     compared = 0
     for person in annotated:
-        if not (person.trainable and alignable(person.keypoints, COCO, radius)):
+        if not (person.trainable and has_alignment_keypoints(person.keypoints, COCO, radius)):
             continue
         image = cv2.imread(str(people.val / images[person.image_id].file_name))
         crops = []
         for n in (0, turns):
             keypoints, (height, width) = person.keypoints.astype(np.float64), image.shape[:2]
-            for _ in range(n):  # a quarter turn anticlockwise
+            for _ in range(n):  # a quarter turn counterclockwise
                 keypoints[:, 0], keypoints[:, 1] = keypoints[:, 1].copy(), width - keypoints[:, 0]
                 height, width = width, height
-            points = alignment_points(keypoints, person.reach, COCO, radius)
-            region = regions.person_region(person.box, points, True, (height, width), Alignment("blazepose"), SIZE)
+            points = alignment_points(keypoints, person.max_radius, COCO, radius)
+            region = regions.person_region(
+                person.box, points, True, (height, width), Alignment("blazepose"), SIZE
+            )
             crops.append(cut_image(np.rot90(image, n).copy(), region, "blazepose").astype(int))
-            joints = joints_to_crop(keypoints, region, SIZE).numpy()
+            by_index = keypoints_to_crop(keypoints, region, SIZE).numpy()
             compared += 1
-        straight = joints_to_crop(person.keypoints, first_region(person, image, radius), SIZE).numpy()
-        np.testing.assert_allclose(joints[:, :2], straight[:, :2], atol=2e-3)
+        straight = keypoints_to_crop(
+            person.keypoints, first_region(person, image, radius), SIZE
+        ).numpy()
+        np.testing.assert_allclose(by_index[:, :2], straight[:, :2], atol=2e-3)
         difference = np.abs(crops[0] - crops[1])
         assert difference.mean() < 0.1 and np.percentile(difference, 99.9) <= 2
     assert compared >= 8
 
 
 def first_region(person, image, radius):
-    points = alignment_points(person.keypoints, person.reach, COCO, radius)
-    return regions.person_region(person.box, points, True, image.shape[:2], Alignment("blazepose"), SIZE)
+    points = alignment_points(person.keypoints, person.max_radius, COCO, radius)
+    return regions.person_region(
+        person.box, points, True, image.shape[:2], Alignment("blazepose"), SIZE
+    )
 
 
-def test_a_region_outside_the_image_has_the_mean_colour():
+def test_a_region_outside_the_image_has_the_mean_color():
     crop = cut_image(dotted_image((50, 60), []), np.array([500.0, -300, 40, 40, 0.5]), "blazepose")
     assert np.unique(crop.reshape(-1, 3), axis=0).tolist() == [[103, 116, 123]]
 

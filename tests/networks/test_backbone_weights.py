@@ -37,7 +37,9 @@ def test_slims_checkpoint_is_found_and_starts_the_backbone(model, slim, asked):
     found = NETWORK.find_weights(asked)
     assert found == slim
     NETWORK.load_weights(model, found)
-    np.testing.assert_array_equal(variables_by_name(model)[CONV1], recipe.weight(CONV1, (7, 7, 3, 64)))
+    np.testing.assert_array_equal(
+        variables_by_name(model)[CONV1], recipe.weight(CONV1, (7, 7, 3, 64))
+    )
 
 
 def test_without_a_checkpoint_the_usual_place_gives_random_weights_and_a_warning(
@@ -59,8 +61,12 @@ def test_a_checkpoint_that_is_not_there_is_named():
 
 
 def test_kerass_weights_start_the_backbone(model, monkeypatch):
-    source = tf.keras.applications.ResNet50(include_top=False, weights=None, input_shape=(64, 64, 3))
-    monkeypatch.setattr(backbone_weights.keras_weights, "imagenet_model", lambda backbone: source)
+    source = tf.keras.applications.ResNet50(
+        include_top=False, weights=None, input_shape=(64, 64, 3)
+    )
+    monkeypatch.setattr(
+        backbone_weights.keras_weights, "load_keras_resnet", lambda backbone: source
+    )
     assert NETWORK.find_weights("keras") == "keras"
     NETWORK.load_weights(model, "keras")
     kernel = source.get_layer("conv1_conv").kernel.numpy() * 255

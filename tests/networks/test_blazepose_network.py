@@ -13,17 +13,22 @@ from tfcpn.base import device
 from tfcpn.base.errors import InputError
 from tfcpn.networks.blazepose import blazepose
 from tfcpn.networks.blazepose_model import build_blazepose, convolutions
-from tfcpn.networks.blazepose_norms import measure_norms
+from tfcpn.networks.blazepose_norms import calibrate_norms
 from tfcpn.networks.blazepose_table import FULL, LITE
-from tfcpn.networks.blazepose_weights import exported, folded, load_file, read_file
+from tfcpn.networks.blazepose_weights import (
+    export_landmark_model,
+    folded_convolutions,
+    load_landmark_weights,
+    read_file,
+)
 from tfcpn.networks.tflite_file import TfliteGraph
 
 # What the file calls the outputs, in the order of ours.
 NAMES = ("Identity", "Identity_1", "Identity_2", "Identity_3", "Identity_4")
 
 
-def pictures(count=4):
-    """Smooth pictures, and noise."""
+def sample_images(count=4):
+    """Smooth images, and noise."""
     smooth = [photo(256, 256, seed).astype(np.float32) / 255 for seed in range(count)]
     noise = np.random.default_rng(0).uniform(0, 1, (2, 256, 256, 3)).astype(np.float32)
     return np.concatenate([np.stack(smooth), noise])
@@ -41,8 +46,8 @@ def outputs_of(model, images) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def told(mediapipe):
-    """Pictures, and what the shipped file says of them in tf.lite.Interpreter."""
-    images = pictures()
+    """Images, and what the shipped file says of them in tf.lite.Interpreter."""
+    images = sample_images()
     return images, run_tflite(mediapipe.landmarks, images)
 
 
@@ -54,16 +59,21 @@ def assert_same(ours, theirs, landmarks=0.1, maps=1e-3):
     assert np.abs(ours["Identity"] - theirs["Identity"]).max() < landmarks
     assert np.abs(ours["Identity_1"] - theirs["Identity_1"]).max() < 1e-3
     for name, least in (("Identity_2", 1e-2), ("Identity_3", maps), ("Identity_4", maps)):
-        assert np.abs(ours[name] - theirs[name]).max() < max(least, maps) * np.abs(theirs[name]).max(), name
+        assert (
+            np.abs(ours[name] - theirs[name]).max() < max(least, maps) * np.abs(theirs[name]).max()
+        ), name
 
 
-SCALED_FIRST = ["scaled", *(pytest.param(norm, marks=pytest.mark.slow) for norm in ("none", "batch"))]
+SCALED_FIRST = [
+    "scaled",
+    *(pytest.param(norm, marks=pytest.mark.slow) for norm in ("none", "batch")),
+]
 
 
 @pytest.mark.parametrize("norm", SCALED_FIRST)
 def test_it_is_the_function_of_mediapipes_file(mediapipe, told, norm):
     model = build_blazepose(FULL, norm)
-    load_file(model, mediapipe.landmarks)
+    load_landmark_weights(model, mediapipe.landmarks)
     assert_same(outputs_of(model, told[0]), told[1])
 
 
@@ -75,9 +85,11 @@ def test_it_is_the_same_on_photographs(mediapipe):
     import cv2
 
     files = sorted(folder.glob("*.jpg"))[:20]
-    images = np.stack([cv2.resize(cv2.imread(str(f)), (256, 256))[..., ::-1] / np.float32(255) for f in files])
+    images = np.stack(
+        [cv2.resize(cv2.imread(str(f)), (256, 256))[..., ::-1] / np.float32(255) for f in files]
+    )
     model = build_blazepose(FULL, "scaled")
-    load_file(model, mediapipe.landmarks)
+    load_landmark_weights(model, mediapipe.landmarks)
     assert_same(outputs_of(model, images), run_tflite(mediapipe.landmarks, images))
 
 
@@ -87,7 +99,7 @@ def test_all_values_of_the_file_have_one_place_each(mediapipe):
     assert graph.constants == 3_169_489
     model = build_blazepose(FULL, "none")
     assert sum(int(tf.size(w)) for w in model.weights) == graph.constants
-    load_file(model, mediapipe.landmarks)
+    load_landmark_weights(model, mediapipe.landmarks)
     for layer, read in zip(convolutions(model), graph.convolutions):
         np.testing.assert_array_equal(layer.weights[0].numpy(), read.kernel)
         np.testing.assert_array_equal(layer.weights[1].numpy(), read.bias)
@@ -97,9 +109,9 @@ def test_all_values_of_the_file_have_one_place_each(mediapipe):
 @pytest.mark.parametrize("norm", ["scaled", "batch"])
 def test_what_is_put_back_from_measured_statistics_changes_nothing(mediapipe, told, norm):
     model = build_blazepose(FULL, norm)
-    load_file(model, mediapipe.landmarks)
+    load_landmark_weights(model, mediapipe.landmarks)
     before = [w.numpy().copy() for w in model.weights]
-    measure_norms(model, [pictures(8)])
+    calibrate_norms(model, [sample_images(8)])
     assert sum(not np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights)) > 90
     assert_same(outputs_of(model, told[0]), told[1])
 
@@ -107,40 +119,43 @@ def test_what_is_put_back_from_measured_statistics_changes_nothing(mediapipe, to
 @pytest.mark.parametrize("norm", SCALED_FIRST)
 def test_it_goes_back_into_the_file_unchanged(mediapipe, told, norm):
     model = build_blazepose(FULL, norm)
-    load_file(model, mediapipe.landmarks)
-    found = run_tflite(exported(model, mediapipe.landmarks), told[0])
+    load_landmark_weights(model, mediapipe.landmarks)
+    found = run_tflite(export_landmark_model(model, mediapipe.landmarks), told[0])
     assert_same(found, told[1], landmarks=1e-3)
 
 
 def test_other_weights_go_into_a_copy_of_the_file(mediapipe):
     """Weights that float16 holds: Keras and the interpreter agree, and nothing but numbers of the file differs."""
     model = build_blazepose(FULL, "scaled")
-    load_file(model, mediapipe.landmarks)
+    load_landmark_weights(model, mediapipe.landmarks)
     rng = np.random.default_rng(1)
     plain = build_blazepose(FULL, "none")
-    for (kernel, bias), target in zip(folded(model), convolutions(plain)):
+    for (kernel, bias), target in zip(folded_convolutions(model), convolutions(plain)):
         kernel = kernel * (1 + 0.003 * rng.standard_normal(kernel.shape))
         target.set_weights([kernel.astype(np.float16), bias])
-    images = pictures()
-    content = exported(plain, mediapipe.landmarks)
+    images = sample_images()
+    content = export_landmark_model(plain, mediapipe.landmarks)
     shipped, found = run_tflite(mediapipe.landmarks, images), run_tflite(content, images)
     assert np.abs(found["Identity"] - shipped["Identity"]).max() > 1
     assert_same(outputs_of(plain, images), found)
-    old, new = TfliteGraph(Path(mediapipe.landmarks).read_bytes(), "old"), TfliteGraph(content, "new")
+    old, new = (
+        TfliteGraph(Path(mediapipe.landmarks).read_bytes(), "old"),
+        TfliteGraph(content, "new"),
+    )
     assert new.tensors() == old.tensors() and new.outputs() == old.outputs()
 
 
 def test_weights_that_float16_does_not_hold_are_refused(mediapipe):
     model = build_blazepose(FULL, "none")
-    load_file(model, mediapipe.landmarks)
+    load_landmark_weights(model, mediapipe.landmarks)
     convolutions(model)[5].weights[1].assign(tf.fill((8,), 1e6))
     with pytest.raises(InputError, match="convolution 5 .* float16"):
-        exported(model, mediapipe.landmarks)
+        export_landmark_model(model, mediapipe.landmarks)
 
 
 def test_the_mask_is_made_of_a_quarter_of_the_crops_in_training():
     model = build_blazepose(LITE, "none")
-    images = pictures(4)[:5]
+    images = sample_images(4)[:5]
     whole, part = model(images, training=False), model(images, training=True)
     assert whole.mask.shape[0] == 5 and part.mask.shape[0] == 2
     np.testing.assert_allclose(part.mask, whole.mask[:2], atol=1e-4)
@@ -151,9 +166,11 @@ def test_from_random_weights_the_regression_leaves_the_encoder_alone():
     """The paper's section 2.4: heatmaps teach the encoder, coordinates only their own branch."""
     model = build_blazepose(LITE, "batch", stop_gradient=True)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(tf.abs(model(pictures(1), training=True).landmarks))
+        loss = tf.reduce_mean(tf.abs(model(sample_images(1), training=True).landmarks))
     taught = [
-        w.name for w, g in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights)) if g is not None
+        w.name
+        for w, g in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights))
+        if g is not None
     ]
     assert taught and all("regression" in name or "landmarks_out" in name for name in taught)
 
@@ -166,9 +183,9 @@ def test_folding_is_the_models_own_function(table):
     for layer in model.layers:
         if isinstance(layer, tf.keras.layers.BatchNormalization):
             layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
-    for layer, (kernel, bias) in zip(convolutions(plain), folded(model)):
+    for layer, (kernel, bias) in zip(convolutions(plain), folded_convolutions(model)):
         layer.set_weights([kernel, bias])
-    images = pictures(1)
+    images = sample_images(1)
     ours, theirs = model(images, training=False), plain(images, training=False)
     for a, b in zip(ours, theirs):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max())
@@ -180,7 +197,11 @@ def test_other_files_are_refused(tmp_path, mediapipe):
     half.write_bytes(content[: len(content) // 2])
     other.write_text("no network")
     find = blazepose("full", "none", 0, True, 0.1, 1.0).find_weights
-    for path, what in ((half, "damaged"), (other, "neither"), (tmp_path / "none.tflite", "make models")):
+    for path, what in (
+        (half, "damaged"),
+        (other, "neither"),
+        (tmp_path / "none.tflite", "make models"),
+    ):
         with pytest.raises(InputError, match=f"{path.name}.*{what}"):
             find(str(path))
     with pytest.raises(InputError, match="no network of ours|not those of MediaPipe"):
@@ -197,11 +218,11 @@ def test_it_is_built_and_differentiated_in_half_precision(precision, norm):
     try:
         model = build_blazepose(LITE, norm)
         with tf.GradientTape() as tape:
-            outputs = model(pictures(1)[:2], training=True)
+            outputs = model(sample_images(1)[:2], training=True)
             loss = tf.reduce_mean(outputs.landmarks)
         gradients = tape.gradient(loss, model.trainable_weights)
         assert all(o.dtype == tf.float32 for o in outputs)
         assert sum(g is not None for g in gradients) > 100
-        assert [k.dtype for k, _ in folded(model)[:2]] == [np.float32] * 2
+        assert [k.dtype for k, _ in folded_convolutions(model)[:2]] == [np.float32] * 2
     finally:
         device.set_precision("float32")

@@ -14,8 +14,8 @@ from tfcpn.evaluation.predictor import Predictor
 from tfcpn.networks.blazepose_model import build_blazepose
 from tfcpn.networks.blazepose_table import FULL
 from tfcpn.networks.cpn import build_cpn, cpn
-from tfcpn.networks.folding import Folded
-from tfcpn.picture.cut import CropFormat
+from tfcpn.networks.folding import FoldedModel
+from tfcpn.picture.cut import CropSpec
 from tfcpn.picture.look import MEAN_BGR
 from tfcpn.skeleton import COCO
 
@@ -33,23 +33,36 @@ def some_weights(model, seed):
 
 @pytest.fixture(scope="module")
 def networks():
-    return {"cpn": lambda: build_cpn(SIZE, "resnet50", 17), "blazepose": lambda: build_blazepose(FULL, "batch")}
+    return {
+        "cpn": lambda: build_cpn(SIZE, "resnet50", 17),
+        "blazepose": lambda: build_blazepose(FULL, "batch"),
+    }
 
 
 def images_for(model):
-    return np.random.default_rng(0).uniform(-0.5, 0.5, (2, *model.input_shape[1:])).astype(np.float32)
+    return (
+        np.random.default_rng(0).uniform(-0.5, 0.5, (2, *model.input_shape[1:])).astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("name", ["cpn", "blazepose"])
-def test_a_folded_network_predicts_the_same_with_no_norm_left_and_follows_its_source(networks, name):
+def test_a_folded_network_predicts_the_same_with_no_norm_left_and_follows_its_source(
+    networks, name
+):
     model = networks[name]()
-    folded, images = Folded(model), images_for(model)
-    assert not [x for x in folded.model.layers if isinstance(x, tf.keras.layers.BatchNormalization)]
+    folded_convolutions, images = FoldedModel(model), images_for(model)
+    assert not [
+        x
+        for x in folded_convolutions.model.layers
+        if isinstance(x, tf.keras.layers.BatchNormalization)
+    ]
     for seed in (1, 2):
         some_weights(model, seed)
-        folded.take_weights()
+        folded_convolutions.sync_weights()
         expected = tf.nest.flatten(model(images, training=False))
-        for a, b in zip(expected, tf.nest.flatten(folded.model(images, training=False))):
+        for a, b in zip(
+            expected, tf.nest.flatten(folded_convolutions.model(images, training=False))
+        ):
             assert np.abs(a).max() > 0 and np.abs(a - b).max() <= 3e-5 * np.abs(a).max()
 
 
@@ -63,7 +76,9 @@ def multiplications(function, images) -> int:
             needed.add(op)
             waiting += [t.op for t in op.inputs]
     convolutions = [op for op in needed if op.type == "Conv2D"]
-    return sum(int(np.prod(op.outputs[0].shape[1:3]) * np.prod(op.inputs[1].shape)) for op in convolutions)
+    return sum(
+        int(np.prod(op.outputs[0].shape[1:3]) * np.prod(op.inputs[1].shape)) for op in convolutions
+    )
 
 
 @pytest.mark.slow
@@ -71,8 +86,11 @@ def test_cpn_is_folded_in_its_lean_form_which_predicts_the_same_with_a_seventh_l
     network = cpn(SIZE, "resnet50", 17)
     model = network.build()
     some_weights(model, 1)
-    images, folded = images_for(model), Folded(model, network.build_lean)
-    plain, lean = (partial(lambda m, x: m(x, training=False).refine, m) for m in (model, folded.model))
+    images, folded_convolutions = images_for(model), FoldedModel(model, network.build_for_inference)
+    plain, lean = (
+        partial(lambda m, x: m(x, training=False).refine, m)
+        for m in (model, folded_convolutions.model)
+    )
     expected = plain(images)
     assert np.abs(lean(images) - expected).max() <= 3e-5 * np.abs(expected).max()
     assert multiplications(lean, images) < 0.86 * multiplications(plain, images)
@@ -83,17 +101,20 @@ def test_of_the_lean_model_nothing_is_kept():
     network, made = cpn(SIZE, "resnet50", 17), []
 
     def build():
-        made.append(weakref.ref(model := network.build_lean()))
+        made.append(weakref.ref(model := network.build_for_inference()))
         return model
 
-    folded = Folded(network.build(), build)
+    folded_convolutions = FoldedModel(network.build(), build)
     gc.collect()
-    assert folded.model and made[0]() is None
+    assert folded_convolutions.model and made[0]() is None
 
 
-def test_a_predictor_that_folds_finds_the_same_joints_and_sees_new_weights_when_told():
-    model, codec = build_cpn(SIZE, "resnet50", 17), HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror)
-    how = model, cpn(SIZE, "resnet50", 17), codec, CropFormat(SIZE, False, MEAN_BGR)
+def test_a_predictor_that_folds_finds_the_same_keypoints_and_sees_new_weights_when_told():
+    model, codec = (
+        build_cpn(SIZE, "resnet50", 17),
+        HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror),
+    )
+    how = model, cpn(SIZE, "resnet50", 17), codec, CropSpec(SIZE, False, MEAN_BGR)
     plain, folding = Predictor(*how), Predictor(*how, fold=True)
     crops = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3)).astype(np.uint8)
     before = folding(crops)[0].numpy()
@@ -108,11 +129,17 @@ def test_on_several_replicas_the_norms_statistics_are_the_replicas_mean(two_repl
     strategy = two_replicas
     with strategy.scope():
         inputs = tf.keras.Input((8, 8, 3))
-        model = tf.keras.Model(inputs, tf.keras.layers.BatchNormalization()(tf.keras.layers.Conv2D(4, 3)(inputs)))
+        model = tf.keras.Model(
+            inputs, tf.keras.layers.BatchNormalization()(tf.keras.layers.Conv2D(4, 3)(inputs))
+        )
         for replica, value in enumerate((1.0, 3.0)):
-            strategy.experimental_local_results(model.layers[-1].moving_mean)[replica].assign([value] * 4)
-        folded = Folded(model)
-    np.testing.assert_allclose(folded.model.layers[1].bias.numpy(), [-2.0 / np.sqrt(1.001)] * 4, rtol=1e-5)
+            strategy.experimental_local_results(model.layers[-1].moving_mean)[replica].assign(
+                [value] * 4
+            )
+        folded_convolutions = FoldedModel(model)
+    np.testing.assert_allclose(
+        folded_convolutions.model.layers[1].bias.numpy(), [-2.0 / np.sqrt(1.001)] * 4, rtol=1e-5
+    )
 
 
 @pytest.mark.slow
@@ -126,11 +153,15 @@ def test_in_half_precision_folding_is_as_near_to_float32_as_not_folding(precisio
         set_precision(precision)
         half = build_cpn(SIZE, "resnet50", 17)
         half.set_weights(model.get_weights())
-        folding = Folded(half, network.build_lean).model
-        plain, folded = (each(images, training=False).refine for each in (half, folding))
+        folding = FoldedModel(half, network.build_for_inference).model
+        plain, folded_convolutions = (
+            each(images, training=False).refine for each in (half, folding)
+        )
     finally:
         set_precision("float32")
-    kernels = {layer.kernel.dtype for layer in folding.layers if isinstance(layer, tf.keras.layers.Conv2D)}
+    kernels = {
+        layer.kernel.dtype for layer in folding.layers if isinstance(layer, tf.keras.layers.Conv2D)
+    }
     assert kernels == {tf.float32, tf.as_dtype(precision)}  # the output layers are in float32
-    away, folded_away = (np.abs(maps - expected).mean() for maps in (plain, folded))
+    away, folded_away = (np.abs(maps - expected).mean() for maps in (plain, folded_convolutions))
     assert 0 < folded_away < 1.5 * away

@@ -11,7 +11,7 @@ from oracle import network as oracle
 from support import recipe
 from tfcpn.codecs.heatmap import HeatmapTargets
 from tfcpn.networks.cpn import build_cpn, cpn
-from tfcpn.networks.folding import Folded
+from tfcpn.networks.folding import FoldedModel
 from tfcpn.networks.variables import variables_by_name
 from tfcpn.training.step import losses_and_gradients, make_optimizer
 
@@ -22,7 +22,9 @@ def relative(a, b) -> float:
 
 def load_recipe(model):
     for name, variable in variables_by_name(model).items():
-        variable.assign(np.asarray(recipe.weight(name, variable.shape), variable.dtype.as_numpy_dtype))
+        variable.assign(
+            np.asarray(recipe.weight(name, variable.shape), variable.dtype.as_numpy_dtype)
+        )
 
 
 def by_name(names, norms) -> dict[str, float]:
@@ -72,13 +74,22 @@ def test_inference_equals_the_original(backbone, size, late):
     assert relative(outputs.refine, golden["inference/refine_out"]) < 1e-5
     if late:
         # What evaluates and predicts.
-        folded = Folded(model, cpn(size, backbone, 17).build_lean).model
-        assert relative(folded(recipe.images(*size)).refine, golden["inference/refine_out"]) < 1e-5
+        folded_convolutions = FoldedModel(model, cpn(size, backbone, 17).build_for_inference).model
+        assert (
+            relative(
+                folded_convolutions(recipe.images(*size)).refine, golden["inference/refine_out"]
+            )
+            < 1e-5
+        )
 
 
 @pytest.mark.parametrize("backbone, size", RESNETS)
 def test_variables_have_the_names_shapes_and_kinds_of_the_original(backbone, size):
-    listed = json.loads((recipe.GOLDEN / f"network_res{backbone[6:]}_{size[0]}x{size[1]}_variables.json").read_text())
+    listed = json.loads(
+        (
+            recipe.GOLDEN / f"network_res{backbone[6:]}_{size[0]}x{size[1]}_variables.json"
+        ).read_text()
+    )
     variables = variables_by_name(network(backbone, size))
     ours = {name: (list(v.shape), v.trainable) for name, v in variables.items()}
     assert ours == {v["name"]: (v["shape"], v["trainable"]) for v in listed}
@@ -112,14 +123,22 @@ def test_three_training_steps_equal_the_original(golden, late):
         values, gradients = losses_and_gradients(model, value, images, targets, 1e-5)
         assert tuple(values) == ("global", "refine", "decay", "total")
         trained = [name for name, v in variables_by_name(model).items() if v.trainable]
-        return [float(v) for v in values.values()], dict(zip(trained, map(np.linalg.norm, gradients))), gradients
+        return (
+            [float(v) for v in values.values()],
+            dict(zip(trained, map(np.linalg.norm, gradients))),
+            gradients,
+        )
 
     rng = np.random.default_rng(0)
-    noisy = [images * (1 + 1e-7 * rng.choice([-1, 1], images.shape)).astype(np.float32) for _ in range(2)]
+    noisy = [
+        images * (1 + 1e-7 * rng.choice([-1, 1], images.shape)).astype(np.float32) for _ in range(2)
+    ]
     own = norms(images)[1]
     disturbed = [norms(image)[1] for image in noisy]
     # Of this port to itself: what the golden numbers are must not count here.
-    response = np.array([[abs(d[name] / own[name] - 1) for name in names] for d in disturbed]).max(axis=0)
+    response = np.array([[abs(d[name] / own[name] - 1) for name in names] for d in disturbed]).max(
+        axis=0
+    )
 
     load_recipe(model)  # the statistics have moved
     losses = []
@@ -136,7 +155,9 @@ def test_three_training_steps_equal_the_original(golden, late):
     assert np.median(distance) <= 4 * np.median(response)
     for name in names:
         if name.startswith(("refine_out", "pyramid")):
-            assert first[name] == pytest.approx(expected[name], rel=1e-3 if "gamma" in name else 1e-4), name
+            assert first[name] == pytest.approx(
+                expected[name], rel=1e-3 if "gamma" in name else 1e-4
+            ), name
     # Truly zero: batch norms take away whatever these biases add.
     assert first[ZERO_GRADIENT] < 1e-5
     # Adam divides by the gradient's own size, which amplifies rounding once more.
@@ -155,11 +176,15 @@ def test_gradients_in_float64_are_the_originals_to_the_rounding_of_the_original(
     targets = HeatmapTargets([np.float64(label) for label in labels], np.float64(visibility))
     images, value = np.float64(recipe.images(256, 192)), cpn((256, 192), "resnet50", 17)
     losses, gradients = losses_and_gradients(model, value, images, targets, 1e-5)
-    np.testing.assert_allclose([float(v) for v in losses.values()], golden["train/losses"][0], rtol=2e-6)
+    np.testing.assert_allclose(
+        [float(v) for v in losses.values()], golden["train/losses"][0], rtol=2e-6
+    )
     trained = [name for name, v in variables_by_name(model).items() if v.trainable]
     norms = dict(zip(trained, map(np.linalg.norm, gradients)))
     expected = by_name(golden["train/gradient_names"], golden["train/gradient_norm"])
-    distance = [abs(norms[name] / norm - 1) for name, norm in expected.items() if name != ZERO_GRADIENT]
+    distance = [
+        abs(norms[name] / norm - 1) for name, norm in expected.items() if name != ZERO_GRADIENT
+    ]
     assert max(distance) < 1.3e-2 and np.median(distance) < 8e-4
     assert norms[ZERO_GRADIENT] < 1e-12
 
@@ -168,16 +193,26 @@ def test_gradients_in_float64_are_the_originals_to_the_rounding_of_the_original(
 def independent():
     """Losses and gradients of a step by an independent program, in float64, and what it was made of."""
     labels, visibility = recipe.labels(16, 16)
-    labels, visibility, images = [np.float64(x) for x in labels], np.float64(visibility), recipe.images(64, 64)
+    labels, visibility, images = (
+        [np.float64(x) for x in labels],
+        np.float64(visibility),
+        recipe.images(64, 64),
+    )
     variables = variables_by_name(network("resnet50", (64, 64)))
-    values = {name: tf.constant(np.float64(recipe.weight(name, v.shape))) for name, v in variables.items()}
+    values = {
+        name: tf.constant(np.float64(recipe.weight(name, v.shape))) for name, v in variables.items()
+    }
     trained = [name for name, v in variables.items() if v.trainable]
     with tf.GradientTape() as tape:
         tape.watch([values[name] for name in trained])
         losses = oracle.Network(values, 17).losses(np.float64(images), labels, visibility, 1e-5)
         total = tf.add_n(list(losses.values()))
     gradients = dict(zip(trained, tape.gradient(total, [values[name] for name in trained])))
-    return {**losses, "total": total}, gradients, (np.float64(images), HeatmapTargets(labels, visibility))
+    return (
+        {**losses, "total": total},
+        gradients,
+        (np.float64(images), HeatmapTargets(labels, visibility)),
+    )
 
 
 @pytest.mark.parametrize("late", **LATE)
@@ -186,7 +221,9 @@ def test_a_step_in_float64_is_that_of_an_independent_program(independent, float6
     model = build_cpn((64, 64), "resnet50", 17, late_upsampling=late)
     load_recipe(model)
     losses, gradients, batch = independent
-    found, found_gradients = losses_and_gradients(model, cpn((64, 64), "resnet50", 17), *batch, 1e-5)
+    found, found_gradients = losses_and_gradients(
+        model, cpn((64, 64), "resnet50", 17), *batch, 1e-5
+    )
     for name, loss in losses.items():
         assert float(found[name]) == pytest.approx(float(loss), rel=1e-12), name
     assert len(found_gradients) == len(gradients) == 270

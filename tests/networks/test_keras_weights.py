@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfcpn.networks import keras_weights
 from tfcpn.networks.cpn import build_cpn
 from tfcpn.networks.variables import variables_by_name
-from tfcpn.picture.look import TF_CPN, normalize
+from tfcpn.picture.look import TF_CPN_PREPROCESSING, normalize
 
 
 def random_source(make):
@@ -29,7 +29,9 @@ def random_source(make):
 def test_every_backbone_variable_is_set(backbone, make):
     model = build_cpn((64, 64), backbone, 17)
     done = keras_weights.init_from_keras(model, backbone, random_source(make))
-    assert sorted(done) == sorted(name for name in variables_by_name(model) if name.startswith("resnet_v1"))
+    assert sorted(done) == sorted(
+        name for name in variables_by_name(model) if name.startswith("resnet_v1")
+    )
 
 
 @pytest.mark.slow
@@ -41,8 +43,10 @@ def test_features_before_the_first_differing_stride_are_keras_own():
     coarse = np.random.default_rng(1).integers(0, 256, (1, 9, 9, 3)).astype(np.uint8)
     pixels = tf.cast(tf.image.resize(coarse, (64, 64)), tf.float32)
     theirs = tf.keras.Model(source.input, source.get_layer("conv2_block3_out").output)
-    ours = tf.keras.Model(model.input, model.get_layer("resnet_v1_50/block1/unit_3/bottleneck_v1/out").output)
+    ours = tf.keras.Model(
+        model.input, model.get_layer("resnet_v1_50/block1/unit_3/bottleneck_v1/out").output
+    )
     a = theirs(pixels - tf.constant(keras_weights.KERAS_MEAN_BGR))[:, 6:-6, 6:-6]
-    b = ours(normalize(pixels, TF_CPN))[:, 6:-6, 6:-6]
+    b = ours(normalize(pixels, TF_CPN_PREPROCESSING))[:, 6:-6, 6:-6]
     assert np.abs(a).max() > 0.1
     np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-3 * np.abs(a).max())

@@ -16,7 +16,9 @@ def outputs_and_gradients(kind, precision, stride, bias, size=(9, 6)):
     device.set_precision(precision)
     try:
         init = tf.keras.initializers.GlorotUniform(3)
-        layer = kind(16, 1, stride, "same", use_bias=bias, kernel_initializer=init, bias_initializer=init)
+        layer = kind(
+            16, 1, stride, "same", use_bias=bias, kernel_initializer=init, bias_initializer=init
+        )
     finally:
         device.set_precision("float32")
 
@@ -33,8 +35,12 @@ def outputs_and_gradients(kind, precision, stride, bias, size=(9, 6)):
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("stride, size", [(1, (9, 6)), (2, (9, 6)), (2, (8, 6)), (3, (9, 6))])
-@pytest.mark.parametrize("precision, tolerance", [("float32", 0), ("bfloat16", 0.01), ("float16", 0.003)])
-def test_outputs_and_gradients_are_those_of_the_convolution(precision, tolerance, stride, size, bias):
+@pytest.mark.parametrize(
+    "precision, tolerance", [("float32", 0), ("bfloat16", 0.01), ("float16", 0.003)]
+)
+def test_outputs_and_gradients_are_those_of_the_convolution(
+    precision, tolerance, stride, size, bias
+):
     ours = outputs_and_gradients(PointwiseConv, precision, stride, bias, size)
     theirs = outputs_and_gradients(tf.keras.layers.Conv2D, precision, stride, bias, size)
     exact = outputs_and_gradients(tf.keras.layers.Conv2D, "float32", stride, bias, size)
@@ -50,7 +56,9 @@ def built(precision: str, stride: int) -> PointwiseConv:
     """A layer for eight channels."""
     device.set_precision(precision)
     try:
-        layer = PointwiseConv(8, 1, stride, kernel_initializer=tf.keras.initializers.GlorotUniform(3))
+        layer = PointwiseConv(
+            8, 1, stride, kernel_initializer=tf.keras.initializers.GlorotUniform(3)
+        )
         layer.build((None, None, None, 8))
     finally:
         device.set_precision("float32")
@@ -74,7 +82,11 @@ def test_the_weight_gradient_is_a_product_in_half_precision_only(precision, conv
 def test_no_number_is_sliced_by_itself_where_a_convolution_strides():
     """A slice with strides, and its gradient, would take longer than the convolution."""
     layer, x = built("bfloat16", 2), tf.zeros((1, 4, 4, 8))
-    operations = tf.function(lambda: kernel_gradient(layer, x)).get_concrete_function().graph.get_operations()
+    operations = (
+        tf.function(lambda: kernel_gradient(layer, x))
+        .get_concrete_function()
+        .graph.get_operations()
+    )
     strides = [op.inputs[3] for op in operations if op.type == "StridedSlice"]
     assert all((tf.get_static_value(each) == 1).all() for each in strides)
     assert not [op for op in operations if op.type == "StridedSliceGrad"]
@@ -95,11 +107,13 @@ def test_bfloat16_learns_the_same_in_every_surrounding(how, two_replicas):
         step = tf.function(lambda x: kernel_gradient(layer, x), some, jit_compile=how == "compiled")
         found = [step(x)]
     for each in found:
-        np.testing.assert_allclose(each, expected, rtol=0.02, atol=0.02 * float(tf.reduce_max(tf.abs(expected))))
+        np.testing.assert_allclose(
+            each, expected, rtol=0.02, atol=0.02 * float(tf.reduce_max(tf.abs(expected)))
+        )
 
 
 def test_a_saved_model_of_these_layers_is_read_back(tmp_path):
-    """Without being told about them: they are known to Keras's serialisation."""
+    """Without being told about them: they are known to Keras's serialization."""
     images = tf.keras.Input((8, 8, 3))
     model = tf.keras.Model(images, Upsample((16, 16))(PointwiseConv(4, 1)(images)))
     model.save(tmp_path / "model.keras")
@@ -113,4 +127,8 @@ def test_weight_decay_sees_depthwise_kernels():
     images = tf.keras.Input((8, 8, 3))
     x = tf.keras.layers.SeparableConv2D(4, 3)(tf.keras.layers.DepthwiseConv2D(3)(images))
     model = tf.keras.Model(images, tf.keras.layers.BatchNormalization()(x))
-    assert [tuple(k.shape) for k in conv_kernels(model)] == [(3, 3, 3, 1), (3, 3, 3, 1), (1, 1, 3, 4)]
+    assert [tuple(k.shape) for k in conv_kernels(model)] == [
+        (3, 3, 3, 1),
+        (3, 3, 3, 1),
+        (1, 1, 3, 4),
+    ]

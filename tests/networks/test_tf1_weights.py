@@ -15,12 +15,14 @@ from tfcpn.networks import tf1_weights
 from tfcpn.networks.cpn import build_cpn, cpn
 from tfcpn.networks.variables import variables_by_name
 from tfcpn.run import config_file
-from tfcpn.run.snapshots import Snapshots
+from tfcpn.run.snapshots import CheckpointManager
 
 
 def original(backbone="50", size="256x192"):
     """The variables of an original checkpoint: the listed names with the recipe's values, and Adam's slots."""
-    listed = json.loads((recipe.GOLDEN / f"network_res{backbone}_{size}_variables.json").read_text())
+    listed = json.loads(
+        (recipe.GOLDEN / f"network_res{backbone}_{size}_variables.json").read_text()
+    )
     variables = {v["name"]: recipe.weight(v["name"], v["shape"]) for v in listed}
     some = listed[0]["name"]
     slots = {f"{some}/Adam": variables[some], f"{some}/Adam_1": variables[some]}
@@ -35,16 +37,22 @@ def original(backbone="50", size="256x192"):
 
 CONFIGURATIONS = [
     ("50", "256x192", 1, []),
-    pytest.param("101", "384x288", 2, ["--flagfile=flags/resnet101_384x288.cfg"], marks=pytest.mark.slow),
+    pytest.param(
+        "101", "384x288", 2, ["--flagfile=flags/resnet101_384x288.cfg"], marks=pytest.mark.slow
+    ),
 ]
 
 
 @pytest.mark.parametrize("backbone, listing, version, words", CONFIGURATIONS)
-def test_an_original_checkpoint_becomes_a_snapshot_and_goes_back(
+def test_an_original_checkpoint_becomes_a_checkpoint_and_goes_back(
     command, tmp_path, backbone, listing, version, words
 ):
     variables, slots = original(backbone, listing)
-    path, model_dir, back = tmp_path / "snapshot_350.ckpt", tmp_path / "run", tmp_path / "back" / "snapshot_350.ckpt"
+    path, model_dir, back = (
+        tmp_path / "snapshot_350.ckpt",
+        tmp_path / "run",
+        tmp_path / "back" / "snapshot_350.ckpt",
+    )
     write_tf1(path, {**variables, **slots}, version)
     tool = ["tools/convert_checkpoint.py", f"--model_dir={model_dir}", "--epoch=350"]
     done = command(*tool, f"--tf1_checkpoint={path}", *words)
@@ -56,7 +64,9 @@ def test_an_original_checkpoint_becomes_a_snapshot_and_goes_back(
     kept = weights(model_dir, 350)
     assert len(kept) == len(variables)
     for name, value in variables.items():
-        np.testing.assert_array_equal(kept[f"model/{name.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"], value)
+        np.testing.assert_array_equal(
+            kept[f"model/{name.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"], value
+        )
 
     command(*tool, f"--tf1_checkpoint={back}", "--to_tf1")
     assert back.with_name("snapshot_350.ckpt.meta").exists(), "tf-cpn looks for it"
@@ -98,8 +108,8 @@ def test_a_file_that_is_no_tf_cpn_checkpoint_is_refused(command, tmp_path):
     assert failed.status == 1 and "nowhere.ckpt not found" in failed.err
 
 
-def test_names_of_the_optimiser_are_ignored_and_no_others():
-    matches = tf1_weights._OPTIMISER.fullmatch
+def test_names_of_the_optimizer_are_ignored_and_no_others():
+    matches = tf1_weights._OPTIMIZER.fullmatch
     for name in (
         "a/weights/Adam",
         "a/weights/Adam_1",
@@ -129,14 +139,17 @@ def test_slims_checkpoint_starts_the_backbone_and_nothing_else(model, tmp_path, 
     ours = variables_by_name(model)
     before = {name: v.numpy() for name, v in ours.items()}
     slim = {n: recipe.weight(n, v.shape) for n, v in ours.items() if n.startswith("resnet_v1_50")}
-    absent = "resnet_v1_50/block4/unit_3/bottleneck_v1/conv3/weights"
-    del slim[absent]
-    extra = {"resnet_v1_50/logits/weights": np.zeros((1, 1, 2048, 1000), np.float32), "global_step": np.int64(5)}
+    missing_keypoints = "resnet_v1_50/block4/unit_3/bottleneck_v1/conv3/weights"
+    del slim[missing_keypoints]
+    extra = {
+        "resnet_v1_50/logits/weights": np.zeros((1, 1, 2048, 1000), np.float32),
+        "global_step": np.int64(5),
+    }
     path = tmp_path / "resnet_v1_50.ckpt"
     write_tf1(path, {**slim, **extra}, version)
     assert tf1_weights.exists(path)
     matched, missing = tf1_weights.init_backbone(model, path)
-    assert set(matched) == set(slim) and missing == [absent]
+    assert set(matched) == set(slim) and missing == [missing_keypoints]
     for name, variable in ours.items():
         np.testing.assert_array_equal(variable, slim.get(name, before[name]))
 
@@ -157,26 +170,36 @@ def test_what_is_there_is_not_overwritten_unless_told(command, tmp_path):
     write_tf1(path, variables, 2)
     tool = ["tools/convert_checkpoint.py", f"--model_dir={tmp_path / 'run'}", "--epoch=350"]
     command(*tool, f"--tf1_checkpoint={path}")
-    before = (tmp_path / "run/snapshots/snapshot_0350/variables.index").stat().st_mtime_ns
+    before = (tmp_path / "run/checkpoints/epoch_0350/variables.index").stat().st_mtime_ns
     failed = command(*tool, f"--tf1_checkpoint={path}", check=False)
-    assert failed.status == 1 and "snapshot_0350 is already there: give another --epoch, or --overwrite" in failed.err
-    assert (tmp_path / "run/snapshots/snapshot_0350/variables.index").stat().st_mtime_ns == before
+    assert (
+        failed.status == 1
+        and "epoch_0350 is already there: give another --epoch, or --overwrite" in failed.err
+    )
+    assert (tmp_path / "run/checkpoints/epoch_0350/variables.index").stat().st_mtime_ns == before
     failed = command(*tool, f"--tf1_checkpoint={path}", "--to_tf1", check=False)
     assert failed.status == 1 and "snapshot_350.ckpt is already there" in failed.err
     command(*tool, f"--tf1_checkpoint={path}", "--overwrite")
-    assert (tmp_path / "run/snapshots/snapshot_0350/variables.index").stat().st_mtime_ns > before
+    assert (tmp_path / "run/checkpoints/epoch_0350/variables.index").stat().st_mtime_ns > before
     back.write_text("an older one")
     command(*tool, f"--tf1_checkpoint={back}", "--to_tf1", "--overwrite")
-    assert tf1_weights.compare(cpn((64, 64), "resnet50", 17).build(), tf1_weights.open_checkpoint(back)) == []
+    assert (
+        tf1_weights.compare(
+            cpn((64, 64), "resnet50", 17).build(), tf1_weights.open_tf1_checkpoint(back)
+        )
+        == []
+    )
 
 
 @pytest.mark.slow
 def test_a_network_that_predicts_the_alignment_points_comes_back_too(command, tmp_path):
     network = cpn((64, 64), "resnet50", 19)
     run = tmp_path / "run"
-    cfg, _ = parse("--input_size=64x64", "--predict_align_points", f"--model_dir={run}", "--align=blazepose")
+    cfg, _ = parse(
+        "--input_size=64x64", "--predict_align_points", f"--model_dir={run}", "--align=blazepose"
+    )
     config_file.save(config_file.Run(cfg))
-    Snapshots(run).save(1, network.variables(network.build()))
+    CheckpointManager(run).save(1, network.variables(network.build()))
     path = tmp_path / "nineteen.ckpt"
     tool = ["tools/convert_checkpoint.py", f"--model_dir={run}", f"--tf1_checkpoint={path}"]
     command(*tool, "--epoch=1", "--to_tf1")

@@ -8,7 +8,7 @@ from tfcpn.base import device
 from tfcpn.networks.cpn import build_cpn
 from tfcpn.networks.layers import ConvLayers
 from tfcpn.networks.pointwise import PointwiseConv
-from tfcpn.networks.upsampling import Levels, PyramidConv, Upsample
+from tfcpn.networks.upsampling import LazyPyramid, PyramidConv, Upsample
 
 SIZE = (16, 12)
 PYRAMIDS = {
@@ -21,7 +21,7 @@ PYRAMIDS = {
 
 
 def test_upsampling_reads_at_i_times_in_over_out():
-    """TensorFlow 1's corners; TensorFlow 2's half-pixel centres would give -0.25, 0.25, 0.75, ..."""
+    """TensorFlow 1's corners; TensorFlow 2's half-pixel centers would give -0.25, 0.25, 0.75, ..."""
     line = tf.reshape(tf.range(4, dtype=tf.float32), (1, 1, 4, 1))
     up = Upsample((1, 8))(line)[0, 0, :, 0]
     np.testing.assert_allclose(up, [0, 0.5, 1, 1.5, 2, 2.5, 3, 3])
@@ -32,11 +32,15 @@ def test_upsampling_reads_at_i_times_in_over_out():
 )
 def test_upsampling_is_tensorflow_1s_resize(size, out):
     x = tf.random.stateless_normal((2, *size, 5), (1, 2))
-    expected = tf.compat.v1.image.resize_bilinear(x, out, align_corners=False, half_pixel_centers=False)
+    expected = tf.compat.v1.image.resize_bilinear(
+        x, out, align_corners=False, half_pixel_centers=False
+    )
     np.testing.assert_allclose(Upsample(out)(x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 0), ("bfloat16", 0.02), ("float16", 0.003)])
+@pytest.mark.parametrize(
+    "dtype, tolerance", [("float32", 0), ("bfloat16", 0.02), ("float16", 0.003)]
+)
 @pytest.mark.parametrize(
     "size, out", [((8, 6), (64, 48)), ((8, 6), (16, 12)), ((2, 2), (16, 16)), ((16, 12), (16, 12))]
 )
@@ -52,19 +56,28 @@ def test_upsampling_is_tensorflow_1s_resize_in_every_precision(size, out, dtype,
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_what_has_its_size_already_is_not_resized(dtype):
-    function = tf.function(Upsample((8, 6), dtype=dtype)).get_concrete_function(tf.TensorSpec((None, 8, 6, 4), dtype))
+    function = tf.function(Upsample((8, 6), dtype=dtype)).get_concrete_function(
+        tf.TensorSpec((None, 8, 6, 4), dtype)
+    )
     assert {op.type for op in function.graph.get_operations()} <= {"Placeholder", "Identity"}
 
 
 def levels_of(name: str) -> list:
-    return [tf.random.stateless_normal((2, *shape), (1, i)) for i, shape in enumerate(PYRAMIDS[name])]
+    return [
+        tf.random.stateless_normal((2, *shape), (1, i)) for i, shape in enumerate(PYRAMIDS[name])
+    ]
 
 
 def conv(kind, *arguments, precision="float32"):
     device.set_precision(precision)
     try:
         init = tf.keras.initializers.GlorotUniform(3)
-        return kind(16, *arguments, kernel_initializer=init, bias_initializer=tf.keras.initializers.GlorotUniform(4))
+        return kind(
+            16,
+            *arguments,
+            kernel_initializer=init,
+            bias_initializer=tf.keras.initializers.GlorotUniform(4),
+        )
     finally:
         device.set_precision("float32")
 
@@ -83,7 +96,9 @@ def upsampled_first(levels, precision: str) -> list:
     layer = conv(PointwiseConv, 1, precision=precision)
     dtype = layer.compute_dtype
     return outputs_and_gradients(
-        lambda x: layer(tf.concat([Upsample(SIZE, dtype=dtype)(t) for t in x], axis=3)), layer, levels
+        lambda x: layer(tf.concat([Upsample(SIZE, dtype=dtype)(t) for t in x], axis=3)),
+        layer,
+        levels,
     )
 
 
@@ -122,14 +137,18 @@ def test_what_is_upsampled_is_what_was_convolved_and_nothing_is_joined():
 def test_a_saved_model_is_read_back(pyramid, tmp_path):
     shapes = PYRAMIDS.get(pyramid, PYRAMIDS["one that is doubled"])
     images = [tf.keras.Input(shape) for shape in shapes]
-    model = tf.keras.Model(images, PyramidConv(4, SIZE)(images if pyramid in PYRAMIDS else images[0]))
+    model = tf.keras.Model(
+        images, PyramidConv(4, SIZE)(images if pyramid in PYRAMIDS else images[0])
+    )
     model.save(tmp_path / "model.keras")
     again = tf.keras.models.load_model(tmp_path / "model.keras")
     levels = [tf.random.stateless_normal((2, *shape), (1, 2)) for shape in shapes]
     np.testing.assert_array_equal(model(levels), again(levels))
 
 
-@pytest.mark.parametrize("shapes", [[(9, 9, 4), (5, 5, 4)], [(4, 4, 4), (8, 8, 4)]], ids=["uneven", "coarsest first"])
+@pytest.mark.parametrize(
+    "shapes", [[(9, 9, 4), (5, 5, 4)], [(4, 4, 4), (8, 8, 4)]], ids=["uneven", "coarsest first"]
+)
 def test_levels_that_would_be_upsampled_otherwise_are_refused(shapes):
     with pytest.raises(ValueError, match="is not a whole number of times"):
         PyramidConv(4, SIZE)([tf.zeros((1, *shape)) for shape in shapes])
@@ -143,7 +162,7 @@ def test_what_it_would_not_do_is_refused(how):
 
 @pytest.mark.parametrize("how", [{"kernel": 3}, {"kernel": 1, "stride": 2}])
 def test_levels_are_convolved_as_they_are(how):
-    levels = Levels([tf.keras.Input((8, 6, 4))], SIZE)
+    levels = LazyPyramid([tf.keras.Input((8, 6, 4))], SIZE)
     with pytest.raises(ValueError, match="kernels of 1 without a stride"):
         ConvLayers(0).conv(levels, 4, name="x", init="he", **how)
 
@@ -156,18 +175,24 @@ def test_half_precision_always_convolves_first_and_float32_on_request(precision,
         layers = ConvLayers(0, late_upsampling=asked)
     finally:
         device.set_precision("float32")
-    made = layers.upsampled([tf.keras.Input((8, 6, 4))], SIZE, "up")
-    assert isinstance(made, Levels) == (asked or precision in ("bfloat16", "float16"))
+    made = layers.upsample_levels([tf.keras.Input((8, 6, 4))], SIZE, "up")
+    assert isinstance(made, LazyPyramid) == (asked or precision in ("bfloat16", "float16"))
 
 
 def test_the_cpn_asked_for_it_convolves_first_wherever_it_can():
     model = build_cpn((64, 64), "resnet50", 17, late_upsampling=True)
     places = {layer.name for layer in model.layers if isinstance(layer, PyramidConv)}
-    assert places == {*(f"merge/res{n}" for n in (2, 3, 4)), "final_bottleneck/conv1", "final_bottleneck/shortcut"}
+    assert places == {
+        *(f"merge/res{n}" for n in (2, 3, 4)),
+        "final_bottleneck/conv1",
+        "final_bottleneck/shortcut",
+    }
 
 
 @pytest.mark.slow
 def test_the_variables_are_the_same_and_begin_the_same():
-    early, late = (build_cpn((64, 64), "resnet50", 17, late_upsampling=late) for late in (False, True))
+    early, late = (
+        build_cpn((64, 64), "resnet50", 17, late_upsampling=late) for late in (False, True)
+    )
     assert [v.name for v in early.weights] == [v.name for v in late.weights]
     assert all(np.array_equal(a, b) for a, b in zip(early.weights, late.weights))

@@ -10,8 +10,8 @@ from support.commands import run_process
 from support.photos import photo, write
 from tfcpn.base.errors import InputError
 from tfcpn.geometry import regions
-from tfcpn.picture.cut import CropFormat, cut_rectangle, decode_and_cut, resize, to_bgr
-from tfcpn.picture.decode import decode_touched, touched
+from tfcpn.picture.cut import CropSpec, crop_and_resize, decode_and_crop, resize, to_bgr
+from tfcpn.picture.decode import bounding_rectangle, decode_rectangle
 from tfcpn.picture.header import read_header
 from tfcpn.picture.look import MEAN_BGR
 
@@ -19,7 +19,11 @@ MEAN = np.array([103, 116, 123])
 
 
 def padded(image, pad=400):
-    outside = np.broadcast_to(MEAN, (image.shape[0] + 2 * pad, image.shape[1] + 2 * pad, 3)).astype(np.uint8).copy()
+    outside = (
+        np.broadcast_to(MEAN, (image.shape[0] + 2 * pad, image.shape[1] + 2 * pad, 3))
+        .astype(np.uint8)
+        .copy()
+    )
     outside[pad:-pad, pad:-pad] = image
     return outside
 
@@ -27,13 +31,19 @@ def padded(image, pad=400):
 def cut_out(encoded, orientation, rectangle, image_size):
     """The pixels of a rectangle at their own size."""
     rectangle = tf.constant(rectangle)
-    part = touched(regions.rectangle_region(rectangle), (1, 1), image_size)
-    window = decode_touched(encoded, orientation, part, image_size)
+    part = bounding_rectangle(regions.region_from_rectangle(rectangle), (1, 1), image_size)
+    window = decode_rectangle(encoded, orientation, part, image_size)
     x0, y0, x1, y1 = rectangle.numpy()
-    return cut_rectangle(window, rectangle, (y1 - y0, x1 - x0), MEAN_BGR)
+    return crop_and_resize(window, rectangle, (y1 - y0, x1 - x0), MEAN_BGR)
 
 
-RECTANGLES = [(0, 0, 210, 150), (31, 17, 98, 140), (16, 16, 48, 48), (-40, -30, 60, 90), (150, 100, 280, 230)]
+RECTANGLES = [
+    (0, 0, 210, 150),
+    (31, 17, 98, 140),
+    (16, 16, 48, 48),
+    (-40, -30, 60, 90),
+    (150, 100, 280, 230),
+]
 RECTANGLES += [(-300, -300, 350, 390), (208, 148, 211, 151), (220, 10, 260, 50), (5, 5, 6, 6)]
 
 
@@ -75,7 +85,7 @@ def test_rare_kinds_are_read_as_opencv_reads_them(tmp_path, kind):
         Image.fromarray(pixels[..., ::-1]).convert("CMYK").save(path, quality=95)
     whole = cv2.imread(str(path))
     ours = cut_out(path.read_bytes(), 1, (31, 17, 98, 140), (150, 210)).numpy()
-    # OpenCV rounds another way from four inks to three colours.
+    # OpenCV rounds another way from four inks to three colors.
     assert np.abs(ours.astype(int) - whole[17:140, 31:98]).max() <= (2 if kind == "cmyk.jpg" else 0)
 
 
@@ -84,7 +94,7 @@ import sys
 import numpy as np
 import tfcpn
 import tensorflow as tf
-from tfcpn.picture.decode import decode_touched, touched
+from tfcpn.picture.decode import decode_rectangle, bounding_rectangle
 from tfcpn.geometry import regions
 from tfcpn.picture.header import read_header
 
@@ -95,8 +105,8 @@ def window(path):
     encoded = open(path, "rb").read()
     height, width, orientation, _ = read_header(encoded, path)
     rectangle = tf.constant((width // 2, height // 2, width // 2 + 300, height // 2 + 400))
-    part = touched(regions.rectangle_region(rectangle), (1, 1), (height, width))
-    return decode_touched(encoded, orientation, part, (height, width)).pixels
+    part = bounding_rectangle(regions.region_from_rectangle(rectangle), (1, 1), (height, width))
+    return decode_rectangle(encoded, orientation, part, (height, width)).pixels
 
 window(sys.argv[1])
 before = peak()
@@ -105,9 +115,11 @@ print(peak() - before, *pixels.shape)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process its memory there")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="Linux tells a process its memory there"
+)
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_memory_goes_by_the_crop_and_not_by_a_picture_of_48_megapixels(tmp_path, orientation):
+def test_memory_goes_by_the_crop_and_not_by_an_image_of_48_megapixels(tmp_path, orientation):
     write(tmp_path / "small.jpg", photo(500, 500), orientation)
     write(tmp_path / "large.jpg", photo(6000, 8000), orientation)
     done = run_process("-c", MEMORY, tmp_path / "small.jpg", tmp_path / "large.jpg")
@@ -118,14 +130,14 @@ def test_memory_goes_by_the_crop_and_not_by_a_picture_of_48_megapixels(tmp_path,
 
 
 @pytest.mark.parametrize("kind", ["grey.jpg", "colour.png", "grey.png", "alpha.png"])
-def test_grey_images_and_png_are_read_as_opencv_reads_them(tmp_path, kind):
+def test_gray_images_and_png_are_read_as_opencv_reads_them(tmp_path, kind):
     pixels = photo()
     if kind.startswith("grey"):
         pixels = pixels[..., 0]
     if kind.startswith("alpha"):
-        Image.fromarray(np.dstack([pixels[..., ::-1], np.full(pixels.shape[:2], 200, np.uint8)])).save(
-            tmp_path / kind
-        )
+        Image.fromarray(
+            np.dstack([pixels[..., ::-1], np.full(pixels.shape[:2], 200, np.uint8)])
+        ).save(tmp_path / kind)
         encoded = (tmp_path / kind).read_bytes()
     else:
         encoded = write(tmp_path / kind, pixels)
@@ -134,7 +146,7 @@ def test_grey_images_and_png_are_read_as_opencv_reads_them(tmp_path, kind):
     np.testing.assert_array_equal(ours, whole[10:80, 10:90])
 
 
-def test_resizing_is_opencvs_within_a_grey_level():
+def test_resizing_is_opencvs_within_a_gray_level():
     for shape in ((64, 48), (300, 211), (31, 500)):
         pixels = photo(*shape)
         ours = to_bgr(resize(pixels[..., ::-1], (256, 192))).numpy().astype(int)
@@ -142,7 +154,7 @@ def test_resizing_is_opencvs_within_a_grey_level():
         assert difference.max() <= 1 and difference.mean() < 0.15
 
 
-def test_a_phones_jpeg_with_a_second_picture_behind_it_is_read(tmp_path):
+def test_a_phones_jpeg_with_a_second_image_behind_it_is_read(tmp_path):
     first, second = (Image.fromarray(photo(seed=s)[..., ::-1]) for s in (0, 1))
     first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second], quality=95)
     encoded = (tmp_path / "a.jpg").read_bytes()
@@ -162,17 +174,17 @@ def bordered(image, pad=400):
 
 
 @pytest.mark.parametrize("rectangle", RECTANGLES)
-def test_without_a_colour_outside_the_border_is_repeated(tmp_path, rectangle):
+def test_without_a_color_outside_the_border_is_repeated(tmp_path, rectangle):
     encoded = write(tmp_path / "a.png", photo())
     x0, y0, x1, y1 = rectangle
-    region = regions.rectangle_region(tf.constant(rectangle))[None]
+    region = regions.region_from_rectangle(tf.constant(rectangle))[None]
     image = {
         "encoded": encoded,
         "orientation": tf.constant(1, tf.int64),
         "image_size": tf.constant([150, 210], tf.int64),
     }
     for turned in (False, True):
-        ours = decode_and_cut(image, region, CropFormat((y1 - y0, x1 - x0), turned, None))[0].numpy()
+        ours = decode_and_crop(image, region, CropSpec((y1 - y0, x1 - x0), turned, None))[0].numpy()
         expected = bordered(photo())[y0 + 400 : y1 + 400, x0 + 400 : x1 + 400]
         assert np.abs(ours.astype(int) - expected).max() <= 1
 
@@ -185,5 +197,8 @@ def test_a_turned_region_far_outside_sees_the_nearest_border(tmp_path):
         "orientation": tf.constant(1, tf.int64),
         "image_size": tf.constant([150, 210], tf.int64),
     }
-    crop = decode_and_cut(image, region, CropFormat((32, 32), True, None))[0].numpy()
-    assert (np.abs(crop.reshape(-1, 1, 3).astype(int) - photo()[None, :, 0]).sum(axis=2).min(axis=1) <= 20).all()
+    crop = decode_and_crop(image, region, CropSpec((32, 32), True, None))[0].numpy()
+    assert (
+        np.abs(crop.reshape(-1, 1, 3).astype(int) - photo()[None, :, 0]).sum(axis=2).min(axis=1)
+        <= 20
+    ).all()

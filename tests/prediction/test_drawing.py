@@ -1,4 +1,4 @@
-"""People drawn into pictures."""
+"""People drawn into images."""
 
 from dataclasses import replace
 
@@ -11,9 +11,11 @@ from tfcpn.report.pictures import LEFT, RIGHT
 from tfcpn.skeleton import COCO
 
 
-def person(number=1, x=200.0, certain=0.9) -> Person:
+def person(track_id=1, x=200.0, confidence=0.9) -> Person:
     region = np.array([x, 200, 500, 500, 0.4])
-    return Person(standing(x)[:17], np.full(17, certain), np.full(17, certain), 0.9, region, number)
+    return Person(
+        standing(x)[:17], np.full(17, confidence), np.full(17, confidence), 0.9, region, track_id
+    )
 
 
 def drawn(*people, **how):
@@ -23,7 +25,7 @@ def drawn(*people, **how):
 
 
 def at(image, a, b):
-    """The colour in the middle of a limb."""
+    """The color in the middle of a limb."""
     x, y = (standing(200)[a] + standing(200)[b]) / 2
     return image[round(y), round(x)].astype(int)
 
@@ -34,21 +36,21 @@ def test_the_persons_left_is_warm_and_the_right_cold():
 
 
 def test_what_is_unsure_is_faint_and_what_is_nothing_is_not_drawn():
-    faint = at(drawn(person(certain=0.4)), 5, 7)
+    faint = at(drawn(person(confidence=0.4)), 5, 7)
     away = np.abs(faint - LEFT).max()
     assert 40 < away < np.abs(np.array([100, 100, 100]) - LEFT).max()
-    assert (drawn(person(certain=0.1)) == 100).all()
+    assert (drawn(person(confidence=0.1)) == 100).all()
 
 
-def test_joints_that_there_are_not_are_not_drawn():
-    joints, certain = standing(200)[:17].copy(), np.full(17, 0.9)
-    joints[7], certain[7] = np.nan, 0
-    image = drawn(replace(person(), joints=joints, certain=certain))
+def test_keypoints_that_there_are_not_are_not_drawn():
+    keypoints, confidence = standing(200)[:17].copy(), np.full(17, 0.9)
+    keypoints[7], confidence[7] = np.nan, 0
+    image = drawn(replace(person(), keypoints=keypoints, confidence=confidence))
     assert (at(image, 5, 7) == 100).all() and np.abs(at(image, 6, 8) - RIGHT).max() < 8
 
 
-def test_each_number_has_a_colour_of_its_own_above_the_head():
-    first, second = (drawn(person(number)) for number in (1, 2))
+def test_each_number_has_a_color_of_its_own_above_the_head():
+    first, second = (drawn(person(track_id)) for track_id in (1, 2))
     changed = np.argwhere((first != second).any(axis=2))
     assert len(changed) > 50 and changed[:, 0].max() < 105  # the head's top is at 105
 

@@ -48,7 +48,7 @@ def test_a_still_point_jitters_less_and_a_fast_one_is_not_left_behind():
     assert np.abs(shown - fast)[10:].max() < 0.02 * 300
 
 
-def test_it_does_not_hang_on_the_size_of_the_picture():
+def test_it_does_not_hang_on_the_size_of_the_image():
     values, times = np.random.default_rng(2).normal(0, 9, 30), np.arange(30) / 25
     small, large = for_landmarks(), for_landmarks()
     for value, now in zip(values, times):
@@ -59,4 +59,4 @@ def test_a_frame_that_comes_no_later_is_left_alone():
     smooth = for_landmarks()
     smooth([1.0], 0.0, 10.0)
     assert smooth([5.0], 0.0, 10.0) == [5.0]
-    assert np.isnan(smooth([np.nan], 1.0, 10.0)).all()  # a joint that there is not stays so
+    assert np.isnan(smooth([np.nan], 1.0, 10.0)).all()  # a keypoint that there is not stays so

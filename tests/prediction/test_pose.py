@@ -9,21 +9,25 @@ import pytest
 from tfcpn import Pose
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.detections import Box
+from tfcpn.data.detections import PersonBox
 from tfcpn.prediction import loading
 from tfcpn.skeleton import COCO
 
 
 @pytest.fixture(scope="module")
 def pose(mediapipe):
-    return Pose.load(mediapipe.landmarks, detector=mediapipe.detector, joints="coco")
+    return Pose.load(mediapipe.landmarks, detector=mediapipe.detector, keypoints="coco")
 
 
 @pytest.fixture(scope="module")
 def drawn(people):
-    """Pictures and the joints of who is in them, of those that show one person in full."""
+    """Images and the keypoints of who is in them, of those that show one person in full."""
     images, everybody, *_ = read_annotations(people.val_annotations)
-    alone = [p for p in everybody if [q.image_id for q in everybody].count(p.image_id) == 1 and p.num_keypoints >= 14]
+    alone = [
+        p
+        for p in everybody
+        if [q.image_id for q in everybody].count(p.image_id) == 1 and p.num_keypoints >= 14
+    ]
     return [(cv2.imread(str(people.val / images[p.image_id].file_name)), p) for p in alone]
 
 
@@ -34,40 +38,57 @@ def test_drawn_people_are_found(pose, drawn):
         found = pose(image)
         seen = true.keypoints[:, 2] > 0
         torso = np.linalg.norm(true.keypoints[5, :2] - true.keypoints[12, :2])
-        away = [np.linalg.norm(p.joints - true.keypoints[:, :2], axis=1)[seen] / torso for p in found]
+        away = [
+            np.linalg.norm(p.keypoints - true.keypoints[:, :2], axis=1)[seen] / torso for p in found
+        ]
         right.append(max(((a < 0.25).mean() for a in away), default=0.0))
     assert len(right) >= 3 and np.median(right) > 0.7
 
 
 def test_a_persons_values_are_what_they_say(pose, drawn):
     image, _ = drawn[0]
-    person = pose(image, [Box(0, (0.0, 0.0, float(image.shape[1]), float(image.shape[0])), 0.5)])[0]
-    assert pose.joints == COCO.joints and person.joints.shape == (17, 2) and person.scores.shape == (17,)
-    assert np.array_equal(person.certain, person.scores) and 0 <= person.certain.min() <= person.certain.max() <= 1
-    assert person.score == pytest.approx(0.5 * person.scores.mean()) and person.number == 1
+    person = pose(
+        image, [PersonBox(0, (0.0, 0.0, float(image.shape[1]), float(image.shape[0])), 0.5)]
+    )[0]
+    assert (
+        pose.keypoints == COCO.keypoints
+        and person.keypoints.shape == (17, 2)
+        and person.scores.shape == (17,)
+    )
+    assert (
+        np.array_equal(person.confidence, person.scores)
+        and 0 <= person.confidence.min() <= person.confidence.max() <= 1
+    )
+    assert person.score == pytest.approx(0.5 * person.scores.mean()) and person.track_id == 1
     x, y, width, height = person.box
-    inside = person.joints[person.certain >= 0.5]
+    inside = person.keypoints[person.confidence >= 0.5]
     assert (inside.min(axis=0) >= (x, y)).all() and (
         inside.max(axis=0) <= (x + width + 1e-9, y + height + 1e-9)
     ).all()
 
 
 def test_the_file_and_its_keras_model_say_the_same(pose, mediapipe, drawn):
-    made = loading.of_weights(mediapipe.landmarks, "coco", pose.find, loading.ALIKE)
+    made = loading.of_weights(mediapipe.landmarks, "coco", pose.find, loading.NMS_OKS)
     keras = Pose(*made)
     for image, _ in drawn[:3]:
         assert len(pose(image)) == len(keras(image)) >= 1
         for a, b in zip(pose(image), keras(image)):
-            assert np.median(np.linalg.norm(a.joints - b.joints, axis=1)) < 0.005 * a.region[2]
+            assert (
+                np.median(np.linalg.norm(a.keypoints - b.keypoints, axis=1)) < 0.005 * a.region[2]
+            )
             np.testing.assert_allclose(a.region, b.region)
 
 
-def test_all_joints_of_mediapipe_unless_others_are_asked_for(mediapipe):
-    assert len(Pose.load(mediapipe.landmarks, detector="none").joints) == 33
-    lsp = Pose.load(mediapipe.landmarks, detector="none", joints="lsp")
-    (person,) = lsp(np.full((200, 100, 3), 120, np.uint8), [Box(0, (0.0, 0.0, 100.0, 200.0), 1.0)])
-    assert np.isnan(person.joints[[12, 13]]).all() and not person.scores[[12, 13]].any()  # neck and head top
-    assert np.isfinite(person.joints[:12]).all()
+def test_all_keypoints_of_mediapipe_unless_others_are_asked_for(mediapipe):
+    assert len(Pose.load(mediapipe.landmarks, detector="none").keypoints) == 33
+    lsp = Pose.load(mediapipe.landmarks, detector="none", keypoints="lsp")
+    (person,) = lsp(
+        np.full((200, 100, 3), 120, np.uint8), [PersonBox(0, (0.0, 0.0, 100.0, 200.0), 1.0)]
+    )
+    assert (
+        np.isnan(person.keypoints[[12, 13]]).all() and not person.scores[[12, 13]].any()
+    )  # neck and head top
+    assert np.isfinite(person.keypoints[:12]).all()
 
 
 def test_several_threads_get_what_one_gets(pose, drawn):
@@ -87,7 +108,7 @@ def test_several_threads_get_what_one_gets(pose, drawn):
         expected = alone[number % len(images)]
         assert len(found) == len(expected)
         for a, b in zip(found, expected):
-            np.testing.assert_array_equal(a.joints, b.joints)
+            np.testing.assert_array_equal(a.keypoints, b.keypoints)
 
 
 def test_batch_and_video_are_the_same_people(pose, drawn):
@@ -97,15 +118,21 @@ def test_batch_and_video_are_the_same_people(pose, drawn):
     assert [len(people) for people in pose.batch([image, image])] == [len(one)] * 2
     frames = list(pose.video([image] * 4, smooth=False))
     assert [len(people) for _, people in frames] == [len(one)] * 4
-    assert {p.number for _, people in frames for p in people} == {p.number for p in one}
+    assert {p.track_id for _, people in frames for p in people} == {p.track_id for p in one}
 
 
 @pytest.mark.parametrize(
     "image",
-    [None, np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((1, 9, 3), np.uint8)],
+    [
+        None,
+        np.zeros((4, 4)),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((1, 9, 3), np.uint8),
+    ],
 )
-def test_what_is_no_picture_is_told(pose, image):
-    with pytest.raises(InputError, match="want a picture"):
+def test_what_is_no_image_is_told(pose, image):
+    with pytest.raises(InputError, match="want an image"):
         pose(image)
 
 

@@ -28,11 +28,13 @@ def results(folder) -> dict:
     return json.loads((folder / "results.json").read_text())
 
 
-def test_a_folder_of_pictures(predict, people, tmp_path):
+def test_a_folder_of_images(predict, people, tmp_path):
     done = predict(people.val, "--csv")
     assert "results.json, 8 files, 8 people" in done.out
     data = results(tmp_path / "out")
-    assert {image["file_name"] for image in data["images"]} == {path.name for path in people.val.iterdir()}
+    assert {image["file_name"] for image in data["images"]} == {
+        path.name for path in people.val.iterdir()
+    }
     assert data["categories"][0]["keypoints"][:2] == ["nose", "left_eye"]
     for path in people.val.iterdir():
         drawn, own = cv2.imread(str(tmp_path / "out" / path.name)), cv2.imread(str(path))
@@ -42,7 +44,7 @@ def test_a_folder_of_pictures(predict, people, tmp_path):
 
 
 def test_the_same_boxes_give_what_an_evaluation_finds(predict, command, people, tiny_run, tmp_path):
-    """To the last digit of the results file: joints, scores and AP."""
+    """To the last digit of the results file: keypoints, scores and AP."""
     _, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
     boxes = [
@@ -59,7 +61,9 @@ def test_the_same_boxes_give_what_an_evaluation_finds(predict, command, people, 
     assert len(found) == len(expected) == len(shown)
 
     def by_person(entries):
-        return sorted((e["image_id"], e["score"], e["keypoints"][::3], e["keypoints"][1::3]) for e in entries)
+        return sorted(
+            (e["image_id"], e["score"], e["keypoints"][::3], e["keypoints"][1::3]) for e in entries
+        )
 
     assert by_person(found) == by_person(expected)
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -73,15 +77,18 @@ def test_a_bad_file_is_told_and_the_rest_goes_on(predict, people, tmp_path):
     (tmp_path / "in" / "empty.mp4").write_bytes(b"no video")
     failed = predict(tmp_path / "in", check=False)
     assert failed.status == 1
-    assert f"error: {tmp_path / 'in' / names[2]}: cannot be read as a picture" in failed.err
-    assert "empty.mp4: cannot be read as a video" in failed.err and "error: 2 files failed" in failed.err
+    assert f"error: {tmp_path / 'in' / names[2]}: cannot be read as an image" in failed.err
+    assert (
+        "empty.mp4: cannot be read as a video" in failed.err
+        and "error: 2 files failed" in failed.err
+    )
     assert "results.json, 7 files, 7 people" in failed.out
     assert len(results(tmp_path / "out")["images"]) == 7
     assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == names[:2] + names[3:]
 
 
 def test_what_is_done_stays_done(predict, people, tiny_run, tmp_path, monkeypatch):
-    """An interrupted folder goes on; a picture that was changed, or whose drawing is gone, is done again."""
+    """An interrupted folder goes on; an image that was changed, or whose drawing is gone, is done again."""
     shutil.copytree(people.val, tmp_path / "in")
     names = sorted(path.name for path in (tmp_path / "in").iterdir())
     seen = []
@@ -110,7 +117,7 @@ def test_what_is_done_stays_done(predict, people, tiny_run, tmp_path, monkeypatc
     predict(tmp_path / "in", "--flip_test=no")
     assert len(seen) == 8
     # Other weights under the old name.
-    (index,) = tiny_run.glob("snapshots/snapshot_0001/variables.index")
+    (index,) = tiny_run.glob("checkpoints/epoch_0001/variables.index")
     index.touch()
     seen.clear()
     predict(tmp_path / "in", "--flip_test=no")
@@ -139,13 +146,13 @@ def test_a_second_call_keeps_the_people_of_the_first(predict, people, tmp_path):
     assert len(results(tmp_path / "out")["images"]) == 5
 
 
-def test_a_run_that_trains_on_does_not_undo_what_is_predicted_with_one_of_its_snapshots(
+def test_a_run_that_trains_on_does_not_undo_what_is_predicted_with_one_of_its_checkpoints(
     predict, people, tiny_run, tmp_path, monkeypatch
 ):
     predict(people.val, "--epoch=1")
     monkeypatch.setattr(Pose, "__call__", lambda *words: pytest.fail("it is done again"))
-    later = tiny_run / "snapshots" / "snapshot_0002"
-    shutil.copytree(tiny_run / "snapshots" / "snapshot_0001", later)
+    later = tiny_run / "checkpoints" / "epoch_0002"
+    shutil.copytree(tiny_run / "checkpoints" / "epoch_0001", later)
     try:
         predict(people.val, "--epoch=1")
     finally:
@@ -155,21 +162,29 @@ def test_a_run_that_trains_on_does_not_undo_what_is_predicted_with_one_of_its_sn
 def test_of_many_files_that_fail_it_is_told_how_many_are_named_above(predict, tmp_path):
     (tmp_path / "in").mkdir()
     for number in range(5):
-        (tmp_path / "in" / f"{number}.jpg").write_text("no picture")
+        (tmp_path / "in" / f"{number}.jpg").write_text("no image")
     failed = predict(tmp_path / "in", check=False)
     lines = failed.err.strip().splitlines()
     assert sum(line.startswith("error: ") and "cannot be read" in line for line in lines) >= 5
-    assert lines[-1].startswith("error: 5 files failed: ") and lines[-1].endswith("; and 2 more, named above")
+    assert lines[-1].startswith("error: 5 files failed: ") and lines[-1].endswith(
+        "; and 2 more, named above"
+    )
 
 
 def test_without_drawing_only_results_are_written(predict, people, tmp_path):
     predict(people.val, "--nodraw")
-    assert [path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."] == ["results.json"]
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."] == [
+        "results.json"
+    ]
 
 
 def test_a_video_keeps_rate_size_and_frames(predict, tmp_path, command):
     command(
-        "tools/make_video.py", f"--output={tmp_path / 'walk.mp4'}", "--seconds=0.6", "--width=160", "--height=120"
+        "tools/make_video.py",
+        f"--output={tmp_path / 'walk.mp4'}",
+        "--seconds=0.6",
+        "--width=160",
+        "--height=120",
     )
     predict(tmp_path / "walk.mp4")
     data = results(tmp_path / "out")
@@ -181,20 +196,23 @@ def test_a_video_keeps_rate_size_and_frames(predict, tmp_path, command):
         frames += 1
         assert frame[1].shape == (120, 160, 3)
     assert frames == 15
-    predict(tmp_path / "walk.mp4", "--frames=4")
+    predict(tmp_path / "walk.mp4", "--max_frames=4")
     assert len(results(tmp_path / "out")["images"]) == 4
 
 
 @pytest.mark.parametrize(
     "words, told",
     [
-        ([], "want pictures, videos, folders"),
+        ([], "want images, videos, folders"),
         (["no.jpg"], "no.jpg not found"),
         (["PICTURES", "--model=a.tflite"], "want one of --model, --model_dir and --network"),
-        (["PICTURES", "--joints=lsp"], "a CPN has the joints that it was trained on"),
-        (["PICTURES", "--epoch=7"], "snapshot_0007 does not exist"),
+        (["PICTURES", "--skeleton=lsp"], "a CPN has the keypoints that it was trained on"),
+        (["PICTURES", "--epoch=7"], "epoch_0007 does not exist"),
         (["PICTURES", "--boxes=no.json"], "no.json"),
-        (["PICTURES", "--detector=d.onnx"], "--detector is for --boxes=detect, and would change nothing here"),
+        (
+            ["PICTURES", "--detector=d.onnx"],
+            "--detector is for --boxes=detect, and would change nothing here",
+        ),
         (["PICTURES", "--init_weights=w.tflite"], "--init_weights is for --network=blazepose"),
     ],
 )
@@ -203,7 +221,7 @@ def test_what_cannot_be_is_told_in_one_line(predict, people, words, told):
     assert failed.status == 1 and told in failed.err
 
 
-def test_boxes_of_pictures_that_are_not_numbered_are_refused(predict, people, tmp_path):
+def test_boxes_of_images_that_are_not_numbered_are_refused(predict, people, tmp_path):
     shutil.copytree(people.val, tmp_path / "in")
     (tmp_path / "in" / "000000000001.jpg").rename(tmp_path / "in" / "one.jpg")
     (tmp_path / "b.json").write_text("[]")
@@ -218,11 +236,23 @@ def test_no_network_at_all_is_told(command, people, tmp_path, monkeypatch):
 
 
 def test_flags_that_would_change_nothing_are_refused(mediapipe, command, people, tmp_path):
-    for flag, what in (("--flip_test=yes", "--model_dir or --network=blazepose"), ("--epoch=3", "--model_dir")):
-        failed = command("-m", "tfcpn.predict", f"--output={tmp_path / 'out'}", people.val, flag, check=False)
+    for flag, what in (
+        ("--flip_test=yes", "--model_dir or --network=blazepose"),
+        ("--epoch=3", "--model_dir"),
+    ):
+        failed = command(
+            "-m", "tfcpn.predict", f"--output={tmp_path / 'out'}", people.val, flag, check=False
+        )
         assert failed.status == 1 and f"is for {what}" in failed.err
-    failed = command("-m", "tfcpn.predict", f"--output={tmp_path / 'out'}", people.val, "--joints=cocoo", check=False)
-    assert failed.status == 1 and "--joints=cocoo: want auto" in failed.err
+    failed = command(
+        "-m",
+        "tfcpn.predict",
+        f"--output={tmp_path / 'out'}",
+        people.val,
+        "--skeleton=cocoo",
+        check=False,
+    )
+    assert failed.status == 1 and "--skeleton=cocoo: want auto" in failed.err
 
 
 def test_people_of_a_file_that_is_broken_now_are_gone(predict, people, tmp_path):
@@ -239,7 +269,11 @@ def test_what_cannot_be_written_or_warped_is_told_and_the_rest_goes_on(predict, 
     shutil.copy(tmp_path / "in" / "000000000001.jpg", tmp_path / "in" / ("1" * 248 + ".jpg"))
     cv2.imwrite(str(tmp_path / "in" / "wide.png"), np.zeros((4, 40000, 3), np.uint8))
     failed = predict(tmp_path / "in", check=False)
-    assert failed.status == 1 and "File name too long" in failed.err and "a side of 40000 pixels" in failed.err
+    assert (
+        failed.status == 1
+        and "File name too long" in failed.err
+        and "a side of 40000 pixels" in failed.err
+    )
     assert "results.json, 8 files, 8 people" in failed.out
     assert len(list((tmp_path / "out").glob("*.jpg"))) == 8
 
@@ -256,13 +290,15 @@ def test_names_that_are_no_text_are_taken(predict, people, tmp_path):
     assert b"caf\\udce9 %1 #2.jpg" in (tmp_path / "out" / "people.csv").read_bytes()
 
 
-def by_both(mediapipe, command, annotations, images, joints, folder):
+def by_both(mediapipe, command, annotations, images, keypoints, folder):
     """What predict and an evaluation say of the annotated people's boxes, by two looks of MediaPipe's network, each
     in one order, and the evaluation's metrics.
     """
     _, annotated, *_ = read_annotations(annotations)
     shown = [p for p in annotated if p.trainable]
-    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in shown]
+    boxes = [
+        {"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in shown
+    ]
     (folder / "boxes.json").write_text(json.dumps(boxes))
     given = f"--boxes={folder / 'boxes.json'}"
     how = ["--network=blazepose", f"--init_weights={mediapipe.landmarks}"]
@@ -277,22 +313,42 @@ def by_both(mediapipe, command, annotations, images, joints, folder):
     command("-m", "tfcpn.eval", *how, *where, given, *eval_words)
     (told,) = (folder / "eval").iterdir()
     expected = json.loads((told / "results.json").read_text())
-    pictures = sorted({images / picture.file_name for picture in read_annotations(annotations)[0].values()})
-    command("-m", "tfcpn.predict", *how, f"--joints={joints}", f"--output={folder / 'out'}", given, *pictures)
+    image_paths = sorted(
+        {images / image.file_name for image in read_annotations(annotations)[0].values()}
+    )
+    command(
+        "-m",
+        "tfcpn.predict",
+        *how,
+        f"--skeleton={keypoints}",
+        f"--output={folder / 'out'}",
+        given,
+        *image_paths,
+    )
     found = results(folder / "out")["annotations"]
     assert len(found) == len(expected) == len(shown) > 5
-    return sorted(found, key=_place), sorted(expected, key=_place), json.loads((told / "metrics.json").read_text())
+    return (
+        sorted(found, key=_place),
+        sorted(expected, key=_place),
+        json.loads((told / "metrics.json").read_text()),
+    )
 
 
 @pytest.mark.slow
 def test_mediapipes_network_finds_what_an_evaluation_finds(mediapipe, command, people, tmp_path):
-    found, expected, metrics = by_both(mediapipe, command, people.val_annotations, people.val, "coco", tmp_path)
+    found, expected, metrics = by_both(
+        mediapipe, command, people.val_annotations, people.val, "coco", tmp_path
+    )
     for a, b in zip(found, expected):
         # The two cut by other ways, a gray level apart; what the network makes of that depends on the processor.
-        away = np.abs(np.reshape(a["keypoints"], (-1, 3)) - np.reshape(b["keypoints"], (-1, 3)))[:, :2]
+        away = np.abs(np.reshape(a["keypoints"], (-1, 3)) - np.reshape(b["keypoints"], (-1, 3)))[
+            :, :2
+        ]
         assert np.median(away) < 0.02 and away.max() < 0.2
         assert a["score"] == pytest.approx(b["score"], abs=1e-3)
-    assert coco_metrics(str(people.val_annotations), found)["AP"] == pytest.approx(metrics["AP"], abs=1e-3)
+    assert coco_metrics(str(people.val_annotations), found)["AP"] == pytest.approx(
+        metrics["AP"], abs=1e-3
+    )
 
 
 def _place(entry):
@@ -305,7 +361,7 @@ LSP = ROOT.parent / "shared" / "lsp_extended"
 @pytest.mark.slow
 @pytest.mark.skipif(not LSP.exists(), reason="no LSP Extended beside the project")
 def test_athletes_are_found_as_an_evaluation_finds_them(mediapipe, command, tmp_path):
-    """The same share of their joints (PCK), and those at the same places."""
+    """The same share of their keypoints (PCK), and those at the same places."""
     file = tmp_path / "people.json"
     some = "--first=8001", "--last=8024"
     command(
@@ -315,7 +371,7 @@ def test_athletes_are_found_as_an_evaluation_finds_them(mediapipe, command, tmp_
         f"--output={file}",
         *some,
     )
-    # Boxes go by the number in a picture's name.
+    # Boxes go by the number in an image's name.
     data = json.loads(file.read_text())
     (tmp_path / "numbered").mkdir()
     for image in data["images"]:
@@ -328,12 +384,18 @@ def test_athletes_are_found_as_an_evaluation_finds_them(mediapipe, command, tmp_
     truth = {p.image_id: p for p in annotated}
     shares = []
     for entries in (found, expected):
-        joints = np.array([np.reshape(entry["keypoints"], (-1, 3))[:, :2] for entry in entries])
+        keypoints = np.array([np.reshape(entry["keypoints"], (-1, 3))[:, :2] for entry in entries])
         of = [truth[entry["image_id"]] for entry in entries]
         shares.append(
-            pck(joints, *(np.stack([getattr(p, name) for p in of]) for name in ("keypoints", "box")), skeleton)
+            pck(
+                keypoints,
+                *(np.stack([getattr(p, name) for p in of]) for name in ("keypoints", "box")),
+                skeleton,
+            )
         )
-    assert 0.3 < shares[1].mean[0] < 0.95  # they are no easy ones, and nobody's joints are in disorder
+    assert (
+        0.3 < shares[1].mean[0] < 0.95
+    )  # they are no easy ones, and nobody's keypoints are in disorder
     np.testing.assert_allclose(shares[0].mean, shares[1].mean, atol=2e-3)
 
 
@@ -352,6 +414,8 @@ def test_real_people_are_what_an_evaluation_finds(predict, command, tiny_run, tm
     found = results(tmp_path / "out")["annotations"]
 
     def by_person(entries):
-        return sorted((e["image_id"], e["score"], e["keypoints"][::3], e["keypoints"][1::3]) for e in entries)
+        return sorted(
+            (e["image_id"], e["score"], e["keypoints"][::3], e["keypoints"][1::3]) for e in entries
+        )
 
     assert len(found) == 156 and by_person(found) == by_person(expected)

@@ -1,4 +1,4 @@
-"""The page on which pictures and videos are dropped: what it answers, what it refuses, and what a browser shows."""
+"""The page on which images and videos are dropped: what it answers, what it refuses, and what a browser shows."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from support.walking import KnowingPose, frame, standing
-from tfcpn.prediction.job import How
+from tfcpn.prediction.job import PredictOptions
 from tfcpn.prediction.server import Limits, make_app
 from tfcpn.prediction.video_file import VideoWriter
 
@@ -24,7 +24,9 @@ def two_people(number):
 
 def make(limits=None, pose=None, port=PORT):
     pytest.importorskip("flask")
-    return make_app(pose or KnowingPose(two_people), How(), limits or Limits(1, 50), port)
+    return make_app(
+        pose or KnowingPose(two_people), PredictOptions(), limits or Limits(1, 50), port
+    )
 
 
 def png(image=None) -> bytes:
@@ -51,14 +53,14 @@ def walk(tmp_path_factory):
     return path
 
 
-def test_a_picture_is_answered_with_what_is_to_be_drawn(send):
+def test_an_image_is_answered_with_what_is_to_be_drawn(send):
     answer = send("me.png", png()).get_json()
     assert (answer["width"], answer["height"], answer["video"]) == (640, 400, False)
     (people,) = (f["people"] for f in answer["frames"])
-    assert [p["number"] for p in people] == [1, 2] and answer["joints"][0] == "nose"
-    assert people[0]["joints"][0] == pytest.approx(standing(200)[0].tolist())
+    assert [p["track_id"] for p in people] == [1, 2] and answer["keypoints"][0] == "nose"
+    assert people[0]["keypoints"][0] == pytest.approx(standing(200)[0].tolist())
     assert answer["sides"][:3] == ["middle", "left", "right"]
-    left_arm = answer["joints"].index("left_shoulder"), answer["joints"].index("left_elbow")
+    left_arm = answer["keypoints"].index("left_shoulder"), answer["keypoints"].index("left_elbow")
     assert [*left_arm, "left"] in answer["limbs"]
     results = answer["results"]
     assert results["images"][0]["file_name"] == "me.png" and len(results["annotations"]) == 2
@@ -68,18 +70,20 @@ def test_a_picture_is_answered_with_what_is_to_be_drawn(send):
 def test_a_video_is_answered_frame_by_frame(send, walk):
     answer = send("walk.webm", walk.read_bytes()).get_json()
     assert answer["video"]
-    assert [f["seconds"] for f in answer["frames"]] == pytest.approx([n / 25 for n in range(10)], abs=1e-3)
+    assert [f["seconds"] for f in answer["frames"]] == pytest.approx(
+        [n / 25 for n in range(10)], abs=1e-3
+    )
     assert [len(f["people"]) for f in answer["frames"]] == [2] * 10
-    assert {p["number"] for f in answer["frames"] for p in f["people"]} == {1, 2}
+    assert {p["track_id"] for f in answer["frames"] for p in f["people"]} == {1, 2}
     assert answer["results"]["images"][3]["file_name"] == "walk.webm#3"
 
 
 @pytest.mark.parametrize(
     "name, content, told",
     [
-        ("notes.txt", b"text", "notes.txt: want a picture or a video"),
+        ("notes.txt", b"text", "notes.txt: want an image or a video"),
         ("", b"", "no file"),
-        ("bad.jpg", b"no picture", "bad.jpg: cannot be read as a picture"),
+        ("bad.jpg", b"no picture", "bad.jpg: cannot be read as an image"),
         ("bad.mp4", b"no video", "bad.mp4: cannot be read as a video"),
         ("../../etc/passwd.png", b"x", "passwd.png: cannot be read"),
     ],
@@ -119,7 +123,9 @@ def test_only_the_page_is_served():
     client = make().test_client()
     base = f"http://127.0.0.1:{PORT}"
     page = client.get("/", base_url=base)
-    assert page.status_code == 200 and b"<canvas" not in page.data and b"Poses of people" in page.data
+    assert (
+        page.status_code == 200 and b"<canvas" not in page.data and b"Poses of people" in page.data
+    )
     assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
     for path in ("/index.html", "/../server.py", "/page/index.html", "/pose"):
         assert client.get(path, base_url=base).status_code in (404, 405)
@@ -135,7 +141,7 @@ def test_nothing_stays_behind(send, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "words, told",
     [
-        (["a.jpg"], "--serve takes pictures from its page alone"),
+        (["a.jpg"], "--serve takes images from its page alone"),
         (["--boxes=b.json"], "want detect or image"),
         (["--model=no.tflite", "--detector=none"], "no.tflite not found"),
         (["--flip_test=no"], "would change nothing here"),
@@ -150,12 +156,21 @@ def test_what_does_not_go_with_a_page_is_told(command, words, told):
 def browser():
     """Headless Chromium, where it is installed."""
     webdriver = pytest.importorskip("selenium.webdriver")
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    chromium, driver = (
+        shutil.which("chromium") or shutil.which("google-chrome"),
+        shutil.which("chromedriver"),
+    )
     if not chromium or not driver:
         pytest.skip("no Chromium with chromedriver on this machine")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
+    for word in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+    ):
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
@@ -189,7 +204,9 @@ def until(browser, script, seconds=20):
 
 
 @pytest.mark.parametrize("width, height", [(360, 740), (1440, 900)])
-def test_a_picture_dropped_in_a_browser_shows_its_skeletons(browser, address, tmp_path, width, height):
+def test_an_image_dropped_in_a_browser_shows_its_skeletons(
+    browser, address, tmp_path, width, height
+):
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
@@ -201,19 +218,29 @@ def test_a_picture_dropped_in_a_browser_shows_its_skeletons(browser, address, tm
     # Orange on the person's left arm, blue on the right one, and nothing beside them.
     left, right = (standing(200)[[a, b]].mean(axis=0) for a, b in ((5, 7), (6, 8)))
     script = "const p = canvas.getContext('2d').getImageData({}, {}, 1, 1).data; return [p[0], p[1], p[2]]"
-    colours = [browser.execute_script(script.format(*map(int, place))) for place in (left, right, (20, 380))]
-    assert np.abs(np.subtract(colours, [[232, 113, 10], [26, 140, 255], [0, 0, 0]])).max() < 12
+    color_signature = [
+        browser.execute_script(script.format(*map(int, place)))
+        for place in (left, right, (20, 380))
+    ]
+    assert (
+        np.abs(np.subtract(color_signature, [[232, 113, 10], [26, 140, 255], [0, 0, 0]])).max() < 12
+    )
     # Nothing is cut off or reaches beyond the window.
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    # The name and score of the joint under the pointer.
+    # The name and score of the keypoint under the pointer.
     nose = browser.execute_script(
         "canvas.scrollIntoView({block: 'center'});"
         "const f = canvas.getBoundingClientRect(), s = f.width / canvas.width;"
         f"return [f.left + {standing(200)[0][0]} * s, f.top + {standing(200)[0][1]} * s]"
     )
-    browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": nose[0], "y": nose[1]})
+    browser.execute_cdp_cmd(
+        "Input.dispatchMouseEvent", {"type": "mouseMoved", "x": nose[0], "y": nose[1]}
+    )
     assert (
-        until(browser, "!document.getElementById('tip').hidden && document.getElementById('tip').textContent")
+        until(
+            browser,
+            "!document.getElementById('tip').hidden && document.getElementById('tip').textContent",
+        )
         == "1: nose 0.90"
     )
     # The table of the other person, and the file to keep.
@@ -233,15 +260,23 @@ def test_a_video_plays_with_its_skeletons(browser, address, walk):
     browser.find_element("id", "file").send_keys(str(walk))
     until(browser, "document.getElementById('state').textContent.includes('10 frames')")
     until(browser, "video && video.readyState >= 2")
-    assert browser.execute_script("return [canvas.width, canvas.height, found.frames.length]") == [320, 240, 10]
+    assert browser.execute_script("return [canvas.width, canvas.height, found.frames.length]") == [
+        320,
+        240,
+        10,
+    ]
     browser.execute_script("video.pause(); video.currentTime = 0.3")
     until(browser, "shown === 7 || shown === 8")
-    assert browser.execute_script("return canvas.getContext('2d').getImageData(0, 0, 320, 240).data.some(v => v > 0)")
+    assert browser.execute_script(
+        "return canvas.getContext('2d').getImageData(0, 0, 320, 240).data.some(v => v > 0)"
+    )
 
 
 def test_a_bad_file_is_told_on_the_page(browser, address, tmp_path):
     browser.get(address)
-    (tmp_path / "<b>bad.jpg").write_text("no picture")
+    (tmp_path / "<b>bad.jpg").write_text("no image")
     browser.find_element("id", "file").send_keys(str(tmp_path / "<b>bad.jpg"))
     until(browser, "document.getElementById('state').className === 'bad'")
-    assert browser.find_element("id", "state").text.startswith("<b>bad.jpg: cannot be read as a picture")
+    assert browser.find_element("id", "state").text.startswith(
+        "<b>bad.jpg: cannot be read as an image"
+    )

@@ -23,7 +23,10 @@ def follow(pose, frames, **how):
 
 def whose(people, truth) -> list[int | None]:
     """The number that each of the true people has got; None if nobody is within a tenth of the body's height."""
-    return [next((p.number for p in people if np.abs(p.joints - true[:17]).mean() < 20), None) for true in truth]
+    return [
+        next((p.track_id for p in people if np.abs(p.keypoints - true[:17]).mean() < 20), None)
+        for true in truth
+    ]
 
 
 def test_people_who_cross_keep_their_numbers():
@@ -34,7 +37,9 @@ def test_people_who_cross_keep_their_numbers():
 
     found = follow(KnowingPose(truth), 100, smooth=False)
     numbers = {
-        tuple(whose(people, truth(number))) for number, people in enumerate(found) if number not in range(45, 56)
+        tuple(whose(people, truth(number)))
+        for number, people in enumerate(found)
+        if number not in range(45, 56)
     }
     assert numbers == {tuple(whose(found[0], truth(0)))}
     assert set(whose(found[0], truth(0))) == {1, 2}
@@ -67,7 +72,9 @@ def test_the_detector_is_asked_now_and_then_and_when_nobody_is_there():
     pose = KnowingPose(lambda number: [])
     follow(pose, 30, detect_every=10)
     assert pose.asked == 30
-    late = KnowingPose(lambda number: [standing(150)], hidden=lambda number: (0,) if number < 13 else ())
+    late = KnowingPose(
+        lambda number: [standing(150)], hidden=lambda number: (0,) if number < 13 else ()
+    )
     assert [len(people) for people in follow(late, 15)] == [0] * 13 + [1, 1]
 
 
@@ -77,14 +84,18 @@ def test_a_newcomer_is_found_while_others_are_followed():
 
     found = follow(KnowingPose(truth), 25, detect_every=5)
     assert [len(people) for people in found] == [1] * 15 + [2] * 10
-    assert [p.number for p in found[24]] == [1, 2]
+    assert [p.track_id for p in found[24]] == [1, 2]
 
 
 def test_nobody_is_followed_twice():
     """Two regions that have come to see one person: one of them goes."""
 
     def truth(number):
-        return [standing(200), standing(420)] if number < 10 else [standing(310 if number == 10 else 311)]
+        return (
+            [standing(200), standing(420)]
+            if number < 10
+            else [standing(310 if number == 10 else 311)]
+        )
 
     found = follow(KnowingPose(truth), 20, smooth=False)
     assert len(found[9]) == 2
@@ -97,8 +108,8 @@ def test_a_still_person_jitters_less():
     pose = KnowingPose(lambda number: [standing(300) + noise[number]])
 
     def jitter(**how):
-        joints = np.stack([people[0].joints for people in follow(pose, 60, **how)])[20:]
-        return np.abs(np.diff(joints, axis=0)).mean()
+        keypoints = np.stack([people[0].keypoints for people in follow(pose, 60, **how)])[20:]
+        return np.abs(np.diff(keypoints, axis=0)).mean()
 
     assert jitter() < 0.3 * jitter(smooth=False)
 
@@ -108,7 +119,10 @@ def test_a_walk_is_followed_closely_though_smoothed():
         return [standing(60 + 6 * number)]
 
     found = follow(KnowingPose(truth), 80)
-    late = [np.abs(people[0].joints - truth(number)[0][:17]).mean() for number, people in enumerate(found)]
+    late = [
+        np.abs(people[0].keypoints - truth(number)[0][:17]).mean()
+        for number, people in enumerate(found)
+    ]
     assert max(late[10:]) < 6
 
 
@@ -117,11 +131,11 @@ def test_frames_of_any_source_come_with_their_people():
     pairs = list(tracked(pose, (frame(number) for number in range(5)), rate=RATE))
     assert [len(people) for _, people in pairs] == [1] * 5
     assert pairs[3][0][0, 0, 0] == 3
-    assert pairs[0][1][0].joints == pytest.approx(standing(300)[:17])
+    assert pairs[0][1][0].keypoints == pytest.approx(standing(300)[:17])
 
 
-def test_a_frame_that_is_no_picture_is_told():
-    with pytest.raises(InputError, match="want a picture"):
+def test_a_frame_that_is_no_image_is_told():
+    with pytest.raises(InputError, match="want an image"):
         list(tracked(KnowingPose(lambda number: []), [np.zeros((40, 40), np.uint8)]))
 
 
@@ -144,14 +158,14 @@ def test_two_videos_at_once_ask_the_detector_in_turn():
     assert len(most) == 30 and max(most) == 1
 
 
-def test_joints_that_tell_no_torso_are_followed_all_the_same():
+def test_keypoints_that_tell_no_torso_are_followed_all_the_same():
     pose = KnowingPose(lambda number: [standing(300)])
     usual = pose.people
 
     def without_hips(*what):
         people = usual(*what)
         for person in people:
-            person.joints[[11, 12]] = np.nan
+            person.keypoints[[11, 12]] = np.nan
         return people
 
     pose.people = without_hips

@@ -60,7 +60,15 @@ def test_sound_and_rotation_are_kept(tmp_path, with_ffmpeg):
     write(tmp_path / "silent.mp4")
     sound = ["-f", "lavfi", "-i", "sine=frequency=440:duration=0.48", "-shortest"]
     run("-i", tmp_path / "silent.mp4", *sound, "-c:v", "copy", tmp_path / "loud.mp4")
-    run("-display_rotation", "90", "-i", tmp_path / "loud.mp4", "-c", "copy", tmp_path / "turned.mp4")
+    run(
+        "-display_rotation",
+        "90",
+        "-i",
+        tmp_path / "loud.mp4",
+        "-c",
+        "copy",
+        tmp_path / "turned.mp4",
+    )
     assert "Audio: aac" in run("-i", tmp_path / "turned.mp4")
     _, frames = read(tmp_path / "turned.mp4")
     assert frames[0][0].shape == (80, 48, 3)
@@ -80,18 +88,27 @@ def test_a_video_is_there_whole_or_not_at_all(tmp_path, without_ffmpeg):
 
 
 def test_frames_are_drawn_into_in_the_writers_thread(tmp_path, without_ffmpeg):
-    def draw(frame, grey):
-        frame[:] = grey
+    def draw(frame, gray):
+        frame[:] = gray
 
     with VideoWriter(tmp_path / "a.mp4", 25.0, draw=draw) as video:
-        for grey in range(0, 240, 20):
-            video.add(FRAMES[0].copy(), grey)
+        for gray in range(0, 240, 20):
+            video.add(FRAMES[0].copy(), gray)
     means = [frame.mean() for frame, _ in read(tmp_path / "a.mp4")[1]]
     assert means == pytest.approx(list(range(0, 240, 20)), abs=6)
 
 
 def test_sound_that_its_new_file_cannot_hold_is_encoded_anew(tmp_path, with_ffmpeg):
-    words = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=0.4", "-f", "lavfi", "-i", "sine=duration=0.4"]
+    words = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc=size=64x48:rate=25:duration=0.4",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=duration=0.4",
+    ]
     source = tmp_path / "a 12:30.wmv"
     words += ["-c:v", "wmv2", "-c:a", "wmav2", f"file:{source}"]
     made = subprocess.run([with_ffmpeg, "-y", *words], capture_output=True, text=True, check=False)
@@ -99,7 +116,9 @@ def test_sound_that_its_new_file_cannot_hold_is_encoded_anew(tmp_path, with_ffmp
     with VideoWriter(tmp_path / "out.mp4", 25.0, str(source)) as video:
         for frame in FRAMES[:10]:
             video.add(frame)
-    told = subprocess.run([with_ffmpeg, "-i", str(tmp_path / "out.mp4")], capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        [with_ffmpeg, "-i", str(tmp_path / "out.mp4")], capture_output=True, text=True, check=False
+    )
     assert "Audio: aac" in told.stderr
 
 
@@ -115,7 +134,10 @@ def test_an_interrupt_of_the_terminal_does_not_reach_ffmpeg(tmp_path, with_ffmpe
         "        pass\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "a.mp4")], start_new_session=True, capture_output=True, text=True
+        [sys.executable, "-c", code, str(tmp_path / "a.mp4")],
+        start_new_session=True,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert len(read(tmp_path / "a.mp4")[1]) == 40
@@ -137,7 +159,9 @@ def test_an_ffmpeg_that_talks_much_does_not_block(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("error", [ValueError, MemoryError, KeyError])
 @pytest.mark.parametrize("when", [2, 11])
-def test_a_thread_that_fails_is_told_and_nothing_half_is_left(tmp_path, without_ffmpeg, error, when):
+def test_a_thread_that_fails_is_told_and_nothing_half_is_left(
+    tmp_path, without_ffmpeg, error, when
+):
     def draw(frame, number):
         if number == when:
             raise error("broken")
@@ -191,7 +215,9 @@ def test_a_writer_that_fails_is_told(tmp_path, with_ffmpeg):
     assert not (tmp_path / "a.mp4").exists()
 
 
-@pytest.mark.parametrize("name, told", [("no.mp4", "not found"), ("text.mp4", "cannot be read as a video")])
+@pytest.mark.parametrize(
+    "name, told", [("no.mp4", "not found"), ("text.mp4", "cannot be read as a video")]
+)
 def test_what_is_no_video_is_told(tmp_path, name, told):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(InputError, match=told):

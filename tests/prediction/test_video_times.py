@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from support.walking import KnowingPose, standing
-from tfcpn.prediction.job import How, Job
+from tfcpn.prediction.job import BatchPredictor, PredictOptions
 from tfcpn.prediction.journal import Journal
 from tfcpn.prediction.sources import Source
 from tfcpn.prediction.video_file import VideoReader, VideoWriter
@@ -21,7 +21,9 @@ TIMES = np.concatenate([[0], np.cumsum(WAITS)]) / 1000
 @pytest.fixture
 def ffmpeg(installed_ffmpeg):
     """Run ffmpeg with these words; it is on the PATH, too."""
-    return lambda *words: subprocess.run([installed_ffmpeg, "-y", "-loglevel", "error", *map(str, words)], check=True)
+    return lambda *words: subprocess.run(
+        [installed_ffmpeg, "-y", "-loglevel", "error", *map(str, words)], check=True
+    )
 
 
 def recorded(ffmpeg, path, times=TIMES, size=(48, 64), *more):
@@ -33,7 +35,11 @@ def recorded(ffmpeg, path, times=TIMES, size=(48, 64), *more):
     for number, (start, end) in enumerate(zip(times, ends)):
         cv2.imwrite(str(folder / f"{number}.png"), np.full((*size, 3), 10 * number + 20, np.uint8))
         # Images have 25 frames a second, to which times would be rounded.
-        lines += [f"file {folder}/{number}.png", "option framerate 1000", f"duration {end - start:.6f}"]
+        lines += [
+            f"file {folder}/{number}.png",
+            "option framerate 1000",
+            f"duration {end - start:.6f}",
+        ]
     (folder / "list").write_text("\n".join(lines))
     words = ["-f", "concat", "-safe", "0", "-i", folder / "list", "-fps_mode", "passthrough", *more]
     ffmpeg(*words, path)
@@ -43,7 +49,11 @@ def recorded(ffmpeg, path, times=TIMES, size=(48, 64), *more):
 def frames_of(path):
     with VideoReader(str(path)) as video:
         found = list(video)
-    return video, [round((image.mean() - 20) / 10) for image, _ in found], [seconds for _, seconds in found]
+    return (
+        video,
+        [round((image.mean() - 20) / 10) for image, _ in found],
+        [seconds for _, seconds in found],
+    )
 
 
 @pytest.mark.parametrize("name", ["a.webm", "a.mkv", "a.ts", "a.mp4", "a.mov"])
@@ -57,7 +67,9 @@ def test_frames_have_their_own_times(ffmpeg, tmp_path, name):
 def test_less_than_a_frame_a_second_is_a_rate_too(ffmpeg, tmp_path):
     times = np.arange(5) * 2.5
     video, _, seconds = frames_of(recorded(ffmpeg, tmp_path / "slow.mkv", times))
-    assert seconds == pytest.approx(times.tolist(), abs=0.02) and video.rate == pytest.approx(0.4, rel=0.05)
+    assert seconds == pytest.approx(times.tolist(), abs=0.02) and video.rate == pytest.approx(
+        0.4, rel=0.05
+    )
 
 
 class Walker(KnowingPose):
@@ -72,7 +84,9 @@ def predict(path, folder, name, **how):
     pose = Walker(lambda number: [standing(100 + 60 * float(TIMES[number]))])
     source = Source(str(path), name, True)
     journal = Journal(folder, {}, {name: str(path)})
-    return Job(pose, [source], str(folder), How(draw=True, detect_every=1, **how), journal).run()
+    return BatchPredictor(
+        pose, [source], str(folder), PredictOptions(draw=True, detect_every=1, **how), journal
+    ).run()
 
 
 def test_a_browsers_recording_is_predicted_smoothed_and_drawn_by_its_times(ffmpeg, tmp_path):
@@ -81,7 +95,9 @@ def test_a_browsers_recording_is_predicted_smoothed_and_drawn_by_its_times(ffmpe
     done = predict(path, tmp_path / "out", "a.webm")
     assert not done.failed, done.failed
     data = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert [image["seconds"] for image in data["images"]] == pytest.approx(TIMES.tolist(), abs=0.003)
+    assert [image["seconds"] for image in data["images"]] == pytest.approx(
+        TIMES.tolist(), abs=0.003
+    )
     noses = [annotation["keypoints"][0] for annotation in data["annotations"]]
     # A person who walks evenly is smoothed to the true position, except for a delay of less than a frame.
     assert np.abs(np.array(noses) - (100 + 60 * TIMES)).max() < 60 * 0.1
@@ -95,31 +111,64 @@ def test_a_browsers_recording_is_predicted_smoothed_and_drawn_by_its_times(ffmpe
 
 def test_a_video_that_is_cut_is_told_by_its_time(ffmpeg, tmp_path):
     path = tmp_path / "whole.mp4"
-    ffmpeg("-f", "lavfi", "-i", "testsrc=size=320x240:rate=30:duration=4", "-movflags", "faststart", path)
+    ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc=size=320x240:rate=30:duration=4",
+        "-movflags",
+        "faststart",
+        path,
+    )
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 2 // 3])
     pose = KnowingPose(lambda number: [])
     journal = Journal(tmp_path / "out", {}, {"whole.mp4": str(path)})
-    done = Job(pose, [Source(str(path), "whole.mp4", True)], str(tmp_path / "out"), How(draw=False), journal).run()
-    assert len(done.failed) == 1 and " seconds" in done.failed[0] and "breaks off after" in done.failed[0]
+    done = BatchPredictor(
+        pose,
+        [Source(str(path), "whole.mp4", True)],
+        str(tmp_path / "out"),
+        PredictOptions(draw=False),
+        journal,
+    ).run()
+    assert (
+        len(done.failed) == 1
+        and " seconds" in done.failed[0]
+        and "breaks off after" in done.failed[0]
+    )
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.mp4"])
 def test_a_video_whose_sound_is_longer_is_whole(ffmpeg, tmp_path, name):
-    picture = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=1"]
-    ffmpeg(*picture, "-f", "lavfi", "-i", "sine=duration=3", "-c:a", "aac", tmp_path / name)
+    image = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=1"]
+    ffmpeg(*image, "-f", "lavfi", "-i", "sine=duration=3", "-c:a", "aac", tmp_path / name)
     source, journal = (
         Source(str(tmp_path / name), name, True),
         Journal(tmp_path / "out", {}, {name: str(tmp_path / name)}),
     )
-    done = Job(KnowingPose(lambda number: []), [source], str(tmp_path / "out"), How(draw=False), journal).run()
+    done = BatchPredictor(
+        KnowingPose(lambda number: []),
+        [source],
+        str(tmp_path / "out"),
+        PredictOptions(draw=False),
+        journal,
+    ).run()
     assert not done.failed and done.files == 1
 
 
 def test_a_gif_whose_last_frame_stands_is_whole(ffmpeg, tmp_path):
     recorded(ffmpeg, tmp_path / "a.gif", np.array([0, 0.1, 0.2, 0.3, 3.0]))
-    source, journal = Source(str(tmp_path / "a.gif"), "a.mp4", True), Journal(tmp_path / "out", {}, {})
-    done = Job(KnowingPose(lambda number: []), [source], str(tmp_path / "out"), How(draw=False), journal).run()
+    source, journal = (
+        Source(str(tmp_path / "a.gif"), "a.mp4", True),
+        Journal(tmp_path / "out", {}, {}),
+    )
+    done = BatchPredictor(
+        KnowingPose(lambda number: []),
+        [source],
+        str(tmp_path / "out"),
+        PredictOptions(draw=False),
+        journal,
+    ).run()
     assert not done.failed
 
 
@@ -129,7 +178,17 @@ def test_a_frame_is_shown_from_its_own_time_on_and_not_before(ffmpeg, tmp_path):
     path = recorded(ffmpeg, tmp_path / "a.mkv", times, (400, 640))
     pose = Walker(lambda number: [])
     journal = Journal(tmp_path / "out", {}, {"a.mkv": str(path)})
-    assert not Job(pose, [Source(str(path), "a.mkv", True)], str(tmp_path / "out"), How(), journal).run().failed
+    assert (
+        not BatchPredictor(
+            pose,
+            [Source(str(path), "a.mkv", True)],
+            str(tmp_path / "out"),
+            PredictOptions(),
+            journal,
+        )
+        .run()
+        .failed
+    )
     _, numbers, seconds = frames_of(tmp_path / "out" / "a.mkv")
     for time in (0.05, 0.15, 0.25, 0.5, 1.3, 2.2, 2.35):
         shown = numbers[np.searchsorted(seconds, time, "right") - 1]
@@ -172,9 +231,20 @@ def test_of_av1_it_is_told_what_to_do_in_one_line(ffmpeg, tmp_path, capfd):
     capfd.readouterr()
     journal = Journal(tmp_path / "out", {}, {"a.mp4": str(tmp_path / "a.mp4")})
     source = Source(str(tmp_path / "a.mp4"), "a.mp4", True)
-    done = Job(KnowingPose(lambda number: []), [source], str(tmp_path / "out"), How(draw=False), journal).run()
+    done = BatchPredictor(
+        KnowingPose(lambda number: []),
+        [source],
+        str(tmp_path / "out"),
+        PredictOptions(draw=False),
+        journal,
+    ).run()
     if not done.failed:
         pytest.skip("this OpenCV reads AV1")
-    assert "a.mp4: OpenCV decodes no AV1; convert it first: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4" in done.failed[0]
-    lines = [line for line in capfd.readouterr().err.splitlines() if line.strip() and "%|" not in line]
+    assert (
+        "a.mp4: OpenCV decodes no AV1; convert it first: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
+        in done.failed[0]
+    )
+    lines = [
+        line for line in capfd.readouterr().err.splitlines() if line.strip() and "%|" not in line
+    ]
     assert len(lines) <= 1

@@ -11,24 +11,28 @@ import pytest
 from support.walking import standing
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import read_annotations
-from tfcpn.prediction.journal import Journal, stamp_of
+from tfcpn.prediction.journal import Journal, source_fingerprint
 from tfcpn.prediction.person import Person
-from tfcpn.prediction.written import entry, image_ids, results, write_results
+from tfcpn.prediction.written import entry, image_ids_from_names, results, write_results
 from tfcpn.skeleton import COCO
 
 
-def person(x=100.0, number=1, absent=()) -> Person:
-    joints, scores = standing(x)[:17].copy(), np.full(17, 0.8, np.float32)
-    certain = np.where(np.arange(17) < 15, 0.8, 0.3)
-    joints[list(absent)], scores[list(absent)], certain[list(absent)] = np.nan, 0, 0
-    return Person(joints, scores, certain, 0.7, np.array([x, 200, 250, 250, 0.5]), number)
+def person(x=100.0, track_id=1, missing_keypoints=()) -> Person:
+    keypoints, scores = standing(x)[:17].copy(), np.full(17, 0.8, np.float32)
+    confidence = np.where(np.arange(17) < 15, 0.8, 0.3)
+    (
+        keypoints[list(missing_keypoints)],
+        scores[list(missing_keypoints)],
+        confidence[list(missing_keypoints)],
+    ) = np.nan, 0, 0
+    return Person(keypoints, scores, confidence, 0.7, np.array([x, 200, 250, 250, 0.5]), track_id)
 
 
 def write(folder, records, table=False):
     write_results(folder, records, itemgetter("frames"), COCO, table)
 
 
-def picture(name, *people):
+def image_record(name, *people):
     return {"name": name, "video": False, "frames": [frame(people)]}
 
 
@@ -39,7 +43,7 @@ def frame(people, **more):
 def test_results_are_an_annotation_file_and_results_of_pycocotools(tmp_path):
     from pycocotools.coco import COCO as Index
 
-    write(tmp_path, [picture("a/7.jpg", person(), person(300, 2)), picture("b/0012.jpg")])
+    write(tmp_path, [image_record("a/7.jpg", person(), person(300, 2)), image_record("b/0012.jpg")])
     images, people, skeleton, _ = read_annotations(tmp_path / "results.json")
     assert sorted(images) == [7, 12] and skeleton == COCO
     assert [p.image_id for p in people] == [7, 7]
@@ -52,8 +56,8 @@ def test_results_are_an_annotation_file_and_results_of_pycocotools(tmp_path):
     assert not (tmp_path / "people.csv").exists()
 
 
-def test_joints_that_the_network_does_not_have_are_no_labels(tmp_path):
-    write(tmp_path, [picture("1.jpg", person(absent=(0, 5)))], True)
+def test_keypoints_that_the_network_does_not_have_are_no_labels(tmp_path):
+    write(tmp_path, [image_record("1.jpg", person(missing_keypoints=(0, 5)))], True)
     _, (found,), *_ = read_annotations(tmp_path / "results.json")
     assert found.num_keypoints == 15 and not found.keypoints[[0, 5]].any()
     row = next(csv.DictReader((tmp_path / "people.csv").open()))
@@ -63,10 +67,13 @@ def test_joints_that_the_network_does_not_have_are_no_labels(tmp_path):
 
 def test_frames_of_a_video_are_images_of_their_own():
     frames = [frame([person()], frame=n, seconds=n / 25) for n in range(3)]
-    records = [picture("5.jpg"), {"name": "walk.mp4", "video": True, "frames": frames}]
+    records = [image_record("5.jpg"), {"name": "walk.mp4", "video": True, "frames": frames}]
     data = json.loads("".join(results(records, itemgetter("frames"), COCO)))
     assert [image["id"] for image in data["images"]] == [1, 2, 3, 4]
-    assert data["images"][2] | {"file_name": "walk.mp4#1", "frame": 1, "seconds": 0.04} == data["images"][2]
+    assert (
+        data["images"][2] | {"file_name": "walk.mp4#1", "frame": 1, "seconds": 0.04}
+        == data["images"][2]
+    )
     assert [a["image_id"] for a in data["annotations"]] == [2, 3, 4]
 
 
@@ -80,23 +87,25 @@ def test_frames_of_a_video_are_images_of_their_own():
         (["²2.jpg"[1:], "²".join(("", ".jpg"))], None),
     ],
 )
-def test_pictures_that_are_named_by_numbers_keep_them(names, ids):
-    assert image_ids(names) == (ids and dict(zip(names, ids)))
+def test_images_that_are_named_by_numbers_keep_them(names, ids):
+    assert image_ids_from_names(names) == (ids and dict(zip(names, ids)))
 
 
 def test_the_journal_knows_what_is_done_until_something_is_changed(tmp_path):
     source = tmp_path / "a.jpg"
     source.write_text("one")
     files = {"a.jpg": str(source)}
-    journal = Journal(tmp_path / "out", {"joints": "coco"}, files)
+    journal = Journal(tmp_path / "out", {"skeleton": "coco"}, files)
     assert not journal.has("a.jpg", str(source))
-    journal.add_picture("a.jpg", stamp_of(str(source)), frame([person()]))
-    again = Journal(tmp_path / "out", {"joints": "coco"}, files)
-    assert again.has("a.jpg", str(source)) and list(again.frames_of(again.done["a.jpg"])) == [frame([person()])]
+    journal.add_image("a.jpg", source_fingerprint(str(source)), frame([person()]))
+    again = Journal(tmp_path / "out", {"skeleton": "coco"}, files)
+    assert again.has("a.jpg", str(source)) and list(again.frames_of(again.done["a.jpg"])) == [
+        frame([person()])
+    ]
     source.write_text("another")
     assert not again.has("a.jpg", str(source)) and again.done == {}
-    assert Journal(tmp_path / "out", {"joints": "coco"}, files, again=True).done == {}
-    assert Journal(tmp_path / "out", {"joints": "lsp"}, files).done == {}
+    assert Journal(tmp_path / "out", {"skeleton": "coco"}, files, again=True).done == {}
+    assert Journal(tmp_path / "out", {"skeleton": "lsp"}, files).done == {}
 
 
 def test_the_journal_keeps_what_an_earlier_call_did_of_other_files(tmp_path):
@@ -104,19 +113,23 @@ def test_the_journal_keeps_what_an_earlier_call_did_of_other_files(tmp_path):
         (tmp_path / name).write_text(name)
     files = {name: {name: str(tmp_path / name)} for name in ("a.jpg", "b.jpg")}
     for name in ("a.jpg", "b.jpg"):
-        journal = Journal(tmp_path / "out", {"joints": "coco"}, files[name])
-        journal.add_picture(name, stamp_of(str(tmp_path / name)), frame([person()]))
+        journal = Journal(tmp_path / "out", {"skeleton": "coco"}, files[name])
+        journal.add_image(name, source_fingerprint(str(tmp_path / name)), frame([person()]))
     assert [record["name"] for record in journal.records()] == ["a.jpg", "b.jpg"]
-    assert [r["name"] for r in Journal(tmp_path / "out", {"joints": "coco"}, files["a.jpg"], True).records()] == [
-        "b.jpg"
-    ]
+    assert [
+        r["name"]
+        for r in Journal(tmp_path / "out", {"skeleton": "coco"}, files["a.jpg"], True).records()
+    ] == ["b.jpg"]
     with pytest.raises(
-        InputError, match=r"holds the people of 1 other files, such as b.jpg, found with other settings"
+        InputError,
+        match=r"holds the people of 1 other files, such as b.jpg, found with other settings",
     ):
-        Journal(tmp_path / "out", {"joints": "lsp"}, files["a.jpg"])
+        Journal(tmp_path / "out", {"skeleton": "lsp"}, files["a.jpg"])
     elsewhere = {"b.jpg": str(tmp_path / "elsewhere" / "b.jpg")}
-    with pytest.raises(InputError, match=r"out/b.jpg was made of .*/b.jpg, not of .*/elsewhere/b.jpg"):
-        Journal(tmp_path / "out", {"joints": "coco"}, elsewhere)
+    with pytest.raises(
+        InputError, match=r"out/b.jpg was made of .*/b.jpg, not of .*/elsewhere/b.jpg"
+    ):
+        Journal(tmp_path / "out", {"skeleton": "coco"}, elsewhere)
 
 
 def test_the_journal_has_nobody_twice_and_nobody_of_a_file_that_is_gone_or_changed(tmp_path):
@@ -125,7 +138,7 @@ def test_the_journal_has_nobody_twice_and_nobody_of_a_file_that_is_gone_or_chang
         path.write_text(name)
     journal = Journal(tmp_path / "out", {}, {name: str(path) for name, path in paths.items()})
     for name, path in paths.items():
-        journal.add_picture(name, stamp_of(str(path)), frame([person()]))
+        journal.add_image(name, source_fingerprint(str(path)), frame([person()]))
     paths["2.jpg"].unlink()
     paths["3.jpg"].write_text("changed")
     # The first under another name, as where another folder is predicted into the same output.
@@ -145,7 +158,11 @@ def test_a_camera_is_the_same_from_every_folder(tmp_path, monkeypatch):
 
 
 def test_a_name_that_a_spreadsheet_would_take_for_a_formula_is_a_path_in_the_table(tmp_path):
-    write(tmp_path, [picture('=HYPERLINK("http:evil")', person()), picture("-1.jpg", person())], True)
+    write(
+        tmp_path,
+        [image_record('=HYPERLINK("http:evil")', person()), image_record("-1.jpg", person())],
+        True,
+    )
     rows = (tmp_path / "people.csv").read_text().splitlines()[1:]
     assert [row.split(",")[0].strip('"')[:4] for row in rows] == ["./=H", "./-1"]
 
@@ -154,11 +171,11 @@ def test_a_journal_that_was_cut_short_loses_its_last_line_only(tmp_path):
     (tmp_path / "a").touch()
     journal = Journal(tmp_path, {})
     for name in "ab":
-        journal.add_picture(name, stamp_of(str(tmp_path / "a")), frame([]))
+        journal.add_image(name, source_fingerprint(str(tmp_path / "a")), frame([]))
     journal.path.write_text(journal.path.read_text()[:-9])
     later = Journal(tmp_path, {})
     assert set(later.done) == {"a"}
-    later.add_picture("c", stamp_of(str(tmp_path / "a")), frame([]))
+    later.add_image("c", source_fingerprint(str(tmp_path / "a")), frame([]))
     assert set(Journal(tmp_path, {}).done) == {"a", "c"}
 
 
@@ -169,12 +186,12 @@ def test_a_camera_is_never_done(tmp_path):
     assert not journal.has("camera_0.mp4", "0")
 
 
-def test_a_person_of_whom_one_joint_is_certain_has_a_box_that_an_annotation_may_have(tmp_path):
-    one = replace(person(), certain=np.where(np.arange(17) == 3, 0.9, 0.1))
-    write(tmp_path, [picture("1.jpg", one)])
+def test_a_person_of_whom_one_keypoint_is_certain_has_a_box_that_an_annotation_may_have(tmp_path):
+    one = replace(person(), confidence=np.where(np.arange(17) == 3, 0.9, 0.1))
+    write(tmp_path, [image_record("1.jpg", one)])
     _, (found,), *_ = read_annotations(tmp_path / "results.json")
     assert found.box[2:] == (1.0, 1.0) and found.area > 0
-    nobody = replace(person(absent=range(17)), certain=np.zeros(17))
+    nobody = replace(person(missing_keypoints=range(17)), confidence=np.zeros(17))
     assert nobody.box == (0.0, 0.0, 0.0, 0.0)
 
 
@@ -182,12 +199,18 @@ def test_a_video_is_done_when_all_of_it_is(tmp_path):
     source = tmp_path / "walk.mp4"
     source.write_text("a video")
     journal = Journal(tmp_path / "out", {})
-    with pytest.raises(KeyboardInterrupt), journal.add_video("walk.mp4", stamp_of(str(source))) as keep:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        journal.add_video("walk.mp4", source_fingerprint(str(source))) as keep,
+    ):
         keep(frame([person()], frame=0, seconds=0.0))
         raise KeyboardInterrupt
-    assert not journal.has("walk.mp4", str(source)) and list((tmp_path / "out" / ".frames").iterdir()) == []
-    frames = [frame([person(number=n + 1)], frame=n, seconds=n / 25) for n in range(3)]
-    with journal.add_video("walk.mp4", stamp_of(str(source))) as keep:
+    assert (
+        not journal.has("walk.mp4", str(source))
+        and list((tmp_path / "out" / ".frames").iterdir()) == []
+    )
+    frames = [frame([person(track_id=n + 1)], frame=n, seconds=n / 25) for n in range(3)]
+    with journal.add_video("walk.mp4", source_fingerprint(str(source))) as keep:
         for one in frames:
             keep(one)
     later = Journal(tmp_path / "out", {})

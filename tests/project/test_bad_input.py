@@ -24,11 +24,15 @@ from tfcpn import parts
 
 @pytest.fixture(scope="module")
 def trained(people, command, tmp_path_factory):
-    """A run of the tiny network with one snapshot, and an evaluation."""
+    """A run of the tiny network with one checkpoint, and an evaluation."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(parts._NETWORKS, "cpn", tiny)
-        command("-m", "tfcpn.train", *flags(people, folder, "--epochs=1", "--epoch_size=16", "--eval_every=1"))
+        command(
+            "-m",
+            "tfcpn.train",
+            *flags(people, folder, "--epochs=1", "--epoch_size=16", "--eval_every=1"),
+        )
     return folder
 
 
@@ -72,11 +76,20 @@ def train(d, *more):
 
 
 def goes_on(d, *more):
-    return ["-m", "tfcpn.train", *flags(d.people, d.run, "--epochs=2", "--epoch_size=16", "--eval_every=1", *more)]
+    return [
+        "-m",
+        "tfcpn.train",
+        *flags(d.people, d.run, "--epochs=2", "--epoch_size=16", "--eval_every=1", *more),
+    ]
 
 
 def import_lsp(d):
-    return ["tools/import_lsp.py", f"--images={d.train}", f"--joints={d.file}", f"--output={d.made}"]
+    return [
+        "tools/import_lsp.py",
+        f"--images={d.train}",
+        f"--joints={d.file}",
+        f"--output={d.made}",
+    ]
 
 
 def draw(d):
@@ -85,8 +98,19 @@ def draw(d):
 
 
 def blazepose(d):
-    words = [f"--val_images={d.val}", f"--val_annotations={d.val_annotations}", f"--model_dir={d.made}"]
-    return ["-m", "tfcpn.eval", "--network=blazepose", f"--init_weights={d.file}", "--epoch=0", *words]
+    words = [
+        f"--val_images={d.val}",
+        f"--val_annotations={d.val_annotations}",
+        f"--model_dir={d.made}",
+    ]
+    return [
+        "-m",
+        "tfcpn.eval",
+        "--network=blazepose",
+        f"--init_weights={d.file}",
+        "--epoch=0",
+        *words,
+    ]
 
 
 def with_skeleton(d):
@@ -97,7 +121,7 @@ def with_skeleton(d):
 
 
 def person(**values):
-    """The first labelled person of the training annotations gets other values."""
+    """The first labeled person of the training annotations gets other values."""
 
     def damage(d):
         edit(
@@ -113,7 +137,9 @@ def image(**values):
 
 
 def whole(content):
-    return lambda d: d.train_annotations.write_text(content if isinstance(content, str) else json.dumps(content))
+    return lambda d: d.train_annotations.write_text(
+        content if isinstance(content, str) else json.dumps(content)
+    )
 
 
 def keypoints(change):
@@ -131,20 +157,23 @@ def nobody(data):
         record.update(keypoints=[0] * 51, num_keypoints=0)
 
 
-def first_picture(d):
+def first_image(d):
     name = json.loads(d.train_annotations.read_text())["images"][0]["file_name"]
     return d.train / name
 
 
-def picture(content):
-    """The first training picture gets other bytes, those of a function of its own."""
-    return lambda d: first_picture(d).write_bytes(content(first_picture(d).read_bytes()))
+def image_bytes(content):
+    """The first training image gets other bytes, those of a function of its own."""
+    return lambda d: first_image(d).write_bytes(content(first_image(d).read_bytes()))
 
 
 def boxes(**values):
     def damage(d):
         data = json.loads(d.val_annotations.read_text())
-        found = [{"image_id": a["image_id"], "bbox": a["bbox"], "score": 0.5} for a in data["annotations"]]
+        found = [
+            {"image_id": a["image_id"], "bbox": a["bbox"], "score": 0.5}
+            for a in data["annotations"]
+        ]
         found[1].update(values)
         d.file.write_text(json.dumps(found))
 
@@ -161,15 +190,19 @@ def results(**values):
 
 
 def content(data):
-    return lambda d: d.file.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
+    return lambda d: d.file.write_bytes(
+        data if isinstance(data, bytes) else json.dumps(data).encode()
+    )
 
 
-def joints(array):
+def keypoints_mat(array):
     return lambda d: savemat(d.file, {"joints": array}, appendmat=False)
 
 
 def skeleton(**values):
-    return lambda d: Path(f"{d.file}.json").write_text(json.dumps({"joints": ["a", "b"], **values}))
+    return lambda d: Path(f"{d.file}.json").write_text(
+        json.dumps({"keypoints": ["a", "b"], **values})
+    )
 
 
 def settings(change):
@@ -195,9 +228,9 @@ def huge_length(data):
     data[:8] = struct.pack("<Q", 2**62)
 
 
-def damaged_snapshot(name):
+def damaged_checkpoint(name):
     def damage(d):
-        path = next((d.run / "snapshots/snapshot_0001").glob(name))
+        path = next((d.run / "checkpoints/epoch_0001").glob(name))
         path.write_bytes(path.read_bytes()[:-7])
 
     return damage
@@ -214,12 +247,24 @@ def png_of(width, height):
 FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(64)
 CASES = {
     # Annotations.
-    "annotations: no file": (make_records, lambda d: d.train_annotations.unlink(), r"train\.json: cannot be read"),
+    "annotations: no file": (
+        make_records,
+        lambda d: d.train_annotations.unlink(),
+        r"train\.json: cannot be read",
+    ),
     "annotations: empty": (make_records, whole(" "), r"train\.json: the file is empty"),
-    "annotations: cut off": (make_records, whole('{"images": ['), r"train\.json: not valid JSON .* downloaded"),
+    "annotations: cut off": (
+        make_records,
+        whole('{"images": ['),
+        r"train\.json: not valid JSON .* downloaded",
+    ),
     "annotations: deep": (make_records, whole("[" * 100_000), r"train\.json: not valid JSON"),
     "annotations: a list": (make_records, whole([]), r"train\.json: has no list 'images'"),
-    "annotations: no images": (make_records, whole({"annotations": []}), r"train\.json: has no list 'images'"),
+    "annotations: no images": (
+        make_records,
+        whole({"annotations": []}),
+        r"train\.json: has no list 'images'",
+    ),
     "annotations: categories are null": (
         make_records,
         lambda d: edit(d.train_annotations, lambda data: data.update(categories=None)),
@@ -228,9 +273,13 @@ CASES = {
     "annotations: nobody": (
         make_records,
         lambda d: edit(d.train_annotations, nobody),
-        r"train\.json: no person in it has a labelled joint",
+        r"train\.json: no person in it has a labeled keypoint",
     ),
-    "image: id": (make_records, image(id="7"), r"train\.json: image id '7': id is '7', want a whole number"),
+    "image: id": (
+        make_records,
+        image(id="7"),
+        r"train\.json: image id '7': id is '7', want a whole number",
+    ),
     "image: id 2**70": (make_records, image(id=2**70), r"image id 1180591620717411303424: id is"),
     "image: twice": (
         make_records,
@@ -238,9 +287,21 @@ CASES = {
         r"train\.json: image id \d+ appears twice",
     ),
     "image: width 0": (make_records, image(width=0), r"image id \d+: width is 0, want a positive"),
-    "image: height huge": (make_records, image(height=10**9), r"image id \d+: height is 1000000000"),
-    "image: no name": (make_records, image(file_name=""), r"image id \d+: file_name is '', want the name of a file"),
-    "image: a name with a zero": (make_records, image(file_name="a\0b"), r"image id \d+: file_name is 'a\\x00b'"),
+    "image: height huge": (
+        make_records,
+        image(height=10**9),
+        r"image id \d+: height is 1000000000",
+    ),
+    "image: no name": (
+        make_records,
+        image(file_name=""),
+        r"image id \d+: file_name is '', want the name of a file",
+    ),
+    "image: a name with a zero": (
+        make_records,
+        image(file_name="a\0b"),
+        r"image id \d+: file_name is 'a\\x00b'",
+    ),
     "image: leaves the folder": (
         make_records,
         image(file_name="../../etc/passwd"),
@@ -251,62 +312,122 @@ CASES = {
         image(file_name="/etc/passwd"),
         r"image id \d+: file_name .* leaves the folder",
     ),
-    "image: leaves by a backslash": (make_records, image(file_name="..\\x.jpg"), r"file_name .* leaves the folder"),
+    "image: leaves by a backslash": (
+        make_records,
+        image(file_name="..\\x.jpg"),
+        r"file_name .* leaves the folder",
+    ),
     "person: id": (make_records, person(id=None), r"annotation id None: id is None"),
     "person: an image that is not there": (
         make_records,
         person(image_id=99_999),
         r"annotation id \d+: image_id 99999 is not among the file's images",
     ),
-    "person: category": (make_records, person(category_id=7), r"annotation id \d+: category_id is 7"),
-    "person: box of three": (make_records, person(bbox=[1, 2, 3]), r"annotation id \d+: bbox is \[1, 2, 3\], want"),
-    "person: inverted box": (make_records, person(bbox=[9, 9, -5, 5]), r"annotation id \d+: bbox is \[9, 9, -5, 5\]"),
-    "person: box without area": (make_records, person(bbox=[9, 9, 0, 5]), r"annotation id \d+: bbox .* with an area"),
-    "person: box not finite": (make_records, person(bbox=[1, 2, 3, float("nan")]), r"annotation id \d+: bbox is"),
-    "person: too few joints": (
+    "person: category": (
+        make_records,
+        person(category_id=7),
+        r"annotation id \d+: category_id is 7",
+    ),
+    "person: box of three": (
+        make_records,
+        person(bbox=[1, 2, 3]),
+        r"annotation id \d+: bbox is \[1, 2, 3\], want",
+    ),
+    "person: inverted box": (
+        make_records,
+        person(bbox=[9, 9, -5, 5]),
+        r"annotation id \d+: bbox is \[9, 9, -5, 5\]",
+    ),
+    "person: box without area": (
+        make_records,
+        person(bbox=[9, 9, 0, 5]),
+        r"annotation id \d+: bbox .* with an area",
+    ),
+    "person: box not finite": (
+        make_records,
+        person(bbox=[1, 2, 3, float("nan")]),
+        r"annotation id \d+: bbox is",
+    ),
+    "person: too few keypoints": (
         make_records,
         person(keypoints=[0] * 48),
         r"annotation id \d+: keypoints has 48 values",
     ),
-    "person: joints are text": (make_records, person(keypoints="x" * 51), r"annotation id \d+: keypoints is missing"),
+    "person: keypoints are text": (
+        make_records,
+        person(keypoints="x" * 51),
+        r"annotation id \d+: keypoints is missing",
+    ),
     "person: visibility 3": (
         make_records,
         keypoints(lambda k: k.__setitem__(2, 3)),
         r"annotation id \d+: keypoints has a visibility other than 0, 1, 2",
     ),
-    "person: joint at infinity": (
+    "person: keypoint at infinity": (
         make_records,
         keypoints(lambda k: k.__setitem__(0, float("inf"))),
         r"annotation id \d+: keypoints is missing or holds something that is not a number",
     ),
-    "person: wrong count": (make_records, person(num_keypoints=99), r"annotation id \d+: num_keypoints is 99, but"),
-    "person: area": (make_records, person(area=-1), r"annotation id \d+: area is -1, want a number of pixels"),
-    "person: no area": (make_records, person(area=0), r"annotation id \d+: area is 0: a labelled person needs one"),
-    "person: iscrowd": (make_records, person(iscrowd=2), r"annotation id \d+: iscrowd is 2, want 0 or 1"),
+    "person: wrong count": (
+        make_records,
+        person(num_keypoints=99),
+        r"annotation id \d+: num_keypoints is 99, but",
+    ),
+    "person: area": (
+        make_records,
+        person(area=-1),
+        r"annotation id \d+: area is -1, want a number of pixels",
+    ),
+    "person: no area": (
+        make_records,
+        person(area=0),
+        r"annotation id \d+: area is 0: a labeled person needs one",
+    ),
+    "person: iscrowd": (
+        make_records,
+        person(iscrowd=2),
+        r"annotation id \d+: iscrowd is 2, want 0 or 1",
+    ),
     "person: outline": (
         make_records,
         person(segmentation=[[1, 2, 3]]),
         r"annotation id \d+: segmentation is no list",
     ),
     # Images.
-    "picture: missing": (make_records, lambda d: first_picture(d).unlink(), r"1 of 24 images are bad, listed in"),
-    "picture: empty": (make_records, picture(lambda b: b""), r"1 of 24 images are bad"),
-    "picture: cut off": (make_records, picture(lambda b: b[: len(b) // 2]), r"1 of 24 images are bad"),
-    "picture: text": (make_records, picture(lambda b: b"no picture"), r"1 of 24 images are bad"),
-    "picture: another size": (make_records, image(width=641), r"1 of 24 images are bad"),
-    "picture: a bomb": (make_records, picture(lambda b: png_of(60_000, 60_000)), r"1 of 24 images are bad"),
-    "picture: a GIF": (
+    "image: missing": (
         make_records,
-        lambda d: first_picture(d).write_bytes(write(d.made.with_suffix(".gif"), photo(8, 8))),
+        lambda d: first_image(d).unlink(),
+        r"1 of 24 images are bad, listed in",
+    ),
+    "image: empty": (make_records, image_bytes(lambda b: b""), r"1 of 24 images are bad"),
+    "image: cut off": (
+        make_records,
+        image_bytes(lambda b: b[: len(b) // 2]),
         r"1 of 24 images are bad",
     ),
-    "pictures: no folder": (make_records, lambda d: shutil.rmtree(d.train), r"--images=.*train: no such folder"),
-    "validation picture: missing": (
+    "image: text": (make_records, image_bytes(lambda b: b"no picture"), r"1 of 24 images are bad"),
+    "image: another size": (make_records, image(width=641), r"1 of 24 images are bad"),
+    "image: a bomb": (
+        make_records,
+        image_bytes(lambda b: png_of(60_000, 60_000)),
+        r"1 of 24 images are bad",
+    ),
+    "image: a GIF": (
+        make_records,
+        lambda d: first_image(d).write_bytes(write(d.made.with_suffix(".gif"), photo(8, 8))),
+        r"1 of 24 images are bad",
+    ),
+    "images: no folder": (
+        make_records,
+        lambda d: shutil.rmtree(d.train),
+        r"--images=.*train: no such folder",
+    ),
+    "validation image: missing": (
         evaluate,
         lambda d: next(d.val.iterdir()).unlink(),
         r"val/.*\.jpg: cannot be read \(No such file or directory\); do the images fit",
     ),
-    "validation picture: another size": (
+    "validation image: another size": (
         evaluate,
         lambda d: edit(d.val_annotations, lambda data: data["images"][0].update(height=7)),
         r"val/.*: is \d+x\d+ pixels, but annotated as \d+x7",
@@ -314,32 +435,83 @@ CASES = {
     # Detections.
     "detections: no file": (detections, lambda d: None, r"/file: cannot be read"),
     "detections: an object": (detections, content({}), r"/file: want a list of detections"),
-    "detections: image": (detections, boxes(image_id="1"), r"/file: detection number 1: image_id is '1'"),
+    "detections: image": (
+        detections,
+        boxes(image_id="1"),
+        r"/file: detection number 1: image_id is '1'",
+    ),
     "detections: box": (detections, boxes(bbox=[1]), r"/file: detection number 1: bbox is \[1\]"),
-    "detections: score": (detections, boxes(score="high"), r"/file: detection number 1: score is 'high'"),
-    "detections: score not a number": (detections, boxes(score=float("nan")), r"detection number 1: score is nan"),
-    "detections: category": (detections, boxes(category_id=1.5), r"detection number 1: category_id is 1\.5"),
-    "detections: points": (detections, boxes(align_points=[1, 2]), r"detection number 1: align_points is \[1, 2\]"),
-    "detections: of nothing here": (detections, content([]), r"/file: holds no detection of a person"),
+    "detections: score": (
+        detections,
+        boxes(score="high"),
+        r"/file: detection number 1: score is 'high'",
+    ),
+    "detections: score not a number": (
+        detections,
+        boxes(score=float("nan")),
+        r"detection number 1: score is nan",
+    ),
+    "detections: category": (
+        detections,
+        boxes(category_id=1.5),
+        r"detection number 1: category_id is 1\.5",
+    ),
+    "detections: points": (
+        detections,
+        boxes(align_points=[1, 2]),
+        r"detection number 1: align_points is \[1, 2\]",
+    ),
+    "detections: of nothing here": (
+        detections,
+        content([]),
+        r"/file: holds no detection of a person",
+    ),
     # joints.mat.
     "joints.mat: none": (import_lsp, lambda d: None, r"/file: cannot be read"),
-    "joints.mat: text": (import_lsp, content(b"x" * 999), r"/file: not the joints\.mat of Leeds Sports Pose"),
+    "joints.mat: text": (
+        import_lsp,
+        content(b"x" * 999),
+        r"/file: not the joints\.mat of Leeds Sports Pose",
+    ),
     "joints.mat: cut off": (
         import_lsp,
-        lambda d: (joints(np.zeros((14, 3, 9)))(d), d.file.write_bytes(d.file.read_bytes()[:300])),
+        lambda d: (
+            keypoints_mat(np.zeros((14, 3, 9)))(d),
+            d.file.write_bytes(d.file.read_bytes()[:300]),
+        ),
         r"/file: (not the joints\.mat|cannot be read)",
     ),
-    "joints.mat: shape": (import_lsp, joints(np.zeros((14, 2, 9))), r"/file: joints is float64 \(14, 2, 9\), want"),
-    "joints.mat: text within": (import_lsp, joints(np.full((14, 3, 9), "a")), r"/file: joints is"),
+    "joints.mat: shape": (
+        import_lsp,
+        keypoints_mat(np.zeros((14, 2, 9))),
+        r"/file: keypoints is float64 \(14, 2, 9\), want",
+    ),
+    "joints.mat: text within": (
+        import_lsp,
+        keypoints_mat(np.full((14, 3, 9), "a")),
+        r"/file: keypoints is",
+    ),
     "joints.mat: not finite": (
         import_lsp,
-        joints(np.full((14, 3, 9), np.nan)),
-        r"/file: joints holds something else",
+        keypoints_mat(np.full((14, 3, 9), np.nan)),
+        r"/file: keypoints holds something else",
     ),
     # Records.
-    "records: none": (lambda d: train(d), lambda d: shutil.rmtree(d.records), r"records does not exist: make them"),
-    "records: no index": (train, lambda d: (d.records / "index.json").unlink(), r"holds no finished records"),
-    "records: index": (train, lambda d: (d.records / "index.json").write_text("{}"), r"index\.json: not an index"),
+    "records: none": (
+        lambda d: train(d),
+        lambda d: shutil.rmtree(d.records),
+        r"records does not exist: make them",
+    ),
+    "records: no index": (
+        train,
+        lambda d: (d.records / "index.json").unlink(),
+        r"holds no finished records",
+    ),
+    "records: index": (
+        train,
+        lambda d: (d.records / "index.json").write_text("{}"),
+        r"index\.json: not an index",
+    ),
     "records: a shard is gone": (
         train,
         lambda d: next(d.records.glob("*.tfrecord")).unlink(),
@@ -353,7 +525,11 @@ CASES = {
     "records: a bit": (train, shard(flip), r"a record is damaged .*; make it again"),
     "records: a length": (train, shard(huge_length), r"a record is damaged .*; make it again"),
     # Runs.
-    "config.json: none": (evaluate, lambda d: (d.run / "config.json").unlink(), r"config\.json not found: no run"),
+    "config.json: none": (
+        evaluate,
+        lambda d: (d.run / "config.json").unlink(),
+        r"config\.json not found: no run",
+    ),
     "config.json: not JSON": (
         evaluate,
         lambda d: (d.run / "config.json").write_text("{"),
@@ -364,31 +540,73 @@ CASES = {
         settings(lambda c: c.update(x=1)),
         r"config\.json: not the config\.json",
     ),
-    "config.json: wrong type": (evaluate, settings(lambda c: c.update(seed="a")), r"config\.json: not .* \(seed"),
-    "config.json: wrong joints": (evaluate, settings(lambda c: c.update(joints=[])), r"config\.json: not the"),
-    "config.json: another run": (goes_on, settings(lambda c: c.update(seed=9)), r"other settings \(seed: 9 -> 0\)"),
-    "snapshot: cut off, to evaluate": (evaluate, damaged_snapshot("*.data*"), r"snapshot_0001: is damaged"),
-    "snapshot: index, to evaluate": (evaluate, damaged_snapshot("*.index"), r"snapshot_0001: is damaged"),
-    "snapshot: the only one, to go on": (goes_on, damaged_snapshot("*.data*"), r"all 1 snapshots are damaged"),
-    "snapshot: not there": (
+    "config.json: wrong type": (
+        evaluate,
+        settings(lambda c: c.update(seed="a")),
+        r"config\.json: not .* \(seed",
+    ),
+    "config.json: wrong keypoints": (
+        evaluate,
+        settings(lambda c: c.update(keypoints=[])),
+        r"config\.json: not the",
+    ),
+    "config.json: another run": (
+        goes_on,
+        settings(lambda c: c.update(seed=9)),
+        r"other settings \(seed: 9 -> 0\)",
+    ),
+    "checkpoint: cut off, to evaluate": (
+        evaluate,
+        damaged_checkpoint("*.data*"),
+        r"epoch_0001: is damaged",
+    ),
+    "checkpoint: index, to evaluate": (
+        evaluate,
+        damaged_checkpoint("*.index"),
+        r"epoch_0001: is damaged",
+    ),
+    "checkpoint: the only one, to go on": (
+        goes_on,
+        damaged_checkpoint("*.data*"),
+        r"all 1 checkpoints are damaged",
+    ),
+    "checkpoint: not there": (
         lambda d: evaluate(d, "--epoch=7"),
         lambda d: None,
-        r"snapshot_0007 does not exist; there are epochs 1",
+        r"epoch_0007 does not exist; there are epochs 1",
     ),
     "checkpoint: none": (
-        lambda d: ["tools/convert_checkpoint.py", f"--tf1_checkpoint={d.file}", f"--model_dir={d.made}", "--epoch=1"],
+        lambda d: [
+            "tools/convert_checkpoint.py",
+            f"--tf1_checkpoint={d.file}",
+            f"--model_dir={d.made}",
+            "--epoch=1",
+        ],
         lambda d: None,
         r"--tf1_checkpoint=.*file not found",
     ),
     "checkpoint: text": (
-        lambda d: ["tools/convert_checkpoint.py", f"--tf1_checkpoint={d.file}", f"--model_dir={d.made}", "--epoch=1"],
+        lambda d: [
+            "tools/convert_checkpoint.py",
+            f"--tf1_checkpoint={d.file}",
+            f"--model_dir={d.made}",
+            "--epoch=1",
+        ],
         lambda d: Path(f"{d.file}.index").write_text("x" * 99),
         r"/file: .*(not|cannot|damaged)",
     ),
     # Other files.
     "tflite: none": (blazepose, lambda d: None, r"/file not found; make models"),
-    "tflite: text": (blazepose, content(b"x" * 99), r"/file: is neither a TensorFlow Lite file nor a \.task bundle"),
-    "tflite: only the head": (blazepose, content(FLATBUFFER), r"/file: is damaged or no network of ours"),
+    "tflite: text": (
+        blazepose,
+        content(b"x" * 99),
+        r"/file: is neither a TensorFlow Lite file nor a \.task bundle",
+    ),
+    "tflite: only the head": (
+        blazepose,
+        content(FLATBUFFER),
+        r"/file: is damaged or no network of ours",
+    ),
     "flagfile: none": (
         lambda d: ["-m", "tfcpn.train", f"--flagfile={d.file}"],
         lambda d: None,
@@ -405,14 +623,42 @@ CASES = {
         r"learning_rate",
     ),
     "skeleton: none": (with_skeleton, lambda d: None, r"file\.json: cannot be read"),
-    "skeleton: joint twice": (with_skeleton, skeleton(joints=["a", "a"]), r"file\.json: joints names one twice"),
-    "skeleton: unknown field": (with_skeleton, skeleton(bones=[]), r"file\.json: there is no field 'bones'"),
-    "skeleton: unknown joint": (with_skeleton, skeleton(hips=["a", "c"]), r"file\.json: hips: there is no joint 'c'"),
-    "skeleton: sigma": (with_skeleton, skeleton(sigmas=[0.1, 0]), r"file\.json: sigmas is \[0\.1, 0\]"),
-    "skeleton: other joints": (with_skeleton, skeleton(), r"train\.json: its joints are nose, .*; want those of"),
+    "skeleton: keypoint twice": (
+        with_skeleton,
+        skeleton(keypoints=["a", "a"]),
+        r"file\.json: keypoints names one twice",
+    ),
+    "skeleton: unknown field": (
+        with_skeleton,
+        skeleton(bones=[]),
+        r"file\.json: there is no field 'bones'",
+    ),
+    "skeleton: unknown keypoint": (
+        with_skeleton,
+        skeleton(hips=["a", "c"]),
+        r"file\.json: hips: there is no keypoint 'c'",
+    ),
+    "skeleton: sigma": (
+        with_skeleton,
+        skeleton(sigmas=[0.1, 0]),
+        r"file\.json: sigmas is \[0\.1, 0\]",
+    ),
+    "skeleton: other keypoints": (
+        with_skeleton,
+        skeleton(),
+        r"train\.json: its keypoints are nose, .*; want those of",
+    ),
     "results: no list": (draw, content(3), r"/file: entry number 0 lacks image_id"),
-    "results: without score": (draw, content([{"image_id": 1, "keypoints": []}]), r"/file: entry number 0 lacks"),
-    "results: joints": (draw, results(keypoints=[1, 2, 3]), r"/file: entry number 0: want 17 joints x 3 numbers"),
+    "results: without score": (
+        draw,
+        content([{"image_id": 1, "keypoints": []}]),
+        r"/file: entry number 0 lacks",
+    ),
+    "results: keypoints": (
+        draw,
+        results(keypoints=[1, 2, 3]),
+        r"/file: entry number 0: want 17 keypoints x 3 numbers",
+    ),
     "report: nothing there": (
         lambda d: ["tools/report.py", f"--runs={d.train}", f"--output={d.made}"],
         lambda d: None,
@@ -445,13 +691,15 @@ def test_bad_input_is_told_in_one_line_and_nothing_is_written(d, command, tmp_pa
     }
     # A run that finds in its middle that a record is damaged has begun.
     begun = {name for name in new if re.match(r"made/(config\.json$|events)", name)}
-    allowed = shards if "images are bad" in line else begun if "a record is damaged" in line else set()
+    allowed = (
+        shards if "images are bad" in line else begun if "a record is damaged" in line else set()
+    )
     assert new - told - allowed == set()
 
 
 def test_there_are_at_least_sixty_cases_of_all_kinds():
     kinds = {case.split(":")[0] for case in CASES}
-    wanted = {"annotations", "picture", "detections", "joints.mat", "records", "checkpoint", "tflite"}
+    wanted = {"annotations", "image", "detections", "joints.mat", "records", "checkpoint", "tflite"}
     assert len(CASES) >= 60
     assert wanted | {"config.json", "flagfile", "skeleton", "results"} <= kinds
 
@@ -463,8 +711,14 @@ def test_no_program_reads_what_could_run():
     dangerous = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "yaml"}
     for path in [*(ROOT / "tfcpn").rglob("*.py"), *(ROOT / "tools").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
-            names = {a.name.split(".")[0] for a in getattr(node, "names", []) if isinstance(node, ast.Import)}
-            names |= {(node.module or "").split(".")[0]} if isinstance(node, ast.ImportFrom) else set()
+            names = {
+                a.name.split(".")[0]
+                for a in getattr(node, "names", [])
+                if isinstance(node, ast.Import)
+            }
+            names |= (
+                {(node.module or "").split(".")[0]} if isinstance(node, ast.ImportFrom) else set()
+            )
             assert not names & dangerous, path
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("eval", "exec", "compile", "__import__"), path

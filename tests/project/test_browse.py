@@ -50,17 +50,21 @@ def test_annotations_are_shown_and_filtered(page, people, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert choose(browser, "least", 17) == sum(p.num_keypoints >= 17 for p in shown)
     choose(browser, "least", 0)
-    wrist = read_annotations(people.val_annotations).skeleton.joints.index("left_wrist")
+    wrist = read_annotations(people.val_annotations).skeleton.keypoints.index("left_wrist")
     assert choose(browser, "has", wrist) == sum(p.keypoints[wrist, 2] > 0 for p in shown)
     choose(browser, "has", "")
     large = sum(p.area >= 96**2 for p in shown)
-    assert choose(browser, "size", "large") == large and choose(browser, "size", "small") < len(shown)
+    assert choose(browser, "size", "large") == large and choose(browser, "size", "small") < len(
+        shown
+    )
     choose(browser, "size", "")
     assert choose(browser, "alignable", "yes") + choose(browser, "alignable", "no") == len(shown)
     choose(browser, "alignable", "")
     assert sum(choose(browser, "beside", n) for n in ("1-1", "2-3", "4-9999")) == len(shown)
     choose(browser, "beside", "")
-    assert sum(choose(browser, "turn", n) for n in ("0-30", "30-90", "90-181", "unknown")) == len(shown)
+    assert sum(choose(browser, "turn", n) for n in ("0-30", "30-90", "90-181", "unknown")) == len(
+        shown
+    )
     choose(browser, "turn", "")
     assert choose(browser, "name", shown[0].id) >= 1
 
@@ -75,28 +79,32 @@ def test_crops_are_those_of_the_alignments(page, people):
             back = np.array([[a, c, e], [b, d, f], [0, 0, 1]])
             there = np.vstack([crop_to_image(np.array(region), (200, 100)).numpy(), [0, 0, 1]])
             np.testing.assert_allclose(back @ there, np.eye(3), atol=1e-6)
-        turned = browser.execute_script(f"return DATA.people.some(p => p.regions[{number}][4] !== 0)")
+        turned = browser.execute_script(
+            f"return DATA.people.some(p => p.regions[{number}][4] !== 0)"
+        )
         assert turned == (crop["name"] == "blazepose")
 
 
-def test_a_person_is_shown_in_its_picture(page, people):
+def test_a_person_is_shown_in_its_image(page, people):
     browser = page(f"--annotations={people.val_annotations}", f"--images={people.val}")
     drawn(browser)
     browser.find_element("css selector", "figure").click()
     assert "the frame is the crop" in browser.find_element("css selector", "dialog p").text
 
 
-def test_records_bring_their_pictures(page, people, tmp_path):
-    pictures = tmp_path / "browse" / "pictures_of_records"
-    pictures.mkdir(parents=True)
+def test_records_bring_their_images(page, people, tmp_path):
+    images = tmp_path / "browse" / "pictures_of_records"
+    images.mkdir(parents=True)
     for name in ("900000.jpg", "mine.jpg"):
-        (pictures / name).write_text("of an earlier page, and somebody's own")
+        (images / name).write_text("of an earlier page, and somebody's own")
     browser = page(f"--records={people.records}")
     count = browser.execute_script("return DATA.people.length")
-    _, annotated, *_ = read_annotations(people.folder / "annotations" / "person_keypoints_train.json")
+    _, annotated, *_ = read_annotations(
+        people.folder / "annotations" / "person_keypoints_train.json"
+    )
     assert count == sum(p.trainable for p in annotated) and drawn(browser)
-    assert len(list(pictures.iterdir())) == browser.execute_script("return DATA.pictures.length") + 1
-    assert (pictures / "mine.jpg").exists() and not (pictures / "900000.jpg").exists()
+    assert len(list(images.iterdir())) == browser.execute_script("return DATA.images.length") + 1
+    assert (images / "mine.jpg").exists() and not (images / "900000.jpg").exists()
     assert browser.execute_script("return images.size") > 0
 
 
@@ -114,16 +122,21 @@ def test_ten_thousand_people_are_shown_some_at_a_time(page, people, tmp_path):
     assert browser.execute_async_script(script) > 120
 
 
-def test_names_of_pictures_may_hold_anything(page, people, tmp_path):
+def test_names_of_images_may_hold_anything(page, people, tmp_path):
     data = json.loads(people.val_annotations.read_text())
     name = "a b#c?100%.jpg"
     (tmp_path / "odd").mkdir()
     shutil.copy(people.val / data["images"][0]["file_name"], tmp_path / "odd" / name)
     data["images"] = [data["images"][0] | {"file_name": name}]
-    data["annotations"] = [a for a in data["annotations"] if a["image_id"] == data["images"][0]["id"]]
+    data["annotations"] = [
+        a for a in data["annotations"] if a["image_id"] == data["images"][0]["id"]
+    ]
     (tmp_path / "odd.json").write_text(json.dumps(data))
     browser = page(f"--annotations={tmp_path / 'odd.json'}", f"--images={tmp_path / 'odd'}")
-    assert drawn(browser) and browser.execute_async_script("picture(0).then(i => arguments[0](i.naturalWidth))") > 0
+    assert (
+        drawn(browser)
+        and browser.execute_async_script("image(0).then(i => arguments[0](i.naturalWidth))") > 0
+    )
 
 
 @pytest.mark.parametrize(

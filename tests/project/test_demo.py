@@ -15,7 +15,9 @@ def _in_the_checkout(monkeypatch):
 
 
 def plan_of(crop_milliseconds, seconds):
-    return demo.choose(demo.Speed(building=2.0, crop=crop_milliseconds / 1000, update=0.1, flop=4.7e9), seconds)
+    return demo.choose(
+        demo.Speed(building=2.0, crop=crop_milliseconds / 1000, update=0.1, flop=4.7e9), seconds
+    )
 
 
 def test_a_slow_machine_trains_the_small_recipe_and_a_fast_one_the_large_one():
@@ -38,13 +40,20 @@ def test_however_slow_the_machine_is_there_is_a_step_an_epoch():
 
 
 @pytest.mark.slow
-def test_the_demo_ends_in_a_picture_and_starts_no_second_time(tmp_path):
-    words = ["tools/demo.py", "--minutes=2", f"--data={tmp_path / 'data'}", f"--runs={tmp_path / 'runs'}"]
+def test_the_demo_ends_in_an_image_and_starts_no_second_time(tmp_path):
+    words = [
+        "tools/demo.py",
+        "--minutes=2",
+        f"--data={tmp_path / 'data'}",
+        f"--runs={tmp_path / 'runs'}",
+    ]
     done = run_process(*words)
     run = tmp_path / "runs" / "demo_2_minutes"
     assert (run / "poses.png").stat().st_size > 50_000
     plan = json.loads((run / "demo.json").read_text())
-    said = re.search(r"AP (0\.\d{3}) on 215 drawn people .* after (\d+) steps of (\d+) people", done.out)
+    said = re.search(
+        r"AP (0\.\d{3}) on 215 drawn people .* after (\d+) steps of (\d+) people", done.out
+    )
     assert said and int(said[2]) == plan["steps"] and "make demo MINUTES=8 goes further" in done.out
     again = run_process(*words)
     assert said[0] in again.out and "compiling the training step" not in again.err

@@ -21,7 +21,9 @@ def test_the_entry_fails_loudly_without_the_gpu_that_is_asked_for(required, stat
         "PYTHONPATH": str(ROOT),
     }
     words = ["tools/docker_entry.sh", "echo", "started"]
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == status
     assert ("started" in done.stdout) == (status == 0)
     assert ("error: TensorFlow sees no GPU" in done.stderr) == (status == 1)
@@ -30,4 +32,6 @@ def test_the_entry_fails_loudly_without_the_gpu_that_is_asked_for(required, stat
 def test_the_image_is_pinned_and_does_not_run_as_root():
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     assert "ARG BASE=tensorflow/tensorflow:2.15.0.post1-gpu" in lines and "FROM ${BASE}" in lines
-    assert lines.index("USER ${UID}") < next(i for i, line in enumerate(lines) if line.startswith("ENTRYPOINT"))
+    assert lines.index("USER ${UID}") < next(
+        i for i, line in enumerate(lines) if line.startswith("ENTRYPOINT")
+    )

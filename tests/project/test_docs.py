@@ -9,7 +9,9 @@ from tfcpn.predict import COMMAND
 def test_every_flag_of_predict_is_explained():
     text = (ROOT / "docs" / "predict.md").read_text()
     explained = dict(re.findall(r"^\| `--(\w+)` \| (?:`([^`]*)`)? ?\|", text, re.MULTILINE))
-    expected = {flag.name: "" if flag.default is None else str(flag.default) for flag in COMMAND.own}
+    expected = {
+        flag.name: "" if flag.default is None else str(flag.default) for flag in COMMAND.own
+    }
     assert explained == expected
 
 

@@ -18,7 +18,9 @@ def test_every_experiment_is_a_run(group, name, words, monkeypatch):
     place = {"photographs": "data/lsp/", "modern": "data/demo/"}.get(group, "data/drawn_")
     assert cfg.train_records.startswith(place)
     changed = {w.split("=")[0].lstrip("-").replace("noalign", "align") for w in words}
-    assert changed <= given and (cfg != base or name in ("scale255_seed0", "faithful_seed0", "person"))
+    assert changed <= given and (
+        cfg != base or name in ("scale255_seed0", "faithful_seed0", "person")
+    )
 
 
 def test_seeds_are_repeated_where_the_table_compares_means():
@@ -28,5 +30,10 @@ def test_seeds_are_repeated_where_the_table_compares_means():
 
 
 def test_photographs_want_their_archive(command):
-    failed = command("tools/experiments.py", "--group=photographs", "--archive=nowhere", check=False)
-    assert failed.status == 1 and "--archive=nowhere: want the folder of Leeds Sports Pose Extended" in failed.err
+    failed = command(
+        "tools/experiments.py", "--group=photographs", "--archive=nowhere", check=False
+    )
+    assert (
+        failed.status == 1
+        and "--archive=nowhere: want the folder of Leeds Sports Pose Extended" in failed.err
+    )

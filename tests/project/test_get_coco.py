@@ -24,7 +24,10 @@ def archive(folder, count) -> bytes:
 @pytest.fixture
 def coco(monkeypatch, tmp_path, command):
     """A small COCO, a server of it, and the tool. `server.fault`: what it does next, by name; `asked`: ranges."""
-    files = {"zips/train2017.zip": archive("train2017", 6), "zips/val2017.zip": archive("val2017", 3)}
+    files = {
+        "zips/train2017.zip": archive("train2017", 6),
+        "zips/val2017.zip": archive("val2017", 3),
+    }
     files["annotations/a.zip"] = archive("annotations", 2)
     names = {
         "annotations": ("annotations/a.zip", 2),
@@ -61,14 +64,18 @@ def coco(monkeypatch, tmp_path, command):
             self.send_response(206 if asked and fault != "no ranges" else 200)
             if asked and fault != "no ranges":
                 begin = 5 if fault == "another range" else start
-                self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+                self.send_header(
+                    "Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}"
+                )
             if fault == "damaged":
                 body = bytes([body[0] ^ 1]) + body[1:]
             if fault not in ("no length", "too much"):
                 self.send_header("Content-Length", str(len(body) + (7 if fault == "lies" else 0)))
             self.end_headers()
             self.wfile.write(
-                body[: len(body) // 2] if fault == "breaks off" else body + b"x" * (9 * (fault == "too much"))
+                body[: len(body) // 2]
+                if fault == "breaks off"
+                else body + b"x" * (9 * (fault == "too much"))
             )
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -89,7 +96,9 @@ def files_of(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if path.is_file())
 
 
-WHOLE = [f"annotations/{n:012d}.jpg" for n in range(2)] + [f"train2017/{n:012d}.jpg" for n in range(6)]
+WHOLE = [f"annotations/{n:012d}.jpg" for n in range(2)] + [
+    f"train2017/{n:012d}.jpg" for n in range(6)
+]
 WHOLE += [f"val2017/{n:012d}.jpg" for n in range(3)]
 
 
@@ -110,7 +119,9 @@ def test_files_that_lost_their_content_are_not_taken_for_whole(coco):
     victim.write_bytes(b"")
     coco.asked.clear()
     coco.get()
-    assert victim.stat().st_size == 20_000 and [path for path, _ in coco.asked] == ["/zips/val2017.zip"]
+    assert victim.stat().st_size == 20_000 and [path for path, _ in coco.asked] == [
+        "/zips/val2017.zip"
+    ]
     victim.write_bytes(b"other")
     coco.get()
     assert victim.stat().st_size == 20_000
@@ -135,7 +146,10 @@ def test_parts_and_archives_as_asked(coco):
     # Unpacked again from the archive that is there.
     (coco.output / "val2017" / "000000000001.jpg").unlink()
     coco.get("--parts=val")
-    assert files_of(coco.output) == [f"val2017/{n:012d}.jpg" for n in range(3)] and len(coco.asked) == 1
+    assert (
+        files_of(coco.output) == [f"val2017/{n:012d}.jpg" for n in range(3)]
+        and len(coco.asked) == 1
+    )
 
 
 def test_a_download_that_breaks_off_goes_on_where_it_was(coco):
@@ -143,7 +157,12 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(coco):
     coco.get("--parts=train")
     ranges = [asked for _, asked in coco.asked]
     half = coco.parts["train"].size // 2
-    assert ranges[0] is None and ranges[1] == f"bytes={half}-" and len(ranges) == 4 and ranges[2] == ranges[3]
+    assert (
+        ranges[0] is None
+        and ranges[1] == f"bytes={half}-"
+        and len(ranges) == 4
+        and ranges[2] == ranges[3]
+    )
     assert len(files_of(coco.output)) == 6
 
 
@@ -153,7 +172,8 @@ def test_a_later_call_goes_on_too(coco):
     half = coco.parts["train"].size // 2
     assert (
         failed.status == 1
-        and f"503 Service Unavailable; the same command goes on with the {half:,} bytes" in failed.err
+        and f"503 Service Unavailable; the same command goes on with the {half:,} bytes"
+        in failed.err
     )
     assert files_of(coco.output) == ["train2017.zip.part"]
     coco.get("--parts=train")
@@ -190,7 +210,11 @@ def test_what_is_not_coco_is_told_in_one_line_and_not_unpacked(coco, faults, tol
 
 def test_nobody_answers(coco, command):
     failed = command(
-        "tools/get_coco.py", f"--output={coco.output}", "--server=http://127.0.0.1:9", "--retries=1", check=False
+        "tools/get_coco.py",
+        f"--output={coco.output}",
+        "--server=http://127.0.0.1:9",
+        "--retries=1",
+        check=False,
     )
     assert failed.status == 1 and "refused" in failed.err
 
@@ -216,9 +240,15 @@ def test_the_published_sizes_are_those_of_coco():
 
     parts = reload(get_coco).PARTS
     assert sum(part.size for part in parts.values()) == pytest.approx(20.4e9, rel=0.01)
-    assert {name: part.files for name, part in parts.items()} == {"annotations": 6, "val": 5000, "train": 118287}
+    assert {name: part.files for name, part in parts.items()} == {
+        "annotations": 6,
+        "val": 5000,
+        "train": 118287,
+    }
 
 
 def test_an_unknown_part_is_told(coco):
     failed = coco.get("--parts=test", check=False)
-    assert failed.status == 1 and "there is no 'test'; want of annotations, val, train" in failed.err
+    assert (
+        failed.status == 1 and "there is no 'test'; want of annotations, val, train" in failed.err
+    )

@@ -22,7 +22,7 @@ class Pose:
     __enter__ = lambda self: self
     __exit__ = lambda self, *how: None
 
-    def process(self, picture):
+    def process(self, image):
         points = json.loads((HERE / "answer.json").read_text())
         return Value(pose_landmarks=points and Value(landmark=[Value(x=x, y=y) for x, y in points]))
 
@@ -33,7 +33,7 @@ solutions = Value(pose=Value(Pose=Pose))
 
 @pytest.fixture
 def check(mediapipe, people, command, tmp_path):
-    """Runs the check with a stand-in that answers with these landmarks, in parts of the picture."""
+    """Runs the check with a stand-in that answers with these landmarks, in parts of the image."""
     package = tmp_path / "site" / "mediapipe"
     own = package / "modules" / "pose_landmark" / "pose_landmark_full.tflite"
     own.parent.mkdir(parents=True)
@@ -45,9 +45,14 @@ def check(mediapipe, people, command, tmp_path):
 
     def run(answer, *words):
         (package / "answer.json").write_text(json.dumps(answer))
-        where = f"--pictures={people.val}", f"--python={python}", f"--model={mediapipe.landmarks}"
+        where = f"--images={people.val}", f"--python={python}", f"--model={mediapipe.landmarks}"
         done = command(
-            "tools/mediapipe_check.py", *where, "--count=2", f"--detector={mediapipe.detector}", *words, check=False
+            "tools/mediapipe_check.py",
+            *where,
+            "--count=2",
+            f"--detector={mediapipe.detector}",
+            *words,
+            check=False,
         )
         # While it ran the given file lay in the place of MediaPipe's own, which is there again.
         assert (package / "seen").read_bytes() == Path(mediapipe.landmarks).read_bytes()
@@ -62,19 +67,25 @@ def test_landmarks_that_are_elsewhere_fail_the_check(check):
     failed = check([[0.0, 0.0]] * 33)
     assert failed.status == 1 and "of the region away from ours, more than 0.02" in failed.err
     done = check([[0.0, 0.0]] * 33, "--most=1000")
-    assert done.status == 0 and "of 2 pictures MediaPipe finds somebody in 2" in done.out
+    assert done.status == 0 and "of 2 images MediaPipe finds somebody in 2" in done.out
 
 
 @pytest.mark.slow
 def test_nobody_found_is_no_agreement(check):
     failed = check(None)
-    assert failed.status == 1 and "MediaPipe finds somebody in 0" in failed.err and "nothing to compare" in failed.err
+    assert (
+        failed.status == 1
+        and "MediaPipe finds somebody in 0" in failed.err
+        and "nothing to compare" in failed.err
+    )
 
 
 @pytest.mark.slow
 def test_what_is_missing_is_told(command, tmp_path):
-    failed = command("tools/mediapipe_check.py", f"--pictures={tmp_path}", check=False)
+    failed = command("tools/mediapipe_check.py", f"--images={tmp_path}", check=False)
     assert failed.status == 1 and "there is no .jpg or .png" in failed.err
     (tmp_path / "a.png").touch()
-    failed = command("tools/mediapipe_check.py", f"--pictures={tmp_path}", "--python=no", check=False)
-    assert failed.status == 1 and "--python=no not found; make mediapipe-check makes it" in failed.err
+    failed = command("tools/mediapipe_check.py", f"--images={tmp_path}", "--python=no", check=False)
+    assert (
+        failed.status == 1 and "--python=no not found; make mediapipe-check makes it" in failed.err
+    )

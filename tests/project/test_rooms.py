@@ -8,8 +8,29 @@ import pytest
 from support.commands import ROOT, run_process
 
 # From the cellar up: a room may use those before it.
-ROOMS = ["base", "skeleton", "geometry", "picture", "codecs", "data", "networks", "settings", "run", "parts"]
-ROOMS += ["report", "evaluation", "analysis", "training", "prediction", "exporting", "train", "eval", "predict"]
+ROOMS = [
+    "base",
+    "skeleton",
+    "geometry",
+    "picture",
+    "codecs",
+    "data",
+    "networks",
+    "settings",
+    "run",
+    "parts",
+]
+ROOMS += [
+    "report",
+    "evaluation",
+    "analysis",
+    "training",
+    "prediction",
+    "exporting",
+    "train",
+    "eval",
+    "predict",
+]
 MODULES = sorted((ROOT / "tfcpn").rglob("*.py"))
 
 
@@ -34,7 +55,9 @@ def own(names: set[str]) -> set[str]:
 
 
 def test_every_file_is_in_a_room_of_the_list():
-    assert {name_of(path).split(".")[1] for path in MODULES if name_of(path) != "tfcpn"} == set(ROOMS)
+    assert {name_of(path).split(".")[1] for path in MODULES if name_of(path) != "tfcpn"} == set(
+        ROOMS
+    )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -73,8 +96,8 @@ def test_a_library_is_imported_in_its_place_only(library, places):
 def test_importing_the_commands_does_not_wait_for_tensorflow():
     """Help, mistakes in flags, drawing people, reports: all without it."""
     tools = [p.stem for p in (ROOT / "tools").glob("*.py") if p.stem != "check_gpu"]
-    code = (
-        f"import sys; sys.path.insert(0, 'tools'); import tfcpn.train, tfcpn.eval, tfcpn.predict, {', '.join(tools)}"
+    code = f"import sys; sys.path.insert(0, 'tools'); import tfcpn.train, tfcpn.eval, tfcpn.predict, {', '.join(tools)}"
+    done = run_process(
+        "-c", f"{code}; print(sorted({{'tensorflow', 'matplotlib'}} & set(sys.modules)))"
     )
-    done = run_process("-c", f"{code}; print(sorted({{'tensorflow', 'matplotlib'}} & set(sys.modules)))")
     assert done.out.strip() == "[]"

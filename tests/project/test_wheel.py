@@ -22,14 +22,20 @@ def wheel(tmp_path_factory):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "tfcpn", source / "tfcpn", ignore=shutil.ignore_patterns("__pycache__"))
     words = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder)]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *words, str(source)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *words, str(source)], check=True, capture_output=True
+    )
     (path,) = folder.glob("*.whl")
     return path
 
 
 def test_it_holds_every_file_of_the_package_and_no_other(wheel):
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info" not in name}
-    own = {str(path.relative_to(ROOT)) for kind in ("*.py", "*.html") for path in (ROOT / "tfcpn").rglob(kind)}
+    own = {
+        str(path.relative_to(ROOT))
+        for kind in ("*.py", "*.html")
+        for path in (ROOT / "tfcpn").rglob(kind)
+    }
     assert held == own
 
 
@@ -37,7 +43,17 @@ def test_both_commands_run_from_it_in_an_environment_of_its_own(wheel, tmp_path)
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     python = environment / "bin" / "python"
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--no-deps",
+        str(wheel),
+    ]
     subprocess.run(install, check=True, capture_output=True)
     # The libraries are borrowed; the checkout is not, since paths behind a .pth file bring none of their own.
     (site,) = environment.glob("lib/python*/site-packages")
@@ -45,9 +61,13 @@ def test_both_commands_run_from_it_in_an_environment_of_its_own(wheel, tmp_path)
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def run(*words):
-        return subprocess.run([str(python), *words], cwd=tmp_path, env=plain, capture_output=True, text=True)
+        return subprocess.run(
+            [str(python), *words], cwd=tmp_path, env=plain, capture_output=True, text=True
+        )
 
-    assert str(environment) in run("-c", "import tfcpn.training.loop as l; print(l.__file__)").stdout
+    assert (
+        str(environment) in run("-c", "import tfcpn.training.loop as l; print(l.__file__)").stdout
+    )
     for command in ("train", "eval"):
         done = run("-m", f"tfcpn.{command}", "--help")
         assert done.returncode == 0 and "Network and labels:" in done.stdout, done.stderr

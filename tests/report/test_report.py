@@ -20,13 +20,21 @@ def make_run(folder, epochs, **changes):
         path.parent.mkdir(parents=True)
         report = {"experiment": folder.name, "epoch": epoch, "people": 20, "people_counted": 20}
         report |= {name: 0.5 + i / 100 for i, name in enumerate(METRICS)}
-        path.write_text(json.dumps({**report, "settings": {name: getattr(cfg, name) for name in REPORTED}}))
+        path.write_text(
+            json.dumps({**report, "settings": {name: getattr(cfg, name) for name in REPORTED}})
+        )
     with (folder / "metrics.csv").open("w") as file:
         writer = csv.DictWriter(file, columns(("global", "refine"), METRICS), restval="")
         writer.writeheader()
         for epoch in (1, 2):
             writer.writerow(
-                {"epoch": epoch, "global": 5, "refine": 4, "total": 9 / epoch, "AP": "" if epoch == 1 else 0.1}
+                {
+                    "epoch": epoch,
+                    "global": 5,
+                    "refine": 4,
+                    "total": 9 / epoch,
+                    "AP": "" if epoch == 1 else 0.1,
+                }
             )
     return folder
 
@@ -34,7 +42,13 @@ def make_run(folder, epochs, **changes):
 @pytest.fixture
 def runs(tmp_path):
     make_run(tmp_path / "runs" / "scale1", [350, 951], heatmap_scale=1.0)
-    make_run(tmp_path / "runs" / "turned", [400], align="blazepose", input_size=(256, 256), align_source="two_pass")
+    make_run(
+        tmp_path / "runs" / "turned",
+        [400],
+        align="blazepose",
+        input_size=(256, 256),
+        align_source="two_pass",
+    )
     make_run(tmp_path / "runs" / "elsewhere", [350], val_annotations="other.json")
     make_run(tmp_path / "runs" / "tf_cpn", [350], boxes="somewhere/detections.json")
     make_run(tmp_path / "runs" / "free", [350], heatmap_scale=1.0, scale_free=True)
@@ -45,7 +59,8 @@ def test_each_evaluation_is_a_row_with_the_published_one_beside_it(runs, command
     done = command("tools/report.py", f"--runs={runs}/*", f"--output={tmp_path / 'out'}")
     lines = (tmp_path / "out/report.md").read_text().splitlines()
     cells = {
-        (c[1], c[3]): c for c in ([w.strip() for w in line.split("|")] for line in lines if line.startswith("| "))
+        (c[1], c[3]): c
+        for c in ([w.strip() for w in line.split("|")] for line in lines if line.startswith("| "))
     }
     assert cells["scale1", "350"][4:14] == [
         ".500",
@@ -67,7 +82,10 @@ def test_each_evaluation_is_a_row_with_the_published_one_beside_it(runs, command
         == cells["turned", "400"][9:14]
         == [""] * 5
     )
-    assert cells["turned", "400"][2] == "256x256, scale 255, blazepose rotated, two-pass, gt boxes, flip"
+    assert (
+        cells["turned", "400"][2]
+        == "256x256, scale 255, blazepose rotated, two-pass, gt boxes, flip"
+    )
     assert "report.html" in done.out
     page = (tmp_path / "out/report.html").read_text()
     assert "data:image/png;base64" in page and page.count("<tr>") == 7 and ".599" in page
@@ -79,19 +97,38 @@ def test_every_row_of_the_log_is_found_by_its_flagfile(monkeypatch):
 
     def row(name, epoch, **changes):
         cfg = dataclasses.replace(parse_file(name, monkeypatch), **changes)
-        return published(json.loads(json.dumps({key: getattr(cfg, key) for key in REPORTED})), epoch)
+        return published(
+            json.loads(json.dumps({key: getattr(cfg, key) for key in REPORTED})), epoch
+        )
 
-    expected = {("tf_cpn", 350): 0.697, ("scale255", 400): 0.702, ("scale1", 350): 0.599, ("scale1", 950): 0.613}
-    expected |= {("square", 350): 0.703, ("square_noflip", 350): 0.690, ("square_noflip", 400): 0.691}
+    expected = {
+        ("tf_cpn", 350): 0.697,
+        ("scale255", 400): 0.702,
+        ("scale1", 350): 0.599,
+        ("scale1", 950): 0.613,
+    }
+    expected |= {
+        ("square", 350): 0.703,
+        ("square_noflip", 350): 0.690,
+        ("square_noflip", 400): 0.691,
+    }
     expected |= {("blazepose_norotate", 400): 0.077, ("blazepose_norotate_noflip", 200): 0.076}
-    expected |= {("blazepose_norotate_alignable", 200): 0.076, ("blazepose_norotate_alignable", 350): 0.131}
+    expected |= {
+        ("blazepose_norotate_alignable", 200): 0.076,
+        ("blazepose_norotate_alignable", 350): 0.131,
+    }
     for (name, epoch), ap in expected.items():
         assert row(name, epoch)["AP"] == ap, name
     for name in ("blazepose_rotate", "blazepose_points", "blazepose", "scale1_free", "filtered"):
         assert row(name, 350) is row(name, 400) is None, name
     # The same name with another recipe is another experiment.
     assert row("scale255", 400, seed=7)["AP"] == 0.702
-    for change in ({"weight_decay": 0.0}, {"rotation": 20.0}, {"label_kernels": (9, 9, 9, 9)}, {"batch_size": 64}):
+    for change in (
+        {"weight_decay": 0.0},
+        {"rotation": 20.0},
+        {"label_kernels": (9, 9, 9, 9)},
+        {"batch_size": 64},
+    ):
         assert row("scale255", 400, **change) is None, change
 
 
@@ -99,7 +136,13 @@ def test_the_logs_table_is_complete():
     """Eighteen rows of the log and tf-cpn's, each with five numbers; a few of them by hand."""
     assert len(ROWS) == 18 and all(len(values) == 5 for _, _, values in [*ROWS, TF_CPN])
     values = [values for _, _, values in ROWS]
-    assert values[1] == (0.702, 0.904, 0.782, 0.677, 0.744) and values[9] == (0.703, 0.913, 0.781, 0.675, 0.748)
+    assert values[1] == (0.702, 0.904, 0.782, 0.677, 0.744) and values[9] == (
+        0.703,
+        0.913,
+        0.781,
+        0.675,
+        0.748,
+    )
     assert values[16] == (0.131, 0.202, 0.134, 0.175, 0.319)
 
 
@@ -119,21 +162,27 @@ def test_a_mistake_is_told_in_one_line(command, tmp_path, words, message):
 
 def test_a_damaged_file_is_named(runs, command, tmp_path):
     (runs / "turned/eval/epoch_0400/metrics.json").write_text('{"epoch": 400}')
-    failed = command("tools/report.py", f"--runs={runs}/turned", f"--output={tmp_path / 'out'}", check=False)
+    failed = command(
+        "tools/report.py", f"--runs={runs}/turned", f"--output={tmp_path / 'out'}", check=False
+    )
     (line,) = failed.err.strip().splitlines()
     assert "turned/eval/epoch_0400/metrics.json: not the metrics of an evaluation, lacks" in line
 
 
 def test_a_damaged_log_is_named(runs, command, tmp_path):
     (runs / "free/metrics.csv").write_text("epoch,global\none,2\n")
-    failed = command("tools/report.py", f"--runs={runs}/free", f"--output={tmp_path / 'out'}", check=False)
+    failed = command(
+        "tools/report.py", f"--runs={runs}/free", f"--output={tmp_path / 'out'}", check=False
+    )
     (line,) = failed.err.strip().splitlines()
     assert "free/metrics.csv: not the training log of a run" in line
 
 
 def test_a_flag_of_another_command_is_refused(runs, command):
     failed = command("tools/report.py", f"--runs={runs}/free", "--rotation=3", check=False)
-    assert failed.status == 1 and "--rotation: python tools/report.py has no such flag" in failed.err
+    assert (
+        failed.status == 1 and "--rotation: python tools/report.py has no such flag" in failed.err
+    )
 
 
 def test_rows_that_differ_by_how_they_were_evaluated_say_so_and_stand_alone(command, tmp_path):
@@ -149,10 +198,21 @@ def test_rows_that_differ_by_how_they_were_evaluated_say_so_and_stand_alone(comm
     for name, changes in ways.items():
         make_run(tmp_path / "runs" / name, [350], **changes)
     command("tools/report.py", f"--runs={tmp_path}/runs/*", f"--output={tmp_path / 'out'}")
-    lines = [line for line in (tmp_path / "out/report.md").read_text().splitlines() if line.startswith("| ")]
-    cells = {cell[1]: cell for cell in ([word.strip() for word in line.split("|")] for line in lines)}
+    lines = [
+        line
+        for line in (tmp_path / "out/report.md").read_text().splitlines()
+        if line.startswith("| ")
+    ]
+    cells = {
+        cell[1]: cell for cell in ([word.strip() for word in line.split("|")] for line in lines)
+    }
     assert len({cells[name][2] for name in ways}) == len(ways)
-    for name, words in (("dark", "dark"), ("oks", "OKS-NMS at 0.7"), ("soft", "Soft-NMS"), ("half", "bfloat16")):
+    for name, words in (
+        ("dark", "dark"),
+        ("oks", "OKS-NMS at 0.7"),
+        ("soft", "Soft-NMS"),
+        ("half", "bfloat16"),
+    ):
         assert words in cells[name][2]
     assert "MediaPipe's detector mine.tflite" in cells["mine"][2]
     # The log's numbers appear only next to rows that were evaluated with the same settings.

@@ -16,11 +16,16 @@ from tfcpn.run.lock import Lock
 
 
 def owner(tmp_path, **values):
-    (tmp_path / lock.FILE).write_text(json.dumps({"host": "elsewhere 1", "pid": 7, "token": "theirs", **values}))
+    (tmp_path / lock.FILE).write_text(
+        json.dumps({"host": "elsewhere 1", "pid": 7, "token": "theirs", **values})
+    )
 
 
 def test_a_second_one_is_refused_by_name_of_the_first(tmp_path):
-    with Lock(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()} on .* is training there"):
+    with (
+        Lock(tmp_path),
+        pytest.raises(InputError, match=f"process {os.getpid()} on .* is training there"),
+    ):
         Lock(tmp_path).__enter__()
     with Lock(tmp_path):  # and is let in afterwards
         pass
@@ -29,7 +34,9 @@ def test_a_second_one_is_refused_by_name_of_the_first(tmp_path):
 
 def test_what_a_killed_process_left_is_taken_over_at_once(tmp_path):
     code = f"import time; from tfcpn.run.lock import Lock; Lock({str(tmp_path)!r}).__enter__(); print(flush=True)"
-    process = subprocess.Popen([sys.executable, "-c", code + "; time.sleep(99)"], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code + "; time.sleep(99)"], stdout=subprocess.PIPE
+    )
     process.stdout.readline()
     with pytest.raises(InputError, match=f"process {process.pid} on"):
         Lock(tmp_path).__enter__()
@@ -53,7 +60,9 @@ def test_a_dead_process_that_nobody_has_asked_after_is_dead(tmp_path):
     process.wait()
 
 
-def test_the_same_number_in_another_container_of_this_host_is_another_process(tmp_path, monkeypatch):
+def test_the_same_number_in_another_container_of_this_host_is_another_process(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(os, "readlink", lambda path: "pid:[1]")
     with Lock(tmp_path, beat=0.02):
         monkeypatch.setattr(os, "readlink", lambda path: "pid:[2]")
@@ -139,5 +148,7 @@ def test_of_many_that_find_it_dead_one_gets_in(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file/run: cannot be written .*; give another --model_dir"):
+    with pytest.raises(
+        InputError, match="file/run: cannot be written .*; give another --model_dir"
+    ):
         Lock(tmp_path / "file" / "run").__enter__()

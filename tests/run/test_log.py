@@ -3,14 +3,14 @@
 import pytest
 
 from tfcpn.base.errors import InputError
-from tfcpn.run.log import RunLog, columns
+from tfcpn.run.log import TrainingLogger, columns
 
 NAMES = columns(("global", "refine"), ("AP",))
 
 
 def log(folder, *rows):
     (folder / "metrics.csv").write_text("\n".join([",".join(NAMES), *rows]) + "\n")
-    return RunLog(folder, NAMES, 9)
+    return TrainingLogger(folder, NAMES, 9)
 
 
 def test_rows_are_read_again(tmp_path):
@@ -19,14 +19,22 @@ def test_rows_are_read_again(tmp_path):
 
 @pytest.mark.parametrize(
     "rows",
-    [["1,50,3.0", "x,100,2.0"], ["1,50,3.0", "2,,2.0"], ["1,50,3.0", "2"], ["\0"], ["1,100,3.0", "2,50,2.0"]],
+    [
+        ["1,50,3.0", "x,100,2.0"],
+        ["1,50,3.0", "2,,2.0"],
+        ["1,50,3.0", "2"],
+        ["\0"],
+        ["1,100,3.0", "2,50,2.0"],
+    ],
 )
 def test_a_damaged_log_is_named(tmp_path, rows):
-    with pytest.raises(InputError, match=r"metrics.csv: (not the log of a run|its steps do not grow)"):
+    with pytest.raises(
+        InputError, match=r"metrics.csv: (not the log of a run|its steps do not grow)"
+    ):
         log(tmp_path, *rows)
 
 
 def test_a_log_of_other_columns_is_named(tmp_path):
     (tmp_path / "metrics.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"metrics.csv: not the log of a run"):
-        RunLog(tmp_path, NAMES, 9)
+        TrainingLogger(tmp_path, NAMES, 9)

@@ -6,7 +6,7 @@ import pytest
 
 from tfcpn.base.errors import InputError
 from tfcpn.run import room
-from tfcpn.run.room import check_room
+from tfcpn.run.room import check_disk_space
 
 Usage = namedtuple("Usage", "free")
 
@@ -18,8 +18,10 @@ def free(monkeypatch):
 
 def test_without_room_for_two_nothing_begins(free, tmp_path):
     free(1_999)
-    with pytest.raises(InputError, match="MB are free, .* at least; free some, or give another --model_dir"):
-        check_room(tmp_path, 1_000, 0, 10, 10, 2)
+    with pytest.raises(
+        InputError, match="MB are free, .* at least; free some, or give another --model_dir"
+    ):
+        check_disk_space(tmp_path, 1_000, 0, 10, 10, 2)
 
 
 @pytest.mark.parametrize(
@@ -33,10 +35,12 @@ def test_without_room_for_two_nothing_begins(free, tmp_path):
         (5_999, 0, 4, 0, True),
     ],
 )
-def test_it_is_told_when_not_all_will_fit(free, tmp_path, caplog, monkeypatch, size, there, epochs, keep, told):
+def test_it_is_told_when_not_all_will_fit(
+    free, tmp_path, caplog, monkeypatch, size, there, epochs, keep, told
+):
     free(size)
     said = []
     monkeypatch.setattr(room._log, "warning", lambda *words: said.append(words[0] % words[1:]))
-    check_room(tmp_path, 1_000, there, epochs, keep, 2)
+    check_disk_space(tmp_path, 1_000, there, epochs, keep, 2)
     assert bool(said) == told
-    assert not told or f"by epoch {epochs}; --keep_snapshots=N keeps fewer" in said[0]
+    assert not told or f"by epoch {epochs}; --keep_checkpoints=N keeps fewer" in said[0]

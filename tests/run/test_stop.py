@@ -5,14 +5,14 @@ import signal
 
 import pytest
 
-from tfcpn.base.errors import Stopped
+from tfcpn.base.errors import Preempted
 from tfcpn.run.stop import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_at_once_unless_it_is_held(number):
     with StopRequest() as request:
-        with pytest.raises(Stopped, match=signal.Signals(number).name):
+        with pytest.raises(Preempted, match=signal.Signals(number).name):
             os.kill(os.getpid(), number)
         assert request.wanted
 
@@ -21,7 +21,7 @@ def test_a_held_signal_is_a_wish_and_a_second_one_an_order(capsys):
     with StopRequest() as request, request.held():
         os.kill(os.getpid(), signal.SIGTERM)
         assert request.wanted == "SIGTERM"
-        with pytest.raises(Stopped):
+        with pytest.raises(Preempted):
             os.kill(os.getpid(), signal.SIGINT)
 
 

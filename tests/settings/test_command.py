@@ -41,7 +41,10 @@ def test_a_flagfile_is_read_and_the_last_value_counts(tmp_path):
         (["--output=o", "--count=0"], "--count=0"),
         (["--output=o", "--count=many"], "--count=many"),
         (["--output=o", "--kind=c"], "--kind=c: value should be one of <a|b>"),
-        (["--output=o", "--ouput=3"], "--ouput: python x.py has no such flag; did you mean --output?"),
+        (
+            ["--output=o", "--ouput=3"],
+            "--ouput: python x.py has no such flag; did you mean --output?",
+        ),
         (["--output=o", "--rotation=3"], "--rotation: python x.py has no such flag"),
         (["--output=o", "more"], "unexpected argument 'more'"),
         (["--flagfile=nowhere.cfg"], "nowhere.cfg"),
@@ -56,8 +59,16 @@ def test_a_mistake_is_named(arguments, message):
     "error, status, line",
     [
         (InputError("a file\n  is bad"), "error: a file is bad", ""),
-        (OSError(28, "No space left on device", "/there"), "error: /there: No space left on device", ""),
-        (KeyboardInterrupt(), 130, "interrupted; what was finished is kept, the same command does the rest"),
+        (
+            OSError(28, "No space left on device", "/there"),
+            "error: /there: No space left on device",
+            "",
+        ),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted; what was finished is kept, the same command does the rest",
+        ),
     ],
 )
 def test_what_goes_wrong_is_told_in_one_line_with_a_status(error, status, line, capsys):
@@ -98,16 +109,27 @@ def test_a_fault_of_the_program_keeps_its_traceback():
 
 def test_help_shows_every_flag_by_group(command):
     out = command("-m", "tfcpn.train", "--help").out
-    for text in ("Network and labels:", "--backbone=resnet50|resnet101", "Evaluation:", "--[no]flip_test"):
+    for text in (
+        "Network and labels:",
+        "--backbone=resnet50|resnet101",
+        "Evaluation:",
+        "--[no]flip_test",
+    ):
         assert text in out
 
 
 ENTRY_POINTS = [["-m", "tfcpn.train"], ["-m", "tfcpn.eval"]]
-ENTRY_POINTS += [[f"tools/{p.name}"] for p in sorted((ROOT / "tools").glob("*.py")) if p.stem != "check_gpu"]
+ENTRY_POINTS += [
+    [f"tools/{p.name}"] for p in sorted((ROOT / "tools").glob("*.py")) if p.stem != "check_gpu"
+]
 
 
 @pytest.mark.parametrize("words", ENTRY_POINTS, ids=lambda words: words[-1])
 def test_every_command_starts_as_a_program(words):
     assert "usage: python" in run_process(*words, "--help").out
     failed = run_process(*words, "--nonsense=1", check=False)
-    assert failed.status == 1 and failed.err.startswith("error: --nonsense: ") and failed.err.count("\n") == 1
+    assert (
+        failed.status == 1
+        and failed.err.startswith("error: --nonsense: ")
+        and failed.err.count("\n") == 1
+    )

@@ -11,7 +11,7 @@ from tfcpn.networks.resnet_table import SCOPES, UNITS
 from tfcpn.run import config_file
 from tfcpn.run.config_file import Run
 from tfcpn.settings.config import NETWORKS, Config
-from tfcpn.skeleton import COCO, by_names
+from tfcpn.skeleton import COCO, from_names
 
 
 def test_the_defaults_are_the_baseline():
@@ -51,7 +51,7 @@ def test_along_a_cosine_the_rate_falls_from_what_was_asked_for_to_0():
         ("--label_kernels=15,11,9", "four odd sizes"),
         ("--label_kernels=15,11,9,8", "four odd sizes"),
         ("--rescale_min=2", "--rescale_max is below"),
-        ("--half_body=0.3", "want --views=1"),
+        ("--random_half_body=0.3", "want --views=1"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(word, message):
@@ -69,27 +69,45 @@ def test_a_run_goes_on_only_as_the_same_experiment(tmp_path):
     cfg = Config(model_dir=str(tmp_path), mixed_precision="bfloat16", init_weights="none")
     config_file.save(Run(cfg))
     other = dataclasses.replace(cfg, backbone="resnet101", heatmap_scale=1.0)
-    assert config_file.for_training(other) == other  # what failed before its first snapshot binds nobody
-    (tmp_path / "snapshots/snapshot_0001").mkdir(parents=True)
-    longer = dataclasses.replace(cfg, epochs=500, eval_every=1, mixed_precision="auto", init_weights="auto")
-    resumed = config_file.for_training(longer)
-    assert (resumed.epochs, resumed.mixed_precision, resumed.init_weights) == (500, "bfloat16", "none")
-    with pytest.raises(InputError, match=r"backbone: resnet50 -> resnet101; heatmap_scale: 255.0 -> 1.0"):
-        config_file.for_training(other)
+    assert (
+        config_file.resume_config(other) == other
+    )  # what failed before its first checkpoint binds nobody
+    (tmp_path / "checkpoints/epoch_0001").mkdir(parents=True)
+    longer = dataclasses.replace(
+        cfg, epochs=500, eval_every=1, mixed_precision="auto", init_weights="auto"
+    )
+    resumed = config_file.resume_config(longer)
+    assert (resumed.epochs, resumed.mixed_precision, resumed.init_weights) == (
+        500,
+        "bfloat16",
+        "none",
+    )
+    with pytest.raises(
+        InputError, match=r"backbone: resnet50 -> resnet101; heatmap_scale: 255.0 -> 1.0"
+    ):
+        config_file.resume_config(other)
 
 
 def test_a_run_along_a_cosine_goes_on_with_as_many_epochs(tmp_path):
     cfg = Config(model_dir=str(tmp_path), lr_cosine=True, epochs=8)
     config_file.save(Run(cfg))
-    (tmp_path / "snapshots/snapshot_0001").mkdir(parents=True)
-    with pytest.raises(InputError, match="epochs: 8 -> 16, on which every rate of --lr_cosine depends"):
-        config_file.for_training(dataclasses.replace(cfg, epochs=16))
+    (tmp_path / "checkpoints/epoch_0001").mkdir(parents=True)
+    with pytest.raises(
+        InputError, match="epochs: 8 -> 16, on which every rate of --lr_cosine depends"
+    ):
+        config_file.resume_config(dataclasses.replace(cfg, epochs=16))
 
 
 def test_evaluation_takes_the_architecture_of_the_run(tmp_path):
-    config_file.save(Run(Config(model_dir=str(tmp_path), backbone="resnet101", val_images="theirs", flip_test=True)))
+    config_file.save(
+        Run(
+            Config(
+                model_dir=str(tmp_path), backbone="resnet101", val_images="theirs", flip_test=True
+            )
+        )
+    )
     cfg, given = parse(f"--model_dir={tmp_path}", "--epoch=3", "--noflip_test", "--boxes=d.json")
-    cfg = config_file.for_evaluation(cfg, given).config
+    cfg = config_file.evaluation_config(cfg, given).config
     assert (cfg.backbone, cfg.val_images, cfg.epoch, cfg.flip_test, cfg.boxes) == (
         "resnet101",
         "theirs",
@@ -99,15 +117,15 @@ def test_evaluation_takes_the_architecture_of_the_run(tmp_path):
     )
     cfg, given = parse(f"--model_dir={tmp_path}", "--backbone=resnet50")
     with pytest.raises(InputError, match="was trained with other settings"):
-        config_file.for_evaluation(cfg, given)
+        config_file.evaluation_config(cfg, given)
 
 
 def test_what_does_not_change_the_function_may_change_in_a_run(tmp_path):
     config_file.save(Run(Config(model_dir=str(tmp_path))))
-    (tmp_path / "snapshots/snapshot_0001").mkdir(parents=True)
+    (tmp_path / "checkpoints/epoch_0001").mkdir(parents=True)
     cfg, given = parse(f"--model_dir={tmp_path}", "--late_upsampling")
-    assert config_file.for_training(cfg, given).late_upsampling
-    config_file.for_evaluation(cfg, given)
+    assert config_file.resume_config(cfg, given).late_upsampling
+    config_file.evaluation_config(cfg, given)
 
 
 def test_a_folder_without_a_run_and_a_damaged_config_are_named(tmp_path):
@@ -118,22 +136,22 @@ def test_a_folder_without_a_run_and_a_damaged_config_are_named(tmp_path):
         config_file.load(tmp_path)
 
 
-def test_a_run_that_goes_on_keeps_its_snapshots_unless_told(tmp_path):
+def test_a_run_that_goes_on_keeps_its_checkpoints_unless_told(tmp_path):
     """It may be older than the default that deletes some."""
-    config_file.save(Run(Config(model_dir=str(tmp_path), keep_snapshots=0)))
-    (tmp_path / "snapshots/snapshot_0001").mkdir(parents=True)
+    config_file.save(Run(Config(model_dir=str(tmp_path), keep_checkpoints=0)))
+    (tmp_path / "checkpoints/epoch_0001").mkdir(parents=True)
     cfg, given = parse(f"--model_dir={tmp_path}")
-    assert config_file.for_training(cfg, given).keep_snapshots == 0
-    cfg, given = parse(f"--model_dir={tmp_path}", "--keep_snapshots=3")
-    assert config_file.for_training(cfg, given).keep_snapshots == 3
+    assert config_file.resume_config(cfg, given).keep_checkpoints == 0
+    cfg, given = parse(f"--model_dir={tmp_path}", "--keep_checkpoints=3")
+    assert config_file.resume_config(cfg, given).keep_checkpoints == 3
 
 
 def test_a_run_keeps_its_skeleton_and_an_older_one_has_cocos(tmp_path):
-    animal = by_names("animal", ("jaw", "left_wing", "right_wing"))
+    animal = from_names("animal", ("jaw", "left_wing", "right_wing"))
     config_file.save(Run(Config(model_dir=str(tmp_path)), animal))
     assert config_file.load(tmp_path).skeleton == animal
     values = json.loads((tmp_path / "config.json").read_text())
-    del values["joints"], values["skeleton"], values["network"]
+    del values["keypoints"], values["skeleton"], values["network"]
     (tmp_path / "config.json").write_text(json.dumps(values))
     assert config_file.load(tmp_path).skeleton == COCO
 

@@ -10,26 +10,59 @@ from tfcpn.run.config_file import Run
 from tfcpn.settings.config import FIELDS, REPORTED, Config
 
 FLAGS = ROOT / "flags"
-BASE = {"backbone": "resnet50", "input_size": (256, 192), "label_kernels": (15, 11, 9, 7), "batch_size": 32}
+BASE = {
+    "backbone": "resnet50",
+    "input_size": (256, 192),
+    "label_kernels": (15, 11, 9, 7),
+    "batch_size": 32,
+}
 LARGE = {"input_size": (384, 288), "label_kernels": (23, 17, 13, 9), "batch_size": 24}
 SCALE1 = {**BASE, "heatmap_scale": 1}
 SQUARE = {**BASE, "align": "square", "input_size": (256, 256), "heatmap_scale": 255}
-ALIGNED = {**BASE, "align": "blazepose", "input_size": (256, 256), "heatmap_scale": 255, "align_margin": 1.25}
+ALIGNED = {
+    **BASE,
+    "align": "blazepose",
+    "input_size": (256, 256),
+    "heatmap_scale": 255,
+    "align_margin": 1.25,
+}
 LOGS_WAY = {**ALIGNED, "align_radius": "nose", "align_missing": "drop", "align_source": "gt"}
-LOGS_WAY |= {"align_rotate": False, "predict_align_points": False, "flip_test": True, "eval_people": "all"}
+LOGS_WAY |= {
+    "align_rotate": False,
+    "predict_align_points": False,
+    "flip_test": True,
+    "eval_people": "all",
+}
 NOFLIP = {"flip_test": False}
 # One training, evaluated three ways.
 SHARED = {"experiment": "resnet50_256x192"}
 LOG = {
-    "tf_cpn": {**BASE, "heatmap_scale": 255, "boxes": "data/coco/person_detections_val2017.json", "epoch": "350"}
+    "tf_cpn": {
+        **BASE,
+        "heatmap_scale": 255,
+        "boxes": "data/coco/person_detections_val2017.json",
+        "epoch": "350",
+    }
     | SHARED,
-    "scale255": {**BASE, "heatmap_scale": 255, "boxes": "gt", "flip_test": True, "epoch": "350,400"} | SHARED,
-    "scale1": {**SCALE1, "boxes": "gt", "scale_free": False, "epochs": 950, "epoch": "350,400,500,600,700,950"},
+    "scale255": {**BASE, "heatmap_scale": 255, "boxes": "gt", "flip_test": True, "epoch": "350,400"}
+    | SHARED,
+    "scale1": {
+        **SCALE1,
+        "boxes": "gt",
+        "scale_free": False,
+        "epochs": 950,
+        "epoch": "350,400,500,600,700,950",
+    },
     "scale1_free": {**SCALE1, "scale_free": True, "epochs": 400},
     "square": {**SQUARE, "flip_test": True, "epoch": "350,400"},
     "square_noflip": {**SQUARE, **NOFLIP, "experiment": "square", "epoch": "350,400"},
     "blazepose_norotate": {**LOGS_WAY, "epoch": "400"},
-    "blazepose_norotate_noflip": {**LOGS_WAY, **NOFLIP, "experiment": "blazepose_norotate", "epoch": "200,350"},
+    "blazepose_norotate_noflip": {
+        **LOGS_WAY,
+        **NOFLIP,
+        "experiment": "blazepose_norotate",
+        "epoch": "200,350",
+    },
     "blazepose_norotate_alignable": {
         **{**LOGS_WAY, **NOFLIP, "experiment": "blazepose_norotate"},
         **{"eval_people": "alignable", "epoch": "200,350,400"},
@@ -38,14 +71,19 @@ LOG = {
     "blazepose_points": {**LOGS_WAY, "align_rotate": True, "predict_align_points": True},
     "filtered": {
         **BASE,
-        "filter_min_joints": 5,
+        "filter_min_keypoints": 5,
         "filter_max_people": 10,
         "filter_min_area": 1024,
         "filter_require": (),
     },
     "blazepose": {
         **{**ALIGNED, "align_rotate": True, "align_radius": "body", "align_missing": "square"},
-        **{"predict_align_points": True, "align_source": "two_pass", "first_pass_turns": 4, "flip_test": True},
+        **{
+            "predict_align_points": True,
+            "align_source": "two_pass",
+            "first_pass_rotations": 4,
+            "flip_test": True,
+        },
     },
 }
 MODERN = {"heatmap_scale": 1, "scale_free": True, "views": 1, "lr_cosine": True, "decoder": "dark"}
@@ -57,23 +95,78 @@ ROWS = {
     "resnet50_384x288": {**BASE, **LARGE},
     "resnet101_384x288": {**BASE, **LARGE, "backbone": "resnet101"},
     "drawn": {"batch_size": 16, "epoch_size": 1600, "label_kernels": (11, 9, 7, 5)},
-    "drawn_scale": {"input_size": (96, 64), "epochs": 6, "learning_rate": 1e-3, "heatmap_scale": 255},
-    "drawn_align": {"train_records": "data/drawn_fallen/records", "epochs": 10, "learning_rate": 2e-3},
-    "photographs": {"train_records": "data/lsp/records", "epochs": 20, "batch_size": 16, "learning_rate": 2e-3},
+    "drawn_scale": {
+        "input_size": (96, 64),
+        "epochs": 6,
+        "learning_rate": 1e-3,
+        "heatmap_scale": 255,
+    },
+    "drawn_align": {
+        "train_records": "data/drawn_fallen/records",
+        "epochs": 10,
+        "learning_rate": 2e-3,
+    },
+    "photographs": {
+        "train_records": "data/lsp/records",
+        "epochs": 20,
+        "batch_size": 16,
+        "learning_rate": 2e-3,
+    },
     "blazepose_finetune": {
-        **{"network": "blazepose", "input_size": (256, 256), "align": "blazepose", "blazepose_norm": "scaled"},
-        **{"views": 1, "lr_cosine": True, "weight_decay": 0, "flip_test": False, "refine_landmarks": True},
+        **{
+            "network": "blazepose",
+            "input_size": (256, 256),
+            "align": "blazepose",
+            "blazepose_norm": "scaled",
+        },
+        **{
+            "views": 1,
+            "lr_cosine": True,
+            "weight_decay": 0,
+            "flip_test": False,
+            "refine_landmarks": True,
+        },
     },
     "blazepose_both": {
-        **{"network": "blazepose", "shift": 0.08, "shift_peak": 4, "rotation": 25, "rescale_min": 0.85},
-        **{"rescale_max": 1.15, "epochs": 54, "learning_rate": 1e-3, "views": 1, "refine_landmarks": True},
+        **{
+            "network": "blazepose",
+            "shift": 0.08,
+            "shift_exponent": 4,
+            "rotation": 25,
+            "rescale_min": 0.85,
+        },
+        **{
+            "rescale_max": 1.15,
+            "epochs": 54,
+            "learning_rate": 1e-3,
+            "views": 1,
+            "refine_landmarks": True,
+        },
     },
     "blazepose_detector": {
-        **{"network": "blazepose", "shift": 0.08, "rotation": 30, "rescale_min": 0.75, "rescale_max": 1.2},
-        **{"epochs": 64, "learning_rate": 1e-3, "lr_cosine": True, "views": 1, "refine_landmarks": True},
+        **{
+            "network": "blazepose",
+            "shift": 0.08,
+            "rotation": 30,
+            "rescale_min": 0.75,
+            "rescale_max": 1.2,
+        },
+        **{
+            "epochs": 64,
+            "learning_rate": 1e-3,
+            "lr_cosine": True,
+            "views": 1,
+            "refine_landmarks": True,
+        },
     },
     "demo_faithful": {
-        **{"experiment": "demo_faithful", "input_size": (128, 96), "heatmap_scale": 255, "rotation": 45, "views": 4},
+        **{
+            "experiment": "demo_faithful",
+            "input_size": (128, 96),
+            "heatmap_scale": 255,
+            "rotation": 45,
+            "views": 4,
+        },
         **{
             "rescale_min": 0.7,
             "epochs": 28,
@@ -83,21 +176,62 @@ ROWS = {
         },
     },
     "demo": {
-        **{"experiment": "demo", "input_size": (96, 64), "epochs": 4, "norm_momentum": 0.95, **MODERN},
+        **{
+            "experiment": "demo",
+            "input_size": (96, 64),
+            "epochs": 4,
+            "batch_norm_momentum": 0.95,
+            **MODERN,
+        },
         **{"learning_rate": 4e-3, "hard_keypoints": 17, "rotation": 20, "warmup_steps": 40},
         **{"ema": 0.97, "batch_size": 8, "epoch_size": 640},
     },
     "demo_128x96": {
-        **{"experiment": "demo_128x96", "input_size": (128, 96), "epochs": 7, "norm_momentum": 0.95, **MODERN},
+        **{
+            "experiment": "demo_128x96",
+            "input_size": (128, 96),
+            "epochs": 7,
+            "batch_norm_momentum": 0.95,
+            **MODERN,
+        },
         **{"learning_rate": 4e-3, "hard_keypoints": 17, "rotation": 20, "warmup_steps": 50},
         **{"ema": 0.98, "batch_size": 16, "epoch_size": 800},
     },
-    "modern": {"experiment": "modern", "input_size": (256, 192), "epochs": 200, "warmup_steps": 500, **MODERN},
-    "drawn_modern": {"input_size": (96, 64), "epochs": 12, "heatmap_scale": 255, "views": 4, "ema": 0},
-    "smoke": {"experiment": "smoke", "input_size": (64, 64), "epochs": 2, "train_records": "data/demo/records"},
+    "modern": {
+        "experiment": "modern",
+        "input_size": (256, 192),
+        "epochs": 200,
+        "warmup_steps": 500,
+        **MODERN,
+    },
+    "drawn_modern": {
+        "input_size": (96, 64),
+        "epochs": 12,
+        "heatmap_scale": 255,
+        "views": 4,
+        "ema": 0,
+    },
+    "smoke": {
+        "experiment": "smoke",
+        "input_size": (64, 64),
+        "epochs": 2,
+        "train_records": "data/demo/records",
+    },
 }
-RECIPE = {"heatmap_scale": 255, "align": "person", "epoch_size": 60000, "epochs": 400, "learning_rate": 5e-4}
-RECIPE |= {"lr_halving": 60, "weight_decay": 1e-5, "rescale_min": 0.7, "rescale_max": 1.35, "rotation": 45}
+RECIPE = {
+    "heatmap_scale": 255,
+    "align": "person",
+    "epoch_size": 60000,
+    "epochs": 400,
+    "learning_rate": 5e-4,
+}
+RECIPE |= {
+    "lr_halving": 60,
+    "weight_decay": 1e-5,
+    "rescale_min": 0.7,
+    "rescale_max": 1.35,
+    "rotation": 45,
+}
 
 
 def test_every_flagfile_is_in_the_table():
@@ -132,10 +266,14 @@ def test_the_baselines_file_says_what_the_defaults_are(monkeypatch):
     assert Config().heatmap_scale == 255
 
 
-def test_an_evaluation_by_a_flagfile_is_the_same_whichever_sibling_trained_the_run(monkeypatch, tmp_path):
+def test_an_evaluation_by_a_flagfile_is_the_same_whichever_sibling_trained_the_run(
+    monkeypatch, tmp_path
+):
     """Flagfiles that share a folder must each say what the others change."""
     names = [path.stem for path in FLAGS.iterdir()]
-    parsed = {name: parse(f"--flagfile=flags/{name}.cfg") for name in names if not monkeypatch.chdir(ROOT)}
+    parsed = {
+        name: parse(f"--flagfile=flags/{name}.cfg") for name in names if not monkeypatch.chdir(ROOT)
+    }
     shared = 0
     for name, (cfg, given) in parsed.items():
         found = set()
@@ -143,8 +281,12 @@ def test_an_evaluation_by_a_flagfile_is_the_same_whichever_sibling_trained_the_r
             if other.model_dir == cfg.model_dir and not config_file.differences(cfg, other):
                 place = str(tmp_path / name / sibling)
                 config_file.save(Run(dataclasses.replace(other, model_dir=place)))
-                run = config_file.for_evaluation(dataclasses.replace(cfg, model_dir=place), given)
-                evaluated = {n: v for n, v in dataclasses.asdict(run.config).items() if n in REPORTED}
+                run = config_file.evaluation_config(
+                    dataclasses.replace(cfg, model_dir=place), given
+                )
+                evaluated = {
+                    n: v for n, v in dataclasses.asdict(run.config).items() if n in REPORTED
+                }
                 found.add(json.dumps(evaluated, default=str))
                 shared += sibling != name
         assert len(found) == 1, name

@@ -30,11 +30,11 @@ from support.photos import photo, write
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import CocoImage, categories, read_annotations
 from tfcpn.data.detections import read_detections
-from tfcpn.data.order import open_source
+from tfcpn.data.order import open_training_set
 from tfcpn.data.record_index import Index, write_index
 from tfcpn.data.record_sets import read_records
 from tfcpn.data.records import write_shard
-from tfcpn.data.skeleton_file import read_skeleton
+from tfcpn.data.skeleton_file import read_skeleton_file
 from tfcpn.data.stream import in_order
 from tfcpn.evaluation.average_precision import coco_metrics
 from tfcpn.networks.tflite_file import TfliteGraph
@@ -44,14 +44,22 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 SCALARS |= st.sampled_from([2**63, -(2**70), 1e300, 1e6, 1, 2, "nose", "../x", "\0"])
 JSON = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 
 
 def places(value, path=()):
     """The way to everything inside a JSON value."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, inner in items:
         yield (*path, key)
         yield from places(inner, (*path, key))
@@ -95,16 +103,16 @@ def damaged(draw, base: bytes):
 
 def person(number: int, image: int) -> dict:
     rng = np.random.default_rng(number)
-    joints = np.concatenate([rng.uniform(5, 90, (17, 2)), rng.integers(0, 3, (17, 1))], axis=1)
-    joints[0, 2] = 2
+    keypoints = np.concatenate([rng.uniform(5, 90, (17, 2)), rng.integers(0, 3, (17, 1))], axis=1)
+    keypoints[0, 2] = 2
     return {
         "id": number,
         "image_id": image,
         "category_id": 1,
         "bbox": [5.0, 5.0, 85.0, 85.0],
         "area": 5000.0,
-        "keypoints": [round(float(v), 1) for v in joints.ravel()],
-        "num_keypoints": int((joints[:, 2] > 0).sum()),
+        "keypoints": [round(float(v), 1) for v in keypoints.ravel()],
+        "num_keypoints": int((keypoints[:, 2] > 0).sum()),
         "iscrowd": 0,
         "segmentation": [[5, 5, 90, 5, 90, 90]],
     }
@@ -117,10 +125,28 @@ ANNOTATIONS = {
 }
 IMAGES = {i: CocoImage(i, f"{i}.jpg", 100, 100) for i in (3, 4)}
 DETECTIONS = [
-    {"image_id": 3, "category_id": 1, "bbox": [5, 5, 80, 80], "score": 0.5, "align_points": [1, 2, 3, 4]}
+    {
+        "image_id": 3,
+        "category_id": 1,
+        "bbox": [5, 5, 80, 80],
+        "score": 0.5,
+        "align_points": [1, 2, 3, 4],
+    }
 ] * 2
-SKELETON = {"name": "x", "joints": ["a", "b", "c", "d"], "pairs": [["a", "b"]], "limbs": [["a", "c"]]}
-SKELETON |= {"sigmas": [0.1] * 4, "hips": ["a", "b"], "shoulders": ["c", "d"], "nose": "a", "neck": "b", "head": "c"}
+SKELETON = {
+    "name": "x",
+    "keypoints": ["a", "b", "c", "d"],
+    "pairs": [["a", "b"]],
+    "limbs": [["a", "c"]],
+}
+SKELETON |= {
+    "sigmas": [0.1] * 4,
+    "hips": ["a", "b"],
+    "shoulders": ["c", "d"],
+    "nose": "a",
+    "neck": "b",
+    "head": "c",
+}
 
 
 @contextlib.contextmanager
@@ -168,7 +194,7 @@ def skeleton(value) -> None:
     path = FOLDER / "skeleton.json"
     path.write_text(json.dumps(value))
     with refused_or_fine(path):
-        read = read_skeleton(str(path))
+        read = read_skeleton_file(str(path))
         assert sorted(read.mirror) == list(range(read.count)) and all(
             read.mirror[i] == j for j, i in enumerate(read.mirror)
         )
@@ -197,9 +223,12 @@ def records(choice_and_data) -> None:
         (folder / other).write_bytes(data)
     (folder / name).write_bytes(content)
     with refused_or_fine(folder):
-        source = open_source(read_records(folder), shuffle_buffer=2)
+        source = open_training_set(read_records(folder), shuffle_buffer=2)
         try:
-            got = [int(i) for i in in_order(source, 1, lambda group: group["id"]).take(4).as_numpy_iterator()]
+            got = [
+                int(i)
+                for i in in_order(source, 1, lambda group: group["id"]).take(4).as_numpy_iterator()
+            ]
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
             return  # which training tells as InputError
         assert set(got) <= {1, 2, 3}
@@ -213,7 +242,10 @@ def _tflite() -> bytes:
     converter = tf.lite.TFLiteConverter.from_keras_model(
         tf.keras.Model(images, tf.keras.layers.DepthwiseConv2D(3, padding="same")(x))
     )
-    converter.optimizations, converter.target_spec.supported_types = [tf.lite.Optimize.DEFAULT], [tf.float16]
+    converter.optimizations, converter.target_spec.supported_types = (
+        [tf.lite.Optimize.DEFAULT],
+        [tf.float16],
+    )
     with contextlib.redirect_stderr(io.StringIO()):
         return converter.convert()
 
@@ -233,7 +265,9 @@ def properties() -> dict:
         "skeleton": (skeleton, changed(SKELETON)),
         "records": (
             records,
-            st.sampled_from(sorted(files)).flatmap(lambda name: st.tuples(st.just(name), damaged(files[name]))),
+            st.sampled_from(sorted(files)).flatmap(
+                lambda name: st.tuples(st.just(name), damaged(files[name]))
+            ),
         ),
         "tflite": (tflite, damaged(_tflite())),
     }

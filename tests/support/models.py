@@ -14,12 +14,15 @@ from support.commands import ROOT, run_here
 @pytest.fixture(scope="session")
 def mediapipe():
     """Paths of MediaPipe's landmark network and of its detector."""
-    fetched = run_here("tools/get_models.py", f"--output={ROOT / 'data' / 'mediapipe'}", check=False)
+    fetched = run_here(
+        "tools/get_models.py", f"--output={ROOT / 'data' / 'mediapipe'}", check=False
+    )
     if fetched.status:
         pytest.skip(fetched.err.strip())
     folder = ROOT / "data" / "mediapipe"
     return SimpleNamespace(
-        landmarks=str(folder / "pose_landmark_full.tflite"), detector=str(folder / "pose_detection.tflite")
+        landmarks=str(folder / "pose_landmark_full.tflite"),
+        detector=str(folder / "pose_detection.tflite"),
     )
 
 
@@ -28,12 +31,14 @@ def run_tflite(content: bytes | str | Path, images) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     how = {"model_content": content} if isinstance(content, bytes) else {"model_path": str(content)}
-    interpreter = tf.lite.Interpreter(**how)
-    interpreter.allocate_tensors()
-    place, outputs = interpreter.get_input_details()[0]["index"], {}
+    make_interpreter = tf.lite.Interpreter(**how)
+    make_interpreter.allocate_tensors()
+    place, outputs = make_interpreter.get_input_details()[0]["index"], {}
     for image in np.asarray(images):
-        interpreter.set_tensor(place, image[None])
-        interpreter.invoke()
-        for detail in interpreter.get_output_details():
-            outputs.setdefault(detail["name"], []).append(interpreter.get_tensor(detail["index"])[0].copy())
+        make_interpreter.set_tensor(place, image[None])
+        make_interpreter.invoke()
+        for detail in make_interpreter.get_output_details():
+            outputs.setdefault(detail["name"], []).append(
+                make_interpreter.get_tensor(detail["index"])[0].copy()
+            )
     return {name: np.stack(values) for name, values in outputs.items()}

@@ -12,7 +12,7 @@ from tfcpn.evaluation import estimate
 from tfcpn.evaluation.average_precision import coco_metrics
 from tfcpn.evaluation.evaluation import Evaluation, predict
 from tfcpn.evaluation.predictor import Predictor
-from tfcpn.geometry.crops import joints_to_crop
+from tfcpn.geometry.crops import keypoints_to_crop
 from tfcpn.geometry.points import alignment_points
 from tfcpn.networks.cpn import CpnOutputs
 from tfcpn.parts import make_parts
@@ -37,51 +37,53 @@ def changed(evaluation: Evaluation, **changes) -> Evaluation:
     return evaluation_of(dataclasses.replace(evaluation.cfg, **changes))
 
 
-class PerfectJoints:
-    """Stands where a Predictor does: joints of the annotation, in the crop, each with score 1.
+class PerfectKeypoints:
+    """Stands where a Predictor does: keypoints of the annotation, in the crop, each with score 1.
 
-    What is not labelled comes out in the middle with score .5, which is that of an empty map. `cut` are the regions
+    What is not labeled comes out in the middle with score .5, which is that of an empty map. `cut` are the regions
     of the pass that is under way.
     """
 
     def __init__(self, evaluation: Evaluation):
         self.evaluation, self.cut, self.seen = evaluation, None, 0
-        self.strategy, self.crop_format = tf.distribute.get_strategy(), evaluation.parts.crop_format
+        self.strategy, self.crop_spec = tf.distribute.get_strategy(), evaluation.parts.crop_spec
         self.codec = evaluation.parts.codec
         _, annotated, *_ = read_annotations(evaluation.cfg.val_annotations)
         by_box = {(p.image_id, p.box): p for p in annotated}
         people = [by_box[b.image_id, b.box] for b in evaluation.people.boxes]
-        self.joints = np.stack([p.keypoints for p in people])
+        self.keypoints = np.stack([p.keypoints for p in people])
         if evaluation.cfg.predict_align_points:
-            points = alignment_points(self.joints, np.array([p.reach for p in people]), COCO, "body").numpy()
+            points = alignment_points(
+                self.keypoints, np.array([p.max_radius for p in people]), COCO, "body"
+            ).numpy()
             points = np.concatenate([points, np.full((len(points), 2, 1), 2)], axis=2)
-            self.joints = np.concatenate([self.joints, points], axis=1)
+            self.keypoints = np.concatenate([self.keypoints, points], axis=1)
 
-    def watch(self, monkeypatch) -> PerfectJoints:
+    def watch(self, monkeypatch) -> PerfectKeypoints:
         """See the regions that `estimate` cuts."""
         cut = estimate.region_batches
 
-        def watched(pictures, regions, *more):
+        def watched(images, regions, *more):
             self.cut, self.seen = regions, 0
-            return cut(pictures, regions, *more)
+            return cut(images, regions, *more)
 
         monkeypatch.setattr(estimate, "region_batches", watched)
         return self
 
-    def crop_joints(self, count):
-        """Joints of the next `count` crops. A pass ends with the last box again, to fill its batch."""
-        rows = np.minimum(self.seen + np.arange(count), len(self.joints) - 1)
+    def crop_keypoints(self, count):
+        """Keypoints of the next `count` crops. A pass ends with the last box again, to fill its batch."""
+        rows = np.minimum(self.seen + np.arange(count), len(self.keypoints) - 1)
         self.seen += count
-        return joints_to_crop(self.joints[rows], self.cut[rows], self.crop_format.size)
+        return keypoints_to_crop(self.keypoints[rows], self.cut[rows], self.crop_spec.size)
 
     def __call__(self, crops):
-        joints = self.crop_joints(len(crops))
-        labelled = joints[..., 2:] > 0
-        middle = np.array(self.crop_format.size[::-1], np.float32) / 2
-        return tf.where(labelled, joints[..., :2], middle), tf.where(labelled[..., 0], 1.0, 0.5)
+        keypoints = self.crop_keypoints(len(crops))
+        labeled = keypoints[..., 2:] > 0
+        middle = np.array(self.crop_spec.size[::-1], np.float32) / 2
+        return tf.where(labeled, keypoints[..., :2], middle), tf.where(labeled[..., 0], 1.0, 0.5)
 
 
-class PerfectMaps(PerfectJoints):
+class PerfectMaps(PerfectKeypoints):
     """Stands for the network itself: the label maps of the crops, then those of their mirror images."""
 
     def __init__(self, evaluation: Evaluation):
@@ -89,12 +91,12 @@ class PerfectMaps(PerfectJoints):
         parts = evaluation.parts
         self.mirror = parts.skeleton.mirror
         flip = evaluation.cfg.flip_test
-        made = Predictor(self.model, parts.network, parts.codec, parts.crop_format, flip, joined=True)
+        made = Predictor(self.model, parts.network, parts.codec, parts.crop_spec, flip, joined=True)
         self.predictor = made._predict
 
     def model(self, images, training):
-        joints = self.crop_joints(len(images) // 2)
-        xy = joints[..., :2]
+        keypoints = self.crop_keypoints(len(images) // 2)
+        xy = keypoints[..., :2]
         x = tf.where(xy[..., 0] >= 0, self.codec.input_size[1] - 1 - xy[..., 0], xy[..., 0])
         mirrored = tf.gather(tf.stack([x, xy[..., 1]], axis=-1), self.mirror, axis=1)
         return CpnOutputs((), self.codec.encode(tf.concat([xy, mirrored], axis=0), None).maps[-1])

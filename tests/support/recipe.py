@@ -38,5 +38,8 @@ def labels(height: int, width: int) -> tuple[list[np.ndarray], np.ndarray]:
     cx, cy = r.randint(0, width, (2, 17)), r.randint(0, height, (2, 17))
     x, y = np.arange(width)[None, None, :, None], np.arange(height)[None, :, None, None]
     distance = (x - cx[:, None, None, :]) ** 2 + (y - cy[:, None, None, :]) ** 2
-    maps = [(np.exp(-distance / (2 * sigma**2)) * 255).astype(np.float32) for sigma in (2.6, 2.0, 1.7, 1.4)]
+    maps = [
+        (np.exp(-distance / (2 * sigma**2)) * 255).astype(np.float32)
+        for sigma in (2.6, 2.0, 1.7, 1.4)
+    ]
     return maps, r.choice([0.0, 1.0, 2.0], (2, 17), p=[0.2, 0.2, 0.6]).astype(np.float32)

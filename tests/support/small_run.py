@@ -30,13 +30,17 @@ def tiny_run(people, tmp_path_factory):
     """The folder of a run of the tiny network on the drawn people, one epoch long; the network stays in its place."""
     folder = tmp_path_factory.mktemp("run") / "run"
     with in_the_cpns_place():
-        run_here("-m", "tfcpn.train", *flags(people, folder, "--epochs=1", "--eval_every=0", "--noflip_test"))
+        run_here(
+            "-m",
+            "tfcpn.train",
+            *flags(people, folder, "--epochs=1", "--eval_every=0", "--noflip_test"),
+        )
         yield folder
 
 
 def weights(model_dir, epoch: int) -> dict[str, np.ndarray]:
-    """All tensors of a snapshot, those of the optimiser too."""
-    prefix = str(Path(model_dir) / "snapshots" / f"snapshot_{epoch:04d}" / "variables")
+    """All tensors of a checkpoint, those of the optimizer too."""
+    prefix = str(Path(model_dir) / "checkpoints" / f"epoch_{epoch:04d}" / "variables")
     names = [name for name, shape in tf.train.list_variables(prefix) if shape or "iter" in name]
     return {name: tf.train.load_variable(prefix, name) for name in names}
 

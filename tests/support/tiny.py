@@ -12,15 +12,17 @@ from tfcpn import parts
 from tfcpn.codecs.heatmap import HeatmapCodec
 from tfcpn.networks.network import Network
 from tfcpn.networks.variables import conv_kernels, variables_by_name
-from tfcpn.picture.look import TF_CPN
+from tfcpn.picture.look import TF_CPN_PREPROCESSING
 
 
-def build(input_size, joints: int) -> tf.keras.Model:
+def build(input_size, keypoints: int) -> tf.keras.Model:
     images = tf.keras.Input((*input_size, 3))
     init = tf.keras.initializers.GlorotUniform(1)
-    x = tf.keras.layers.Conv2D(joints, 4, 4, kernel_initializer=init, name="only")(images)
+    x = tf.keras.layers.Conv2D(keypoints, 4, 4, kernel_initializer=init, name="only")(images)
     x = tf.keras.layers.BatchNormalization(name="norm")(x)
-    dtype = tf.keras.mixed_precision.global_policy().variable_dtype  # float32 under a mixed precision policy
+    dtype = (
+        tf.keras.mixed_precision.global_policy().variable_dtype
+    )  # float32 under a mixed precision policy
     return tf.keras.Model(images, tf.keras.layers.Activation("linear", dtype=dtype)(x))
 
 
@@ -43,7 +45,7 @@ def tiny(cfg, skeleton) -> tuple[Network, HeatmapCodec]:
     """What `parts` makes of a Config, in its form."""
     network = Network(
         name="tiny",
-        look=TF_CPN,
+        preprocessing=TF_CPN_PREPROCESSING,
         build=lambda: build(cfg.input_size, skeleton.count),
         prediction=hill,
         losses=losses,

@@ -9,13 +9,13 @@ from support.tiny import build, losses
 from tfcpn.codecs.heatmap import HeatmapCodec
 from tfcpn.networks.cpn import cpn
 from tfcpn.networks.variables import conv_kernels
-from tfcpn.picture.look import TF_CPN
+from tfcpn.picture.look import TF_CPN_PREPROCESSING
 from tfcpn.settings.recipe import VIEWS
 from tfcpn.skeleton import COCO
 from tfcpn.training import augmentation
-from tfcpn.training.mean_weights import MeanWeights
+from tfcpn.training.mean_weights import EMA
 from tfcpn.training.step import TrainingStep, make_optimizer
-from tfcpn.training.views import views_of
+from tfcpn.training.views import build_augmentation
 
 SIZE = (64, 64)
 CODEC = HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror)
@@ -28,17 +28,19 @@ def trained(steps, strategy=None, mean_decay=0.0, model=None, **settings):
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = model or build(SIZE, 17)
-        mean = MeanWeights(mean_decay, build(SIZE, 17)) if mean_decay else None
+        mean = EMA(mean_decay, build(SIZE, 17)) if mean_decay else None
         optimizer = make_optimizer(RATE, "float32", model.trainable_variables)
-    views = views_of(VIEWS, augmentation.Ranges(), COCO.mirror, TF_CPN, SIZE)
+    views = build_augmentation(
+        VIEWS, augmentation.Ranges(), COCO.mirror, TF_CPN_PREPROCESSING, SIZE
+    )
     settings = {"views": views, "seed": 5, "weight_decay": FACTOR, "mean": mean, **settings}
     step = TrainingStep(model, optimizer, NETWORK, CODEC, strategy, **settings)
     rng = np.random.default_rng(0)
     crops = tf.constant(rng.integers(0, 256, (2, *SIZE, 3)), tf.uint8)
-    joints = np.concatenate([rng.uniform(0, 64, (2, 17, 2)), np.full((2, 17, 1), 2)], axis=-1)
+    keypoints = np.concatenate([rng.uniform(0, 64, (2, 17, 2)), np.full((2, 17, 1), 2)], axis=-1)
     dealt = [
         strategy.experimental_distribute_values_from_function(lambda c, t=t: t)
-        for t in (crops, tf.constant(joints, tf.float32))
+        for t in (crops, tf.constant(keypoints, tf.float32))
     ]
     history, told = [], []
     for number in range(steps):

@@ -1,4 +1,4 @@
-"""People whose joints are known in every frame, and a Pose that knows them in a network's place."""
+"""People whose keypoints are known in every frame, and a Pose that knows them in a network's place."""
 
 from __future__ import annotations
 
@@ -7,71 +7,88 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from tfcpn.data.detections import Box
-from tfcpn.evaluation.oks import tolerances
+from tfcpn.data.detections import PersonBox
+from tfcpn.evaluation.oks import keypoint_sigmas
 from tfcpn.geometry.alignment import Alignment
-from tfcpn.prediction.estimator import ALIKE
+from tfcpn.prediction.estimator import NMS_OKS
 from tfcpn.prediction.pose import Pose
-from tfcpn.prediction.reading import Answer
+from tfcpn.prediction.reading import RegionPredictions
 from tfcpn.skeleton import COCO
 
 SKELETON = COCO.with_align_points()
 # A standing body of height 200 about its mid-hip, in COCO's order; then the two alignment points.
-_HALF = [(0, -90), (6, -95), (-6, -95), (12, -90), (-12, -90), (25, -60), (-25, -60), (30, -25), (-30, -25)]
+_HALF = [
+    (0, -90),
+    (6, -95),
+    (-6, -95),
+    (12, -90),
+    (-12, -90),
+    (25, -60),
+    (-25, -60),
+    (30, -25),
+    (-30, -25),
+]
 _HALF += [(32, 5), (-32, 5), (15, 0), (-15, 0), (15, 50), (-15, 50), (15, 95), (-15, 95)]
 BODY = np.array([*_HALF, (0, 0), (0, -105)], float)
 
 
 def frame(number: int) -> np.ndarray:
-    """A picture that tells nothing but which one it is."""
+    """An image that tells nothing but which one it is."""
     image = np.zeros((400, 640, 3), np.uint8)
     image[0, 0] = number % 256, number // 256, 0
     return image
 
 
 class KnowingPose(Pose):
-    """truth: from a frame's number to the joints (N, 19, 2) of who is in it. The network sees of a region whoever is
+    """truth: from a frame's number to the keypoints (N, 19, 2) of who is in it. The network sees of a region whoever is
     nearest to its middle, or nobody; the detector finds all but those in `hidden` (places in truth).
     """
 
     def __init__(self, truth, hidden=lambda number: ()):
-        self.truth, self.hidden, self.skeleton, self.alike = truth, hidden, SKELETON, ALIKE
-        self.sigmas, self.alignment = tolerances(COCO), Alignment("blazepose")
-        self.reader = SimpleNamespace(least=0.5, codec=SimpleNamespace(empty_score=0.0, absent=()))
+        self.truth, self.hidden, self.skeleton, self.nms_oks = truth, hidden, SKELETON, NMS_OKS
+        self.sigmas, self.alignment = keypoint_sigmas(COCO), Alignment("blazepose")
+        self.reader = SimpleNamespace(
+            least=0.5, codec=SimpleNamespace(empty_score=0.0, missing_keypoints=())
+        )
         self.find, self.asked, self._lock = self._find, 0, threading.RLock()
 
     @staticmethod
     def number(image) -> int:
         return int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])
 
-    def _find(self, image) -> list[Box]:
+    def _find(self, image) -> list[PersonBox]:
         self.asked += 1
         now = self.number(image)
         people = [p for place, p in enumerate(self.truth(now)) if place not in self.hidden(now)]
-        return [Box(0, (*p.min(0), *np.ptp(p, axis=0)), 0.9, tuple(p[17:].ravel())) for p in people]
+        return [
+            PersonBox(0, (*p.min(0), *np.ptp(p, axis=0)), 0.9, tuple(p[17:].ravel()))
+            for p in people
+        ]
 
     def regions(self, image, boxes, points=None):
-        points = np.array([box.points for box in boxes]).reshape(-1, 2, 2) if points is None else points
+        points = (
+            np.array([box.points for box in boxes]).reshape(-1, 2, 2) if points is None else points
+        )
         size = 2.5 * np.linalg.norm(points[:, 1] - points[:, 0], axis=1)
         return np.concatenate([points[:, 0], np.stack([size, size, 0 * size], axis=1)], axis=1)
 
-    def read(self, image, regions) -> Answer:
+    def read(self, image, regions) -> RegionPredictions:
         people = self.truth(self.number(image))
-        joints, sure = np.zeros((len(regions), 19, 2)), np.zeros(len(regions))
+        keypoints, sure = np.zeros((len(regions), 19, 2)), np.zeros(len(regions))
         for place, region in enumerate(regions):
             away = [np.linalg.norm(p[17] - region[:2]) for p in people]
             if away and min(away) < region[2] / 4:
-                joints[place], sure[place] = people[int(np.argmin(away))], 0.95
-        return Answer(joints, np.full((len(regions), 19), 0.9, np.float32), sure)
+                keypoints[place], sure[place] = people[int(np.argmin(away))], 0.95
+        return RegionPredictions(keypoints, np.full((len(regions), 19), 0.9, np.float32), sure)
 
-    def look(self, image, boxes):
+    def predict_boxes(self, image, boxes):
         regions = self.regions(image, boxes)
         return self.read(image, regions), regions
 
     def points(self, answer):
-        return answer.joints[:, 17:]
+        return answer.keypoints[:, 17:]
 
 
 def standing(x: float, y: float = 200.0, size: float = 1.0) -> np.ndarray:
-    """Joints (19, 2) of a body whose mid-hip is there."""
+    """Keypoints (19, 2) of a body whose mid-hip is there."""
     return BODY * size + [x, y]

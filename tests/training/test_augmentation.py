@@ -3,63 +3,75 @@ import pytest
 import tensorflow as tf
 
 from oracle import tf_cpn as reference
-from tfcpn.picture.look import TF_CPN, normalize
+from tfcpn.picture.look import TF_CPN_PREPROCESSING, normalize
 from tfcpn.skeleton import COCO
 from tfcpn.training.augmentation import Draws, Ranges, draw, four_views
 
 
 def people(count, size=(256, 192), seed=0):
-    """Smooth crops (interpolation of noise says nothing), joints in and out of them, and visibilities."""
+    """Smooth crops (interpolation of noise says nothing), keypoints in and out of them, and visibilities."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 255, (count, 16, 12, 3)).astype(np.float32)
     crops = tf.cast(tf.image.resize(coarse, size), tf.uint8).numpy()
-    joints = rng.uniform(-0.1, 1.1, (count, 17, 2)) * [size[1], size[0]]
+    keypoints = rng.uniform(-0.1, 1.1, (count, 17, 2)) * [size[1], size[0]]
     visibility = rng.choice([0, 1, 2], (count, 17))
-    joints[visibility == 0] = -1e6
-    return crops, np.concatenate([joints, visibility[..., None]], axis=-1).astype(np.float32)
+    keypoints[visibility == 0] = -1e6
+    return crops, np.concatenate([keypoints, visibility[..., None]], axis=-1).astype(np.float32)
 
 
-def views_of(crops, joints, draws):
-    return four_views(crops, joints, draws, COCO.mirror, TF_CPN)
+def build_augmentation(crops, keypoints, draws):
+    return four_views(crops, keypoints, draws, COCO.mirror, TF_CPN_PREPROCESSING)
 
 
 @pytest.mark.parametrize("size", [(256, 192), (256, 256), (128, 96)])
 def test_views_equal_the_reference(size):
-    crops, joints = people(6, size)
+    crops, keypoints = people(6, size)
     draws = draw((3, 4), 6, Ranges())
-    ours = [np.reshape(t, (6, 4, *t.shape[1:])) for t in views_of(crops, joints, draws)]
+    ours = [
+        np.reshape(t, (6, 4, *t.shape[1:])) for t in build_augmentation(crops, keypoints, draws)
+    ]
     for i in range(6):
-        args = (crops[i], joints[i, :, :2], joints[i, :, 2], float(draws.rescale[i]), draws.angle[i].numpy())
+        args = (
+            crops[i],
+            keypoints[i, :, :2],
+            keypoints[i, :, 2],
+            float(draws.rescale[i]),
+            draws.angle[i].numpy(),
+        )
         images, moved, visibility = reference.four_views(*args)
         assert np.abs(ours[0][i] - images).mean(axis=(1, 2, 3)).max() * 255 < 0.5
-        known = (joints[i, :, 2] > 0)[None, :] & (moved >= 0).all(axis=-1)
+        known = (keypoints[i, :, 2] > 0)[None, :] & (moved >= 0).all(axis=-1)
         np.testing.assert_allclose(ours[1][i][known], moved[known], atol=2e-3)
         np.testing.assert_array_equal(ours[2][i], visibility)
 
 
 def test_without_zoom_and_rotation_the_views_are_the_crop_and_its_mirror():
-    crops, joints = people(2)
+    crops, keypoints = people(2)
     still = Draws(tf.constant([1.25, 1.35]), tf.zeros((2, 2)))
-    images, moved, _ = views_of(crops, joints, still)
-    plain = normalize(crops, TF_CPN).numpy()
+    images, moved, _ = build_augmentation(crops, keypoints, still)
+    plain = normalize(crops, TF_CPN_PREPROCESSING).numpy()
     for i in range(2):
         for view, expected in ((0, plain[i]), (1, plain[i][:, ::-1]), (2, plain[i]), (3, plain[i])):
             np.testing.assert_allclose(images[4 * i + view], expected, atol=1e-5)
-        np.testing.assert_allclose(moved[4 * i], joints[i, :, :2], rtol=1e-5, atol=1e-3)
+        np.testing.assert_allclose(moved[4 * i], keypoints[i, :, :2], rtol=1e-5, atol=1e-3)
 
 
 def test_the_mirror_swaps_left_and_right():
-    crops, joints = people(1)
-    joints[0, 5] = 30, 40, 2  # left shoulder
-    _, moved, visibility = views_of(crops, joints, Draws(tf.constant([1.3]), tf.zeros((1, 2))))
+    crops, keypoints = people(1)
+    keypoints[0, 5] = 30, 40, 2  # left shoulder
+    _, moved, visibility = build_augmentation(
+        crops, keypoints, Draws(tf.constant([1.3]), tf.zeros((1, 2)))
+    )
     np.testing.assert_allclose(moved[1, 6], [191 - 30, 40], atol=1e-4)
     assert visibility[1, 6] == 2
 
 
 def test_a_positive_angle_turns_counter_clockwise():
-    crops, joints = people(1)
-    joints[0, 0] = 96 + 50, 128, 2  # right of the centre
-    _, moved, _ = views_of(crops, joints, Draws(tf.constant([1.3]), tf.constant([[30.0, -30.0]])))
+    crops, keypoints = people(1)
+    keypoints[0, 0] = 96 + 50, 128, 2  # right of the center
+    _, moved, _ = build_augmentation(
+        crops, keypoints, Draws(tf.constant([1.3]), tf.constant([[30.0, -30.0]]))
+    )
     assert moved[2, 0, 1] < 128 < moved[3, 0, 1]
 
 

@@ -9,10 +9,10 @@ from support.commands import ROOT
 from support.models import run_tflite
 from support.photos import photo
 from support.small_run import logged
-from tfcpn.networks.blazepose import variables_of
+from tfcpn.networks.blazepose import named_variables
 from tfcpn.networks.blazepose_model import build_blazepose
 from tfcpn.networks.blazepose_table import FULL
-from tfcpn.run.snapshots import Snapshots
+from tfcpn.run.snapshots import CheckpointManager
 
 
 def flags(people, *more):
@@ -35,7 +35,9 @@ def run(people, mediapipe, tmp_path_factory, command):
     """A run of two steps."""
     folder = tmp_path_factory.mktemp("runs") / "taught"
     file = f"--init_weights={mediapipe.landmarks}"
-    command("-m", "tfcpn.train", *flags(people, f"--model_dir={folder}", file, "--learning_rate=1e-4"))
+    command(
+        "-m", "tfcpn.train", *flags(people, f"--model_dir={folder}", file, "--learning_rate=1e-4")
+    )
     return folder
 
 
@@ -45,7 +47,8 @@ def test_a_run_tells_how_it_does_beside_the_network_that_it_began_as(run):
     assert 0 < float(row["landmarks"]) < 0.2 and float(row["held"]) > 0
     assert float(row["beside_shipped"]) == pytest.approx(float(row["shipped"]), rel=0.2)
     assert float(row["total"]) == pytest.approx(
-        sum(float(row[name]) for name in ("landmarks", "visibility", "heatmaps", "held", "decay")), abs=1e-5
+        sum(float(row[name]) for name in ("landmarks", "visibility", "heatmaps", "held", "decay")),
+        abs=1e-5,
     )
 
 
@@ -61,10 +64,15 @@ def test_it_is_evaluated_and_so_is_what_it_began_as(run, people, command):
 @pytest.mark.slow
 def test_what_goes_back_is_what_keras_computes(run, mediapipe, command, tmp_path):
     output = tmp_path / "own.tflite"
-    told = command("tools/export.py", f"--model_dir={run}", f"--template={mediapipe.landmarks}", f"--output={output}")
+    told = command(
+        "tools/export.py",
+        f"--model_dir={run}",
+        f"--template={mediapipe.landmarks}",
+        f"--output={output}",
+    )
     assert f"written: {output}" in told.out
     model = build_blazepose(FULL, "scaled")
-    Snapshots(run).restore(1, variables_of(model))
+    CheckpointManager(run).restore(1, named_variables(model))
     images = np.stack([photo(256, 256, seed).astype(np.float32) / 255 for seed in range(3)])
     theirs = run_tflite(output, images)["Identity"].reshape(3, 39, 5)[..., :2]
     # In float32 it would be equal; float16 keeps three digits of a weight.
@@ -81,8 +89,19 @@ def test_a_file_goes_back_without_a_run_into_a_bundle_too(mediapipe, command, tm
     with zipfile.ZipFile(bundle, "w") as made:
         made.write(mediapipe.detector, "pose_detector.tflite")
         made.write(mediapipe.landmarks, "pose_landmarks_detector.tflite")
-    words = ["--network=blazepose", f"--init_weights={bundle}", "--epoch=0", f"--template={mediapipe.landmarks}"]
-    command("tools/export.py", *words, f"--model_dir={tmp_path}", f"--task={bundle}", f"--output={output}")
+    words = [
+        "--network=blazepose",
+        f"--init_weights={bundle}",
+        "--epoch=0",
+        f"--template={mediapipe.landmarks}",
+    ]
+    command(
+        "tools/export.py",
+        *words,
+        f"--model_dir={tmp_path}",
+        f"--task={bundle}",
+        f"--output={output}",
+    )
     with zipfile.ZipFile(output) as given:
         assert given.namelist() == ["pose_detector.tflite", "pose_landmarks_detector.tflite"]
         assert given.read("pose_detector.tflite") == Path(mediapipe.detector).read_bytes()
@@ -99,14 +118,28 @@ def test_a_file_goes_back_without_a_run_into_a_bundle_too(mediapipe, command, tm
 
 @pytest.mark.slow
 def test_a_rate_that_ruins_it_is_told(people, mediapipe, command, tmp_path):
-    words = flags(people, f"--model_dir={tmp_path}", f"--init_weights={mediapipe.landmarks}", "--learning_rate=0.1")
+    words = flags(
+        people,
+        f"--model_dir={tmp_path}",
+        f"--init_weights={mediapipe.landmarks}",
+        "--learning_rate=0.1",
+    )
     failed = command("-m", "tfcpn.train", *words, check=False)
-    assert failed.status == 1 and "the network is being ruined" in failed.err and "--learning_rate" in failed.err
+    assert (
+        failed.status == 1
+        and "the network is being ruined" in failed.err
+        and "--learning_rate" in failed.err
+    )
 
 
 @pytest.mark.slow
 def test_from_random_weights_without_a_teacher(people, command, tmp_path):
-    words = ["--init_weights=none", "--blazepose_size=lite", "--blazepose_frozen=0", f"--model_dir={tmp_path}"]
+    words = [
+        "--init_weights=none",
+        "--blazepose_size=lite",
+        "--blazepose_freeze=0",
+        f"--model_dir={tmp_path}",
+    ]
     command("-m", "tfcpn.train", *flags(people, *words))
     row = logged(tmp_path)[0]
     assert "held" not in row and float(row["heatmaps"]) > 0
@@ -114,11 +147,13 @@ def test_from_random_weights_without_a_teacher(people, command, tmp_path):
 
 @pytest.mark.slow
 def test_it_may_predict_its_alignment_points_too(people, mediapipe, command, tmp_path):
-    """The network has them: as the two joints that --predict_align_points adds, which the first pass uses."""
+    """The network has them: as the two keypoints that --predict_align_points adds, which the first pass uses."""
     file = f"--init_weights={mediapipe.landmarks}"
     words = [f"--model_dir={tmp_path}", file, "--learning_rate=1e-4", "--predict_align_points"]
     command("-m", "tfcpn.train", *flags(people, *words))
-    done = command("-m", "tfcpn.eval", f"--model_dir={tmp_path}", "--epoch=1", "--align_source=two_pass")
+    done = command(
+        "-m", "tfcpn.eval", f"--model_dir={tmp_path}", "--epoch=1", "--align_source=two_pass"
+    )
     assert "alignment points from" in done.out
     assert "which the network does not have" not in done.out
 
@@ -138,12 +173,17 @@ def test_what_moved_is_told(people, mediapipe, command, tmp_path):
 def test_what_does_not_go_together_is_refused(people, command, tmp_path):
     for words, told in (
         (["--input_size=256x192"], "takes --input_size=256x256 only"),
-        (["--init_weights=none", "--blazepose_frozen=0", "--blazepose_norm=scaled"], "wants --blazepose_norm=batch"),
-        (["--init_weights=none"], "want --blazepose_frozen=0"),
+        (
+            ["--init_weights=none", "--blazepose_freeze=0", "--blazepose_norm=scaled"],
+            "wants --blazepose_norm=batch",
+        ),
+        (["--init_weights=none"], "want --blazepose_freeze=0"),
         (["--init_weights=keras"], "is for --network=cpn"),
         (["--views=4", "--shift=0.1"], "--shift=0.1: tf-cpn's 4 views are not moved"),
-        (["--views=1", "--shift_peak=2"], "--shift_peak=2 wants a --shift"),
+        (["--views=1", "--shift_exponent=2"], "--shift_exponent=2 wants a --shift"),
         ([f"--init_weights={tmp_path / 'no.tflite'}"], "not found; make models"),
     ):
-        failed = command("-m", "tfcpn.train", *flags(people, f"--model_dir={tmp_path}", *words), check=False)
+        failed = command(
+            "-m", "tfcpn.train", *flags(people, f"--model_dir={tmp_path}", *words), check=False
+        )
         assert failed.status == 1 and told in failed.err

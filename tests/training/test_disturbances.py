@@ -1,99 +1,125 @@
-"""Harder views: --colour, --occlusion and --half_body."""
+"""Harder views: --color, --random_erasing and --random_half_body."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.picture.look import TF_CPN, normalize, to_pixels
+from tfcpn.picture.look import TF_CPN_PREPROCESSING, denormalize, normalize
 from tfcpn.skeleton import COCO, Skeleton
 from tfcpn.training.augmentation import Ranges
-from tfcpn.training.disturbances import other_colours, something_in_front
-from tfcpn.training.half_body import below_the_hips, half_bodies
-from tfcpn.training.views import views_of
+from tfcpn.training.disturbances import color_jitter, random_erasing
+from tfcpn.training.half_body import lower_body_mask, select_half_bodies
+from tfcpn.training.views import build_augmentation
 
 SIZE = (64, 48)
 
 
 def views(count=64):
     pixels = np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3)).astype(np.uint8)
-    return normalize(pixels, TF_CPN)
+    return normalize(pixels, TF_CPN_PREPROCESSING)
 
 
-def test_colours_change_within_their_limits_and_differently_for_each_view():
+def test_colors_change_within_their_limits_and_differently_for_each_view():
     images = views()
-    changed = other_colours(images, (3, 4), 0.3).numpy()
-    grey = np.asarray(images).mean(axis=-1)
-    contrast = changed.mean(axis=-1).std(axis=(1, 2)) / grey.std(axis=(1, 2))
+    changed = color_jitter(images, (3, 4), 0.3).numpy()
+    gray = np.asarray(images).mean(axis=-1)
+    contrast = changed.mean(axis=-1).std(axis=(1, 2)) / gray.std(axis=(1, 2))
     assert 0.7 <= contrast.min() < 0.8 and 1.2 < contrast.max() <= 1.3
-    brighter = changed.mean(axis=(1, 2, 3)) - grey.mean(axis=(1, 2))
+    brighter = changed.mean(axis=(1, 2, 3)) - gray.mean(axis=(1, 2))
     assert np.abs(brighter).max() <= 0.15 + 1e-5 and brighter.std() > 0.05
-    colourful = (changed - changed.mean(axis=-1, keepdims=True)).std(axis=(1, 2, 3))
-    colourful /= (images - grey[..., None]).numpy().std(axis=(1, 2, 3)) * contrast
-    assert 0.69 < colourful.min() < 0.8 and 1.2 < colourful.max() < 1.31
+    colorful = (changed - changed.mean(axis=-1, keepdims=True)).std(axis=(1, 2, 3))
+    colorful /= (images - gray[..., None]).numpy().std(axis=(1, 2, 3)) * contrast
+    assert 0.69 < colorful.min() < 0.8 and 1.2 < colorful.max() < 1.31
 
 
 def test_something_in_front_hides_one_rectangle_of_the_given_share_of_views():
     images, rng = views(400), np.random.default_rng(1)
-    joints = rng.uniform(0, 1, (400, 17, 2)) * SIZE[::-1]
+    keypoints = rng.uniform(0, 1, (400, 17, 2)) * SIZE[::-1]
     before = rng.choice([0.0, 1.0, 2.0], (400, 17)).astype(np.float32)
-    changed, seen = something_in_front(images, joints.astype(np.float32), before, (3, 4), 0.5, TF_CPN)
+    changed, seen = random_erasing(
+        images, keypoints.astype(np.float32), before, (3, 4), 0.5, TF_CPN_PREPROCESSING
+    )
     changed, seen = changed.numpy(), seen.numpy()
     hidden = (changed != images.numpy()).any(axis=-1)
     of_view = hidden.any(axis=(1, 2))
     assert 0.4 < of_view.mean() < 0.6
-    for picture, mask in zip(changed[of_view], hidden[of_view]):
+    for image, mask in zip(changed[of_view], hidden[of_view]):
         rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        inside = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        inside = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert (inside == inside[0, 0]).all() and mask.sum() == inside[..., 0].size
         assert len(rows) <= 0.4 * 64 + 1 and len(columns) <= 0.4 * 48 + 1
-    x, y = np.moveaxis(joints.astype(int), -1, 0)
+    x, y = np.moveaxis(keypoints.astype(int), -1, 0)
     behind = hidden[np.arange(400)[:, None], y, x]
     assert 0.01 < behind.mean() < 0.2
     # What was visible is occluded there, but for pixels that the rectangle's edge crosses.
     assert np.mean(seen == np.where(behind, np.minimum(before, 1), before)) > 0.995
-    colours = to_pixels(changed[of_view], TF_CPN)[hidden[of_view]]
-    assert colours.min() < 20 and colours.max() > 235
+    color_signature = denormalize(changed[of_view], TF_CPN_PREPROCESSING)[hidden[of_view]]
+    assert color_signature.min() < 20 and color_signature.max() > 235
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_the_seed_alone_decides_and_joints_stay(count):
+def test_the_seed_alone_decides_and_keypoints_stay(count):
     rng = np.random.default_rng(0)
     crops = tf.constant(rng.integers(0, 256, (3, *SIZE, 3)), tf.uint8)
-    joints = tf.constant(np.concatenate([rng.uniform(5, 40, (3, 17, 2)), np.full((3, 17, 1), 2)], -1), tf.float32)
-    plain, hard = Ranges(), Ranges(occlusion=1.0, colour=0.3)
-    apply = views_of(count, hard, COCO.mirror, TF_CPN, SIZE)
-    first, again, other = apply(crops, joints, (1, 2)), apply(crops, joints, (1, 2)), apply(crops, joints, (1, 3))
+    keypoints = tf.constant(
+        np.concatenate([rng.uniform(5, 40, (3, 17, 2)), np.full((3, 17, 1), 2)], -1), tf.float32
+    )
+    plain, hard = Ranges(), Ranges(random_erasing=1.0, color_jitter=0.3)
+    apply = build_augmentation(count, hard, COCO.mirror, TF_CPN_PREPROCESSING, SIZE)
+    first, again, other = (
+        apply(crops, keypoints, (1, 2)),
+        apply(crops, keypoints, (1, 2)),
+        apply(crops, keypoints, (1, 3)),
+    )
     np.testing.assert_array_equal(first[0], again[0])
     assert np.abs(first[0] - other[0]).max() > 0.1
-    without = views_of(count, plain, COCO.mirror, TF_CPN, SIZE)(crops, joints, (1, 2))
+    without = build_augmentation(count, plain, COCO.mirror, TF_CPN_PREPROCESSING, SIZE)(
+        crops, keypoints, (1, 2)
+    )
     np.testing.assert_array_equal(first[1], without[1])
-    assert (first[2] <= without[2]).numpy().all() and ((first[2] > 0) == (without[2] > 0)).numpy().all()
+    assert (first[2] <= without[2]).numpy().all() and (
+        (first[2] > 0) == (without[2] > 0)
+    ).numpy().all()
     assert np.abs(first[0] - without[0]).max() > 0.1
 
 
 def test_the_lower_half_is_what_hangs_from_the_hips():
-    lower = [name for name, low in zip(COCO.joints, below_the_hips(COCO)) if low]
-    assert lower == ["left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"]
+    lower = [name for name, low in zip(COCO.keypoints, lower_body_mask(COCO)) if low]
+    assert lower == [
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+    ]
 
 
-def test_joints_whose_names_tell_no_halves_are_refused():
+def test_keypoints_whose_names_tell_no_halves_are_refused():
     names = Skeleton("hand", tuple(f"finger_{i}" for i in range(8)))
-    with pytest.raises(InputError, match="--half_body: the names of these joints .* do not tell the halves"):
-        below_the_hips(names)
+    with pytest.raises(
+        InputError,
+        match="--random_half_body: the names of these keypoints .* do not tell the halves",
+    ):
+        lower_body_mask(names)
 
 
-def half_views(share, people, labelled=slice(None)):
-    """People who stand in the middle of their crop, 60 high and 20 wide, and where their joints come to lie."""
+def half_views(share, people, labeled=slice(None)):
+    """People who stand in the middle of their crop, 60 high and 20 wide, and where their keypoints come to lie."""
     size, inside = (96, 96), np.linspace(0, 1, 17)
-    joints = np.zeros((people, 17, 3), np.float32)
-    joints[..., 0] = 60 + 20 * (inside - 0.5)
-    joints[..., 1] = 60 + 60 * (inside - 0.5)  # from the nose down to the ankles, in COCO's order
-    joints[:, labelled, 2] = 2
-    ranges = Ranges(rescale_min=1.0, rescale_max=1.0, rotation=0.0, half_body=share)
-    lower = below_the_hips(COCO)
+    keypoints = np.zeros((people, 17, 3), np.float32)
+    keypoints[..., 0] = 60 + 20 * (inside - 0.5)
+    keypoints[..., 1] = 60 + 60 * (
+        inside - 0.5
+    )  # from the nose down to the ankles, in COCO's order
+    keypoints[:, labeled, 2] = 2
+    ranges = Ranges(rescale_min=1.0, rescale_max=1.0, rotation=0.0, random_half_body=share)
+    lower = lower_body_mask(COCO)
     crops = tf.zeros((people, 120, 120, 3), tf.uint8)
-    _, moved, visibility = views_of(1, ranges, COCO.mirror, TF_CPN, size, lower)(crops, joints, (0, 1))
+    _, moved, visibility = build_augmentation(
+        1, ranges, COCO.mirror, TF_CPN_PREPROCESSING, size, lower
+    )(crops, keypoints, (0, 1))
     return moved.numpy(), visibility.numpy(), np.array(lower)
 
 
@@ -101,7 +127,9 @@ def test_a_half_body_fills_the_view_and_the_rest_of_the_body_leaves_it():
     moved, visibility, lower = half_views(1.0, 40)
     heights = {}
     for half in (True, False):
-        whom = (visibility[:, lower == half] > 0).all(axis=1) & (visibility[:, lower != half] == 0).any(axis=1)
+        whom = (visibility[:, lower == half] > 0).all(axis=1) & (
+            visibility[:, lower != half] == 0
+        ).any(axis=1)
         assert 5 < whom.sum() < 35, "each half is shown"
         y = moved[whom][:, lower == half, 1]
         np.testing.assert_allclose((y.min(axis=1) + y.max(axis=1)) / 2, 48, atol=0.1)
@@ -112,7 +140,7 @@ def test_a_half_body_fills_the_view_and_the_rest_of_the_body_leaves_it():
     assert heights[True] == pytest.approx(18.75 / 0.4, rel=0.01)
 
 
-def test_whoever_is_not_drawn_or_has_too_few_joints_is_seen_whole():
+def test_whoever_is_not_drawn_or_has_too_few_keypoints_is_seen_whole():
     whole, *_ = half_views(0.0, 40)
     np.testing.assert_array_equal(half_views(1.0, 40, slice(9, 13))[0][:, 9:13], whole[:, 9:13])
     some, *_ = half_views(0.3, 200)
@@ -121,9 +149,11 @@ def test_whoever_is_not_drawn_or_has_too_few_joints_is_seen_whole():
 
 
 def test_half_bodies_tells_the_corners_of_each_half():
-    joints = np.zeros((1, 17, 3), np.float32)
-    joints[0, 5:9] = [[10, 20, 2], [30, 25, 2], [12, 60, 1], [14, 90, 0]]
-    halves = half_bodies(joints, tf.constant([0.1]), 0.5, below_the_hips(COCO))
+    keypoints = np.zeros((1, 17, 3), np.float32)
+    keypoints[0, 5:9] = [[10, 20, 2], [30, 25, 2], [12, 60, 1], [14, 90, 0]]
+    halves = select_half_bodies(keypoints, tf.constant([0.1]), 0.5, lower_body_mask(COCO))
     corners = [halves.low[0].numpy().tolist(), halves.high[0].numpy().tolist()]
     assert halves.shown[0] and corners == [[10, 20], [30, 60]]
-    assert not half_bodies(joints, tf.constant([0.4]), 0.5, below_the_hips(COCO)).shown[0], "no legs are labelled"
+    assert not select_half_bodies(keypoints, tf.constant([0.4]), 0.5, lower_body_mask(COCO)).shown[
+        0
+    ], "no legs are labeled"

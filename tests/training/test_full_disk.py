@@ -1,4 +1,4 @@
-"""A disk that fills up, or may not be written: one line, the last good snapshot as it was, nothing half-written.
+"""A disk that fills up, or may not be written: one line, the last good checkpoint as it was, nothing half-written.
 
 On a file system in memory of its own, where Linux lets users have one; what needs none is in test_snapshots.py.
 """
@@ -38,7 +38,9 @@ def on_a_small_disk(disk, script: str):
     mounted = f"mount -t tmpfs -o size=250m tmpfs {disk} && {script}"
     environment = {**os.environ, **TENSORFLOW_ON_CPU, "PYTHON": sys.executable, "TINY": TINY}
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_a_disk_that_fills_up_within_a_run(people, disk, tmp_path, step):
     told = (tmp_path / "err").read_text().strip().splitlines()[-1]
     assert lines[0] == "status 1"
     assert told.startswith("error: ") and "No space left on device" in told, told
-    assert f"the last good snapshot is {disk}/run/snapshots/snapshot_0001" in told
+    assert f"the last good checkpoint is {disk}/run/checkpoints/epoch_0001" in told
     assert not [line for line in lines if ".tmp" in line or line.endswith(".lock")], lines
     assert "status 0" in lines[1:], (tmp_path / "again").read_text()[-2000:]
     assert all((abs(value) < 1e9).all() for value in weights(tmp_path / "run", 3).values())
@@ -93,8 +95,8 @@ def test_a_disk_without_room_is_told_before_anything_is_written(people, disk, tm
     done = on_a_small_disk(disk, script)
     assert done.stdout.splitlines() == ["status 1", f"{disk}/filler"]
     *phases, told = (tmp_path / "err").read_text().strip().splitlines()
-    assert all(phase.endswith(" ...") for phase in phases)
-    assert "MB are free, of which snapshots of 324 MB each will want 649 at least" in told
+    assert all(status.endswith(" ...") for status in phases)
+    assert "MB are free, of which checkpoints of 324 MB each will want 649 at least" in told
 
 
 def test_a_disk_that_may_not_be_written_is_told(people, disk, tmp_path):

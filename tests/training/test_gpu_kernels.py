@@ -13,7 +13,15 @@ from tfcpn.skeleton import COCO
 from tfcpn.training.learner import make_step, new_learner
 
 # What TensorFlow itself takes apart, or runs on the host by design.
-STRUCTURE = {"PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "While", "StatelessWhile", "NoOp"}
+STRUCTURE = {
+    "PartitionedCall",
+    "StatefulPartitionedCall",
+    "If",
+    "StatelessIf",
+    "While",
+    "StatelessWhile",
+    "NoOp",
+}
 ON_GPUS = ("GPU", "DEFAULT")  # the second: of any device
 STRUCTURE |= {"Placeholder", "_Arg", "_Retval", "Assert", "SymbolicGradient"}
 
@@ -45,7 +53,9 @@ def without_gpu_kernel(nodes) -> set[str]:
         types = {name: value.type for name, value in node.attr.items() if value.type}
         for kernel in kernels.get_registered_kernels_for_op(node.op).kernel:
             allowed = {c.name: c.allowed_values.list.type for c in kernel.constraint}
-            if kernel.device_type in ON_GPUS and all(types.get(n, t[0]) in t for n, t in allowed.items() if t):
+            if kernel.device_type in ON_GPUS and all(
+                types.get(n, t[0]) in t for n, t in allowed.items() if t
+            ):
                 break
         else:
             missing.add(f"{node.op} {sorted(tf.as_dtype(t).name for t in types.values())}")
@@ -59,12 +69,22 @@ def step_nodes(*words) -> list:
     strategy = tf.distribute.get_strategy()
     step = make_step(cfg, parts, new_learner(cfg, parts, strategy), strategy)
     people, size = cfg.batch_size // cfg.views, parts.training_format.size
-    crops, joints = np.zeros((people, *size, 3), np.uint8), np.zeros((people, COCO.count, 3), np.float32)
+    crops, keypoints = (
+        np.zeros((people, *size, 3), np.uint8),
+        np.zeros((people, COCO.count, 3), np.float32),
+    )
     trace = type(step).__call__.get_concrete_function
-    return nodes_of(trace(step, crops, joints, tf.constant(0, tf.int64), [0.0, 0.0]))
+    return nodes_of(trace(step, crops, keypoints, tf.constant(0, tf.int64), [0.0, 0.0]))
 
 
-ONE_VIEW = ("--views=1", "--shift=0.1", "--shift_peak=2", "--half_body=0.3", "--occlusion=0.3", "--colour=0.3")
+ONE_VIEW = (
+    "--views=1",
+    "--shift=0.1",
+    "--shift_exponent=2",
+    "--random_half_body=0.3",
+    "--random_erasing=0.3",
+    "--color_jitter=0.3",
+)
 ONE_VIEW += ("--ema=0.99",)
 BLAZEPOSE = ("--network=blazepose", "--input_size=256x256")
 
@@ -104,12 +124,16 @@ def test_a_step(words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [("--mixed_precision=float16",), BLAZEPOSE], ids=["cpn", "blazepose"])
+@pytest.mark.parametrize(
+    "words", [("--mixed_precision=float16",), BLAZEPOSE], ids=["cpn", "blazepose"]
+)
 def test_a_prediction(words):
     cfg, _ = parse("--input_size=64x64", "--init_weights=none", *words)
     parts = make_parts(cfg, COCO)
     device.set_precision(cfg.mixed_precision)
-    predictor = Predictor(parts.network.build(), parts.network, parts.codec, parts.crop_format, True, fold=True)
+    predictor = Predictor(
+        parts.network.build(), parts.network, parts.codec, parts.crop_spec, True, fold=True
+    )
     nodes = nodes_of(predictor.predict.get_concrete_function())
     assert len(nodes) > 500 and without_gpu_kernel(nodes) == set()
 
@@ -117,7 +141,11 @@ def test_a_prediction(words):
 def test_the_seed_of_a_step_is_made_on_the_host(tiny_network):
     """Else the host would wait for the GPU once a step."""
     for words in ((), ONE_VIEW):
-        seeds = [n for n in step_nodes(*words) if n.op == "Pack" and n.attr["T"].type == tf.int64.as_datatype_enum]
+        seeds = [
+            n
+            for n in step_nodes(*words)
+            if n.op == "Pack" and n.attr["T"].type == tf.int64.as_datatype_enum
+        ]
         assert seeds and all("CPU" in node.device for node in seeds)
 
 

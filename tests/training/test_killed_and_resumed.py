@@ -17,7 +17,7 @@ from tfcpn.evaluation.average_precision import METRICS, coco_metrics
 
 pytestmark = pytest.mark.slow
 
-# BlazePose's region, with its two points as joints 18 and 19.
+# BlazePose's region, with its two points as keypoints 18 and 19.
 BLAZEPOSE = ("--align=blazepose", "--predict_align_points", "--deterministic")
 
 
@@ -30,16 +30,16 @@ def killed(people, tmp_path_factory):
     environment = {**os.environ, **TENSORFLOW_ON_CPU}
     process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
     deadline = time.time() + 300
-    while not (model_dir / "snapshots" / "snapshot_0001").exists():
+    while not (model_dir / "checkpoints" / "epoch_0001").exists():
         assert process.poll() is None and time.time() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    # What comes after the first snapshot is lost, to make the kill land in the same place every time.
-    for path in (model_dir / "snapshots").iterdir():
-        if path.name != "snapshot_0001":
+    # What comes after the first checkpoint is lost, to make the kill land in the same place every time.
+    for path in (model_dir / "checkpoints").iterdir():
+        if path.name != "epoch_0001":
             subprocess.run(["rm", "-r", str(path)], check=True)
-    (model_dir / "snapshots" / ".snapshot_0002.tmp").mkdir()
+    (model_dir / "checkpoints" / ".epoch_0002.tmp").mkdir()
     return model_dir
 
 
@@ -49,7 +49,9 @@ def resumed(killed, people):
     return killed
 
 
-def test_a_killed_and_resumed_run_ends_with_the_bits_of_an_undisturbed_one(resumed, people, tmp_path):
+def test_a_killed_and_resumed_run_ends_with_the_bits_of_an_undisturbed_one(
+    resumed, people, tmp_path
+):
     run_process("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *BLAZEPOSE))
     a, b = weights(resumed, 2), weights(tmp_path / "whole", 2)
     assert set(a) == set(b) and len(a) > 446 + 2 * 270
@@ -81,6 +83,10 @@ def test_evaluation_writes_results_and_prints_a_row_an_epoch(resumed, people):
     assert all(r["category_id"] == 1 and len(r["keypoints"]) == 51 for r in results)
     metrics = json.loads((resumed / "eval/epoch_0002/metrics.json").read_text())
     assert set(METRICS) <= set(metrics)
-    assert (metrics["epoch"], metrics["people"], metrics["boxes_evaluated"]) == (2, len(boxes), len(boxes))
+    assert (metrics["epoch"], metrics["people"], metrics["boxes_evaluated"]) == (
+        2,
+        len(boxes),
+        len(boxes),
+    )
     assert metrics["settings"]["boxes"] == "gt" and metrics["settings"]["flip_test"] is True
     assert coco_metrics(str(people.val_annotations), results)["AP"] >= 0

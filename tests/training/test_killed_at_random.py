@@ -17,18 +17,24 @@ from support.small_run import flags, logged
 
 pytestmark = pytest.mark.slow
 
-WORDS = ("--epoch_size=64", "--epochs=20", "--deterministic", "--eval_every=2", "--checkpoint_minutes=1e-9")
+WORDS = (
+    "--epoch_size=64",
+    "--epochs=20",
+    "--deterministic",
+    "--eval_every=2",
+    "--checkpoint_minutes=1e-9",
+)
 # What a child is doing, and which time at the latest: so that little gets done between two kills.
 MOMENTS = {
-    "while a snapshot's files are being summed up": ("tfcpn.run.checksums:of_file", 4),
-    "before a file or folder is on the disk": ("tfcpn.base.files:sync", 4),
+    "while a checkpoint's files are being summed up": ("tfcpn.run.checksums:of_file", 4),
+    "before a file or folder is on the disk": ("tfcpn.base.files:fsync_path", 4),
     "between a save and its name": ("pathlib:Path.rename", 2),
-    "between the name and what is deleted then": ("tfcpn.run.snapshots:Snapshots.prune", 2),
+    "between the name and what is deleted then": ("tfcpn.run.snapshots:CheckpointManager.prune", 2),
     "between deletions": ("shutil:rmtree", 2),
-    "before an epoch's row": ("tfcpn.run.log:RunLog.epoch", 1),
-    "before a validation's numbers": ("tfcpn.run.log:RunLog.validation", 1),
+    "before an epoch's row": ("tfcpn.run.log:TrainingLogger.epoch", 1),
+    "before a validation's numbers": ("tfcpn.run.log:TrainingLogger.validation", 1),
     "within a validation": ("tfcpn.evaluation.evaluation:coco_metrics", 1),
-    "before a step": ("tfcpn.training.pauses:Pauses.wish", 3),
+    "before a step": ("tfcpn.training.pauses:CheckpointSchedule.wish", 3),
     "before the run's settings": ("tfcpn.run.config_file:save", 1),
 }
 SEED = int(os.environ.get("TFCPN_TEST_SEED", time.time_ns() % 1_000_000))
@@ -46,7 +52,9 @@ def plans(seed: int) -> list:
 def killed_often(plan, words, timeout=800):
     command = [sys.executable, "tests/support/killed_often.py", json.dumps(plan), *words]
     environment = {**os.environ, **TENSORFLOW_ON_CPU}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
 
@@ -60,7 +68,9 @@ def test_killed_more_than_twenty_times_it_ends_with_the_bits_of_one_left_alone(p
     assert [end[0] for end in ends] == [*plan, None] and ends[-1][1] == 0, told
     assert sum(status == -signal.SIGKILL for _, status in ends) >= 20, told
     # A fast child may come to the run's end before its clock does.
-    assert all(status == -signal.SIGKILL or (status == 0 and not plan[0]) for plan, status in ends[:-1]), told
+    assert all(
+        status == -signal.SIGKILL or (status == 0 and not plan[0]) for plan, status in ends[:-1]
+    ), told
     assert_same(whole, tmp_path / "killed", epoch=20, exact=True)
     assert len(logged(whole)) == 20 and all(row["AP"] != "" for row in logged(whole)[1::2])
     # Those of evaluations are swept when they are a minute old.
@@ -77,22 +87,35 @@ def test_killed_more_than_twenty_times_it_ends_with_the_bits_of_one_left_alone(p
         ("--lr_cosine", "--warmup_steps=6", "--ema=0.9", "--mixed_precision=float16"),
         ("--lr_halving=1", "--warmup_steps=6", "--mixed_precision=float16"),
         ("--lr_halving=1", "--ema=0.9", "--weight_decay=0.5"),
-        ("--lr_cosine", "--warmup_steps=6", "--views=1", "--half_body=0.5", "--occlusion=0.5", "--colour=0.3"),
+        (
+            "--lr_cosine",
+            "--warmup_steps=6",
+            "--views=1",
+            "--random_half_body=0.5",
+            "--random_erasing=0.5",
+            "--color_jitter=0.3",
+        ),
     ],
     ids=" ".join,
 )
-def test_killed_within_and_behind_the_warm_up_it_ends_with_the_bits_of_one_left_alone(people, tmp_path, schedule):
+def test_killed_within_and_behind_the_warm_up_it_ends_with_the_bits_of_one_left_alone(
+    people, tmp_path, schedule
+):
     words = ["--epoch_size=64", "--epochs=3", "--deterministic", "--checkpoint_minutes=1e-9"]
     words += ["--lr_halving=60", *schedule]
     killed_often([], flags(people, tmp_path / "whole", *words))
-    plan = [["tfcpn.training.pauses:Pauses.wish", number] for number in (3, 4, 5)]
+    plan = [["tfcpn.training.pauses:CheckpointSchedule.wish", number] for number in (3, 4, 5)]
     ends = killed_often(plan, flags(people, tmp_path / "killed", *words))
     assert [status for _, status in ends] == [-signal.SIGKILL] * 3 + [0]
     assert_same(tmp_path / "whole", tmp_path / "killed", epoch=3, exact=True)
 
 
 def test_records_whose_making_is_killed_are_those_of_one_left_alone(people, tmp_path):
-    words = ["tools/make_records.py", f"--annotations={people.train_annotations}", f"--images={people.train}"]
+    words = [
+        "tools/make_records.py",
+        f"--annotations={people.train_annotations}",
+        f"--images={people.train}",
+    ]
     words += ["--shards=12", "--workers=2", f"--output={tmp_path / 'killed'}"]
     rng = random.Random(SEED)
     for _ in range(3):
@@ -115,4 +138,6 @@ def test_records_whose_making_is_killed_are_those_of_one_left_alone(people, tmp_
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert names == sorted(path.name for path in (tmp_path / "killed").iterdir()), SEED
     for name in names:
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), (name, SEED)
+        assert (tmp_path / "whole" / name).read_bytes() == (
+            tmp_path / "killed" / name
+        ).read_bytes(), (name, SEED)

@@ -10,8 +10,8 @@ from support.parsing import parse
 from support.small_run import flags, logged, weights
 from support.tiny import tiny
 from tfcpn import parts
-from tfcpn.data.order import open_source
-from tfcpn.data.pipeline import crops_and_joints, training_batches
+from tfcpn.data.order import open_training_set
+from tfcpn.data.pipeline import build_crop_fn, training_batches
 from tfcpn.data.record_sets import read_records
 from tfcpn.parts import make_parts
 from tfcpn.settings.recipe import TRAINING_MARGIN
@@ -36,12 +36,14 @@ def with_the_tiny_network(tiny_network):
 
 def expected_losses(people, cfg, ranges):
     """The first batch's losses, put together by hand."""
-    made, source = make_parts(cfg, COCO), open_source(read_records(people.records))
-    work = crops_and_joints(made.alignment, COCO, made.crop_format, TRAINING_MARGIN)
-    crops, joints = next(iter(training_batches(source, 0, work, 4)))
-    views = four_views(crops, joints, draw((cfg.seed, 0), 4, ranges), COCO.mirror, made.network.look)
-    images, joints, visibility = views
-    targets = made.codec.encode(joints, visibility)
+    made, source = make_parts(cfg, COCO), open_training_set(read_records(people.records))
+    work = build_crop_fn(made.alignment, COCO, made.crop_spec, TRAINING_MARGIN)
+    crops, keypoints = next(iter(training_batches(source, 0, work, 4)))
+    views = four_views(
+        crops, keypoints, draw((cfg.seed, 0), 4, ranges), COCO.mirror, made.network.preprocessing
+    )
+    images, keypoints, visibility = views
+    targets = made.codec.encode(keypoints, visibility)
     model = made.network.build()
     return losses_and_gradients(model, made.network, images, targets, cfg.weight_decay)[0], model
 
@@ -53,46 +55,69 @@ def test_a_step_has_the_ranges_and_the_decay_of_its_flags(people, command, tmp_p
     row = row_of(people, command, tmp_path / "run", *words)
     for name, value in expected.items():
         assert row[name] == pytest.approx(float(value), rel=1e-4), name
-    assert row["decay"] == pytest.approx(0.25 * float(tf.nn.l2_loss(model.get_layer("only").kernel)), rel=1e-4)
+    assert row["decay"] == pytest.approx(
+        0.25 * float(tf.nn.l2_loss(model.get_layer("only").kernel)), rel=1e-4
+    )
     usual, _ = expected_losses(people, cfg, Ranges())
     assert row["refine"] != pytest.approx(float(usual["refine"]), rel=1e-3)
 
 
 def rate_kept(run, epoch: int) -> float:
-    """The optimiser's rate in a snapshot."""
-    state = str(run / "snapshots" / f"snapshot_{epoch:04d}" / "variables")
-    return float(tf.train.load_variable(state, "optimizer/learning_rate/.ATTRIBUTES/VARIABLE_VALUE"))
+    """The optimizer's rate in a checkpoint."""
+    state = str(run / "checkpoints" / f"epoch_{epoch:04d}" / "variables")
+    return float(
+        tf.train.load_variable(state, "optimizer/learning_rate/.ATTRIBUTES/VARIABLE_VALUE")
+    )
 
 
-def test_the_optimisers_rate_halves_and_is_what_the_log_tells(people, command, tmp_path):
-    words = ["--epochs=3", "--epoch_size=16", "--learning_rate=0.01", "--lr_halving=2", "--eval_every=0"]
+def test_the_optimizers_rate_halves_and_is_what_the_log_tells(people, command, tmp_path):
+    words = [
+        "--epochs=3",
+        "--epoch_size=16",
+        "--learning_rate=0.01",
+        "--lr_halving=2",
+        "--eval_every=0",
+    ]
     command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
     rates = [float(row["learning_rate"]) for row in logged(tmp_path / "run")]
     assert rates == pytest.approx([0.01, 0.01, 0.005])
-    # And what the optimiser itself had, says its own state.
+    # And what the optimizer itself had, says its own state.
     assert [rate_kept(tmp_path / "run", epoch) for epoch in (2, 3)] == pytest.approx(rates[1:])
 
 
 def test_the_rate_grows_in_a_line_over_the_first_steps(people, command, tmp_path):
     """One step an epoch, three of them to grow over."""
-    words = ["--epochs=4", "--epoch_size=16", "--learning_rate=0.012", "--warmup_steps=3", "--eval_every=0"]
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words, "--keep_snapshots=4"))
+    words = [
+        "--epochs=4",
+        "--epoch_size=16",
+        "--learning_rate=0.012",
+        "--warmup_steps=3",
+        "--eval_every=0",
+    ]
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words, "--keep_checkpoints=4"))
     assert [int(row["step"]) for row in logged(tmp_path / "run")] == [1, 2, 3, 4]
     rates = [rate_kept(tmp_path / "run", epoch) for epoch in (1, 2, 3, 4)]
     assert rates == pytest.approx([0.004, 0.008, 0.012, 0.012])
 
 
-def test_old_snapshots_are_deleted(people, command, tmp_path):
-    words = ["--epochs=4", "--epoch_size=16", "--keep_snapshots=2", "--eval_every=0"]
+def test_old_checkpoints_are_deleted(people, command, tmp_path):
+    words = ["--epochs=4", "--epoch_size=16", "--keep_checkpoints=2", "--eval_every=0"]
     command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
-    assert sorted(p.name for p in (tmp_path / "run/snapshots").iterdir()) == ["snapshot_0003", "snapshot_0004"]
+    assert sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir()) == [
+        "epoch_0003",
+        "epoch_0004",
+    ]
 
 
 SLOW = {"marks": pytest.mark.slow}
 
 
-@pytest.mark.parametrize("asked", ["auto", pytest.param("keras", **SLOW), pytest.param("some.ckpt", **SLOW)])
-def test_a_new_run_starts_from_the_weights_that_its_network_finds(people, command, monkeypatch, tmp_path, asked):
+@pytest.mark.parametrize(
+    "asked", ["auto", pytest.param("keras", **SLOW), pytest.param("some.ckpt", **SLOW)]
+)
+def test_a_new_run_starts_from_the_weights_that_its_network_finds(
+    people, command, monkeypatch, tmp_path, asked
+):
     expected = "found" if asked == "auto" else asked
 
     def knowing(cfg, skeleton):
@@ -123,7 +148,9 @@ def test_gradients_are_those_of_the_unscaled_loss(people, replicas):
     made = make_parts(cfg, COCO)
     model, rng = made.network.build(), np.random.default_rng(0)
     images = tf.constant(rng.normal(0, 1, (2, 64, 64, 3)), tf.float32)
-    targets = made.codec.encode(tf.constant(rng.uniform(0, 64, (2, 17, 2)), tf.float32), tf.ones((2, 17)))
+    targets = made.codec.encode(
+        tf.constant(rng.uniform(0, 64, (2, 17, 2)), tf.float32), tf.ones((2, 17))
+    )
     scaler = make_optimizer(1e-3, "float16", model.trainable_variables)
     assert float(scaler.loss_scale) > 1000
     plain = losses_and_gradients(model, made.network, images, targets, 0.5, replicas)

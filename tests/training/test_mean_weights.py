@@ -10,10 +10,10 @@ import pytest
 from support.small_run import flags, weights
 from support.tiny import build
 from support.tiny_steps import trained
-from tfcpn.base.errors import RESUMABLE
+from tfcpn.base.errors import EXIT_RESUMABLE
 from tfcpn.networks.variables import variables_by_name
-from tfcpn.run.snapshots import Snapshots
-from tfcpn.training.pauses import Pauses
+from tfcpn.run.snapshots import CheckpointManager
+from tfcpn.training.pauses import CheckpointSchedule
 
 
 def test_the_mean_forgets_faster_at_first_and_ends_at_its_decay():
@@ -21,9 +21,13 @@ def test_the_mean_forgets_faster_at_first_and_ends_at_its_decay():
     expected = None
     for number, values in enumerate(history):
         kept = min(0.7, number / (number + 10))
-        expected = values if number == 0 else [kept * m + (1 - kept) * v for m, v in zip(expected, values)]
+        expected = (
+            values if number == 0 else [kept * m + (1 - kept) * v for m, v in zip(expected, values)]
+        )
     for value, variable, last in zip(expected, mean.model.weights, history[-1]):
-        np.testing.assert_allclose(variable.numpy(), value, rtol=1e-4, atol=1e-5, err_msg=variable.name)
+        np.testing.assert_allclose(
+            variable.numpy(), value, rtol=1e-4, atol=1e-5, err_msg=variable.name
+        )
         assert np.abs(last - variable.numpy()).max() > 1e-6, f"{variable.name} does not lag behind"
 
 
@@ -36,7 +40,9 @@ def test_on_two_replicas_the_mean_is_that_of_one(two_replicas):
         expected = [kept * m + (1 - kept) * v for m, v in zip(expected, values)]
     for value, variable in zip(expected, mean.model.weights):
         # Those of batch norms' statistics are read as the replicas' mean on both sides.
-        np.testing.assert_allclose(variable.numpy(), value, rtol=1e-4, atol=1e-5, err_msg=variable.name)
+        np.testing.assert_allclose(
+            variable.numpy(), value, rtol=1e-4, atol=1e-5, err_msg=variable.name
+        )
         locals_ = [v.numpy() for v in strategy.experimental_local_results(variable)]
         assert "moving" in variable.name or (locals_[0] == locals_[1]).all()
 
@@ -44,9 +50,11 @@ def test_on_two_replicas_the_mean_is_that_of_one(two_replicas):
 @pytest.fixture
 def stopped_at(monkeypatch):
     def set_up(number):
-        count, usual = iter(range(1, 1000)), Pauses.wish
+        count, usual = iter(range(1, 1000)), CheckpointSchedule.wish
         monkeypatch.setattr(
-            Pauses, "wish", lambda s: (next(count) == number and os.kill(os.getpid(), signal.SIGTERM), usual(s))[1]
+            CheckpointSchedule,
+            "wish",
+            lambda s: (next(count) == number and os.kill(os.getpid(), signal.SIGTERM), usual(s))[1],
         )
 
     return set_up
@@ -59,7 +67,10 @@ def test_a_run_with_a_mean_goes_on_as_if_it_had_not_been_stopped_and_evaluates_t
     whole, other = tmp_path / "whole", tmp_path / "other"
     command("-m", "tfcpn.train", *flags(people, whole, *words))
     stopped_at(4)
-    assert command("-m", "tfcpn.train", *flags(people, other, *words), check=False).status == RESUMABLE
+    assert (
+        command("-m", "tfcpn.train", *flags(people, other, *words), check=False).status
+        == EXIT_RESUMABLE
+    )
     stopped_at(0)
     command("-m", "tfcpn.train", *flags(people, other, *words))
     a, b = weights(whole, 2), weights(other, 2)
@@ -72,10 +83,14 @@ def test_a_run_with_a_mean_goes_on_as_if_it_had_not_been_stopped_and_evaluates_t
     assert len(validated) == len(evaluated) == 1
     for one, other in zip(validated[0], evaluated[0]):
         np.testing.assert_allclose(one["keypoints"], other["keypoints"], atol=0.1)
-    # What any reader of the snapshot gets is the mean, not what is trained.
+    # What any reader of the checkpoint gets is the mean, not what is trained.
     model = build((64, 64), 17)
-    Snapshots(whole).restore(2, variables_by_name(model))
+    CheckpointManager(whole).restore(2, variables_by_name(model))
     kernel = model.get_layer("only").kernel.numpy()
-    at = {name.split("/")[0]: a[name] for name in a if "only.Sweights" in name and "OPTIMIZER" not in name}
+    at = {
+        name.split("/")[0]: a[name]
+        for name in a
+        if "only.Sweights" in name and "OPTIMIZER" not in name
+    }
     np.testing.assert_array_equal(kernel, at["model"])
     assert np.abs(kernel - at["trained"]).max() > 1e-5

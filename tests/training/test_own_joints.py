@@ -1,4 +1,4 @@
-"""Animals that are not COCO's people, from annotations to results: five joints with sides, and three without."""
+"""Animals that are not COCO's people, from annotations to results: five keypoints with sides, and three without."""
 
 import json
 
@@ -17,50 +17,61 @@ ANIMALS = {
 
 @pytest.fixture(params=["five", pytest.param("three", marks=pytest.mark.slow)])
 def animals(request, people_copy, edit_json):
-    """The drawn people's pictures with some of their joints under other names; the category has the id 7."""
-    joints = ANIMALS[request.param]
+    """The drawn people's images with some of their keypoints under other names; the category has the id 7."""
+    keypoints = ANIMALS[request.param]
 
     def rename(data):
-        category = {"id": 7, "name": "animal", "keypoints": list(joints), "skeleton": [[1, 2], [1, 3]]}
+        category = {
+            "id": 7,
+            "name": "animal",
+            "keypoints": list(keypoints),
+            "skeleton": [[1, 2], [1, 3]],
+        }
         data["categories"] = [category, {"id": 1, "name": "person"}]
         for record in data["annotations"]:
-            rows = np.reshape(record["keypoints"], (17, 3))[list(joints.values())]
-            labelled = int((rows[:, 2] > 0).sum())
-            record.update(keypoints=rows.ravel().tolist(), num_keypoints=labelled, category_id=7)
+            rows = np.reshape(record["keypoints"], (17, 3))[list(keypoints.values())]
+            labeled = int((rows[:, 2] > 0).sum())
+            record.update(keypoints=rows.ravel().tolist(), num_keypoints=labeled, category_id=7)
 
     for path in (people_copy.train_annotations, people_copy.val_annotations):
         edit_json(path, rename)
-    return people_copy, list(joints)
+    return people_copy, list(keypoints)
 
 
 def records(command, animals, output, *words):
-    place = [f"--annotations={animals.train_annotations}", f"--images={animals.train}", f"--output={output}"]
+    place = [
+        f"--annotations={animals.train_annotations}",
+        f"--images={animals.train}",
+        f"--output={output}",
+    ]
     return command("tools/make_records.py", *place, "--shards=2", "--workers=1", *words)
 
 
 def test_animals_go_all_the_way(animals, command, tiny_network, tmp_path):
-    animals, joints = animals
+    animals, keypoints = animals
     animals.records = tmp_path / "records"
     said = records(command, animals, animals.records).out
     assert "no --align=blazepose" in said and "no tolerances" in said
-    assert ("no left and right" in said) == (len(joints) == 3)
+    assert ("no left and right" in said) == (len(keypoints) == 3)
     run = tmp_path / "run"
-    words = flags(animals, run, "--epochs=2", "--eval_every=2", "--filter_min_joints=2")
-    command("-m", "tfcpn.train", *words, f"--filter_require={joints[0]}")
-    kept = json.loads((run / "config.json").read_text())["joints"]
-    assert kept["joints"] == joints and kept["limbs"] == [[0, 1], [0, 2]]
-    assert kept["pairs"] == ([[1, 2], [3, 4]] if len(joints) == 5 else [])
+    words = flags(animals, run, "--epochs=2", "--eval_every=2", "--filter_min_keypoints=2")
+    command("-m", "tfcpn.train", *words, f"--filter_require={keypoints[0]}")
+    kept = json.loads((run / "config.json").read_text())["keypoints"]
+    assert kept["keypoints"] == keypoints and kept["limbs"] == [[0, 1], [0, 2]]
+    assert kept["pairs"] == ([[1, 2], [3, 4]] if len(keypoints) == 5 else [])
     done = command("-m", "tfcpn.eval", f"--model_dir={run}")
-    assert "every joint with COCO's mean tolerance" in done.out and "PCK@.2" in done.out
+    assert "every keypoint with COCO's mean tolerance" in done.out and "PCK@.2" in done.out
     results = json.loads((run / "eval/epoch_0002/results.json").read_text())
-    assert all(r["category_id"] == 7 and len(r["keypoints"]) == 3 * len(joints) for r in results)
+    assert all(r["category_id"] == 7 and len(r["keypoints"]) == 3 * len(keypoints) for r in results)
     metrics = json.loads((run / "eval/epoch_0002/metrics.json").read_text())
-    assert metrics["pck"]["normalised_by"] == "box" and list(metrics["pck"]["joints"]) == joints
+    assert (
+        metrics["pck"]["normalized_by"] == "box" and list(metrics["pck"]["keypoints"]) == keypoints
+    )
     assert logged(run)[1]["PCK@.2"] != ""
 
-    picture = [f"--annotations={animals.val_annotations}", f"--images={animals.val}", "--count=2"]
-    picture.append(f"--results={run / 'eval/epoch_0002/results.json'}")
-    command("tools/draw_poses.py", *picture, f"--output={tmp_path / 'a.png'}")
+    image = [f"--annotations={animals.val_annotations}", f"--images={animals.val}", "--count=2"]
+    image.append(f"--results={run / 'eval/epoch_0002/results.json'}")
+    command("tools/draw_poses.py", *image, f"--output={tmp_path / 'a.png'}")
     command(
         "tools/show_batch.py",
         f"--train_records={animals.records}",
@@ -69,17 +80,22 @@ def test_animals_go_all_the_way(animals, command, tiny_network, tmp_path):
         f"--output={tmp_path / 'b.png'}",
     )
     words = [f"--annotations={animals.train_annotations}", f"--output={tmp_path / 'f.json'}"]
-    command("tools/filter_coco.py", *words, f"--require={joints[0]}")
-    assert read_annotations(tmp_path / "f.json").skeleton.joints == tuple(joints)
+    command("tools/filter_coco.py", *words, f"--require={keypoints[0]}")
+    assert read_annotations(tmp_path / "f.json").skeleton.keypoints == tuple(keypoints)
     command("tools/report.py", f"--runs={run}", f"--output={tmp_path / 'report'}")
     assert (tmp_path / "report/curves.png").exists()
 
 
-def test_perfect_joints_of_animals_score_one(animals):
+def test_perfect_keypoints_of_animals_score_one(animals):
     animals, _ = animals
     _, people, skeleton, category = read_annotations(animals.val_annotations)
     results = [
-        {"image_id": p.image_id, "category_id": 7, "keypoints": p.keypoints.ravel().tolist(), "score": 1.0}
+        {
+            "image_id": p.image_id,
+            "category_id": 7,
+            "keypoints": p.keypoints.ravel().tolist(),
+            "score": 1.0,
+        }
         for p in people
         if p.trainable
     ]
@@ -88,25 +104,39 @@ def test_perfect_joints_of_animals_score_one(animals):
     assert pytest.approx(0.0669, abs=1e-4) == MEAN_SIGMA
 
 
-def test_what_these_joints_do_not_tell_is_refused_in_one_line(animals, command, tiny_network, tmp_path):
-    animals, joints = animals
+def test_what_these_keypoints_do_not_tell_is_refused_in_one_line(
+    animals, command, tiny_network, tmp_path
+):
+    animals, keypoints = animals
     animals.records = tmp_path / "records"
     records(command, animals, animals.records)
     for words, message in (
         (["--align=blazepose"], "name no hips, of which BlazePose's alignment points are made"),
         (["--predict_align_points"], "name no hips"),
-        (["--filter_require=nose"], "there is no joint 'nose'; there are " + joints[0]),
-        (["--eval_every=1", "--pck_norm=torso"], "--pck_norm=torso: the joints 'animal' do not tell it"),
-        (["--skeleton=coco"], "its joints are " + joints[0]),
+        (["--filter_require=nose"], "there is no keypoint 'nose'; there are " + keypoints[0]),
+        (
+            ["--eval_every=1", "--pck_norm=torso"],
+            "--pck_norm=torso: the keypoints 'animal' do not tell it",
+        ),
+        (["--skeleton=coco"], "its keypoints are " + keypoints[0]),
     ):
-        failed = command("-m", "tfcpn.train", *flags(animals, tmp_path / "run", *words), check=False)
+        failed = command(
+            "-m", "tfcpn.train", *flags(animals, tmp_path / "run", *words), check=False
+        )
         line = failed.err.strip().splitlines()[-1]
         assert failed.status == 1 and line.startswith("error: ") and message in line
 
 
-def test_a_file_of_joints_gives_them_sides_and_tolerances(animals, command, tiny_network, tmp_path):
-    animals, joints = animals
-    own = {"name": "own", "joints": joints, "pairs": [joints[1:3]], "sigmas": [0.05] * len(joints)}
+def test_a_file_of_keypoints_gives_them_sides_and_tolerances(
+    animals, command, tiny_network, tmp_path
+):
+    animals, keypoints = animals
+    own = {
+        "name": "own",
+        "keypoints": keypoints,
+        "pairs": [keypoints[1:3]],
+        "sigmas": [0.05] * len(keypoints),
+    }
     (tmp_path / "own.json").write_text(json.dumps(own))
     animals.records = tmp_path / "records"
     said = records(command, animals, animals.records, f"--skeleton={tmp_path / 'own.json'}").out
@@ -114,16 +144,18 @@ def test_a_file_of_joints_gives_them_sides_and_tolerances(animals, command, tiny
     command("-m", "tfcpn.train", *flags(animals, tmp_path / "run", "--epochs=1", "--eval_every=1"))
     done = command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}")
     assert "mean tolerance" not in done.out
-    kept = json.loads((tmp_path / "run/config.json").read_text())["joints"]
+    kept = json.loads((tmp_path / "run/config.json").read_text())["keypoints"]
     assert kept["sigmas"] == own["sigmas"] and kept["pairs"] == [[1, 2]]
 
 
 @pytest.mark.slow
-def test_a_run_may_be_given_its_joints_and_goes_on_with_them_alone(animals, command, tiny_network, tmp_path):
-    animals, joints = animals
+def test_a_run_may_be_given_its_keypoints_and_goes_on_with_them_alone(
+    animals, command, tiny_network, tmp_path
+):
+    animals, keypoints = animals
     animals.records = tmp_path / "records"
     records(command, animals, animals.records)
-    own, path = {"joints": joints, "pairs": [joints[1:3]]}, tmp_path / "own.json"
+    own, path = {"keypoints": keypoints, "pairs": [keypoints[1:3]]}, tmp_path / "own.json"
     path.write_text(json.dumps(own))
     words = flags(animals, tmp_path / "run", f"--skeleton={path}", "--eval_every=1")
     command("-m", "tfcpn.train", *words, "--epochs=1")
@@ -133,25 +165,27 @@ def test_a_run_may_be_given_its_joints_and_goes_on_with_them_alone(animals, comm
     command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}", f"--skeleton={path}")
     path.write_text(json.dumps({**own, "pairs": []}))
     failed = command("-m", "tfcpn.train", *words, "--epochs=3", check=False)
-    assert failed.status == 1 and "was trained on other joints" in failed.err
-    path.write_text(json.dumps({**own, "hips": joints[1:3]}))
-    failed = command("-m", "tfcpn.train", *flags(animals, tmp_path / "b", f"--skeleton={path}"), check=False)
+    assert failed.status == 1 and "was trained on other keypoints" in failed.err
+    path.write_text(json.dumps({**own, "hips": keypoints[1:3]}))
+    failed = command(
+        "-m", "tfcpn.train", *flags(animals, tmp_path / "b", f"--skeleton={path}"), check=False
+    )
     assert failed.status == 1 and "make the records with it too" in failed.err
-    picture = [f"--train_records={animals.records}", f"--output={tmp_path / 'b.png'}"]
-    failed = command("tools/show_batch.py", *picture, "--skeleton=coco", check=False)
-    assert failed.status == 1 and "its joints are" in failed.err
+    image = [f"--train_records={animals.records}", f"--output={tmp_path / 'b.png'}"]
+    failed = command("tools/show_batch.py", *image, "--skeleton=coco", check=False)
+    assert failed.status == 1 and "its keypoints are" in failed.err
 
 
 @pytest.mark.slow
 def test_several_folders_are_trained_on_together_each_person_once_a_pass(
     people, people_copy, command, tiny_network, tmp_path
 ):
-    from tfcpn.data.order import open_source
+    from tfcpn.data.order import open_training_set
     from tfcpn.data.record_sets import read_records
     from tfcpn.data.stream import in_order
 
     def ids(names, count):
-        source = open_source(read_records(names), shuffle_buffer=8)
+        source = open_training_set(read_records(names), shuffle_buffer=8)
         assert source.people == count
         return sorted(int(i) for i in in_order(source, 0, lambda group: group["id"]).take(count))
 
@@ -159,9 +193,19 @@ def test_several_folders_are_trained_on_together_each_person_once_a_pass(
     both = f"{people.records},{people_copy.records}"
     assert ids(both, 2 * len(one)) == sorted(one * 2)
     assert ids(f"{people.records}:3,{people_copy.records}:1", 4 * len(one)) == sorted(one * 4)
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", f"--train_records={both}", "--epochs=1"))
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", f"--train_records={both}", "--epochs=2"))
-    again = flags(people, tmp_path / "run", f"--train_records={both.replace(',', ':2,')}", "--epochs=3")
+    command(
+        "-m",
+        "tfcpn.train",
+        *flags(people, tmp_path / "run", f"--train_records={both}", "--epochs=1"),
+    )
+    command(
+        "-m",
+        "tfcpn.train",
+        *flags(people, tmp_path / "run", f"--train_records={both}", "--epochs=2"),
+    )
+    again = flags(
+        people, tmp_path / "run", f"--train_records={both.replace(',', ':2,')}", "--epochs=3"
+    )
     failed = command("-m", "tfcpn.train", *again, check=False)
     assert failed.status == 1 and "was trained on other records" in failed.err
     for words, message in (
@@ -170,5 +214,10 @@ def test_several_folders_are_trained_on_together_each_person_once_a_pass(
         (f"{people.records},{people.records}", "a folder is named twice"),
         (f"{people.records},nowhere", "nowhere does not exist"),
     ):
-        failed = command("-m", "tfcpn.train", *flags(people, tmp_path / "x", f"--train_records={words}"), check=False)
+        failed = command(
+            "-m",
+            "tfcpn.train",
+            *flags(people, tmp_path / "x", f"--train_records={words}"),
+            check=False,
+        )
         assert failed.status == 1 and message in failed.err, failed.err

@@ -8,12 +8,12 @@ from support import recipe, tiny, tiny_steps
 from tfcpn.codecs.heatmap import HeatmapCodec, HeatmapTargets
 from tfcpn.networks.cpn import build_cpn, cpn
 from tfcpn.networks.variables import conv_kernels, variables_by_name
-from tfcpn.picture.look import TF_CPN
+from tfcpn.picture.look import TF_CPN_PREPROCESSING
 from tfcpn.settings.recipe import VIEWS
 from tfcpn.skeleton import COCO
 from tfcpn.training import augmentation
 from tfcpn.training.step import TrainingStep, losses_and_gradients, make_optimizer
-from tfcpn.training.views import views_of
+from tfcpn.training.views import build_augmentation
 
 SIZE = (64, 64)
 CODEC = HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror)
@@ -27,15 +27,17 @@ DECAY = 30.0  # so large that a decay counted twice, or not at all, would show i
 
 def load_recipe(model):
     for name, variable in variables_by_name(model).items():
-        variable.assign(np.asarray(recipe.weight(name, variable.shape), variable.dtype.as_numpy_dtype))
+        variable.assign(
+            np.asarray(recipe.weight(name, variable.shape), variable.dtype.as_numpy_dtype)
+        )
 
 
 def views(count):
     """Images, label maps and visibilities, in float64."""
     rng = np.random.default_rng(0)
     images = rng.uniform(-0.5, 0.5, (count, *SIZE, 3))
-    joints = rng.uniform(0, 64, (count, 17, 2)).astype(np.float32)
-    labels = CODEC.encode(joints, None).maps
+    keypoints = rng.uniform(0, 64, (count, 17, 2)).astype(np.float32)
+    labels = CODEC.encode(keypoints, None).maps
     return images, [np.float64(label) for label in labels], rng.choice([0.0, 1.0, 2.0], (count, 17))
 
 
@@ -45,7 +47,9 @@ def network(request):
 
 
 def step_of(model, value, optimizer, strategy, decay):
-    views = views_of(VIEWS, augmentation.Ranges(), COCO.mirror, TF_CPN, SIZE)
+    views = build_augmentation(
+        VIEWS, augmentation.Ranges(), COCO.mirror, TF_CPN_PREPROCESSING, SIZE
+    )
     settings = {"views": views, "weight_decay": decay, "seed": 5}
     return TrainingStep(model, optimizer, value, CODEC, strategy, **settings)
 
@@ -55,7 +59,9 @@ def strategy(two_replicas):
     return two_replicas
 
 
-def test_two_replicas_step_by_the_sum_of_the_halves_gradients_and_one_decay(strategy, network, float64):
+def test_two_replicas_step_by_the_sum_of_the_halves_gradients_and_one_decay(
+    strategy, network, float64
+):
     build, value = network
     images, labels, visibility = views(8)
     with strategy.scope():
@@ -67,7 +73,9 @@ def test_two_replicas_step_by_the_sum_of_the_halves_gradients_and_one_decay(stra
     def dealt(array):
         half = len(array) // 2
         of_replica = [tf.constant(array[:half]), tf.constant(array[half:])]
-        return strategy.experimental_distribute_values_from_function(lambda c: of_replica[c.replica_id_in_sync_group])
+        return strategy.experimental_distribute_values_from_function(
+            lambda c: of_replica[c.replica_id_in_sync_group]
+        )
 
     arguments = dealt(images), HeatmapTargets([dealt(label) for label in labels], dealt(visibility))
     per_replica = tf.function(lambda *args: strategy.run(step.learn, args=args))(*arguments)
@@ -92,7 +100,9 @@ def test_two_replicas_step_by_the_sum_of_the_halves_gradients_and_one_decay(stra
     # After Adam's first step its first moment is a tenth of the gradient.
     for variable, gradient in zip(model.trainable_variables, expected):
         moment = optimizer.get_slot(variable, "m").numpy() * 10
-        assert np.linalg.norm(moment - gradient) <= 1e-6 * np.linalg.norm(gradient) + 1e-9, variable.name
+        assert np.linalg.norm(moment - gradient) <= 1e-6 * np.linalg.norm(gradient) + 1e-9, (
+            variable.name
+        )
     decay = DECAY * sum(float(tf.nn.l2_loss(k)) for k in conv_kernels(single))
     assert float(losses[3]) == pytest.approx(np.mean(totals) + decay, rel=1e-4)
     # Moving statistics are averaged over the replicas when they are read.
@@ -104,15 +114,19 @@ def test_every_replica_and_step_draws_its_own_augmentation(strategy, network):
     """The compiled step on two replicas has the losses of each half under that replica's draws."""
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 256, (4, *SIZE, 3)).astype(np.uint8)
-    joints = np.concatenate([rng.uniform(0, 64, (4, 17, 2)), np.full((4, 17, 1), 2)], axis=-1).astype(np.float32)
+    keypoints = np.concatenate(
+        [rng.uniform(0, 64, (4, 17, 2)), np.full((4, 17, 1), 2)], axis=-1
+    ).astype(np.float32)
     build, value = network
     with strategy.scope():
         model = build()
         optimizer = make_optimizer(0.0, "float32", model.trainable_variables)
     step = step_of(model, value, optimizer, strategy, 0.0)
     dealt = [
-        strategy.experimental_distribute_values_from_function(lambda c, t=t: t[2 * c.replica_id_in_sync_group :][:2])
-        for t in (tf.constant(crops), tf.constant(joints))
+        strategy.experimental_distribute_values_from_function(
+            lambda c, t=t: t[2 * c.replica_id_in_sync_group :][:2]
+        )
+        for t in (tf.constant(crops), tf.constant(keypoints))
     ]
     single = build()
     for number in (7, 8):
@@ -120,9 +134,13 @@ def test_every_replica_and_step_draws_its_own_augmentation(strategy, network):
         for replica in range(2):
             part = slice(2 * replica, 2 * replica + 2)
             draws = augmentation.draw((5, number * 2 + replica), 2, augmentation.Ranges())
-            views = augmentation.four_views(crops[part], joints[part], draws, COCO.mirror, TF_CPN)
+            views = augmentation.four_views(
+                crops[part], keypoints[part], draws, COCO.mirror, TF_CPN_PREPROCESSING
+            )
             images, moved, visibility = views
-            losses, _ = losses_and_gradients(single, value, images, CODEC.encode(moved, visibility), 0.0)
+            losses, _ = losses_and_gradients(
+                single, value, images, CODEC.encode(moved, visibility), 0.0
+            )
             totals.append(losses["total"])
         assert float(step(*dealt, tf.constant(number, tf.int64)).losses[3]) == pytest.approx(
             np.mean(totals), rel=1e-4

@@ -29,7 +29,9 @@ def first_step(*words):
     visibility = tf.constant(rng.choice([0.0, 1, 2], (2, 17)))
     weight = cfg.data_loss_weight
     targets = HeatmapTargets(labels, visibility)
-    losses, gradients = losses_and_gradients(model, network, images, targets, DECAY, data_loss_weight=weight)
+    losses, gradients = losses_and_gradients(
+        model, network, images, targets, DECAY, data_loss_weight=weight
+    )
     names = {id(v): name for name, v in variables_by_name(model).items()}
     return losses, {names[id(v)]: g.numpy() for v, g in zip(model.trainable_variables, gradients)}
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from support.commands import ROOT, TENSORFLOW_ON_CPU, run_process
-from support.perfect import PerfectJoints, config_of, evaluation_of
+from support.perfect import PerfectKeypoints, config_of, evaluation_of
 from support.small_run import flags, weights
 from support.tiny import TINY
 from tfcpn.evaluation import estimate
@@ -22,7 +22,8 @@ from tfcpn.evaluation.estimate import region_of_boxes
 # One process with two virtual CPU devices: the yardstick for two processes with one each.
 TWO_DEVICES = (
     "import runpy, sys, tensorflow as tf; cpu = tf.config.list_physical_devices('CPU')[0];"
-    "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2);" + TINY
+    "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2);"
+    + TINY
 )
 
 
@@ -49,8 +50,20 @@ def start_workers(module, words, own=((), ()), first="worker"):
             if first == "worker"
             else {"type": [first, "worker"][index], "index": 0}
         )
-        environment = {**os.environ, **TENSORFLOW_ON_CPU, "TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
-        command = [sys.executable, "-c", TINY, module, *words, *own[index], "--strategy=multi_worker"]
+        environment = {
+            **os.environ,
+            **TENSORFLOW_ON_CPU,
+            "TF_CONFIG": json.dumps({"cluster": cluster, "task": task}),
+        }
+        command = [
+            sys.executable,
+            "-c",
+            TINY,
+            module,
+            *words,
+            *own[index],
+            "--strategy=multi_worker",
+        ]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
     return processes
@@ -79,8 +92,20 @@ def run_workers(module, words, first="worker"):
 def runs(people, tmp_path_factory):
     """The same run by one process with two replicas, and by two processes: two epochs of two steps."""
     folder = tmp_path_factory.mktemp("scale_out")
-    words = ["--deterministic", "--batch_size=8", "--epoch_size=32", "--eval_every=2", "--eval_batch_size=3"]
-    run_process("-c", TWO_DEVICES, "tfcpn.train", *flags(people, folder / "one", *words), "--strategy=mirrored")
+    words = [
+        "--deterministic",
+        "--batch_size=8",
+        "--epoch_size=32",
+        "--eval_every=2",
+        "--eval_batch_size=3",
+    ]
+    run_process(
+        "-c",
+        TWO_DEVICES,
+        "tfcpn.train",
+        *flags(people, folder / "one", *words),
+        "--strategy=mirrored",
+    )
     run_workers("tfcpn.train", flags(people, folder / "two", *words))
     return folder
 
@@ -97,14 +122,17 @@ def test_two_processes_train_the_weights_of_one(runs):
 
 @pytest.mark.slow
 def test_only_one_process_writes(runs):
-    assert sorted(p.name for p in (runs / "two/snapshots").iterdir()) == ["snapshot_0001", "snapshot_0002"]
+    assert sorted(p.name for p in (runs / "two/checkpoints").iterdir()) == [
+        "epoch_0001",
+        "epoch_0002",
+    ]
     assert len((runs / "two/metrics.csv").read_text().splitlines()) == 3
     assert len(list((runs / "two/events").iterdir())) == 1
 
 
 @pytest.fixture(scope="module")
 def results(runs, people):
-    """Results files of one snapshot: by one replica, two replicas, and two processes."""
+    """Results files of one checkpoint: by one replica, two replicas, and two processes."""
     found = {}
     words = [f"--model_dir={runs / 'one'}", "--epoch=2", "--eval_batch_size=3", "--deterministic"]
     path = runs / "one/eval/epoch_0002/results.json"
@@ -115,7 +143,7 @@ def results(runs, people):
         elif name == "two replicas":
             run_process("-c", TWO_DEVICES, "tfcpn.eval", *words, "--strategy=mirrored")
         else:
-            assert "labelled people count" in run_workers("tfcpn.eval", words)
+            assert "labeled people count" in run_workers("tfcpn.eval", words)
         found[name] = json.loads(path.read_text())
     return found
 
@@ -127,7 +155,13 @@ def test_a_shared_evaluation_writes_the_results_of_one(results, name):
     assert results[name] == results["one"]
 
 
-LONGER = ("--deterministic", "--batch_size=8", "--epoch_size=640", "--epochs=1", "--checkpoint_minutes=1e-9")
+LONGER = (
+    "--deterministic",
+    "--batch_size=8",
+    "--epoch_size=640",
+    "--epochs=1",
+    "--checkpoint_minutes=1e-9",
+)
 
 
 @pytest.mark.slow
@@ -135,14 +169,17 @@ LONGER = ("--deterministic", "--batch_size=8", "--epoch_size=640", "--epochs=1",
 def test_a_lost_process_stops_the_other_and_both_go_on_exactly(people, tmp_path, longer, lost):
     words = flags(people, tmp_path, *LONGER)
     processes, deadline = start_workers("tfcpn.train", words), time.monotonic() + 300
-    while not list(tmp_path.glob("snapshots/snapshot_0000_step_*")):
+    while not list(tmp_path.glob("checkpoints/epoch_0000_step_*")):
         assert time.monotonic() < deadline and all(process.poll() is None for process in processes)
         time.sleep(0.02)
     processes[lost].kill()
     _, told = finish(processes, timeout=120)[1 - lost]
     assert processes[1 - lost].returncode == 75
     last = told.strip().splitlines()[-1]
-    assert last.startswith("error: another process was lost (") and "; start again; the last good" in last
+    assert (
+        last.startswith("error: another process was lost (")
+        and "; start again; the last good" in last
+    )
     assert "1 of it" not in run_workers("tfcpn.train", words)
     a, b = weights(longer, 1), weights(tmp_path, 1)
     for name in a:
@@ -158,15 +195,15 @@ def longer(people, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_processes_that_would_not_train_the_same_are_told_by_name_and_train_nothing(people, tmp_path):
+def test_processes_that_would_not_train_the_same_are_told_by_name_and_train_nothing(
+    people, tmp_path
+):
     own = ((), ("--seed=3", "--eval_every=1"))
     processes = start_workers("tfcpn.train", flags(people, tmp_path / "run", "--batch_size=8"), own)
     for process, (_, err) in zip(processes, finish(processes)):
         assert process.returncode == 1
         last = err.strip().splitlines()[-1]
-        told = (
-            r"error: worker 1 \(localhost:\d+\) has another set of settings than the first process \(\d+, not \d+\)"
-        )
+        told = r"error: worker 1 \(localhost:\d+\) has another set of settings than the first process \(\d+, not \d+\)"
         assert re.search(told, last), last
         assert "has another validation than the first process (1, not 0)" in last
     assert list((tmp_path / "run").iterdir()) == []
@@ -174,9 +211,16 @@ def test_processes_that_would_not_train_the_same_are_told_by_name_and_train_noth
 
 @pytest.mark.parametrize(
     "tf_config",
-    ["", "{", '{"cluster": {"worker": []}}', '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}'],
+    [
+        "",
+        "{",
+        '{"cluster": {"worker": []}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+    ],
 )
-def test_a_tf_config_that_does_not_fit_is_told_in_one_line(people, command, tf_config, monkeypatch, tmp_path):
+def test_a_tf_config_that_does_not_fit_is_told_in_one_line(
+    people, command, tf_config, monkeypatch, tmp_path
+):
     monkeypatch.setenv("TF_CONFIG", tf_config)
     words = flags(people, tmp_path / "run", "--strategy=multi_worker")
     failed = command("-m", "tfcpn.train", *words, check=False)
@@ -186,11 +230,13 @@ def test_a_tf_config_that_does_not_fit_is_told_in_one_line(people, command, tf_c
 
 def test_machines_share_out_the_boxes_of_an_evaluation_in_order(people):
     evaluation = evaluation_of(config_of(people))
-    predictor, people = PerfectJoints(evaluation), evaluation.people
-    regions = region_of_boxes(people.boxes, people.pictures, evaluation.parts.alignment, predictor.crop_format.size)
+    predictor, people = PerfectKeypoints(evaluation), evaluation.people
+    regions = region_of_boxes(
+        people.boxes, people.image_files, evaluation.parts.alignment, predictor.crop_spec.size
+    )
 
     def batches(context=None):
-        return list(estimate._batches(predictor, people.pictures, regions, 2, context))
+        return list(estimate._batches(predictor, people.image_files, regions, 2, context))
 
     alone = np.concatenate(batches())
 

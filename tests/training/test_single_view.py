@@ -1,41 +1,43 @@
-"""One view of each person: where joints and pixels go, and what the draws are."""
+"""One view of each person: where keypoints and pixels go, and what the draws are."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from support.photos import photo
-from tfcpn.geometry.crops import joints_to_crop
-from tfcpn.picture.cut import cut_turned
+from tfcpn.geometry.crops import keypoints_to_crop
+from tfcpn.picture.cut import warp_region
 from tfcpn.picture.decode import Window
-from tfcpn.picture.look import TF_CPN, Look, to_pixels
+from tfcpn.picture.look import TF_CPN_PREPROCESSING, Preprocessing, denormalize
 from tfcpn.settings.recipe import TRAINING_MARGIN, training_margin
 from tfcpn.skeleton import COCO
 from tfcpn.training.augmentation import Ranges
-from tfcpn.training.single_view import SingleDraws, draw_single, single_view
+from tfcpn.training.single_view import SingleViewDraws, draw_single_view, single_view
 
-REPEATED = Look((0.0, 0.0, 0.0), 255.0, rgb=True, outside=None)
-SIZE, WIDER = (64, 48), (80, 60)
+REPEATED = Preprocessing((0.0, 0.0, 0.0), 255.0, rgb=True, pad_color=None)
+SIZE, BOX_EXPANSION = (64, 48), (80, 60)
 
 
 def draws(rescale=1.0, angle=0.0, mirrored=False, shift=(0.0, 0.0)):
     given = (tf.constant([value]) for value in (rescale, angle, mirrored, shift, 1.0))
-    return SingleDraws(*given)
+    return SingleViewDraws(*given)
 
 
-def view_of(crops, joints, given, look=TF_CPN, margin=TRAINING_MARGIN):
-    return single_view(crops, joints, given, COCO.mirror, look, SIZE, margin)
+def view_of(crops, keypoints, given, preprocessing=TF_CPN_PREPROCESSING, margin=TRAINING_MARGIN):
+    return single_view(crops, keypoints, given, COCO.mirror, preprocessing, SIZE, margin)
 
 
 def crop_of(region):
     window = Window(tf.constant(photo(300, 400)[..., ::-1].copy()), tf.zeros(2, tf.int32))
-    return cut_turned(window, tf.constant(region, tf.float64), WIDER, TF_CPN.outside)
+    return warp_region(
+        window, tf.constant(region, tf.float64), BOX_EXPANSION, TF_CPN_PREPROCESSING.pad_color
+    )
 
 
-def joints_of(region, xy=((200.0, 150.0), (190.0, 120.0), (0.0, 0.0))):
-    joints = np.zeros((1, 17, 3), np.float32)
-    joints[0, : len(xy), :2], joints[0, :2, 2] = xy, 2
-    return joints_to_crop(joints, tf.constant([region], tf.float64), WIDER)
+def keypoints_of(region, xy=((200.0, 150.0), (190.0, 120.0), (0.0, 0.0))):
+    keypoints = np.zeros((1, 17, 3), np.float32)
+    keypoints[0, : len(xy), :2], keypoints[0, :2, 2] = xy, 2
+    return keypoints_to_crop(keypoints, tf.constant([region], tf.float64), BOX_EXPANSION)
 
 
 # A region of 120 x 160 and its training crop, 1.25 times as large.
@@ -51,51 +53,62 @@ REGION, TRAINED = (200.0, 150.0, 120.0, 160.0, 0.0), (200.0, 150.0, 150.0, 200.0
         (draws(angle=10.0, rescale=0.8), (200.0, 150.0, 96.0, 128.0, np.radians(10))),
         # An eighth of the width to the right, a sixteenth of the height up; turned about where it then is.
         (draws(rescale=0.75, shift=(0.125, -0.0625)), (215.0, 140.0, 90.0, 120.0, 0.0)),
-        (draws(angle=10.0, rescale=0.6, shift=(0.125, 0.0)), (215.0, 150.0, 72.0, 96.0, np.radians(10))),
+        (
+            draws(angle=10.0, rescale=0.6, shift=(0.125, 0.0)),
+            (215.0, 150.0, 72.0, 96.0, np.radians(10)),
+        ),
     ],
 )
 def test_a_view_is_the_region_that_it_says(given, region):
-    """Pixels and joints are those that would be cut from the picture itself."""
-    images, joints, visibility = view_of(crop_of(TRAINED)[None], joints_of(TRAINED), given)
+    """Pixels and keypoints are those that would be cut from the image itself."""
+    images, keypoints, visibility = view_of(crop_of(TRAINED)[None], keypoints_of(TRAINED), given)
     window = Window(tf.constant(photo(300, 400)[..., ::-1].copy()), tf.zeros(2, tf.int32))
-    expected = cut_turned(window, tf.constant(region, tf.float64), SIZE, TF_CPN.outside).numpy()
-    away = np.abs(to_pixels(images.numpy(), TF_CPN)[0].astype(int) - expected)
+    expected = warp_region(
+        window, tf.constant(region, tf.float64), SIZE, TF_CPN_PREPROCESSING.pad_color
+    ).numpy()
+    away = np.abs(denormalize(images.numpy(), TF_CPN_PREPROCESSING)[0].astype(int) - expected)
     assert np.median(away) <= 2 and np.percentile(away, 99) < 12  # twice interpolated
-    there = joints_to_crop(
-        np.array([[[200.0, 150.0, 2], [190.0, 120.0, 2]]], np.float32), tf.constant([region], tf.float64), SIZE
+    there = keypoints_to_crop(
+        np.array([[[200.0, 150.0, 2], [190.0, 120.0, 2]]], np.float32),
+        tf.constant([region], tf.float64),
+        SIZE,
     )
-    np.testing.assert_allclose(joints[0, :2], there[0, :, :2], atol=1e-3)
+    np.testing.assert_allclose(keypoints[0, :2], there[0, :, :2], atol=1e-3)
     np.testing.assert_array_equal(visibility[0], [2, 2] + [0] * 15)
 
 
 def test_a_mirrored_view_trades_sides():
-    plain = view_of(crop_of(TRAINED)[None], joints_of(TRAINED), draws())
-    images, joints, visibility = view_of(crop_of(TRAINED)[None], joints_of(TRAINED), draws(mirrored=True))
+    plain = view_of(crop_of(TRAINED)[None], keypoints_of(TRAINED), draws())
+    images, keypoints, visibility = view_of(
+        crop_of(TRAINED)[None], keypoints_of(TRAINED), draws(mirrored=True)
+    )
     np.testing.assert_allclose(images, plain[0][:, :, ::-1], atol=1e-5)
-    left, right = COCO.joints.index("left_eye"), COCO.joints.index("right_eye")
-    np.testing.assert_allclose(joints[0, right, 0], 48 - plain[1][0, left, 0], atol=1e-4)
+    left, right = COCO.keypoints.index("left_eye"), COCO.keypoints.index("right_eye")
+    np.testing.assert_allclose(keypoints[0, right, 0], 48 - plain[1][0, left, 0], atol=1e-4)
     assert visibility[0, right] == 2 and visibility[0, left] == 0
 
 
-def test_joints_that_leave_the_view_are_not_labelled():
-    _, joints, visibility = view_of(
-        crop_of(TRAINED)[None], joints_of(TRAINED, ((200.0, 150.0), (200.0, 60.0))), draws(0.7)
+def test_keypoints_that_leave_the_view_are_not_labeled():
+    _, keypoints, visibility = view_of(
+        crop_of(TRAINED)[None], keypoints_of(TRAINED, ((200.0, 150.0), (200.0, 60.0))), draws(0.7)
     )
     np.testing.assert_array_equal(visibility[0, :3], [2, 0, 0])
-    assert (joints[0, 2:].numpy() < 0).all()
+    assert (keypoints[0, 2:].numpy() < 0).all()
 
 
-def test_outside_the_crop_is_the_mean_colour_or_the_border_again():
-    white = tf.fill((1, *WIDER, 3), tf.constant(255, tf.uint8))
+def test_outside_the_crop_is_the_mean_color_or_the_border_again():
+    white = tf.fill((1, *BOX_EXPANSION, 3), tf.constant(255, tf.uint8))
     turned = draws(angle=45.0, rescale=1.25)
-    mean, _, _ = view_of(white, joints_of(TRAINED), turned)
+    mean, _, _ = view_of(white, keypoints_of(TRAINED), turned)
     assert (mean[0, 0, 0].numpy() == 0).all() and mean[0, 32, 24].numpy().min() > 0.5
-    border, _, _ = view_of(white, joints_of(TRAINED), turned, REPEATED)
+    border, _, _ = view_of(white, keypoints_of(TRAINED), turned, REPEATED)
     np.testing.assert_allclose(border, 1, atol=1e-6)
 
 
 def test_draws_depend_on_the_seed_alone_and_fill_their_ranges():
-    a, b, c = (draw_single(seed, 4000, Ranges(0.8, 1.1, 20)) for seed in ((1, 2), (1, 2), (1, 3)))
+    a, b, c = (
+        draw_single_view(seed, 4000, Ranges(0.8, 1.1, 20)) for seed in ((1, 2), (1, 2), (1, 3))
+    )
     np.testing.assert_array_equal(a.angle, b.angle)
     assert not np.array_equal(a.rescale, c.rescale)
     assert 0.8 <= np.min(a.rescale) < 0.801 and 1.099 < np.max(a.rescale) <= 1.1
@@ -105,7 +118,9 @@ def test_draws_depend_on_the_seed_alone_and_fill_their_ranges():
 
 
 def test_a_shift_is_drawn_without_changing_what_else_is():
-    plain, moved = (draw_single((1, 2), 4000, Ranges(0.8, 1.1, 20, shift)) for shift in (0.0, 0.1))
+    plain, moved = (
+        draw_single_view((1, 2), 4000, Ranges(0.8, 1.1, 20, shift)) for shift in (0.0, 0.1)
+    )
     np.testing.assert_array_equal(plain.angle, moved.angle)
     np.testing.assert_array_equal(plain.rescale, moved.rescale)
     assert -0.1 <= np.min(moved.shift) < -0.0999 and 0.0999 < np.max(moved.shift) < 0.1
@@ -113,7 +128,9 @@ def test_a_shift_is_drawn_without_changing_what_else_is():
 
 
 def test_a_peak_makes_small_shifts_more_frequent_and_changes_nothing_else():
-    flat, peaked = (draw_single((1, 2), 4000, Ranges(0.7, 1.2, 30, 0.1, peak)) for peak in (1.0, 3.0))
+    flat, peaked = (
+        draw_single_view((1, 2), 4000, Ranges(0.7, 1.2, 30, 0.1, peak)) for peak in (1.0, 3.0)
+    )
     np.testing.assert_allclose(peaked.shift, 0.1 * (flat.shift / 0.1) ** 3, atol=1e-6)
     for name in ("rescale", "angle", "mirrored"):
         np.testing.assert_array_equal(getattr(peaked, name), getattr(flat, name))
@@ -122,11 +139,11 @@ def test_a_peak_makes_small_shifts_more_frequent_and_changes_nothing_else():
 
 
 def test_a_moved_view_at_the_widest_zoom_is_still_within_its_crop():
-    """Crops are as much larger as it takes, so that nothing that the picture has is repeated or mean colour."""
+    """Crops are as much larger as it takes, so that nothing that the image has is repeated or mean color."""
     margin = training_margin(0.1)
     white = tf.fill((1, round(64 * margin), round(48 * margin), 3), tf.constant(255, tf.uint8))
     wide = draws(rescale=1.25, shift=(0.1, -0.1))
-    images, _, _ = view_of(white, joints_of(TRAINED), wide, margin=margin)
+    images, _, _ = view_of(white, keypoints_of(TRAINED), wide, margin=margin)
     assert images.numpy().min() > 0.5
-    images, _, _ = view_of(white, joints_of(TRAINED), wide, margin=TRAINING_MARGIN)
+    images, _, _ = view_of(white, keypoints_of(TRAINED), wide, margin=TRAINING_MARGIN)
     assert images.numpy().min() == 0

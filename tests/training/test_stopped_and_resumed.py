@@ -13,13 +13,16 @@ from support.small_run import flags, logged, weights
 from support.tiny import losses as tiny_losses
 from support.tiny import tiny
 from tfcpn import parts
-from tfcpn.base.errors import RESUMABLE
+from tfcpn.base.errors import EXIT_RESUMABLE
 from tfcpn.data.coco import read_annotations
-from tfcpn.training.pauses import Pauses
+from tfcpn.training.pauses import CheckpointSchedule
 from tfcpn.training.step import TrainingStep
 
 # Not --deterministic, which is for a process's whole life: to the last bit it is seen in test_killed_at_random.py.
-COSINE = ("--lr_halving=60", "--lr_cosine")  # the first as it is by default, which the flagfile changes
+COSINE = (
+    "--lr_halving=60",
+    "--lr_cosine",
+)  # the first as it is by default, which the flagfile changes
 WORDS = ("--epoch_size=96", "--epochs=2", "--eval_every=2")
 
 
@@ -31,18 +34,22 @@ def with_the_tiny_network(tiny_network):
 @pytest.fixture
 def at_step(monkeypatch):
     """at_step(n, what): do something before the nth step that the next command takes."""
-    usual = Pauses.wish
+    usual = CheckpointSchedule.wish
 
     def set_up(number, what):
         count = iter(range(1, 1000))
-        monkeypatch.setattr(Pauses, "wish", lambda self: (what() if next(count) == number else None, usual(self))[1])
+        monkeypatch.setattr(
+            CheckpointSchedule,
+            "wish",
+            lambda self: (what() if next(count) == number else None, usual(self))[1],
+        )
 
     return set_up
 
 
 def assert_same(whole, folder, epoch=2, exact=False):
-    """Of two runs the last snapshot and the log, but for times. Not exact: to what the order of threads may change; a
-    step too many, or an optimiser that began anew, would show a hundred times as large.
+    """Of two runs the last checkpoint and the log, but for times. Not exact: to what the order of threads may change; a
+    step too many, or an optimizer that began anew, would show a hundred times as large.
     """
     a, b = weights(whole, epoch), weights(folder, epoch)
     assert set(a) == set(b) and len(a) > 10
@@ -58,7 +65,9 @@ def assert_same(whole, folder, epoch=2, exact=False):
             if exact or name in ("device", "precision") or not row[name]:
                 assert row[name] == other[name], name
             else:
-                assert float(row[name]) == pytest.approx(float(other[name]), rel=1e-3, abs=1e-4), name
+                assert float(row[name]) == pytest.approx(float(other[name]), rel=1e-3, abs=1e-4), (
+                    name
+                )
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +87,10 @@ def test_a_signal_finishes_the_step_and_saves_and_the_same_command_goes_on(
     words = flags(people, tmp_path, *WORDS)
     at_step(step, lambda: os.kill(os.getpid(), number))
     stopped = command("-m", "tfcpn.train", *words, check=False)
-    assert stopped.status == RESUMABLE == 75
+    assert stopped.status == EXIT_RESUMABLE == 75
     assert "what was done is saved, the same command goes on" in stopped.err
     epoch, within = divmod(step, 6)
-    assert (tmp_path / "snapshots" / f"snapshot_{epoch:04d}_step_{within}").exists()
+    assert (tmp_path / "checkpoints" / f"epoch_{epoch:04d}_step_{within}").exists()
     at_step(0, None)
     resumed = command("-m", "tfcpn.train", *words)
     assert f"from epoch {epoch + 1}, step {within + 1} of it" in resumed.err
@@ -89,7 +98,9 @@ def test_a_signal_finishes_the_step_and_saves_and_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize(
-    "schedule", [COSINE, pytest.param(("--lr_halving=1",), marks=pytest.mark.slow)], ids=lambda words: words[-1]
+    "schedule",
+    [COSINE, pytest.param(("--lr_halving=1",), marks=pytest.mark.slow)],
+    ids=lambda words: words[-1],
 )
 def test_every_step_has_the_rate_of_an_undisturbed_run_to_the_bit(
     people, command, tmp_path, at_step, monkeypatch, schedule
@@ -98,9 +109,9 @@ def test_every_step_has_the_rate_of_an_undisturbed_run_to_the_bit(
     words = [*WORDS, "--eval_every=0", "--warmup_steps=8", "--learning_rate=0.0123457", *schedule]
     rates, usual = [], TrainingStep.__call__
 
-    def step(self, crops, joints, number, wish):
+    def step(self, crops, keypoints, number, wish):
         rates.append((int(number), float(self.optimizer.learning_rate)))
-        return usual(self, crops, joints, number, wish)
+        return usual(self, crops, keypoints, number, wish)
 
     monkeypatch.setattr(TrainingStep, "__call__", step)
     command("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *words))
@@ -117,19 +128,21 @@ def test_every_step_has_the_rate_of_an_undisturbed_run_to_the_bit(
 def test_a_signal_at_an_epochs_last_step_saves_the_epoch(people, command, tmp_path, at_step, whole):
     words = flags(people, tmp_path, *WORDS)
     at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert command("-m", "tfcpn.train", *words, check=False).status == RESUMABLE
-    assert [p.name for p in (tmp_path / "snapshots").iterdir()] == ["snapshot_0001"]
+    assert command("-m", "tfcpn.train", *words, check=False).status == EXIT_RESUMABLE
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["epoch_0001"]
     at_step(0, None)
     command("-m", "tfcpn.train", *words)
     assert_same(whole, tmp_path)
 
 
-def test_a_validation_is_stopped_at_once_and_made_up_for(people, command, tmp_path, monkeypatch, whole):
+def test_a_validation_is_stopped_at_once_and_made_up_for(
+    people, command, tmp_path, monkeypatch, whole
+):
     from tfcpn.evaluation import evaluation
 
     words, usual = flags(people, tmp_path, *WORDS), evaluation.coco_metrics
     monkeypatch.setattr(evaluation, "coco_metrics", lambda *a: os.kill(os.getpid(), signal.SIGTERM))
-    assert command("-m", "tfcpn.train", *words, check=False).status == RESUMABLE
+    assert command("-m", "tfcpn.train", *words, check=False).status == EXIT_RESUMABLE
     assert logged(tmp_path)[1]["AP"] == ""
     monkeypatch.setattr(evaluation, "coco_metrics", usual)
     command("-m", "tfcpn.train", *words)
@@ -137,22 +150,28 @@ def test_a_validation_is_stopped_at_once_and_made_up_for(people, command, tmp_pa
 
 
 def test_it_saves_whenever_so_many_minutes_have_passed(people, command, tmp_path, monkeypatch):
-    from tfcpn.run.snapshots import Snapshots
+    from tfcpn.run.snapshots import CheckpointManager
 
-    saved, usual = [], Snapshots.save
+    saved, usual = [], CheckpointManager.save
 
     def save(self, epoch, *rest, steps=0, **more):
         saved.append((epoch, steps))
         usual(self, epoch, *rest, steps=steps, **more)
 
-    monkeypatch.setattr(Snapshots, "save", save)
+    monkeypatch.setattr(CheckpointManager, "save", save)
     words = [*WORDS, "--eval_every=0", "--epochs=1"]
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "often", *words, "--checkpoint_minutes=1e-9"))
+    command(
+        "-m", "tfcpn.train", *flags(people, tmp_path / "often", *words, "--checkpoint_minutes=1e-9")
+    )
     assert saved == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 0)]
-    assert [p.name for p in (tmp_path / "often/snapshots").iterdir()] == ["snapshot_0001"]
+    assert [p.name for p in (tmp_path / "often/checkpoints").iterdir()] == ["epoch_0001"]
     for minutes in ("0",):
         saved.clear()
-        command("-m", "tfcpn.train", *flags(people, tmp_path / minutes, *words, f"--checkpoint_minutes={minutes}"))
+        command(
+            "-m",
+            "tfcpn.train",
+            *flags(people, tmp_path / minutes, *words, f"--checkpoint_minutes={minutes}"),
+        )
         assert saved == [(1, 0)]
 
 
@@ -178,8 +197,10 @@ def test_a_second_trainer_is_refused_by_name_of_the_first(people, command, tmp_p
     command("-m", "tfcpn.train", *words)
     assert told[0].status == 1
     *phases, line = told[0].err.splitlines()
-    assert all(phase.endswith(" ...") for phase in phases)
-    assert re.fullmatch(rf"error: .*: process {os.getpid()} on \S+ is training there; wait .*", line)
+    assert all(status.endswith(" ...") for status in phases)
+    assert re.fullmatch(
+        rf"error: .*: process {os.getpid()} on \S+ is training there; wait .*", line
+    )
 
 
 def spoilt(after: int, name="global"):
@@ -191,25 +212,36 @@ def spoilt(after: int, name="global"):
         return told | {name: told[name] * tf.where(steps > after, float("nan"), 1.0)}
 
     steps = tf.Variable(0)
-    return lambda cfg, skeleton: (tiny(cfg, skeleton)[0]._replace(losses=losses), tiny(cfg, skeleton)[1])
+    return lambda cfg, skeleton: (
+        tiny(cfg, skeleton)[0]._replace(losses=losses),
+        tiny(cfg, skeleton)[1],
+    )
 
 
-def test_a_loss_that_is_no_number_is_told_with_step_people_and_gradients(people, command, tmp_path, monkeypatch):
+def test_a_loss_that_is_no_number_is_told_with_step_people_and_gradients(
+    people, command, tmp_path, monkeypatch
+):
     monkeypatch.setitem(parts._NETWORKS, "cpn", spoilt(8))
-    failed = command("-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False)
+    failed = command(
+        "-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False
+    )
     told = failed.err.strip().splitlines()[-1]
     assert failed.status == 1
-    assert re.search(r"step 9 \(epoch 2\): a loss is not a number \(global nan, refine \d.*\)", told)
+    assert re.search(
+        r"step 9 \(epoch 2\): a loss is not a number \(global nan, refine \d.*\)", told
+    )
     assert re.search(r"largest gradients: \S+ nan, ", told)
-    assert "the last good snapshot is" in told and "snapshot_0001, from which" in told
+    assert "the last good checkpoint is" in told and "epoch_0001, from which" in told
     # Those of the ninth step of four people, says the order of an undisturbed stream.
     from support.parsing import parse
-    from tfcpn.data.order import open_source
+    from tfcpn.data.order import open_training_set
     from tfcpn.data.record_sets import read_records
     from tfcpn.data.stream import in_order
 
     cfg, _ = parse(*flags(people, tmp_path, *WORDS))
-    source = open_source(read_records(people.records), seed=cfg.seed, shuffle_buffer=cfg.shuffle_buffer)
+    source = open_training_set(
+        read_records(people.records), seed=cfg.seed, shuffle_buffer=cfg.shuffle_buffer
+    )
     stream = in_order(source, 0, lambda group: group["id"]).take(36)
     expected = [int(i) for i in stream][32:]
     assert f"; people {', '.join(map(str, expected))}; " in told
@@ -229,10 +261,12 @@ def test_weights_that_are_no_numbers_are_never_saved(people, command, tmp_path, 
             kernel.assign(kernel * float("inf"))
 
     monkeypatch.setattr(epoch, "_check_finite", spoil)
-    failed = command("-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False)
+    failed = command(
+        "-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False
+    )
     told = failed.err.strip().splitlines()[-1]
     assert failed.status == 1 and re.search(
         r"step \d+ made only/weights something else than numbers.*; people \d+", told
     )
-    assert "the last good snapshot is" in told and "snapshot_0001" in told
-    assert [p.name for p in (tmp_path / "snapshots").iterdir()] == ["snapshot_0001"]
+    assert "the last good checkpoint is" in told and "epoch_0001" in told
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["epoch_0001"]

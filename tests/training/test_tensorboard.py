@@ -25,16 +25,19 @@ def run(people, command, tiny_network, tmp_path):
     return tmp_path / "run"
 
 
-def test_a_validation_shows_people_and_joints(run):
+def test_a_validation_shows_people_and_keypoints(run):
     told = summaries(run)
     assert len(told["people"]) == 2
-    width, height, *pictures = told["people"][0]
-    assert (int(width), int(height), len(pictures)) == (3 * 64, 64, 8)
-    first = tf.io.decode_png(pictures[0]).numpy()
+    width, height, *images = told["people"][0]
+    assert (int(width), int(height), len(images)) == (3 * 64, 64, 8)
+    first = tf.io.decode_png(images[0]).numpy()
     annotated, found, warm = np.split(first, 3, axis=1)
-    # Of the drawn person there is the same in all three, and over it what each shows: joints in their sides' colours,
-    # and the warm colours of a map.
-    assert 0 < (annotated != found).any(axis=-1).mean() < 0.6 and (found != warm).any(axis=-1).mean() > 0.5
+    # Of the drawn person there is the same in all three, and over it what each shows: keypoints in their sides' colors,
+    # and the warm colors of a map.
+    assert (
+        0 < (annotated != found).any(axis=-1).mean() < 0.6
+        and (found != warm).any(axis=-1).mean() > 0.5
+    )
     assert len(told["val_PCK@.2/left_wrist"]) == 2
     assert b"--heatmap_scale" in told["settings"][0].ravel()[0]
     assert "train/gradient_norm" in told
@@ -46,7 +49,9 @@ def test_a_run_that_goes_on_shows_its_next_validation(people, command, run):
     assert len(summaries(run)["people"]) == 3
 
 
-def test_the_report_watches_a_run_until_it_is_interrupted(people, command, tiny_network, tmp_path, monkeypatch):
+def test_the_report_watches_a_run_until_it_is_interrupted(
+    people, command, tiny_network, tmp_path, monkeypatch
+):
     """Before the first validation too."""
     run, waits = tmp_path / "run", []
     command("-m", "tfcpn.train", *flags(people, run, "--epochs=1", "--eval_every=0"))

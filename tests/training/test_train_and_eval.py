@@ -42,7 +42,14 @@ def test_evaluation_with_a_detectors_boxes(run, people, command, tmp_path):
     ]
     path = tmp_path / "detections.json"
     path.write_text(json.dumps(detections))
-    done = command("-m", "tfcpn.eval", f"--model_dir={run}", "--epoch=latest", f"--boxes={path}", "--noflip_test")
+    done = command(
+        "-m",
+        "tfcpn.eval",
+        f"--model_dir={run}",
+        "--epoch=latest",
+        f"--boxes={path}",
+        "--noflip_test",
+    )
     assert f"{len(boxes)} boxes" in done.out and "no flip test" in done.out
     (file,) = (run / "eval").glob("epoch_0002_detections-*_noflip/results.json")
     assert len(json.loads(file.read_text())) == len(boxes)
@@ -51,11 +58,23 @@ def test_evaluation_with_a_detectors_boxes(run, people, command, tmp_path):
 def test_an_evaluation_is_the_runs_own_unless_told_otherwise(people, command, tmp_path):
     """A run that was validated by its own first pass must not be evaluated with annotated points, an upper bound."""
     words = [*flags(people, tmp_path / "run", "--epochs=1", "--eval_every=1"), "--align=blazepose"]
-    command("-m", "tfcpn.train", *words, "--align_source=two_pass", "--first_pass_turns=2", "--noflip_test")
+    command(
+        "-m",
+        "tfcpn.train",
+        *words,
+        "--align_source=two_pass",
+        "--first_pass_rotations=2",
+        "--noflip_test",
+    )
     done = command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}")
     assert "alignment points from a first pass" in done.out and "no flip test" in done.out
-    assert "as the run was validated: --align_source=two_pass --first_pass_turns=2 --flip_test=False" in done.out
-    done = command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}", "--align_source=gt", "--flip_test")
+    assert (
+        "as the run was validated: --align_source=two_pass --first_pass_rotations=2 --flip_test=False"
+        in done.out
+    )
+    done = command(
+        "-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}", "--align_source=gt", "--flip_test"
+    )
     assert "the annotation, an upper bound" in done.out and ", flip test" in done.out
     folders = {path.name for path in (tmp_path / "run/eval").iterdir()}
     assert folders == {"epoch_0001", "epoch_0001_noflip_two_pass2"}
@@ -64,12 +83,15 @@ def test_an_evaluation_is_the_runs_own_unless_told_otherwise(people, command, tm
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--epoch=7"], "snapshot_0007 does not exist; there are epochs 1-2"),
+        (["--epoch=7"], "epoch_0007 does not exist; there are epochs 1-2"),
         (["--epoch=first"], "--epoch=first: want numbers"),
         (["--boxes=nowhere.json"], "nowhere.json: cannot be read"),
         (["--val_annotations=nowhere.json"], "nowhere.json: cannot be read"),
         (["--val_images=nowhere"], "do the images fit the annotations?"),
-        (["--backbone=resnet101"], "was trained with other settings (backbone: resnet50 -> resnet101)"),
+        (
+            ["--backbone=resnet101"],
+            "was trained with other settings (backbone: resnet50 -> resnet101)",
+        ),
         (["--model_dir=nowhere"], "no run lives in nowhere"),
         (["--align=sideways"], "--align=sideways"),
         (["--epok=3"], "--epok: python -m tfcpn.eval has no such flag; did you mean --epoch?"),
@@ -84,15 +106,24 @@ def test_a_mistake_in_evaluating_is_told_in_one_line(run, command, words, messag
 
 
 def test_blazepose_is_trained_and_evaluated_by_its_own_first_pass(people, command, tmp_path):
-    words = [*flags(people, tmp_path / "run"), "--align=blazepose", "--align_missing=drop", "--predict_align_points"]
-    command("-m", "tfcpn.train", *words, "--epochs=1", "--filter_min_joints=6", "--eval_every=1")
-    words = [f"--model_dir={tmp_path / 'run'}", "--align_source=two_pass", "--first_pass_turns=2"]
+    words = [
+        *flags(people, tmp_path / "run"),
+        "--align=blazepose",
+        "--align_missing=drop",
+        "--predict_align_points",
+    ]
+    command("-m", "tfcpn.train", *words, "--epochs=1", "--filter_min_keypoints=6", "--eval_every=1")
+    words = [
+        f"--model_dir={tmp_path / 'run'}",
+        "--align_source=two_pass",
+        "--first_pass_rotations=2",
+    ]
     done = command("-m", "tfcpn.eval", *words, "--eval_people=alignable")
-    assert "labelled people count" in done.out and "alignment points from a first pass" in done.out
+    assert "labeled people count" in done.out and "alignment points from a first pass" in done.out
     (result,) = (tmp_path / "run/eval").glob("epoch_0001_drop_two_pass2_alignable/results.json")
     assert all(len(r["keypoints"]) == 51 for r in json.loads(result.read_text()))
     command("tools/report.py", f"--runs={tmp_path / 'run'}", f"--output={tmp_path / 'report'}")
-    assert "two-pass x2, two more joints" in (tmp_path / "report/report.md").read_text()
+    assert "two-pass x2, two more keypoints" in (tmp_path / "report/report.md").read_text()
 
 
 def cut_a_shard(people):
@@ -110,22 +141,30 @@ def damage_a_shard(people):
 @pytest.mark.parametrize(
     "damage, words, message",
     [
-        (None, ["--train_records=nowhere"], "nowhere does not exist: make them with python tools/make_records.py"),
+        (
+            None,
+            ["--train_records=nowhere"],
+            "nowhere does not exist: make them with python tools/make_records.py",
+        ),
         (None, ["--input_size=100x100"], "multiples of 32"),
-        (None, ["--filter_require=tail"], "--filter_require=tail: there is no joint 'tail'"),
+        (None, ["--filter_require=tail"], "--filter_require=tail: there is no keypoint 'tail'"),
         (cut_a_shard, [], "run tools/make_records.py again"),
         (damage_a_shard, [], "a record is damaged"),
         (None, ["--learning_rate=1e30"], ": a loss is not a number (global"),
     ],
 )
-def test_a_mistake_in_training_is_told_in_one_line(people_copy, command, tmp_path, damage, words, message):
+def test_a_mistake_in_training_is_told_in_one_line(
+    people_copy, command, tmp_path, damage, words, message
+):
     if damage:
         damage(people_copy)
-    failed = command("-m", "tfcpn.train", *flags(people_copy, tmp_path / "run"), *words, check=False)
+    failed = command(
+        "-m", "tfcpn.train", *flags(people_copy, tmp_path / "run"), *words, check=False
+    )
     assert failed.status == 1
     line = failed.err.strip().splitlines()[-1]
     assert line.startswith("error: ") and message in line, failed.err
-    assert not (tmp_path / "run" / "snapshots" / "snapshot_0002").exists()
+    assert not (tmp_path / "run" / "checkpoints" / "epoch_0002").exists()
 
 
 def test_another_experiment_in_the_same_folder_is_refused(run, people, command):
@@ -149,11 +188,17 @@ def test_a_validation_that_was_cut_off_is_made_up_for(run, people, command):
 
 def test_a_run_does_not_go_on_with_other_records(run, people_copy, command, tmp_path):
     other = tmp_path / "other"
-    words = [f"--annotations={people_copy.train_annotations}", f"--images={people_copy.train}", f"--output={other}"]
+    words = [
+        f"--annotations={people_copy.train_annotations}",
+        f"--images={people_copy.train}",
+        f"--output={other}",
+    ]
     command("tools/make_records.py", *words, "--shards=3", "--workers=1")
     people_copy.records = other
     failed = command("-m", "tfcpn.train", *flags(people_copy, run, "--epochs=3"), check=False)
-    assert failed.status == 1 and "was trained on other records" in failed.err.strip().splitlines()[-1]
+    assert (
+        failed.status == 1 and "was trained on other records" in failed.err.strip().splitlines()[-1]
+    )
 
 
 def test_a_truncated_image_is_named_in_evaluation(run, people_copy, command):
@@ -186,7 +231,9 @@ def test_the_detectors_file_that_users_provide_is_not_needed_to_train(people, co
 def test_a_detection_without_an_area_is_counted_and_left_out(run, people, command, tmp_path):
     images, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
-    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 1} for p in shown]
+    boxes = [
+        {"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 1} for p in shown
+    ]
     boxes[1]["bbox"][2] = 0
     (tmp_path / "d.json").write_text(json.dumps(boxes))
     assert len(read_detections(tmp_path / "d.json", images)) == len(shown) - 1

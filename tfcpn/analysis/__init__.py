@@ -1,1 +1,1 @@
-"""Where the points of AP are lost: evaluations taken apart by kinds of errors, joints and people."""
+"""Where the points of AP are lost: evaluations taken apart by kinds of errors, keypoints and people."""

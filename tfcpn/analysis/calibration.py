@@ -21,17 +21,24 @@ class Step(NamedTuple):
 
 def steps(found: list[Match]) -> list[Step]:
     """Steps of equally many results, by rising score; fewer where there are few results."""
-    by_score = sorted((match for match in found if not match.ignored), key=lambda match: match.score)
+    by_score = sorted(
+        (match for match in found if not match.ignored), key=lambda match: match.score
+    )
     parts = np.array_split(np.arange(len(by_score)), min(STEPS, len(by_score)) or 1)
     means = []
     for part in parts:
         some = [by_score[place] for place in part]
         if some:
-            means.append(Step(len(some), *(float(np.mean([getattr(m, n) for m in some])) for n in ("score", "oks"))))
+            means.append(
+                Step(
+                    len(some),
+                    *(float(np.mean([getattr(m, n) for m in some])) for n in ("score", "oks")),
+                )
+            )
     return means
 
 
-def rank_agreement(found: list[Match]) -> float:
+def rank_correlation(found: list[Match]) -> float:
     """Spearman's correlation of score and OKS: 1 if the surer result is always the better one; NaN for under two."""
     found = [match for match in found if not match.ignored]
     if len(found) < 2:

@@ -1,4 +1,4 @@
-"""What is wrong with joints and people, by the kinds of Ronchi and Perona (arXiv 1707.05388, section 3.2)."""
+"""What is wrong with keypoints and people, by the kinds of Ronchi and Perona (arXiv 1707.05388, section 3.2)."""
 
 from __future__ import annotations
 
@@ -8,40 +8,53 @@ import numpy as np
 
 from tfcpn.analysis.matching import Match
 from tfcpn.data.coco import Person
-from tfcpn.evaluation.oks import joint_similarity, tolerances
+from tfcpn.evaluation.oks import keypoint_sigmas, keypoint_similarity
 from tfcpn.skeleton import Skeleton
 
-# Of joints that are labelled: right; near; on the other side of the same person; on another person; nowhere.
-GOOD, JITTER, INVERSION, SWAP, MISS = JOINT_KINDS = ("good", "jitter", "inversion", "swap", "miss")
+# Of keypoints that are labeled: right; near; on the other side of the same person; on another person; nowhere.
+GOOD, JITTER, INVERSION, SWAP, MISS = KEYPOINT_KINDS = (
+    "good",
+    "jitter",
+    "inversion",
+    "swap",
+    "miss",
+)
 # Of people: in the wrong order of scores; a result where nobody is; nobody's result where somebody is.
 SCORE, BACKGROUND, UNSEEN = "score", "background", "not found"
 KINDS = (JITTER, INVERSION, SWAP, MISS, SCORE, BACKGROUND, UNSEEN)
-# Similarity of a joint from which it is right, and from which it is near.
+# Similarity of a keypoint from which it is right, and from which it is near.
 RIGHT, NEAR = 0.85, 0.5
 
 
-def joint_kinds(match: Match, others: list[Person], skeleton: Skeleton) -> list[str]:
-    """The kind of each of a matched result's joints (K); empty where the person has none labelled.
+def keypoint_error_types(match: Match, others: list[Person], skeleton: Skeleton) -> list[str]:
+    """The kind of each of a matched result's keypoints (K); empty where the person has none labeled.
 
-    others: the other people of the picture. A joint is what it lies nearest to, if near: its own place (good or
-    jitter), the person's other side (inversion), the same joint or that of the other side of another person (swap).
+    others: the other people of the image. A keypoint is what it lies nearest to, if near: its own place (good or
+    jitter), the person's other side (inversion), the same keypoint or that of the other side of another person (swap).
     """
-    sigmas, person = tolerances(skeleton), match.person
+    sigmas, person = keypoint_sigmas(skeleton), match.person
 
-    def alike(joint: int, whose: Person, which: int) -> float:
+    def alike(keypoint: int, whose: Person, which: int) -> float:
         x, y, visible = whose.keypoints[which]
         if not visible:
             return 0.0
-        return float(joint_similarity(match.joints[joint], np.array([x, y]), whose.area, sigmas[joint]))
+        return float(
+            keypoint_similarity(
+                match.keypoints[keypoint], np.array([x, y]), whose.area, sigmas[keypoint]
+            )
+        )
 
     kinds = []
-    for joint in range(skeleton.annotated):
-        if not person.keypoints[joint, 2]:
+    for keypoint in range(skeleton.num_annotated):
+        if not person.keypoints[keypoint, 2]:
             kinds.append("")
             continue
-        own, mirrored = alike(joint, person, joint), skeleton.mirror[joint]
-        side = alike(joint, person, mirrored) if mirrored != joint else 0.0
-        another = max((alike(joint, other, which) for other in others for which in {joint, mirrored}), default=0.0)
+        own, mirrored = alike(keypoint, person, keypoint), skeleton.mirror[keypoint]
+        side = alike(keypoint, person, mirrored) if mirrored != keypoint else 0.0
+        another = max(
+            (alike(keypoint, other, which) for other in others for which in {keypoint, mirrored}),
+            default=0.0,
+        )
         if max(own, side, another) < NEAR:
             kinds.append(MISS)
         elif own >= max(side, another):
@@ -51,26 +64,36 @@ def joint_kinds(match: Match, others: list[Person], skeleton: Skeleton) -> list[
     return kinds
 
 
-def kinds_of(found: list[Match], everybody: list[Person], skeleton: Skeleton) -> dict[int, list[str]]:
-    """Of each matched result, by its place, the kinds of its joints. everybody: of all pictures, counted or not."""
+def error_types_of(
+    found: list[Match], everybody: list[Person], skeleton: Skeleton
+) -> dict[int, list[str]]:
+    """Of each matched result, by its place, the kinds of its keypoints. everybody: of all images, counted or not."""
     here: dict[int, list[Person]] = {}
     for person in everybody:
         here.setdefault(person.image_id, []).append(person)
     return {
-        match.result: joint_kinds(match, [p for p in here[match.image_id] if p.id != match.person.id], skeleton)
+        match.result: keypoint_error_types(
+            match, [p for p in here[match.image_id] if p.id != match.person.id], skeleton
+        )
         for match in found
         if match.person is not None
     }
 
 
 def corrected(
-    results: list[dict], found: list[Match], missed: list[Person], kinds: dict[int, list[str]], kind: str
+    results: list[dict],
+    found: list[Match],
+    missed: list[Person],
+    kinds: dict[int, list[str]],
+    kind: str,
 ) -> list[dict]:
-    """The results without one kind of error: its joints where they belong, everybody scored by how alike they are, or
+    """The results without one kind of error: its keypoints where they belong, everybody scored by how alike they are, or
     nobody invented, or nobody left out.
     """
     if kind == BACKGROUND:
-        return [results[match.result] for match in found if match.person is not None or match.ignored]
+        return [
+            results[match.result] for match in found if match.person is not None or match.ignored
+        ]
     if kind == UNSEEN:
         least = min((result["score"] for result in results), default=1.0)
         return [*results, *(_perfect(person, results, least) for person in missed)]
@@ -81,7 +104,7 @@ def corrected(
             result["score"] = match.oks
         elif match.person is not None:
             keypoints = np.reshape(result["keypoints"], (-1, 3)).astype(float)
-            wrong = [joint for joint, what in enumerate(kinds[match.result]) if what == kind]
+            wrong = [keypoint for keypoint, what in enumerate(kinds[match.result]) if what == kind]
             keypoints[wrong, :2] = match.person.keypoints[wrong, :2]
             result["keypoints"] = keypoints.ravel().tolist()
         changed[match.result] = result
@@ -89,7 +112,9 @@ def corrected(
 
 
 def _perfect(person: Person, results: list[dict], score: float) -> dict:
-    keypoints = np.concatenate([person.keypoints[:, :2], np.ones((len(person.keypoints), 1))], axis=1)
+    keypoints = np.concatenate(
+        [person.keypoints[:, :2], np.ones((len(person.keypoints), 1))], axis=1
+    )
     category = results[0]["category_id"] if results else 1
     return {
         "image_id": person.image_id,
@@ -108,4 +133,7 @@ def gains(
 ) -> dict[str, float]:
     """AP that would be won without the errors of each kind, the others staying. average_precision: of results."""
     now = average_precision(results)
-    return {kind: average_precision(corrected(results, found, missed, kinds, kind)) - now for kind in KINDS}
+    return {
+        kind: average_precision(corrected(results, found, missed, kinds, kind)) - now
+        for kind in KINDS
+    }

@@ -10,27 +10,27 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcpn.analysis.errors import JOINT_KINDS, gains, kinds_of
+from tfcpn.analysis.errors import KEYPOINT_KINDS, error_types_of, gains
 from tfcpn.analysis.groups import groups
 from tfcpn.analysis.matching import Match, matches
 from tfcpn.base.errors import InputError
 from tfcpn.data.coco import CocoImage, Person, read_annotations
-from tfcpn.data.detections import Box, read_detections
+from tfcpn.data.detections import PersonBox, read_detections
 from tfcpn.data.json_input import read_json
 from tfcpn.evaluation.average_precision import coco_metrics
-from tfcpn.evaluation.oks import joint_similarity, tolerances
-from tfcpn.evaluation.pck import THRESHOLDS, choose_norm, hits, lengths
-from tfcpn.geometry.points import alignable
+from tfcpn.evaluation.oks import keypoint_sigmas, keypoint_similarity
+from tfcpn.evaluation.pck import THRESHOLDS, correct_keypoints, reference_lengths, resolve_norm
+from tfcpn.geometry.points import has_alignment_keypoints
 from tfcpn.report.runs import SETTINGS, what
 from tfcpn.run import config_file
 from tfcpn.skeleton import Skeleton, from_dict
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """name: how the page calls it. people: who count, without joints that the network does not have. everybody: all
-    of the file. absent: numbers of joints that no result has. sure: the detector's score of each person, by id; None
-    for annotated boxes. folder_of_images: where the pictures may lie.
+class LoadedEvaluation:
+    """name: how the page calls it. people: who count, without keypoints that the network does not have. everybody: all
+    of the file. absent: numbers of keypoints that no result has. sure: the detector's score of each person, by id; None
+    for annotated boxes. folder_of_images: where the images may lie.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Evaluated:
     everybody: list[Person]
     skeleton: Skeleton
     category: int
-    absent: tuple[int, ...]
+    missing_keypoints: tuple[int, ...]
     found: list[Match]
     missed: list[Person]
     folder_of_images: str
@@ -51,13 +51,13 @@ class Evaluated:
     def average_precision(self, results: list[dict], counted: set[int] | None = None) -> float:
         """AP of results on the people of these ids; None: on all who count. -1 where there is nobody."""
         counted = {p.id for p in self.people} if counted is None else counted
-        kind = self.skeleton, self.category, self.absent
+        kind = self.skeleton, self.category, self.missing_keypoints
         return coco_metrics(self.annotations, results, frozenset(counted), *kind)["AP"]
 
     @cached_property
     def kinds(self) -> dict[int, list[str]]:
         """As `errors.kinds_of`."""
-        return kinds_of(self.found, self.everybody, self.skeleton)
+        return error_types_of(self.found, self.everybody, self.skeleton)
 
     @cached_property
     def gains(self) -> dict[str, float]:
@@ -70,65 +70,99 @@ class Evaluated:
         return groups(self.people, self.everybody, self.skeleton, self.sure)
 
     @cached_property
-    def by_joint(self) -> list[dict]:
-        """Of each joint its name, how many have it labelled, mean similarity and PCK, and how many of each kind."""
-        sigmas, rows = tolerances(self.skeleton), []
+    def by_keypoint(self) -> list[dict]:
+        """Of each keypoint its name, how many have it labeled, mean similarity and PCK, and how many of each kind."""
+        sigmas, rows = keypoint_sigmas(self.skeleton), []
         of = [m for m in self.found if m.person is not None]
         whose = [m.person for m in of] + self.missed
-        joints = np.stack([m.joints for m in of] + [np.full((self.skeleton.annotated, 2), np.nan)] * len(self.missed))
+        keypoints = np.stack(
+            [m.keypoints for m in of]
+            + [np.full((self.skeleton.num_annotated, 2), np.nan)] * len(self.missed)
+        )
         truth = np.stack([p.keypoints for p in whose])
-        norm = choose_norm(self.skeleton, self.metrics.get("settings", {}).get("pck_norm", "auto"))
-        hit = hits(joints, truth, lengths(truth, np.array([p.box for p in whose]), self.skeleton, norm))
-        for joint in range(self.skeleton.annotated):
-            seen = truth[:, joint, 2] > 0
+        norm = resolve_norm(self.skeleton, self.metrics.get("settings", {}).get("pck_norm", "auto"))
+        hit = correct_keypoints(
+            keypoints,
+            truth,
+            reference_lengths(truth, np.array([p.box for p in whose]), self.skeleton, norm),
+        )
+        for keypoint in range(self.skeleton.num_annotated):
+            seen = truth[:, keypoint, 2] > 0
             areas = np.array([p.area for p in whose])
-            alike = joint_similarity(joints[:, joint], truth[:, joint, :2], areas, sigmas[joint])
-            kinds = [kinds[joint] for kinds in self.kinds.values()]
-            row = {"joint": self.skeleton.joints[joint], "labelled": int(seen.sum())}
+            alike = keypoint_similarity(
+                keypoints[:, keypoint], truth[:, keypoint, :2], areas, sigmas[keypoint]
+            )
+            kinds = [kinds[keypoint] for kinds in self.kinds.values()]
+            row = {"keypoint": self.skeleton.keypoints[keypoint], "labeled": int(seen.sum())}
             row["similarity"] = float(np.nan_to_num(alike[seen]).mean()) if seen.any() else None
             for place, threshold in enumerate(THRESHOLDS):
-                column = hit[:, joint, place]
-                row[f"PCK@{threshold:g}"] = float(np.nanmean(column)) if (~np.isnan(column)).any() else None
-            rows.append(row | {kind: kinds.count(kind) for kind in JOINT_KINDS})
+                column = hit[:, keypoint, place]
+                row[f"PCK@{threshold:g}"] = (
+                    float(np.nanmean(column)) if (~np.isnan(column)).any() else None
+                )
+            rows.append(row | {kind: kinds.count(kind) for kind in KEYPOINT_KINDS})
         return rows
 
 
-def read_evaluation(folder: Path, images: str = "") -> Evaluated:
-    """An evaluation's folder, RUN/eval/epoch_NNNN. images: folder of the pictures, instead of the run's own.
+def read_evaluation(folder: Path, images: str = "") -> LoadedEvaluation:
+    """An evaluation's folder, RUN/eval/epoch_NNNN. images: folder of the images, instead of the run's own.
 
-    Raises InputError for one that is none, or on people whom nobody has labelled.
+    Raises InputError for one that is none, or on people whom nobody has labeled.
     """
     metrics, results = (read_json(folder / name) for name in ("metrics.json", "results.json"))
     settings = metrics.get("settings", {}) if isinstance(metrics, dict) else {}
     if "val_annotations" not in settings or not isinstance(results, list):
         raise InputError(f"{folder}: is no evaluation of tfcpn.eval")
     annotations = settings["val_annotations"]
-    skeleton = skeleton_of(folder, metrics)
-    pictures, everybody, skeleton, category = read_annotations(annotations, expected=skeleton)
-    _check(folder, metrics, results, pictures, skeleton.count)
-    joints = [np.reshape(result["keypoints"], (-1, 3))[:, 2] > 0 for result in results]
-    absent = tuple(np.flatnonzero(~np.any(joints, axis=0)).tolist()) if joints else ()
-    everybody = [_without(person, absent) for person in everybody]
+    skeleton = resolve_skeleton(folder, metrics)
+    coco_images, everybody, skeleton, category = read_annotations(annotations, expected=skeleton)
+    _check(folder, metrics, results, coco_images, skeleton.count)
+    keypoints = [np.reshape(result["keypoints"], (-1, 3))[:, 2] > 0 for result in results]
+    missing_keypoints = (
+        tuple(np.flatnonzero(~np.any(keypoints, axis=0)).tolist()) if keypoints else ()
+    )
+    everybody = [_without(person, missing_keypoints) for person in everybody]
     people = [person for person in everybody if person.trainable]
     if settings.get("eval_people") == "alignable" and people:
-        known = alignable(np.stack([p.keypoints for p in people]), skeleton, settings.get("align_radius", "body"))
+        known = has_alignment_keypoints(
+            np.stack([p.keypoints for p in people]), skeleton, settings.get("align_radius", "body")
+        )
         people = [person for person, is_known in zip(people, known.numpy()) if is_known]
     if not people:
-        raise InputError(f"{annotations}: nobody is labelled, so there is nothing to compare {folder} with")
+        raise InputError(
+            f"{annotations}: nobody is labeled, so there is nothing to compare {folder} with"
+        )
     counted = {person.id for person in people}
-    found, missed = matches(results, people, skeleton, [p for p in everybody if p.id not in counted])
+    found, missed = matches(
+        results, people, skeleton, [p for p in everybody if p.id not in counted]
+    )
     sure = None
     if settings.get("boxes", "gt") != "gt":
         try:
-            sure = _detector_scores(read_detections(settings["boxes"], pictures, category), results, found)
+            sure = _detector_scores(
+                read_detections(settings["boxes"], coco_images, category), results, found
+            )
         except InputError:
             sure = None  # the file is elsewhere now; one table goes without it
     name = f"{metrics['experiment']}, epoch {metrics['epoch']}, {what(metrics)}"
-    kind = annotations, results, pictures, people, everybody, skeleton, category, absent, found, missed
-    return Evaluated(name, metrics, *kind, images or settings.get("val_images") or _images_of(folder), sure)
+    kind = (
+        annotations,
+        results,
+        coco_images,
+        people,
+        everybody,
+        skeleton,
+        category,
+        missing_keypoints,
+        found,
+        missed,
+    )
+    return LoadedEvaluation(
+        name, metrics, *kind, images or settings.get("val_images") or _images_of(folder), sure
+    )
 
 
-def skeleton_of(folder: Path, metrics: dict) -> Skeleton | None:
+def resolve_skeleton(folder: Path, metrics: dict) -> Skeleton | None:
     """Return the keypoints that an evaluation was made with, with their own pairs, roles and tolerances.
 
     Args:
@@ -139,16 +173,17 @@ def skeleton_of(folder: Path, metrics: dict) -> Skeleton | None:
         None if neither tells, and the annotation file has to.
     """
     try:
-        if "joints" in metrics:
-            return from_dict(metrics["joints"])
+        kept = metrics.get("keypoints", metrics.get("joints"))  # 1.x: joints
+        if kept is not None:
+            return from_dict(kept)
     except (TypeError, AttributeError) as error:
-        raise InputError(f"{folder}/metrics.json: joints is damaged ({error})") from error
+        raise InputError(f"{folder}/metrics.json: keypoints is damaged ({error})") from error
     run = folder.parent.parent
     return config_file.load(str(run)).skeleton if (run / config_file.FILE).exists() else None
 
 
-def _check(folder: Path, metrics: dict, results: list, images: dict, joints: int) -> None:
-    """Raise InputError for metrics or results that are not those of an evaluation on these images and joints."""
+def _check(folder: Path, metrics: dict, results: list, images: dict, keypoints: int) -> None:
+    """Raise InputError for metrics or results that are not those of an evaluation on these images and keypoints."""
     lacking = {"experiment", "epoch", "settings"} - set(metrics)
     lacking |= SETTINGS - set(metrics.get("settings", ()))
     if lacking:
@@ -159,33 +194,41 @@ def _check(folder: Path, metrics: dict, results: list, images: dict, joints: int
         if not isinstance(result, dict) or not fields <= set(result):
             raise InputError(f"{where} is not a result of tfcpn.eval")
         if result["image_id"] not in images:
-            raise InputError(f"{where} is on image {result['image_id']}, which the annotations no longer have")
-        if not isinstance(result["keypoints"], list) or len(result["keypoints"]) != 3 * joints:
-            raise InputError(f"{where}: its joints are not the {joints} of the annotations; evaluate again")
+            raise InputError(
+                f"{where} is on image {result['image_id']}, which the annotations no longer have"
+            )
+        if not isinstance(result["keypoints"], list) or len(result["keypoints"]) != 3 * keypoints:
+            raise InputError(
+                f"{where}: its keypoints are not the {keypoints} of the annotations; evaluate again"
+            )
 
 
-def _detector_scores(boxes: list[Box], results: list[dict], found: list[Match]) -> dict[int, float] | None:
+def _detector_scores(
+    boxes: list[PersonBox], results: list[dict], found: list[Match]
+) -> dict[int, float] | None:
     """By a person's id the score of the box in which it was found; None where boxes and results do not fit."""
     given: dict[int, list[float]] = {}
     for box in boxes:
         given.setdefault(box.image_id, []).append(box.score)
     if Counter(result["image_id"] for result in results) != Counter(box.image_id for box in boxes):
         return None
-    # Both are in the file's order within a picture.
+    # Both are in the file's order within an image.
     score = {place: given[result["image_id"]].pop(0) for place, result in enumerate(results)}
     return {match.person.id: score[match.result] for match in found if match.person is not None}
 
 
-def _without(person: Person, absent: tuple[int, ...]) -> Person:
-    if not absent:
+def _without(person: Person, missing_keypoints: tuple[int, ...]) -> Person:
+    if not missing_keypoints:
         return person
     keypoints = person.keypoints.copy()
-    keypoints[list(absent), 2] = 0
-    return dataclasses.replace(person, keypoints=keypoints, num_keypoints=int((keypoints[:, 2] > 0).sum()))
+    keypoints[list(missing_keypoints), 2] = 0
+    return dataclasses.replace(
+        person, keypoints=keypoints, num_keypoints=int((keypoints[:, 2] > 0).sum())
+    )
 
 
 def _images_of(folder: Path) -> str:
-    """Where the run of an evaluation's folder has its pictures; empty where no run lives."""
+    """Where the run of an evaluation's folder has its images; empty where no run lives."""
     try:
         return config_file.load(str(folder.parent.parent)).config.val_images
     except InputError:

@@ -11,7 +11,10 @@ def plot(points: Sequence[tuple[float, float]], across: str, up: str, joined: bo
     side, edge = 300, 36
     most = max([1.0, *(x for x, _ in points)])
     places = [(edge + side * x / most, edge + side * (1 - y)) for x, y in points]
-    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#4a90d9" fill-opacity=".6"/>' for x, y in places)
+    dots = "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#4a90d9" fill-opacity=".6"/>'
+        for x, y in places
+    )
     line = ""
     if joined and places:
         line = f'<polyline fill="none" stroke="#4a90d9" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>'

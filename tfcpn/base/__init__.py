@@ -1,1 +1,1 @@
-"""What everything may use and what knows nothing of people: errors, files, progress, the device."""
+"""Helpers without knowledge of poses: errors, files, devices, console output."""

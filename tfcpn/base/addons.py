@@ -45,7 +45,9 @@ def native_transform(
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=tf.convert_to_tensor(transforms, tf.float32),
-        output_shape=tf.shape(images)[1:3] if output_shape is None else tf.convert_to_tensor(output_shape, tf.int32),
+        output_shape=tf.shape(images)[1:3]
+        if output_shape is None
+        else tf.convert_to_tensor(output_shape, tf.int32),
         interpolation=interpolation.upper(),
         fill_mode=fill_mode.upper(),
         fill_value=tf.convert_to_tensor(fill_value, tf.float32),

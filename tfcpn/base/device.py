@@ -1,4 +1,4 @@
-"""What this machine computes with: precision policy, distribution strategy, determinism."""
+"""Devices, precision policy, distribution strategy and determinism."""
 
 from __future__ import annotations
 
@@ -18,59 +18,80 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def resolve_precision(name: str) -> str:
-    """ "auto" -> the fastest precision that the machine computes natively; other names stay as they are."""
+    """Return the precision to compute in.
+
+    Args:
+        name: A value of --mixed_precision. "auto" becomes the fastest precision that the hardware
+            supports natively.
+    """
     if name != "auto":
         return name
     if tf.config.get_visible_devices("GPU"):
-        return "bfloat16" if capability() >= (8, 0) else "float16" if capability() >= (7, 0) else "float32"
-    # What computes quickly in bfloat16 is oneDNN, which may be off or kept from the processor's newer instructions.
+        return (
+            "bfloat16"
+            if compute_capability() >= (8, 0)
+            else "float16"
+            if compute_capability() >= (7, 0)
+            else "float32"
+        )
+    # oneDNN provides the fast bfloat16 kernels; it may be off or limited to older instructions.
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" or limit not in ("DEFAULT", "ALL"):
         return "float32"
     words = set(_CPUINFO.read_text().split()) if _CPUINFO.exists() else set()
-    # Intel's AVX-512 is slower in bfloat16 than in float32 (1.4 times, docs/performance.md): there the gain is AMX's,
-    # which a virtual machine may hide. AMD's AVX-512 is faster.
+    # Intel's AVX-512 is 1.4 times slower in bfloat16 than in float32 (docs/performance.md); AMX, which a
+    # virtual machine may hide, is faster. AMD's AVX-512 is faster too.
     fast = "amx_bf16" in words or {"avx512_bf16", "AuthenticAMD"} <= words
     return "bfloat16" if fast else "float32"
 
 
-def capability() -> tuple[int, int]:
-    """NVIDIA's compute capability of the first GPU, (8, 0) for an A100; (0, 0) where it is not told."""
+def compute_capability() -> tuple[int, int]:
+    """Return the CUDA compute capability of the first GPU, such as (8, 0); (0, 0) if unknown."""
     first = tf.config.get_visible_devices("GPU")[0]
     return tf.config.experimental.get_device_details(first).get("compute_capability", (0, 0))
 
 
 def set_precision(name: str) -> None:
-    """Set the Keras policy under which the layers that are built next compute; their variables stay float32.
+    """Set the Keras policy for layers that are built from now on; variables stay float32.
 
-    Unless "tf32" is asked for, float32 has all its bits on every device. From the A100 on, TensorFlow's own choice is
-    to round what goes into convolutions and matrix products, those of labels and decoding too, to ten bits.
+    Full float32 is used on every device unless "tf32" is given. TensorFlow's own default from the
+    A100 on rounds the inputs of convolutions and matrix products, those of labels and decoding
+    included, to ten bits.
+
+    Args:
+        name: "float32", "tf32", "bfloat16" or "float16".
     """
     tf.config.experimental.enable_tensor_float_32_execution(name == "tf32")
-    tf.keras.mixed_precision.set_global_policy("float32" if name in ("float32", "tf32") else f"mixed_{name}")
+    tf.keras.mixed_precision.set_global_policy(
+        "float32" if name in ("float32", "tf32") else f"mixed_{name}"
+    )
 
 
-def choose(name: str) -> None:
-    """What --device says: "cpu" leaves the GPUs alone, "gpu" wants one, "auto" takes what there is.
+def select_device(name: str) -> None:
+    """Apply --device.
 
-    Raises InputError without a GPU under "gpu", and under "auto" if there is a card that TensorFlow, which is built
-    for it, does not see: a run of days on the CPU is not what its owner meant.
+    Args:
+        name: "cpu" hides the GPUs, "gpu" requires one, "auto" uses one if there is one.
+
+    Raises:
+        InputError: Without a GPU under "gpu", and under "auto" if a card is present that a TensorFlow
+            built with CUDA does not see: training for days on the CPU is rarely intended.
     """
     if name == "cpu":
-        use_no_gpu()
+        hide_gpus()
         return
     if tf.config.list_physical_devices("GPU"):
         grow_memory()
         return
-    # Hidden on purpose, such as by a scheduler or a test.
+    # Hidden on purpose, for example by a scheduler.
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
-    why = "" if hidden or not tf.test.is_built_with_cuda() else gpu.why_unused()
+    why = "" if hidden or not tf.test.is_built_with_cuda() else gpu.explain_unusable_gpu()
     if why or name == "gpu":
         raise InputError(f"--device={name}: {why or 'there is no GPU here'}")
 
 
-def describe() -> str:
-    """What this process computes on: its GPUs by name, or its CPU."""
+def describe_devices() -> str:
+    """Return the names of the GPUs in use, or of the CPU."""
     names = [
         tf.config.experimental.get_device_details(device).get("device_name", "GPU")
         for device in tf.config.get_visible_devices("GPU")
@@ -83,7 +104,7 @@ def describe() -> str:
 
 
 def _check_cluster() -> None:
-    """See that TF_CONFIG describes a cluster and this process's place in it. Raises InputError."""
+    """Raise InputError unless TF_CONFIG describes a cluster and a place in it."""
     wanted = (
         '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}, with an '
         "index of its own for each process; one of them may be the chief"
@@ -99,14 +120,20 @@ def _check_cluster() -> None:
     except (ValueError, KeyError, TypeError):
         fits = False
     if not fits:
-        raise InputError(f"--strategy=multi_worker: the environment variable TF_CONFIG must be such as {wanted}")
+        raise InputError(
+            f"--strategy=multi_worker: the environment variable TF_CONFIG must be such as {wanted}"
+        )
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """The strategy of --strategy. To be called before TensorFlow computes anything.
+    """Create the distribution strategy. Call before TensorFlow computes anything.
 
-    "one": the default device. "mirrored": all GPUs of this machine. "multi_worker": all GPUs (else the CPU) of all
-    the processes that TF_CONFIG names. Raises InputError for devices or a TF_CONFIG that do not fit.
+    Args:
+        name: "one": the default device. "mirrored": all GPUs of this machine. "multi_worker": all GPUs
+            (else the CPU) of all processes that TF_CONFIG names.
+
+    Raises:
+        InputError: For devices or a TF_CONFIG that do not fit.
     """
     if name == "one":
         return tf.distribute.get_strategy()
@@ -120,45 +147,47 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes: the chief, else the first worker, or the only process."""
-    if not together(strategy):
+    """Return whether this process writes files: the chief, else the first worker."""
+    if not is_distributed(strategy):
         return True
     resolver = strategy.cluster_resolver
     jobs = resolver.cluster_spec().jobs
-    return resolver.task_type == ("chief" if "chief" in jobs else "worker") and resolver.task_id == 0
+    return (
+        resolver.task_type == ("chief" if "chief" in jobs else "worker") and resolver.task_id == 0
+    )
 
 
-def together(strategy: tf.distribute.Strategy) -> bool:
-    """Whether other processes take part."""
+def is_distributed(strategy: tf.distribute.Strategy) -> bool:
+    """Return whether several processes take part."""
     resolver = strategy.cluster_resolver
     return resolver is not None and bool(resolver.task_type)
 
 
-def use_no_gpu() -> None:
-    """Keep this process off the GPUs, of whose memory it would take a share, though it only decodes images."""
+def hide_gpus() -> None:
+    """Keep this process, which only decodes images, from reserving GPU memory."""
     tf.config.set_visible_devices([], "GPU")
 
 
 def grow_memory() -> None:
-    """Let GPU memory grow with need, so that several processes fit on a card. Too late where the GPU is in use."""
+    """Allocate GPU memory on demand, so that processes can share a card; no effect once in use."""
     for card in tf.config.get_visible_devices("GPU"):
-        # A program that uses tfcpn as a library may have computed before.
+        # A program that uses tfcpn as a library may have used the GPU before.
         with contextlib.suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(card, True)
 
 
-def set_up(deterministic: bool) -> None:
-    """Let GPU memory grow with need, and make every operation repeatable if asked.
+def configure(deterministic: bool) -> None:
+    """Configure memory growth and, if asked, determinism.
 
     Args:
-        deterministic: The same bits on every run.
+        deterministic: Make every run produce the same bits.
     """
     grow_memory()
     if deterministic:
         tf.config.experimental.enable_op_determinism()
-        # That is not enough. The graph optimiser rewrites sums in an order that hangs on memory addresses: of ten
-        # processes two had gradients with other last bits, without it none. One thread an operation on a CPU, for
-        # kernels that sum over threads.
+        # The graph optimizer orders sums by memory addresses: with it, two of ten processes had gradients
+        # with different last bits, without it none. One thread per operation on a CPU, because some
+        # kernels sum over threads.
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
         if not tf.config.get_visible_devices("GPU"):
             tf.config.threading.set_intra_op_parallelism_threads(1)

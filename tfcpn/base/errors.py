@@ -1,26 +1,26 @@
-"""The one exception that a user's mistake raises."""
+"""Exceptions that the entry points turn into one line and an exit status."""
 
 
 class InputError(Exception):
-    """Bad input: one line that names the file, record or field, and says what to do.
+    """Bad input, described in one line that names the file, record or field and the remedy.
 
-    The entry points print it without a traceback and exit with status 1.
+    The entry points print the line without a traceback and exit with status 1.
     """
 
 
-class Lost(InputError):
-    """Something outside this process is gone, such as another one of a training: the same command goes on.
+class PeerLostError(InputError):
+    """A process or service that this run depends on is gone; the same command resumes the run.
 
-    The entry points exit with status `RESUMABLE`.
+    The entry points exit with status `EXIT_RESUMABLE`.
     """
 
 
-class Stopped(BaseException):
-    """Asked to stop by a signal, with everything saved that the same command needs to go on.
+class Preempted(BaseException):
+    """Stopped by a signal after all state was saved; the same command resumes the run.
 
-    The entry points print it and exit with status `RESUMABLE`.
+    The entry points print the message and exit with status `EXIT_RESUMABLE`.
     """
 
 
-# EX_TEMPFAIL of sysexits.h: try again. Schedulers tell it from a failure (1) and from a kill (137).
-RESUMABLE = 75
+# EX_TEMPFAIL of sysexits.h. Schedulers can tell it from a failure (1) and from a kill (137).
+EXIT_RESUMABLE = 75

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and still there after the power has failed."""
+"""Atomic, durable writes of files and folders."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
-def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk. Where a file system has no such thing for
-    folders, as some network ones, there is nothing to wait for.
+def fsync_path(path: Path) -> None:
+    """Wait until a file's content or a folder's entries are on disk.
+
+    Args:
+        path: A file or folder. Folders are skipped where the file system does not support fsync for
+            them, as on some network file systems.
+
+    Raises:
+        OSError: If a file cannot be synced.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -25,8 +31,12 @@ def sync(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
-    """Write to a temporary name beside `path` and rename: a reader never sees half a file. durable: nor after the
-    power has failed, which takes some milliseconds.
+    """Write a file under a temporary name and rename it, so that readers never see half a file.
+
+    Args:
+        path: The file to write. Its folder is created.
+        content: Text (written as UTF-8) or bytes.
+        durable: Also survive a power failure, which takes some milliseconds.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,23 +44,26 @@ def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> 
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         if durable:
-            sync(temporary)
+            fsync_path(temporary)
         os.replace(temporary, path)
         if durable:
-            sync(path.parent)
+            fsync_path(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def stamp(path: str) -> list[int]:
-    """What tells that a file was changed: its size, and when it was written."""
+def file_fingerprint(path: str) -> list[int]:
+    """Return the size in bytes and the modification time in nanoseconds of a file."""
     state = os.stat(path)
     return [state.st_size, state.st_mtime_ns]
 
 
-def write_parts(path: Path, parts: Iterable[str]) -> None:
-    """As `write_atomically`, of a text that comes in parts and need not fit into memory. What is no text in it, as in
-    names of files, is written as an escape.
+def write_text_stream(path: Path, parts: Iterable[str]) -> None:
+    """Write text that comes in parts and need not fit into memory; atomic as `write_atomically`.
+
+    Args:
+        path: The file to write. Its folder is created.
+        parts: Pieces of the text. Surrogates, as in undecodable file names, are written as escapes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,15 +71,20 @@ def write_parts(path: Path, parts: Iterable[str]) -> None:
     try:
         with temporary.open("w", errors="backslashreplace") as file:
             file.writelines(parts)
-        sync(temporary)
+        fsync_path(temporary)
         os.replace(temporary, path)
-        sync(path.parent)
+        fsync_path(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """A folder that is there whole or not at all. fill: writes what shall be in it. One that is there is replaced."""
+def atomic_dir(path: Path, fill: Callable[[Path], None]) -> None:
+    """Create a folder that exists complete or not at all.
+
+    Args:
+        path: The folder. An existing one is replaced.
+        fill: Function that writes the content into the folder it is given.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -74,43 +92,48 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
         temporary.mkdir(parents=True)
         fill(temporary)
         for file in temporary.rglob("*"):
-            sync(file)
-        sync(temporary)
-        # A folder with something in it cannot be renamed over. What was there goes last, when the new one is safe.
-        old = _aside(path) if path.exists() else None
+            fsync_path(file)
+        fsync_path(temporary)
+        # A folder that is not empty cannot be renamed over. The old one is deleted last.
+        old = _move_aside(path) if path.exists() else None
         temporary.rename(path)
-        sync(path.parent)
+        fsync_path(path.parent)
         if old:
             shutil.rmtree(old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _aside(path: Path) -> Path:
-    """Give a folder a temporary name, which is returned."""
+def _move_aside(path: Path) -> Path:
+    """Rename a folder to a temporary name and return that name."""
     old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
     path.rename(old)
     return old
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder: it is there whole or not at all under its name."""
-    shutil.rmtree(_aside(Path(path)))
+    """Delete a folder so that it disappears from its name at once."""
+    shutil.rmtree(_move_aside(Path(path)))
 
 
-def sweep(folder: Path, least_age: float = 0.0) -> list[str]:
-    """Delete what processes that died left under temporary names in a folder; the names.
+def remove_stale_temp(folder: Path, min_age: float = 0.0) -> list[str]:
+    """Delete temporary files and folders that crashed processes left behind.
 
-    least_age: in seconds, of what is deleted; 0 where nobody else may write at the time.
+    Args:
+        folder: Where to look, not recursively.
+        min_age: Age in seconds of what is deleted; 0 where no other process can be writing.
+
+    Returns:
+        The names that were deleted.
     """
     left = sorted(Path(folder).glob(".*.tmp")) if Path(folder).is_dir() else []
     swept = []
     for path in left:
         try:
-            if time.time() - path.stat().st_mtime < least_age:
+            if time.time() - path.stat().st_mtime < min_age:
                 continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             swept.append(path.name)
         except FileNotFoundError:
-            continue  # its writer has just given it its name
+            continue  # renamed by its writer in the meantime
     return swept

@@ -1,4 +1,4 @@
-"""What a user sees of everything that takes long: a progress bar, or a line that says what is going on."""
+"""Progress on the console: a bar, or a line with the current activity."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-# Seconds before something is worth a line, and between lines in a log file.
-FIRST_LINE, LATER_LINES = 1.0, 20.0
+# Seconds until an activity is shown, and between its lines in a log file.
+FIRST_LINE_SECONDS, LINE_INTERVAL_SECONDS = 1.0, 20.0
 
 
 class _LogBar(tqdm):
-    """A bar for a log file: its first line comes within two seconds, the later ones less and less often."""
+    """Progress bar for a log file: the first line within two seconds, later ones less often."""
 
     def display(self, msg=None, pos=None) -> bool:
-        self.mininterval = min(LATER_LINES, 2 * self.mininterval)
+        self.mininterval = min(LINE_INTERVAL_SECONDS, 2 * self.mininterval)
         return super().display(msg, pos)
 
 
-def progress(total: int, description: str, unit: str, initial: int = 0, at_once: bool = True) -> tqdm:
-    """Make a bar on standard error with rate and time left; in a log file, a line every 20 seconds at last.
+def progress(
+    total: int, description: str, unit: str, initial: int = 0, immediate: bool = True
+) -> tqdm:
+    """Return a progress bar on standard error; in a log file, at most a line every 20 seconds.
 
     Args:
         total: Units of work.
         description: What is done.
         unit: Name of a unit.
-        initial: Units that are done already.
-        at_once: Show the bar before the first unit is done. Not where a `phase` says what comes before.
+        initial: Units that are already done.
+        immediate: Show the bar before the first unit is done. False where a `status` line is shown
+            until then.
     """
     interactive = sys.stderr.isatty()
     return (tqdm if interactive else _LogBar)(
@@ -38,7 +41,7 @@ def progress(total: int, description: str, unit: str, initial: int = 0, at_once:
         desc=description,
         unit=unit,
         initial=initial,
-        delay=0 if at_once else 1e-6,
+        delay=0 if immediate else 1e-6,
         miniters=1,
         mininterval=0.2 if interactive else 0.5,
         maxinterval=1 if interactive else 30,
@@ -49,27 +52,30 @@ def progress(total: int, description: str, unit: str, initial: int = 0, at_once:
 
 
 @contextmanager
-def phase(description: str, at_once: bool = False) -> Iterator[None]:
-    """Say on standard error what the block does if it takes longer than a second, and for how long it has.
+def status(description: str, immediate: bool = False) -> Iterator[None]:
+    """Show on standard error what the block does and for how long, if it takes over a second.
 
     Args:
-        description: What is in progress, as a participle: "reading annotations.json".
-        at_once: Say so before the block begins. For what keeps Python's lock for seconds, in which no other thread
-            could.
+        description: The activity as a participle, such as "reading annotations.json".
+        immediate: Show the line before the block starts. For work that holds Python's lock for
+            seconds, during which the reporting thread cannot run.
     """
     stream, start, over = sys.stderr, time.monotonic(), threading.Event()
     interactive = stream.isatty()
-    if at_once:
+    if immediate:
         stream.write(f"{description} ..." if interactive else f"{description} ...\n")
         stream.flush()
 
     def report() -> None:
-        wait, shown = LATER_LINES if at_once and not interactive else FIRST_LINE, at_once
+        wait, shown = (
+            LINE_INTERVAL_SECONDS if immediate and not interactive else FIRST_LINE_SECONDS,
+            immediate,
+        )
         while not over.wait(wait):
             line = f"{description} ..." + (f" {time.monotonic() - start:.0f} s" if shown else "")
             stream.write(f"\r\x1b[K{line}" if interactive else f"{line}\n")
             stream.flush()
-            wait, shown = 1.0 if interactive else LATER_LINES, True
+            wait, shown = 1.0 if interactive else LINE_INTERVAL_SECONDS, True
         if shown and interactive:
             stream.write("\n")
 
@@ -82,8 +88,8 @@ def phase(description: str, at_once: bool = False) -> Iterator[None]:
         reporter.join()
 
 
-def start_tensorflow() -> None:
-    """Import TensorFlow, which takes seconds, and say so."""
+def import_tensorflow() -> None:
+    """Import TensorFlow, which takes seconds, and show that on the console."""
     if "tensorflow" not in sys.modules:
-        with phase("starting TensorFlow", at_once=True):
+        with status("starting TensorFlow", immediate=True):
             import tensorflow  # noqa: F401

@@ -1,4 +1,4 @@
-"""Libraries that write to standard error from C++, where no logger reaches, kept quiet."""
+"""Suppress what native libraries write to standard error."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Within, what the process writes to standard error is thrown away; exceptions pass."""
-    kept = os.dup(2)
+def suppress_stderr() -> Iterator[None]:
+    """Discard native stderr output inside the context; exceptions propagate."""
+    saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved, 2)
+        os.close(saved)
         os.close(nowhere)

@@ -1,1 +1,1 @@
-"""Joints to what a network puts out, and back."""
+"""Keypoints to what a network puts out, and back."""

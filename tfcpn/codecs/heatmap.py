@@ -1,4 +1,4 @@
-"""Joints <-> heatmaps: label maps for training, peaks of predicted maps for results."""
+"""Keypoints <-> heatmaps: label maps for training, peaks of predicted maps for results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.codecs.gaussian import blur_matrix
-from tfcpn.codecs.peaks import peaks_of
-from tfcpn.picture.mirror import mirror_pixels
+from tfcpn.codecs.peaks import build_peak_finder
+from tfcpn.picture.mirror import flip_horizontal
 
 
 class HeatmapTargets(NamedTuple):
@@ -23,15 +23,17 @@ class HeatmapCodec:
     """Label maps at four widths, and the way back from predicted maps.
 
     input_size, heatmap_size: (height, width). kernels: Gaussian sizes of the label maps in heatmap pixels, one for
-    each of the network's outputs that has labels. scale: a label's peak. mirror: the joint that each of the K becomes
+    each of the network's outputs that has labels. scale: a label's peak. mirror: the keypoint that each of the K becomes
     in a mirror image. decoder: how a peak is found finer than a pixel, one of `peaks.DECODERS`.
     """
 
     # tf-cpn's: an empty map scores one half.
     empty_score = 0.5
-    absent = ()
+    missing_keypoints = ()
 
-    def __init__(self, input_size, heatmap_size, kernels, scale: float, mirror, decoder: str = "tf_cpn"):
+    def __init__(
+        self, input_size, heatmap_size, kernels, scale: float, mirror, decoder: str = "tf_cpn"
+    ):
         self.input_size = tuple(input_size)
         self.heatmap_size = tuple(heatmap_size)
         self.kernels = tuple(kernels)
@@ -46,40 +48,40 @@ class HeatmapCodec:
                 matrix = blur_matrix(length, size)
                 columns.append((matrix / matrix.max(axis=0)).T.astype(np.float32))
             self._label_columns.append(columns)
-        self._peaks = peaks_of(decoder, self.heatmap_size, min(self.kernels))
+        self._peaks = build_peak_finder(decoder, self.heatmap_size, min(self.kernels))
 
-    def encode(self, joints, visibility) -> HeatmapTargets:
-        """Joints (N, K, 2) as (x, y) in crop pixels -> one (N, h, w, K) float32 map for each kernel.
+    def encode(self, keypoints, visibility) -> HeatmapTargets:
+        """Keypoints (N, K, 2) as (x, y) in crop pixels -> one (N, h, w, K) float32 map for each kernel.
 
-        A joint with a negative coordinate gets an all-zero map; others are clamped into the crop. The peak is
-        `scale` at the pixel that holds the joint (truncated, not rounded), whether or not the joint is visible.
+        A keypoint with a negative coordinate gets an all-zero map; others are clamped into the crop. The peak is
+        `scale` at the pixel that holds the keypoint (truncated, not rounded), whether or not the keypoint is visible.
         visibility: (N, K), which goes along for the losses.
         """
         height, width = self.input_size
-        x, y = joints[..., 0], joints[..., 1]
-        labelled = tf.cast((x >= 0) & (y >= 0), tf.float32)[..., None]
+        x, y = keypoints[..., 0], keypoints[..., 1]
+        labeled = tf.cast((x >= 0) & (y >= 0), tf.float32)[..., None]
         x = tf.clip_by_value(x, 0, width - 1) * (self.heatmap_size[1] / width)
         y = tf.clip_by_value(y, 0, height - 1) * (self.heatmap_size[0] / height)
         maps = []
         for number in range(len(self.kernels)):
             vertical, horizontal = self._columns(number, 0, y), self._columns(number, 1, x)
-            maps.append(tf.einsum("nkh,nkw->nhwk", vertical * (labelled * self.scale), horizontal))
+            maps.append(tf.einsum("nkh,nkw->nhwk", vertical * (labeled * self.scale), horizontal))
         return HeatmapTargets(tuple(maps), visibility)
 
     def _columns(self, number: int, axis: int, place) -> tf.Tensor:
-        """Labels of a kernel along an axis, 0 down, 1 across, of joints at `place` (N, K), in heatmap pixels from the
-        edge: (N, K, length), 1 at the joint.
+        """Labels of a kernel along an axis, 0 down, 1 across, of keypoints at `place` (N, K), in heatmap pixels from the
+        edge: (N, K, length), 1 at the keypoint.
         """
         return tf.gather(self._label_columns[number][axis], tf.cast(place, tf.int32))
 
     def flip(self, heatmaps) -> tf.Tensor:
-        """Heatmaps (N, h, w, K) of mirrored crops -> those of the crops: mirrored, left and right joints swapped."""
+        """Heatmaps (N, h, w, K) of mirrored crops -> those of the crops: mirrored, left and right keypoints swapped."""
         # Whole maps trade places faster than single numbers.
-        maps = tf.transpose(mirror_pixels(heatmaps), (0, 3, 1, 2))
+        maps = tf.transpose(flip_horizontal(heatmaps), (0, 3, 1, 2))
         return tf.transpose(tf.gather(maps, self.mirror, axis=1), (0, 2, 3, 1))
 
     def decode(self, heatmaps) -> tuple[tf.Tensor, tf.Tensor]:
-        """Heatmaps (N, h, w, K) -> joints (N, K, 2) as (x, y) in crop pixels and scores (N, K), float32.
+        """Heatmaps (N, h, w, K) -> keypoints (N, K, 2) as (x, y) in crop pixels and scores (N, K), float32.
 
         The score is the unblurred map at the peak, over the scale, plus one half, as in tf-cpn. Never NaN for finite
         maps.
@@ -92,7 +94,9 @@ class HeatmapCodec:
 
         # tf.round rounds halves to even, as numpy's round does.
         nearest = tf.cast(tf.round(y), tf.int32) * width + tf.cast(tf.round(x), tf.int32)
-        values = tf.gather(tf.reshape(maps, (-1, maps.shape[1], height * width)), nearest, axis=2, batch_dims=2)
+        values = tf.gather(
+            tf.reshape(maps, (-1, maps.shape[1], height * width)), nearest, axis=2, batch_dims=2
+        )
         stride_x, stride_y = self.input_size[1] / width, self.input_size[0] / height
-        joints = tf.stack([x * stride_x + stride_x / 2, y * stride_y + stride_y / 2], axis=-1)
-        return joints, values / self.scale + self.empty_score
+        keypoints = tf.stack([x * stride_x + stride_x / 2, y * stride_y + stride_y / 2], axis=-1)
+        return keypoints, values / self.scale + self.empty_score

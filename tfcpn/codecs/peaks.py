@@ -1,4 +1,4 @@
-"""Where a joint is in its heatmap, finer than a pixel: tf-cpn's way and DARK's."""
+"""Where a keypoint is in its heatmap, finer than a pixel: tf-cpn's way and DARK's."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ DECODE_KERNEL = 21
 DECODE_BORDER = 10
 _LEAST = 1e-10  # below, a logarithm says nothing
 
-# Maps (N, K, h, w) float32 -> x and y (N, K) in heatmap pixels, whose centres are whole numbers.
-Peaks = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+# Maps (N, K, h, w) float32 -> x and y (N, K) in heatmap pixels, whose centers are whole numbers.
+PeakFinder = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def padded_blur(length: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def _first(values) -> tf.Tensor:
     return tf.argmax(values, axis=-1, output_type=tf.int32)
 
 
-def _two_best(maps):
+def _top_two(maps):
     """Maps (N, K, h, w) -> x, y (N, K) of the arg-max, and x, y of that of the maps with 0 in its place. Of equal
     pixels the first row's, and in it the first, as numpy's arg-max has it.
     """
@@ -37,13 +37,15 @@ def _two_best(maps):
     row = tf.gather(maps, y, axis=2, batch_dims=2)
     x = _first(row)
     rest = tf.where(tf.range(maps.shape[3]) == x[..., None], 0.0, row)
-    best = tf.where(tf.range(maps.shape[2]) == y[..., None], tf.reduce_max(rest, axis=2)[..., None], best)
+    best = tf.where(
+        tf.range(maps.shape[2]) == y[..., None], tf.reduce_max(rest, axis=2)[..., None], best
+    )
     y2 = _first(best)
     row2 = tf.where((y2 == y)[..., None], rest, tf.gather(maps, y2, axis=2, batch_dims=2))
     return (x, y), (_first(row2), y2)
 
 
-def tf_cpn_peaks(size: tuple[int, int]) -> Peaks:
+def tf_cpn_peaks(size: tuple[int, int]) -> PeakFinder:
     """tf-cpn's: the arg-max of the blurred map, moved a quarter of a pixel towards the second arg-max. size: of the
     maps, (height, width).
     """
@@ -56,7 +58,7 @@ def tf_cpn_peaks(size: tuple[int, int]) -> Peaks:
         blurred = tf.math.divide_no_nan(maps, peak)
         blurred = tf.matmul(tf.matmul(blur_y, blurred), blur_x, transpose_b=True)
         # Both searches go over the padded map: the second best pixel of a peak on the border may lie outside.
-        (x1, y1), (x2, y2) = _two_best(blurred)
+        (x1, y1), (x2, y2) = _top_two(blurred)
         step_x, step_y = tf.cast(x2 - x1, tf.float32), tf.cast(y2 - y1, tf.float32)
         length = tf.sqrt(step_x**2 + step_y**2)
         x = tf.cast(x1 - DECODE_BORDER, tf.float32) + tf.math.divide_no_nan(0.25 * step_x, length)
@@ -66,7 +68,7 @@ def tf_cpn_peaks(size: tuple[int, int]) -> Peaks:
     return peaks
 
 
-def dark_peaks(size: tuple[int, int], kernel: int) -> Peaks:
+def dark_peaks(size: tuple[int, int], kernel: int) -> PeakFinder:
     """DARK (arXiv 1910.06278, section 3.2): from the arg-max one step of Newton's towards the summit of the logarithm
     of the map, blurred as labels are; of a Gaussian it is a parabola: -H^-1 D, by central differences.
 
@@ -78,12 +80,19 @@ def dark_peaks(size: tuple[int, int], kernel: int) -> Peaks:
 
     def peaks(maps):
         smooth = tf.matmul(tf.matmul(blur_y, tf.maximum(maps, 0.0)), blur_x, transpose_b=True)
-        first = tf.argmax(tf.reshape(maps, (-1, maps.shape[1], height * width)), axis=2, output_type=tf.int32)
+        first = tf.argmax(
+            tf.reshape(maps, (-1, maps.shape[1], height * width)), axis=2, output_type=tf.int32
+        )
         row, column = first // width, first % width
-        flat = tf.reshape(tf.math.log(tf.maximum(smooth, _LEAST)), (-1, maps.shape[1], height * width))
+        flat = tf.reshape(
+            tf.math.log(tf.maximum(smooth, _LEAST)), (-1, maps.shape[1], height * width)
+        )
 
         def at(down: int, right: int):
-            y, x = tf.clip_by_value(row + down, 0, height - 1), tf.clip_by_value(column + right, 0, width - 1)
+            y, x = (
+                tf.clip_by_value(row + down, 0, height - 1),
+                tf.clip_by_value(column + right, 0, width - 1),
+            )
             return tf.gather(flat, y * width + x, axis=2, batch_dims=2)
 
         middle = at(0, 0)
@@ -94,7 +103,12 @@ def dark_peaks(size: tuple[int, int], kernel: int) -> Peaks:
         step_x = -tf.math.divide_no_nan(dyy * dx - dxy * dy, determinant)
         step_y = -tf.math.divide_no_nan(dxx * dy - dxy * dx, determinant)
         inside = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
-        summit = inside & (determinant > 0) & (dxx < 0) & (tf.maximum(tf.abs(step_x), tf.abs(step_y)) <= 1)
+        summit = (
+            inside
+            & (determinant > 0)
+            & (dxx < 0)
+            & (tf.maximum(tf.abs(step_x), tf.abs(step_y)) <= 1)
+        )
         zero = tf.zeros_like(step_x)
         x = tf.cast(column, tf.float32) + tf.where(summit, step_x, zero)
         return x, tf.cast(row, tf.float32) + tf.where(summit, step_y, zero)
@@ -105,6 +119,6 @@ def dark_peaks(size: tuple[int, int], kernel: int) -> Peaks:
 DECODERS = ("tf_cpn", "dark")
 
 
-def peaks_of(decoder: str, size: tuple[int, int], kernel: int) -> Peaks:
+def build_peak_finder(decoder: str, size: tuple[int, int], kernel: int) -> PeakFinder:
     """decoder: one of DECODERS. The rest as above."""
     return dark_peaks(size, kernel) if decoder == "dark" else tf_cpn_peaks(size)

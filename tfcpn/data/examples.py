@@ -22,7 +22,7 @@ _FEATURES = {
 
 
 def encode(image: CocoImage, people: list[Person], encoded: bytes, orientation: int) -> bytes:
-    """The serialised example of one image: its file's bytes, its EXIF orientation and its people."""
+    """The serialized example of one image: its file's bytes, its EXIF orientation and its people."""
 
     def ints(values):
         return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
@@ -42,14 +42,16 @@ def encode(image: CocoImage, people: list[Person], encoded: bytes, orientation: 
         "people/id": ints([p.id for p in people]),
         "people/box": floats([p.box for p in people]),
         "people/keypoints": floats([p.keypoints for p in people]),
-        "people/reach": floats([p.reach for p in people]),
+        "people/reach": floats([p.max_radius for p in people]),
         "people/area": floats([p.area for p in people]),
         "people/trainable": ints([int(p.trainable) for p in people]),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(
+        deterministic=True
+    )
 
 
-def parse(serialized, num_joints: int) -> dict[str, tf.Tensor]:
+def parse(serialized, num_keypoints: int) -> dict[str, tf.Tensor]:
     """The inverse of `encode`: features by name; those of people have the people as their first axis."""
-    keypoints = tf.io.FixedLenSequenceFeature([num_joints, 3], tf.float32, allow_missing=True)
+    keypoints = tf.io.FixedLenSequenceFeature([num_keypoints, 3], tf.float32, allow_missing=True)
     return tf.io.parse_single_example(serialized, {**_FEATURES, "people/keypoints": keypoints})

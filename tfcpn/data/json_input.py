@@ -11,7 +11,7 @@ from tfcpn.base.errors import InputError
 
 # Coordinates and areas beyond these are damage, and would overflow what computes with them.
 MOST_PIXELS = 1e6
-MOST_AREA = MOST_PIXELS**2
+MAX_AREA = MOST_PIXELS**2
 _MOST_WHOLE = 2**53  # what every program that reads JSON takes for a whole number
 
 
@@ -62,15 +62,17 @@ def read_json(path):
                 f"{path}: line {text.count(chr(10), 0, place) + 1}: the control character {text[place]!a} stands "
                 f"in a text (behind {_shown(text[:place])}); remove it, or write it as an escape such as \\n"
             ) from error
-        raise InputError(f"{path}: not valid JSON ({error}); was it downloaded completely?") from error
+        raise InputError(
+            f"{path}: not valid JSON ({error}); was it downloaded completely?"
+        ) from error
 
 
-def is_whole(value) -> bool:
+def is_int(value) -> bool:
     """Whether a value is a whole number, of a size that an id can have."""
     return type(value) is int and abs(value) <= _MOST_WHOLE
 
 
-def are_numbers(values, count: int | None = None, most: float = MOST_PIXELS) -> bool:
+def is_number_list(values, count: int | None = None, most: float = MOST_PIXELS) -> bool:
     """Whether a value is a list (of `count`) of finite numbers, none larger than `most` either way."""
     return (
         isinstance(values, list)

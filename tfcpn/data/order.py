@@ -12,9 +12,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.data.directory import Directory, make_directory
+from tfcpn.data.directory import ExampleIndex, build_example_index
 from tfcpn.data.examples import parse
-from tfcpn.data.filters import EVERYBODY, Filter, keep
+from tfcpn.data.filters import NO_FILTER, PersonFilter, keep
 from tfcpn.data.record_sets import Records
 
 SHARDS_AT_ONCE = 16
@@ -31,10 +31,10 @@ class Source(NamedTuple):
     """
 
     records: Records
-    rules: Filter
+    rules: PersonFilter
     seed: int
     shuffle_buffer: int
-    directory: Directory
+    directory: ExampleIndex
 
     @property
     def people(self) -> int:
@@ -42,12 +42,14 @@ class Source(NamedTuple):
         return len(self.directory.image)
 
 
-def open_source(records: Records, rules: Filter = EVERYBODY, seed: int = 0, shuffle_buffer: int = 2048) -> Source:
+def open_training_set(
+    records: Records, rules: PersonFilter = NO_FILTER, seed: int = 0, shuffle_buffer: int = 2048
+) -> Source:
     """The people of the records who pass the rules. Raises InputError if there are none.
 
     Only the small files beside the shards are read.
     """
-    directory = make_directory(records, rules)
+    directory = build_example_index(records, rules)
     if not len(directory.image):
         raise InputError(
             f"{records.name}: none of its {records.trainable} people passes the filters and --align_missing=drop"
@@ -60,22 +62,32 @@ def _group(serialized, source: Source) -> dict:
     r = parse(serialized, source.records.skeleton.count)
     trainable = r["people/trainable"] > 0
     in_image = tf.reduce_sum(tf.cast(trainable, tf.int32))
-    rows = tf.where(trainable & keep(r["people/keypoints"], r["people/area"], in_image, source.rules))[:, 0]
+    rows = tf.where(
+        trainable & keep(r["people/keypoints"], r["people/area"], in_image, source.rules)
+    )[:, 0]
     return image_of(r) | {name: tf.gather(r[f"people/{name}"], rows) for name in OF_A_PERSON}
 
 
 def image_of(r: dict) -> dict:
     """What a group has of a parsed record's image."""
-    return {"encoded": r["image/encoded"], "orientation": r["image/orientation"], "image_size": r["image/size"]}
+    return {
+        "encoded": r["image/encoded"],
+        "orientation": r["image/orientation"],
+        "image_size": r["image/size"],
+    }
 
 
-def _in_turn(source: Source, number, of_file: Callable, parallel_calls: int | None = None) -> tf.data.Dataset:
+def _in_turn(
+    source: Source, number, of_file: Callable, parallel_calls: int | None = None
+) -> tf.data.Dataset:
     """of_file(number of a file) of all files of pass `number` (a Python integer or an int64 tensor), which come in an
     order of its own, 16 at a time.
     """
     seed = tf.stack([tf.cast(source.seed, tf.int64), tf.cast(number, tf.int64)])
     files = tf.range(len(source.records.files), dtype=tf.int64)
-    return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(files, seed=seed)).interleave(
+    return tf.data.Dataset.from_tensor_slices(
+        tf.random.experimental.stateless_shuffle(files, seed=seed)
+    ).interleave(
         of_file,
         cycle_length=SHARDS_AT_ONCE,
         num_parallel_calls=parallel_calls,
@@ -97,7 +109,9 @@ def groups_of(source: Source, number) -> tf.data.Dataset:
 def images_of(source: Source, number) -> tf.data.Dataset:
     """The images of pass `number` in its order, by their numbers in the directory: nothing of the records is read."""
     first = tf.constant(source.directory.file_start)
-    return _in_turn(source, number, lambda file: tf.data.Dataset.range(first[file], first[file + 1]))
+    return _in_turn(
+        source, number, lambda file: tf.data.Dataset.range(first[file], first[file + 1])
+    )
 
 
 def people_of_pass(source: Source, number) -> tf.data.Dataset:

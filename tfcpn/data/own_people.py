@@ -7,18 +7,33 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfcpn.data.examples import parse
-from tfcpn.data.order import MANY_PASSES, OF_A_PERSON, Source, groups_of, image_of, images_of, shuffled, worked_on
+from tfcpn.data.order import (
+    MANY_PASSES,
+    OF_A_PERSON,
+    Source,
+    groups_of,
+    image_of,
+    images_of,
+    shuffled,
+    worked_on,
+)
 
 
 def _record_of(source: Source, image, wanted) -> tf.data.Dataset:
     """The record of an image, by its number in the directory, read where it lies; if it is not wanted, nothing is
     read and an empty string stands for it.
     """
-    files, place = tf.constant(source.records.files), [tf.constant(a) for a in source.directory[2:4]]
-    names, offsets = (
-        tf.repeat(a[None], tf.cast(wanted, tf.int32)) for a in (files[place[0][image]], place[1][image])
+    files, place = (
+        tf.constant(source.records.files),
+        [tf.constant(a) for a in source.directory[2:4]],
     )
-    record = tf.raw_ops.TFRecordDatasetV2(filenames=names, compression_type="", buffer_size=0, byte_offsets=offsets)
+    names, offsets = (
+        tf.repeat(a[None], tf.cast(wanted, tf.int32))
+        for a in (files[place[0][image]], place[1][image])
+    )
+    record = tf.raw_ops.TFRecordDatasetV2(
+        filenames=names, compression_type="", buffer_size=0, byte_offsets=offsets
+    )
     record = tf.data.experimental.from_variant(record, tf.TensorSpec((), tf.string)).take(1)
     return record.concatenate(tf.data.Dataset.from_tensors("")).take(1)
 
@@ -29,7 +44,9 @@ def _those_in(serialized, rows, source: Source) -> dict:
     return image_of(r) | {name: tf.gather(r[f"people/{name}"], rows) for name in OF_A_PERSON}
 
 
-def some_of(source: Source, begin: int, passes: tf.data.Dataset, work: Callable, mine: Callable) -> tf.data.Dataset:
+def some_of(
+    source: Source, begin: int, passes: tf.data.Dataset, work: Callable, mine: Callable
+) -> tf.data.Dataset:
     """The results of work(group) for some people of passes, in their order. An image is decoded once for all of them
     in a pass; where it has none of them, it is not read.
 
@@ -46,8 +63,16 @@ def some_of(source: Source, begin: int, passes: tf.data.Dataset, work: Callable,
         """
 
         def results():
-            values = tf.nest.flatten(work(_those_in(serialized, tf.gather(row, people[own]), source)))
-            return tf.stack([tf.map_fn(tf.io.serialize_tensor, v, fn_output_signature=tf.string) for v in values], 1)
+            values = tf.nest.flatten(
+                work(_those_in(serialized, tf.gather(row, people[own]), source))
+            )
+            return tf.stack(
+                [
+                    tf.map_fn(tf.io.serialize_tensor, v, fn_output_signature=tf.string)
+                    for v in values
+                ],
+                1,
+            )
 
         nothing = tf.fill([1, len(kinds)], "")
         texts = tf.cond(tf.reduce_any(own), results, lambda: nothing[:0])
@@ -56,7 +81,9 @@ def some_of(source: Source, begin: int, passes: tf.data.Dataset, work: Callable,
         return tf.gather(tf.concat([nothing, texts], axis=0), which)
 
     def unpacked(texts):
-        values = [tf.io.parse_tensor(text, kind.dtype) for text, kind in zip(tf.unstack(texts), kinds)]
+        values = [
+            tf.io.parse_tensor(text, kind.dtype) for text, kind in zip(tf.unstack(texts), kinds)
+        ]
         values = [tf.ensure_shape(value, kind.shape[1:]) for value, kind in zip(values, kinds)]
         return tf.nest.pack_sequence_as(spec, values)
 
@@ -70,7 +97,9 @@ def some_of(source: Source, begin: int, passes: tf.data.Dataset, work: Callable,
         # Images without own people, which are most of many hosts', are not walked through one by one: how many people
         # they have is told with the next one, or, behind the last, with -1 in the place of an image.
         passed = tf.cumsum(end - first)
-        before, behind = (tf.boolean_mask(count, owned) for count in (passed - (end - first), passed))
+        before, behind = (
+            tf.boolean_mask(count, owned) for count in (passed - (end - first), passed)
+        )
         others = tf.concat([before, [source.people]], axis=0) - tf.concat([[0], behind], axis=0)
         places = tf.concat([tf.boolean_mask(images, owned), [-1]], axis=0)
 
@@ -78,7 +107,9 @@ def some_of(source: Source, begin: int, passes: tf.data.Dataset, work: Callable,
             there, image = image >= 0, tf.maximum(image, 0)
             people = tf.range(start[image], tf.where(there, start[image + 1], start[image]))
             own = tf.gather(chosen, people) > 0
-            return _record_of(source, image, there).map(lambda serialized: (serialized, people, own, others))
+            return _record_of(source, image, there).map(
+                lambda serialized: (serialized, people, own, others)
+            )
 
         # All are mixed, those of others without what they look like, so that everyone keeps their turn.
         groups = tf.data.Dataset.from_tensor_slices((places, others)).flat_map(read)

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _HEAD, _FOOT = 12, 4
 
 
-class ShardPeople(NamedTuple):
+class ShardMetadata(NamedTuple):
     """The people of a shard's N images, P of them, in its order.
 
     offset: (N,) int64, where each image's record begins. count: (N,) int64, of people in each. id: (P,) int64.
@@ -39,7 +39,7 @@ class ShardPeople(NamedTuple):
     trainable: np.ndarray
 
 
-def people_file(shard: Path) -> Path:
+def shard_metadata_path(shard: Path) -> Path:
     """Where the people of a shard lie."""
     return shard.with_name(f".{shard.name}.people.npz")
 
@@ -49,21 +49,21 @@ def _mark(shard: Shard) -> str:
     return f"{shard.content} {shard.bytes}"
 
 
-def write_people(path: Path, shard: Shard, people: ShardPeople) -> None:
+def write_shard_metadata(path: Path, shard: Shard, people: ShardMetadata) -> None:
     """Write down the people of the shard at `path`."""
     packed = io.BytesIO()
     np.savez(packed, **people._asdict(), shard=np.array(_mark(shard)))
-    write_atomically(people_file(path), packed.getvalue())
+    write_atomically(shard_metadata_path(path), packed.getvalue())
 
 
-def _read(path: Path, shard: Shard, joints: int) -> ShardPeople | None:
+def _read(path: Path, shard: Shard, num_keypoints: int) -> ShardMetadata | None:
     """None for a file that is missing, damaged, or of another shard."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if str(arrays["shard"]) != _mark(shard):
                 return None
-            people = ShardPeople(*(arrays[name] for name in ShardPeople._fields))
-        return people if _fits(people, shard, joints) else None
+            people = ShardMetadata(*(arrays[name] for name in ShardMetadata._fields))
+        return people if _fits(people, shard, num_keypoints) else None
     except (
         OSError,
         ValueError,
@@ -78,7 +78,7 @@ def _read(path: Path, shard: Shard, joints: int) -> ShardPeople | None:
         return None  # what zipfile and numpy raise for what is no archive of theirs
 
 
-def _fits(people: ShardPeople, shard: Shard, joints: int) -> bool:
+def _fits(people: ShardMetadata, shard: Shard, num_keypoints: int) -> bool:
     """Whether they can be the people of a shard."""
     images, count = len(people.offset), len(people.id)
     return bool(
@@ -88,7 +88,7 @@ def _fits(people: ShardPeople, shard: Shard, joints: int) -> bool:
         and (people.count >= 0).all()
         and people.count.sum() == count
         and ((people.offset >= 0) & (people.offset < shard.bytes)).all()
-        and people.keypoints.shape == (count, joints, 3)
+        and people.keypoints.shape == (count, num_keypoints, 3)
         and people.area.shape == people.trainable.shape == (count,)
         and int(people.trainable.sum()) == shard.trainable
     )
@@ -105,18 +105,22 @@ def offsets(path: Path) -> np.ndarray:
             found.append(at)
             at += _HEAD + length + _FOOT
     if at != size:
-        raise InputError(f"{path}: a record is damaged (record {len(found)} goes beyond the file); make it again")
+        raise InputError(
+            f"{path}: a record is damaged (record {len(found)} goes beyond the file); make it again"
+        )
     return np.array(found, np.int64)
 
 
-def _from_records(path: Path, joints: int) -> ShardPeople:
+def _from_records(path: Path, num_keypoints: int) -> ShardMetadata:
     """What the shard itself says, which reads all of it. Raises InputError for a damaged one."""
     import tensorflow as tf
 
     from tfcpn.data.examples import parse
 
     names = ("people/id", "people/keypoints", "people/area", "people/trainable")
-    dataset = tf.data.TFRecordDataset(str(path), buffer_size=1 << 20).map(lambda r: parse(r, joints))
+    dataset = tf.data.TFRecordDataset(str(path), buffer_size=1 << 20).map(
+        lambda r: parse(r, num_keypoints)
+    )
     parts = []
     try:
         for record in dataset:
@@ -125,22 +129,26 @@ def _from_records(path: Path, joints: int) -> ShardPeople:
         raise InputError(f"{path}: a record is damaged ({error.message}); make it again") from error
     ids, keypoints, area, trainable = (np.concatenate(values) for values in zip(*parts))
     count = np.array([len(part[0]) for part in parts], np.int64)
-    return ShardPeople(offsets(path), count, ids, keypoints, area, trainable > 0)
+    return ShardMetadata(offsets(path), count, ids, keypoints, area, trainable > 0)
 
 
-def people_of(path: Path, shard: Shard, joints: int) -> ShardPeople:
+def load_shard_metadata(path: Path, shard: Shard, num_keypoints: int) -> ShardMetadata:
     """The people of a shard. Of one that is older than these files they are read from it once, and written down where
     that can be done. Raises InputError for a damaged shard.
     """
-    found = _read(people_file(path), shard, joints)
+    found = _read(shard_metadata_path(path), shard, num_keypoints)
     if found is None:
-        found = _from_records(path, joints)
-        if not _fits(found, shard, joints):
+        found = _from_records(path, num_keypoints)
+        if not _fits(found, shard, num_keypoints):
             raise InputError(
                 f"{path}: a record is damaged (its people are not those that were counted); make it again"
             )
         try:
-            write_people(path, shard, found)
+            write_shard_metadata(path, shard, found)
         except OSError as error:
-            _log.warning("%s: cannot be written (%s); the next start reads the shard again", people_file(path), error)
+            _log.warning(
+                "%s: cannot be written (%s); the next start reads the shard again",
+                shard_metadata_path(path),
+                error,
+            )
     return found

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.files import stamp, write_atomically
+from tfcpn.base.files import file_fingerprint, write_atomically
 from tfcpn.data.coco import CocoImage
-from tfcpn.picture.header import Header, read_header
-from tfcpn.picture.read import for_tensorflow
+from tfcpn.picture.header import ImageHeader, read_header
+from tfcpn.picture.read import to_tensorflow_format
 
 
-class Picture(NamedTuple):
+class ImageFile(NamedTuple):
     """An image file. height and width are as shown, after its EXIF orientation is applied."""
 
     path: str
@@ -27,7 +27,7 @@ class Picture(NamedTuple):
     orientation: int
 
 
-def _check_size(image: CocoImage, header: Header, name: str) -> None:
+def _check_size(image: CocoImage, header: ImageHeader, name: str) -> None:
     if (header.height, header.width) == (image.height, image.width):
         return
     why = ""
@@ -51,35 +51,39 @@ def _folder() -> Path:
 
 def _as_png(path: Path) -> Path:
     """Return a PNG of an image in a format that TensorFlow does not decode, made once. Several threads may ask."""
-    key = hashlib.sha256(repr((os.path.abspath(path), stamp(str(path)))).encode()).hexdigest()
+    key = hashlib.sha256(
+        repr((os.path.abspath(path), file_fingerprint(str(path)))).encode()
+    ).hexdigest()
     target = _folder() / f"{key[:32]}.png"
     if not target.exists():
-        write_atomically(target, for_tensorflow(path.read_bytes(), str(path)), durable=False)
+        write_atomically(target, to_tensorflow_format(path.read_bytes(), str(path)), durable=False)
     return target
 
 
-def picture_size(path) -> tuple[int, int]:
+def read_image_size(path) -> tuple[int, int]:
     """(height, width) of an image file as shown. Raises OSError, and InputError for a file that is no image."""
     with Path(path).open("rb") as file:
         header = read_header(file, str(path))
     return header.height, header.width
 
 
-def find_picture(image_dir, image: CocoImage) -> Picture:
+def find_image(image_dir, image: CocoImage) -> ImageFile:
     """The file of an annotated image, of which only the header is read. Raises InputError if it does not fit."""
     path = Path(image_dir) / image.file_name
     try:
         with path.open("rb") as file:
             header = read_header(file, str(path))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); do the images fit the annotations?") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); do the images fit the annotations?"
+        ) from error
     _check_size(image, header, str(path))
     if not header.native:
-        return Picture(str(_as_png(path)), header.height, header.width, 1)
-    return Picture(str(path), header.height, header.width, header.orientation)
+        return ImageFile(str(_as_png(path)), header.height, header.width, 1)
+    return ImageFile(str(path), header.height, header.width, header.orientation)
 
 
-def check_content(image: CocoImage, encoded: bytes) -> int:
+def check_image(image: CocoImage, encoded: bytes) -> int:
     """Decode an image, compare it with its annotation and return its EXIF orientation.
 
     Decoded by what training uses, so a file that passes here cannot stop a training. Raises InputError.
@@ -87,7 +91,7 @@ def check_content(image: CocoImage, encoded: bytes) -> int:
     import tensorflow as tf  # only those who decode wait for it
 
     header = read_header(encoded, image.file_name)
-    # Before anything is decoded: a small file may say that it is a picture of gigabytes.
+    # Before anything is decoded: a small file may say that it is an image of gigabytes.
     _check_size(image, header, image.file_name)
     try:
         with tf.device("CPU:0"):
@@ -96,5 +100,7 @@ def check_content(image: CocoImage, encoded: bytes) -> int:
             else:
                 tf.io.decode_png(encoded, channels=3)
     except tf.errors.InvalidArgumentError as error:
-        raise InputError(f"{image.file_name}: cannot be decoded; the file is cut short or damaged") from error
+        raise InputError(
+            f"{image.file_name}: cannot be decoded; the file is cut short or damaged"
+        ) from error
     return header.orientation

@@ -40,7 +40,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Index:
-    """source: what the records were made from. skeleton: the joints of their people."""
+    """source: what the records were made from. skeleton: the keypoints of their people."""
 
     source: dict
     skeleton: Skeleton
@@ -78,7 +78,7 @@ def shard_json(shard: Shard) -> str:
     return json.dumps(asdict(shard))
 
 
-def finished_shard(path: Path) -> Shard | None:
+def load_finished_shard(path: Path) -> Shard | None:
     """The description of a shard that an earlier run completed, else None."""
     try:
         shard = Shard(**json.loads(description(path).read_text()))
@@ -111,13 +111,19 @@ def read_index(folder) -> Index:
         shards = tuple(Shard(**s) for s in values["shards"])
         index = Index(values["source"], skeletons.from_dict(values["skeleton"]), shards)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: not an index of records; make them again with tools/make_records.py") from error
+        raise InputError(
+            f"{path}: not an index of records; make them again with tools/make_records.py"
+        ) from error
     for shard in index.shards:
         file = folder / shard.file
         size = file.stat().st_size if file.exists() else None
         if size != shard.bytes:
-            state = "is missing" if size is None else f"has {size} bytes, {shard.bytes} were written"
-            raise InputError(f"{file} {state}: run tools/make_records.py again, it makes only this shard anew")
+            state = (
+                "is missing" if size is None else f"has {size} bytes, {shard.bytes} were written"
+            )
+            raise InputError(
+                f"{file} {state}: run tools/make_records.py again, it makes only this shard anew"
+            )
     if not index.trainable:
         raise InputError(f"{folder}: holds no person to train on")
     return index

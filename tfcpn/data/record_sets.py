@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfcpn.base.errors import InputError
-from tfcpn.data.coco import check_same_joints
+from tfcpn.data.coco import check_same_keypoints
 from tfcpn.data.record_index import Index, Shard, read_index
-from tfcpn.data.skeleton_file import choose_skeleton
+from tfcpn.data.skeleton_file import skeleton_from_flag
 from tfcpn.skeleton import Skeleton
 
 
@@ -23,7 +23,7 @@ class RecordSet(NamedTuple):
 
 
 class Records(NamedTuple):
-    """Folders of records with the same joints."""
+    """Folders of records with the same keypoints."""
 
     sets: tuple[RecordSet, ...]
 
@@ -67,33 +67,46 @@ class Records(NamedTuple):
 def read_records(names: str) -> Records:
     """names: folders with commas between them, each perhaps with a share behind a colon, such as a:2,b:1.
 
-    Raises InputError for a folder without records, a share of 0, or joints that differ.
+    Raises InputError for a folder without records, a share of 0, or keypoints that differ.
     """
     sets = []
     for word in str(names).split(","):
         folder, share = re.fullmatch(r"(.*?)(?::(\d+))?", word.strip()).groups()
         if not folder or (share and not 1 <= int(share) <= 1000):
-            raise InputError(f"--train_records={names}: want folders, with commas between them, such as a or a:2,b:1")
-        sets.append(RecordSet(Path(folder).expanduser(), int(share or 1), read_index(Path(folder).expanduser())))
+            raise InputError(
+                f"--train_records={names}: want folders, with commas between them, such as a or a:2,b:1"
+            )
+        sets.append(
+            RecordSet(
+                Path(folder).expanduser(), int(share or 1), read_index(Path(folder).expanduser())
+            )
+        )
     if len({s.folder.resolve() for s in sets}) < len(sets):
-        raise InputError(f"--train_records={names}: a folder is named twice; give it a share, such as a:2")
+        raise InputError(
+            f"--train_records={names}: a folder is named twice; give it a share, such as a:2"
+        )
     first = sets[0].index.skeleton
     for other in sets[1:]:
-        check_same_joints(other.folder, other.index.skeleton, first)
-        if replace(other.index.skeleton, name=first.name, sigmas=first.sigmas, limbs=first.limbs) != first:
-            raise InputError(f"{other.folder} and {sets[0].folder} have other pairs or roles of the same joints")
+        check_same_keypoints(other.folder, other.index.skeleton, first)
+        if (
+            replace(other.index.skeleton, name=first.name, sigmas=first.sigmas, limbs=first.limbs)
+            != first
+        ):
+            raise InputError(
+                f"{other.folder} and {sets[0].folder} have other pairs or roles of the same keypoints"
+            )
     return Records(tuple(sets))
 
 
-def skeleton_of(records: Records, asked: str) -> Skeleton:
-    """The joints to train with: the records' own, or those of --skeleton, which must have the same names.
+def resolve_skeleton(records: Records, asked: str) -> Skeleton:
+    """The keypoints to train with: the records' own, or those of --skeleton, which must have the same names.
 
     Raises InputError also if their hips are others: records tell how far outlines reach from the hips.
     """
-    chosen = choose_skeleton(asked)
+    chosen = skeleton_from_flag(asked)
     if chosen is None:
         return records.skeleton
-    check_same_joints(records.name, records.skeleton, chosen)
+    check_same_keypoints(records.name, records.skeleton, chosen)
     if chosen.hips != records.skeleton.hips:
         raise InputError(
             f"--skeleton={asked}: its hips are not those of {records.name}; make the records with it too"

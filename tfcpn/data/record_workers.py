@@ -18,7 +18,7 @@ def _start_worker(counter) -> None:
     _done = counter
     from tfcpn.base import device
 
-    device.use_no_gpu()
+    device.hide_gpus()
 
 
 def _count() -> None:
@@ -33,7 +33,11 @@ def _write_shard(path: Path, items, image_dir: Path, skip_bad: bool) -> Shard:
 
 
 def write_shards(
-    todo: dict[Path, list], image_dir: Path, workers: int, skip_bad: bool, on_progress=lambda done: None
+    todo: dict[Path, list],
+    image_dir: Path,
+    workers: int,
+    skip_bad: bool,
+    on_progress=lambda done: None,
 ) -> list[Shard]:
     """Write shards, path -> (image, people) pairs, in worker processes; the shards that are written.
 
@@ -46,7 +50,10 @@ def write_shards(
     total = sum(map(len, todo.values()))
     pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (counter,))
     with pool, progress(total, "records", "image") as bar:
-        jobs = [pool.submit(_write_shard, path, items, image_dir, skip_bad) for path, items in todo.items()]
+        jobs = [
+            pool.submit(_write_shard, path, items, image_dir, skip_bad)
+            for path, items in todo.items()
+        ]
         try:
             while not all(job.done() for job in jobs):
                 bar.update(counter.value - bar.n)

@@ -9,19 +9,19 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.files import sync, write_atomically
+from tfcpn.base.files import fsync_path, write_atomically
 from tfcpn.data.coco import Person
 from tfcpn.data.examples import encode
-from tfcpn.data.people_file import ShardPeople, offsets, write_people
-from tfcpn.data.pictures import check_content
+from tfcpn.data.people_file import ShardMetadata, offsets, write_shard_metadata
+from tfcpn.data.pictures import check_image
 from tfcpn.data.record_index import Shard, description, listing, shard_json
-from tfcpn.picture.read import for_tensorflow
+from tfcpn.picture.read import to_tensorflow_format
 
 
-def _arrays(offset: np.ndarray, packed: list[list[Person]]) -> ShardPeople:
+def _arrays(offset: np.ndarray, packed: list[list[Person]]) -> ShardMetadata:
     """What is written beside a shard of the people of each of its images."""
     everyone = [person for people in packed for person in people]
-    return ShardPeople(
+    return ShardMetadata(
         offset,
         np.array([len(people) for people in packed], np.int64),
         np.array([p.id for p in everyone], np.int64),
@@ -47,8 +47,10 @@ def write_shard(path: Path, items, image_dir: Path, skip_bad: bool, on_image=lam
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for image, people in items:
                 try:
-                    encoded = for_tensorflow((Path(image_dir) / image.file_name).read_bytes(), image.file_name)
-                    orientation = check_content(image, encoded)
+                    encoded = to_tensorflow_format(
+                        (Path(image_dir) / image.file_name).read_bytes(), image.file_name
+                    )
+                    orientation = check_image(image, encoded)
                     writer.write(encode(image, people, encoded, orientation))
                     content.update(hashlib.sha256(encoded).digest())
                     good.append(image.file_name)
@@ -64,11 +66,11 @@ def write_shard(path: Path, items, image_dir: Path, skip_bad: bool, on_image=lam
         counts = len(good), len(everyone), sum(p.trainable for p in everyone)
         shard = Shard(path.name, size, *counts, *digests, bad)
         if skip_bad or not bad:
-            write_people(path, shard, _arrays(offsets(temporary), packed))
-            sync(temporary)
+            write_shard_metadata(path, shard, _arrays(offsets(temporary), packed))
+            fsync_path(temporary)
             write_atomically(description(path), shard_json(shard))
             temporary.replace(path)
-            sync(path.parent)
+            fsync_path(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
     return shard

@@ -23,7 +23,7 @@ def check_reachable(address: str) -> None:
         ) from error
 
 
-def served(
+def from_data_service(
     address: str,
     run: str,
     source: Source,
@@ -68,4 +68,6 @@ def served(
     for later in passes[1:]:
         stream = stream.concatenate(later)
     # Each repetition is another iteration of the named jobs, which all processes share.
-    return stream.repeat().skip(offset // (context.num_input_pipelines if context is not None else 1))
+    return stream.repeat().skip(
+        offset // (context.num_input_pipelines if context is not None else 1)
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tfcpn.data.dealing import deal
+from tfcpn.data.dealing import assign_replicas
 from tfcpn.data.order import MANY_PASSES, Source, numbers, one_pass
 from tfcpn.data.own_people import some_of
 
@@ -22,9 +22,14 @@ def _dealt(source: Source, first: int, people: int, replicas: int) -> tf.data.Da
 
     def apply(batch):
         images = tf.gather(image, batch)
-        return batch, deal(images, tf.gather(alone, images), replicas, _DEALT_AT_ONCE)
+        return batch, assign_replicas(images, tf.gather(alone, images), replicas, _DEALT_AT_ONCE)
 
-    return numbers(source, first).batch(_DEALT_AT_ONCE * people, drop_remainder=True).map(apply).rebatch(people)
+    return (
+        numbers(source, first)
+        .batch(_DEALT_AT_ONCE * people, drop_remainder=True)
+        .map(apply)
+        .rebatch(people)
+    )
 
 
 def in_order(
@@ -43,7 +48,9 @@ def in_order(
     batches a run goes on as if it had not stopped.
     """
     done, offset = divmod(first, source.people)
-    pipelines, pipeline = (context.num_input_pipelines, context.input_pipeline_id) if context else (1, 0)
+    pipelines, pipeline = (
+        (context.num_input_pipelines, context.input_pipeline_id) if context else (1, 0)
+    )
     replicas = context.num_replicas_in_sync if context else 1
     own, people = replicas // pipelines, people_per_replica * replicas
 
@@ -55,10 +62,16 @@ def in_order(
         pass before them is nobody's.
         """
         over = numbers(source, first - offset).take(offset).batch(_AT_ONCE)
-        return over.map(lambda batch: (batch, -tf.ones_like(batch))).concatenate(later).rebatch(source.people)
+        return (
+            over.map(lambda batch: (batch, -tf.ones_like(batch)))
+            .concatenate(later)
+            .rebatch(source.people)
+        )
 
     if pipelines > 1:
-        stream = some_of(source, done, of_passes(_dealt(source, first, people, replicas)), work, mine)
+        stream = some_of(
+            source, done, of_passes(_dealt(source, first, people, replicas)), work, mine
+        )
     else:
         passes = tf.data.Dataset.range(done + (offset > 0), MANY_PASSES)
         stream = passes.flat_map(lambda n: one_pass(source, n, work))
@@ -75,4 +88,8 @@ def in_order(
         return tf.nest.map_structure(lambda values: tf.gather(values, turns), batch)
 
     batches = stream.batch(people // pipelines, drop_remainder=True)
-    return tf.data.Dataset.zip((batches, _dealt(source, first, people, replicas))).map(by_replica).unbatch()
+    return (
+        tf.data.Dataset.zip((batches, _dealt(source, first, people, replicas)))
+        .map(by_replica)
+        .unbatch()
+    )

@@ -1,1 +1,1 @@
-"""Validation people, estimated joints, and their score."""
+"""Validation people, estimated keypoints, and their score."""

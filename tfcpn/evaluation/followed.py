@@ -1,4 +1,4 @@
-"""How well people of a video were followed: their joints, who was taken for whom, how soon they were found again."""
+"""How well people of a video were followed: their keypoints, who was taken for whom, how soon they were found again."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tfcpn.evaluation.pck import hits, lengths
+from tfcpn.evaluation.pck import correct_keypoints, reference_lengths
 from tfcpn.skeleton import Skeleton
 
-# A person was found where at least half of the labelled joints are within half of the torso's length.
+# A person was found where at least half of the labeled keypoints are within half of the torso's length.
 _NEAR, _LEAST = 0.5, 0.5
 
 
-class Seen(NamedTuple):
-    """The people of one frame. numbers: (N,) who they are. joints: (N, K, 3) x, y, visibility; found ones 1 or more
-    for joints that there are. boxes: (N, 4).
+class FramePeople(NamedTuple):
+    """The people of one frame. numbers: (N,) who they are. keypoints: (N, K, 3) x, y, visibility; found ones 1 or more
+    for keypoints that there are. boxes: (N, 4).
     """
 
-    numbers: np.ndarray
-    joints: np.ndarray
+    track_ids: np.ndarray
+    keypoints: np.ndarray
     boxes: np.ndarray
 
 
-class Followed(NamedTuple):
-    """Over all frames. people: labelled people in them, of whom `found` is the share. pck: (2,) PCK@.2 and @.1 of all
-    labelled joints, those of people who were not found missed. strangers: found people who are nobody, a frame.
+class TrackingMetrics(NamedTuple):
+    """Over all frames. people: labeled people in them, of whom `found` is the share. pck: (2,) PCK@.2 and @.1 of all
+    labeled keypoints, those of people who were not found missed. strangers: found people who are nobody, a frame.
     switches: how often somebody is found under another number than before. until: frames until each person was found,
-    from the first in which it is labelled, or of all if it never was; gaps: of each time that one was lost while
-    labelled, to the end if it was not found again. jitter: how far a
-    joint of a person who is found in two frames moves from one to the next that it should not, mean, in torsos.
+    from the first in which it is labeled, or of all if it never was; gaps: of each time that one was lost while
+    labeled, to the end if it was not found again. jitter: how far a
+    keypoint of a person who is found in two frames moves from one to the next that it should not, mean, in torsos.
     """
 
     frames: int
@@ -45,62 +45,66 @@ class Followed(NamedTuple):
     jitter: float
 
 
-def _matched(found: Seen, true: Seen, length: np.ndarray) -> dict[int, int]:
+def _matched(found: FramePeople, true: FramePeople, length: np.ndarray) -> dict[int, int]:
     """Places of true people -> of found ones, one each, the best in all."""
-    near = np.zeros((len(true.numbers), len(found.numbers)))
-    for t, joints in enumerate(true.joints):
-        away = np.linalg.norm(found.joints[..., :2] - joints[:, :2], axis=-1) / length[t]
-        counts = (joints[:, 2] > 0) & (found.joints[..., 2] > 0)
+    near = np.zeros((len(true.track_ids), len(found.track_ids)))
+    for t, keypoints in enumerate(true.keypoints):
+        away = np.linalg.norm(found.keypoints[..., :2] - keypoints[:, :2], axis=-1) / length[t]
+        counts = (keypoints[:, 2] > 0) & (found.keypoints[..., 2] > 0)
         within = np.where(counts, away <= _NEAR, False).sum(axis=1)
-        near[t] = within / max((joints[:, 2] > 0).sum(), 1) + 1e-3 * np.exp(-np.nanmean(away, axis=1))
+        near[t] = within / max((keypoints[:, 2] > 0).sum(), 1) + 1e-3 * np.exp(
+            -np.nanmean(away, axis=1)
+        )
     # Only pairs that may be: one that may not must not take the place of one that may.
     able = near >= _LEAST
     pairs = zip(*linear_sum_assignment(np.where(able, -near, 0.0)))
     return {int(t): int(f) for t, f in pairs if able[t, f]}
 
 
-def _lengths_of(people: Seen) -> np.ndarray:
+def _lengths_of(people: FramePeople) -> np.ndarray:
     """Of people without a torso: what half of the box's longer side is, about a torso."""
     return people.boxes[:, 2:].max(axis=1) / 2 if len(people.boxes) else np.zeros(0)
 
 
-def followed(found: Sequence[Seen], true: Sequence[Seen], skeleton: Skeleton) -> Followed:
-    """Compare frame by frame. skeleton: the joints of both; it must tell the torso."""
+def evaluate_tracking(
+    found: Sequence[FramePeople], true: Sequence[FramePeople], skeleton: Skeleton
+) -> TrackingMetrics:
+    """Compare frame by frame. skeleton: the keypoints of both; it must tell the torso."""
     rights, strangers, switches, moves = [], 0, 0, []
     until: dict[int, int] = {}
     waiting: dict[int, int] = {}
     gaps, last, before = [], {}, {}
     everybody = matched_people = 0
     for now, truth in zip(found, true):
-        length = lengths(truth.joints, truth.boxes, skeleton, "torso")
+        length = reference_lengths(truth.keypoints, truth.boxes, skeleton, "torso")
         able = ~np.isnan(length)
-        unable = Seen(*(values[~able] for values in truth))
-        truth, length = Seen(*(values[able] for values in truth)), length[able]
-        # Who is half out of the picture is nobody to count, and nobody's stranger.
+        unable = FramePeople(*(values[~able] for values in truth))
+        truth, length = FramePeople(*(values[able] for values in truth)), length[able]
+        # Who is half out of the image is nobody to count, and nobody's stranger.
         uncounted = len(_matched(now, unable, _lengths_of(unable)))
         pairs = _matched(now, truth, length)
-        everybody, matched_people = everybody + len(truth.numbers), matched_people + len(pairs)
-        strangers += max(0, len(now.numbers) - len(pairs) - uncounted)
-        xy = np.full((*truth.joints.shape[:2], 2), np.nan)
+        everybody, matched_people = everybody + len(truth.track_ids), matched_people + len(pairs)
+        strangers += max(0, len(now.track_ids) - len(pairs) - uncounted)
+        xy = np.full((*truth.keypoints.shape[:2], 2), np.nan)
         here = {}
-        for t, person in enumerate(truth.numbers.tolist()):
+        for t, person in enumerate(truth.track_ids.tolist()):
             if t not in pairs:
                 waiting[person] = waiting.get(person, 0) + 1
                 continue
-            xy[t] = now.joints[pairs[t], :, :2]
-            number = int(now.numbers[pairs[t]])
+            xy[t] = now.keypoints[pairs[t], :, :2]
+            number = int(now.track_ids[pairs[t]])
             if person not in last:
                 until[person] = waiting.pop(person, 0)
             elif waiting.get(person):
                 gaps.append(waiting.pop(person))
             switches += last.get(person, number) != number
             last[person] = number
-            here[person] = xy[t], truth.joints[t], length[t]
-        rights.append(hits(xy, truth.joints, length).reshape(-1, 2))
+            here[person] = xy[t], truth.keypoints[t], length[t]
+        rights.append(correct_keypoints(xy, truth.keypoints, length).reshape(-1, 2))
         for person in here.keys() & before.keys():
-            (shown, joints, size), (old, old_joints, _) = here[person], before[person]
-            wrong = (shown - old) - (joints[:, :2] - old_joints[:, :2])
-            both = (joints[:, 2] > 0) & (old_joints[:, 2] > 0)
+            (shown, keypoints, size), (old, old_keypoints, _) = here[person], before[person]
+            wrong = (shown - old) - (keypoints[:, :2] - old_keypoints[:, :2])
+            both = (keypoints[:, 2] > 0) & (old_keypoints[:, 2] > 0)
             moves += (np.linalg.norm(wrong[both], axis=1) / size).tolist()
         before = here
     for person, frames in waiting.items():
@@ -109,7 +113,7 @@ def followed(found: Sequence[Seen], true: Sequence[Seen], skeleton: Skeleton) ->
         else:
             until[person] = frames
     right = np.concatenate(rights) if rights else np.zeros((0, 2))
-    return Followed(
+    return TrackingMetrics(
         frames=len(true),
         people=everybody,
         found=matched_people / max(everybody, 1),

@@ -1,27 +1,31 @@
-"""Results of one picture that are of the same person: the surest stays, or the others' scores fall."""
+"""Results of one image that are of the same person: the surest stays, or the others' scores fall."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tfcpn.evaluation.oks import joint_similarity
+from tfcpn.evaluation.oks import keypoint_similarity
 
 # Soft-NMS's sigma, as in its paper.
 SPREAD = 0.5
 
 
-def similarities(results: list[dict], areas: list[float], sigmas: np.ndarray) -> np.ndarray:
+def pairwise_oks(results: list[dict], areas: list[float], sigmas: np.ndarray) -> np.ndarray:
     """OKS (R, R) of results with each other, by the mean of their boxes' areas: of row r as seen from column c, over
-    the joints that both have.
+    the keypoints that both have.
     """
-    joints = np.array([np.reshape(result["keypoints"], (-1, 3)) for result in results])
-    both = (joints[:, None, :, 2] > 0) & (joints[None, :, :, 2] > 0)
+    keypoints = np.array([np.reshape(result["keypoints"], (-1, 3)) for result in results])
+    both = (keypoints[:, None, :, 2] > 0) & (keypoints[None, :, :, 2] > 0)
     area = (np.array(areas)[:, None] + np.array(areas)[None]) / 2
-    alike = joint_similarity(joints[:, None, :, :2], joints[None, :, :, :2], area[..., None], sigmas)
+    alike = keypoint_similarity(
+        keypoints[:, None, :, :2], keypoints[None, :, :, :2], area[..., None], sigmas
+    )
     return np.sum(alike * both, axis=-1) / np.maximum(both.sum(axis=-1), 1)
 
 
-def alone(results: list[dict], areas: list[float], sigmas: np.ndarray, how: str, most: float) -> list[dict]:
+def suppress_duplicates(
+    results: list[dict], areas: list[float], sigmas: np.ndarray, how: str, most: float
+) -> list[dict]:
     """Results without doubles, in their order. areas: of the boxes that were looked at, in square pixels.
 
     how: "none" leaves all; "oks" drops who is more alike than `most` to a surer one that stays (OKS-NMS, arXiv
@@ -35,7 +39,7 @@ def alone(results: list[dict], areas: list[float], sigmas: np.ndarray, how: str,
         by_image.setdefault(result["image_id"], []).append(place)
     stay: dict[int, float] = {}
     for places in by_image.values():
-        alike = similarities([results[p] for p in places], [areas[p] for p in places], sigmas)
+        alike = pairwise_oks([results[p] for p in places], [areas[p] for p in places], sigmas)
         scores = np.array([results[p]["score"] for p in places], float)
         left = list(range(len(places)))
         while left:

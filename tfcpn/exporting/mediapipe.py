@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tfcpn.base.errors import InputError
-from tfcpn.exporting.people import made_up
+from tfcpn.exporting.people import random_crops
 from tfcpn.networks.blazepose_table import INPUT_SIZE
-from tfcpn.networks.tflite_run import interpreter
-from tfcpn.picture.cut import CropFormat
+from tfcpn.networks.tflite_run import make_interpreter
+from tfcpn.picture.cut import CropSpec
 
 # The median distance of a file's landmarks from Keras's may be so many crop pixels: rounding what was learnt to
 # float16 makes half of one.
@@ -16,14 +16,14 @@ MOST = 2.0
 
 
 def checked(content: bytes, model) -> tuple[float, float]:
-    """How far the landmarks of a file are from those of the model, in crop pixels, on made-up pictures.
+    """How far the landmarks of a file are from those of the model, in crop pixels, on made-up images.
 
     Returns the median and the greatest. Raises InputError if that is more than float16 explains.
     """
-    running = interpreter(content)
+    running = make_interpreter(content)
     place, distances = running.get_input_details()[0]["index"], []
     output = next(o["index"] for o in running.get_output_details() if o["name"] == "Identity")
-    for crop in made_up(CropFormat(INPUT_SIZE, True, None), 4).crops:
+    for crop in random_crops(CropSpec(INPUT_SIZE, True, None), 4).crops:
         image = crop[None].astype(np.float32) / 255
         running.set_tensor(place, image)
         running.invoke()

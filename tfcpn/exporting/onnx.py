@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.quiet import quiet
-from tfcpn.exporting.served import Served, crops_spec
-from tfcpn.exporting.tflite import Hurt
+from tfcpn.base.quiet import suppress_stderr
+from tfcpn.exporting.served import ExportGraph, crops_spec
+from tfcpn.exporting.tflite import SensitiveLayer
 
 QUANTIZE = ("none", "float16", "dynamic", "int8")
 _OPSET = 15
@@ -33,39 +33,57 @@ def _tools():
 
 
 def to_onnx(
-    made: Served, quantize: str = "none", people: np.ndarray | None = None, in_float: Sequence[Hurt] = ()
+    graph: ExportGraph,
+    quantize: str = "none",
+    people: np.ndarray | None = None,
+    excluded_layers: Sequence[SensitiveLayer] = (),
 ) -> bytes:
     """The file's content. people: crops (N, H, W, 3) uint8, of which int8 learns how large activations are. in_float:
     what int8 leaves alone. Raises InputError for what cannot be converted.
     """
     onnx, _, tf2onnx = _tools()
-    shape = crops_spec(made.crop_format)
-    names = sorted(made.call(tf.zeros((1, *made.crop_format.size, 3), tf.uint8)))
+    shape = crops_spec(graph.crop_spec)
+    names = sorted(graph.call(tf.zeros((1, *graph.crop_spec.size, 3), tf.uint8)))
 
     def call(crops):
-        outputs = made.call(crops)
+        outputs = graph.call(crops)
         return [tf.identity(outputs[name], name=name) for name in names]
 
     try:
-        with quiet():
+        with suppress_stderr():
             model, _ = tf2onnx.convert.from_function(
                 tf.function(call, input_signature=[shape]), input_signature=[shape], opset=_OPSET
             )
             model = _with_output_names(onnx, model, names)
-            return _smaller(onnx, model, quantize, people, in_float)
+            return _smaller(onnx, model, quantize, people, excluded_layers)
     except Exception as error:  # those of three libraries have no common class
-        raise InputError(f"it cannot be ONNX: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
+        raise InputError(
+            f"it cannot be ONNX: {(str(error).strip() or repr(error)).splitlines()[0]}"
+        ) from error
 
 
-def _smaller(onnx, model, quantize: str, people, in_float: Sequence[Hurt]) -> bytes:
+def _smaller(
+    onnx, model, quantize: str, people, excluded_layers: Sequence[SensitiveLayer]
+) -> bytes:
     if quantize == "float16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         # Where a network ends and a decoder begins numbers are small differences of large ones.
-        light = {node.op_type for node in model.graph.node} - {*_HEAVY, "Relu", "Add", "Clip", "MaxPool", "Transpose"}
+        light = {node.op_type for node in model.graph.node} - {
+            *_HEAVY,
+            "Relu",
+            "Add",
+            "Clip",
+            "MaxPool",
+            "Transpose",
+        }
         model = convert_float_to_float16(model, keep_io_types=True, op_block_list=sorted(light))
     if quantize in ("dynamic", "int8"):
-        alone = [n.name for n in model.graph.node if any(f"/{hurt.layer}/" in f"/{n.name}/" for hurt in in_float)]
+        alone = [
+            n.name
+            for n in model.graph.node
+            if any(f"/{hurt.layer}/" in f"/{n.name}/" for hurt in excluded_layers)
+        ]
         return _quantized(onnx, model, quantize, people, alone)
     return model.SerializeToString()
 
@@ -129,7 +147,9 @@ class OnnxFile:
         options.log_severity_level = 3
         # Its threads would wait for work in a busy loop, and beside another program be many times slower.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
         self._names = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:

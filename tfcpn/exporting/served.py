@@ -1,4 +1,4 @@
-"""What goes into an exported file: a function of crops, the batch norms folded, the normalisation inside."""
+"""What goes into an exported file: a function of crops, the batch norms folded, the normalization inside."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import tensorflow as tf
 
 from tfcpn.codecs.codec import Codec
 from tfcpn.evaluation.predictor import Predictor
-from tfcpn.networks.folding import Folded
-from tfcpn.picture.cut import CropFormat
+from tfcpn.networks.folding import FoldedModel
+from tfcpn.picture.cut import CropSpec
 from tfcpn.picture.look import normalize
 
 DECODED = ("joints", "scores", "person")
 
 
-class Served(NamedTuple):
-    """Functions of crops (N, H, W, 3) uint8 BGR to outputs by name. read: joints (N, K, 2) float32 x, y in crop
+class ExportGraph(NamedTuple):
+    """Functions of crops (N, H, W, 3) uint8 BGR to outputs by name. read: keypoints (N, K, 2) float32 x, y in crop
     pixels, scores (N, K) and person (N,), after the flip test if `predictor` has one. raw: what the network says of
     the crops themselves: heatmaps, and of BlazePose landmarks (N, L, 5) and person (N,) too. decoded: which of them
     `call` is. predictor: of the folded model.
@@ -33,15 +33,15 @@ class Served(NamedTuple):
         return self.read if self.decoded else self.raw
 
     @property
-    def crop_format(self) -> CropFormat:
-        return self.predictor.crop_format
+    def crop_spec(self) -> CropSpec:
+        return self.predictor.crop_spec
 
     @property
     def codec(self) -> Codec:
         return self.predictor.codec
 
     def decode(self, outputs: dict) -> tuple[tf.Tensor, tf.Tensor]:
-        """Joints in crop pixels and scores, of outputs of `call` that some runtime returned."""
+        """Keypoints in crop pixels and scores, of outputs of `call` that some runtime returned."""
         if self.decoded:
             return outputs["joints"], outputs["scores"]
         return self.codec.decode(as_prediction(outputs, self.predictor))
@@ -66,20 +66,22 @@ def functions_of(predictor: Predictor) -> tuple[Callable, Callable]:
     network = predictor.network
 
     def raw(crops):
-        outputs = predictor.model(normalize(crops, network.look), training=False)
-        return named(network.prediction(outputs), network.person(outputs) if network.person else None)
+        outputs = predictor.model(normalize(crops, network.preprocessing), training=False)
+        return named(
+            network.prediction(outputs), network.person(outputs) if network.person else None
+        )
 
     return raw, lambda crops: dict(zip(DECODED, predictor.read(crops)))
 
 
-def served(predictor: Predictor, decoded: bool) -> Served:
+def build_export_graph(predictor: Predictor, decoded: bool) -> ExportGraph:
     """predictor: of a model as it was trained."""
-    model = Folded(predictor.model, predictor.network.build_lean).model
-    kind = predictor.network, predictor.codec, predictor.crop_format, predictor.flip_test
-    made = Predictor(model, *kind, joined=True)
-    return Served(*functions_of(made), made, decoded)
+    model = FoldedModel(predictor.model, predictor.network.build_for_inference).model
+    kind = predictor.network, predictor.codec, predictor.crop_spec, predictor.flip_test
+    graph = Predictor(model, *kind, joined=True)
+    return ExportGraph(*functions_of(graph), graph, decoded)
 
 
-def crops_spec(crop_format: CropFormat, batch: int | None = None) -> tf.TensorSpec:
+def crops_spec(crop_spec: CropSpec, batch: int | None = None) -> tf.TensorSpec:
     """Of `batch` crops; None: of any number."""
-    return tf.TensorSpec((batch, *crop_format.size, 3), tf.uint8, name="crops")
+    return tf.TensorSpec((batch, *crop_spec.size, 3), tf.uint8, name="crops")

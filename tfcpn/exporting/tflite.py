@@ -12,16 +12,18 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.quiet import quiet
-from tfcpn.exporting.served import Served, crops_spec
-from tfcpn.networks.tflite_run import interpreter
+from tfcpn.base.quiet import suppress_stderr
+from tfcpn.exporting.served import ExportGraph, crops_spec
+from tfcpn.networks.tflite_run import make_interpreter
 
 QUANTIZE = ("none", "float16", "dynamic", "int8")
 
 
-def _converter(made: Served, quantize: str, people: np.ndarray | None):
-    function = tf.function(made.call, input_signature=[crops_spec(made.crop_format, 1)]).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], made.predictor.model)
+def _converter(graph: ExportGraph, quantize: str, people: np.ndarray | None):
+    function = tf.function(
+        graph.call, input_signature=[crops_spec(graph.crop_spec, 1)]
+    ).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], graph.predictor.model)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantize != "none":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -32,7 +34,7 @@ def _converter(made: Served, quantize: str, people: np.ndarray | None):
     return converter
 
 
-class Hurt(NamedTuple):
+class SensitiveLayer(NamedTuple):
     """Something that int8 costs much. layer: its name in Keras, or that of an operation between layers. tensor: what
     TensorFlow Lite calls its output.
     """
@@ -42,42 +44,51 @@ class Hurt(NamedTuple):
 
 
 def to_tflite(
-    made: Served, quantize: str = "none", people: np.ndarray | None = None, in_float: Sequence[Hurt] = ()
+    graph: ExportGraph,
+    quantize: str = "none",
+    people: np.ndarray | None = None,
+    excluded_layers: Sequence[SensitiveLayer] = (),
 ) -> bytes:
     """The file's content. people: crops (N, H, W, 3) uint8, of which int8 learns how large activations are. in_float:
     what int8 leaves alone. Raises InputError for what TensorFlow Lite cannot do.
     """
     tf.get_logger().setLevel(logging.ERROR)
-    converter = _converter(made, quantize, people)
+    converter = _converter(graph, quantize, people)
     try:
-        if quantize == "int8" and in_float:
+        if quantize == "int8" and excluded_layers:
             options = tf.lite.experimental.QuantizationDebugOptions(
-                denylisted_nodes=[hurt.tensor for hurt in in_float]
+                denylisted_nodes=[hurt.tensor for hurt in excluded_layers]
             )
-            debugger = _debugger(made, people, options)
+            debugger = _debugger(graph, people, options)
             return debugger.get_nondebug_quantized_model()
         return converter.convert()
     except Exception as error:  # the converter's have no common class
-        raise InputError(f"TensorFlow Lite cannot take it: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(
+            f"TensorFlow Lite cannot take it: {str(error).strip().splitlines()[0]}"
+        ) from error
 
 
-def _debugger(made: Served, people: np.ndarray, options):
+def _debugger(graph: ExportGraph, people: np.ndarray, options):
     return tf.lite.experimental.QuantizationDebugger(
-        converter=_converter(made, "int8", people),
+        converter=_converter(graph, "int8", people),
         debug_dataset=lambda: ([crop[None]] for crop in people[:4]),
         debug_options=options,
     )
 
 
-def what_hurts(made: Served, people: np.ndarray) -> list[Hurt]:
+def rank_by_quantization_error(graph: ExportGraph, people: np.ndarray) -> list[SensitiveLayer]:
     """Layers by what int8 costs them, the worst first: error over the width of a step, of their outputs."""
     try:
-        with quiet():
-            debugger = _debugger(made, people, tf.lite.experimental.QuantizationDebugOptions())
+        with suppress_stderr():
+            debugger = _debugger(graph, people, tf.lite.experimental.QuantizationDebugOptions())
             debugger.run()
-            layers = _Layers(made.predictor.model, interpreter(debugger.get_nondebug_quantized_model()))
+            layers = _Layers(
+                graph.predictor.model, make_interpreter(debugger.get_nondebug_quantized_model())
+            )
     except Exception as error:  # as above
-        raise InputError(f"nobody knows which layers int8 hurts: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(
+            f"nobody knows which layers int8 hurts: {str(error).strip().splitlines()[0]}"
+        ) from error
     told = io.StringIO()
     debugger.layer_statistics_dump(told)
     rows = csv.DictReader(io.StringIO(told.getvalue()))
@@ -86,7 +97,10 @@ def what_hurts(made: Served, people: np.ndarray) -> list[Hurt]:
         for row in rows
         if float(row["scale"])
     }
-    return [Hurt(layers.of(tensor), tensor) for tensor in sorted(costs, key=lambda name: -costs[name])]
+    return [
+        SensitiveLayer(layers.of(tensor), tensor)
+        for tensor in sorted(costs, key=lambda name: -costs[name])
+    ]
 
 
 class _Layers:
@@ -96,10 +110,10 @@ class _Layers:
         self._names = [layer.name for layer in model.layers]
         tensors = {tensor["index"]: tensor["name"] for tensor in running.get_tensor_details()}
         self._made_of = {
-            tensors[made]: [tensors.get(taken, "") for taken in op["inputs"]]
+            tensors[graph]: [tensors.get(taken, "") for taken in op["inputs"]]
             for op in running._get_ops_details()
-            for made in op["outputs"]
-            if made in tensors
+            for graph in op["outputs"]
+            if graph in tensors
         }
 
     def of(self, tensor: str) -> str:
@@ -117,7 +131,7 @@ class TfliteFile:
     """A .tflite file that takes one crop at a time."""
 
     def __init__(self, content: bytes, threads: int | None = None):
-        self._running = interpreter(content, threads)
+        self._running = make_interpreter(content, threads)
         self._signature = self._running.get_signature_runner()
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:

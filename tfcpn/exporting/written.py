@@ -13,13 +13,13 @@ import tensorflow as tf
 
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import phase
+from tfcpn.base.progress import status
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.exporting import onnx, tflite
-from tfcpn.exporting.comparison import Judge, Row, table
+from tfcpn.exporting.comparison import ParityCheck, Row, table
 from tfcpn.exporting.people import Shown
-from tfcpn.exporting.saved import write_saved
-from tfcpn.exporting.served import Served, served
+from tfcpn.exporting.saved import write_saved_model
+from tfcpn.exporting.served import ExportGraph, build_export_graph
 from tfcpn.parts import Parts
 from tfcpn.prediction.saved import SIGNATURE
 from tfcpn.settings.config import Config
@@ -53,38 +53,45 @@ def write(
     Raises InputError, and leaves nothing behind, for a file that is worse than it may be.
     """
     name = {"savedmodel": "SavedModel", "tflite": "TensorFlow Lite", "onnx": "ONNX"}[kind]
-    made = served(predictor, decoded or kind == "savedmodel")
-    with phase("predicting with Keras"):
-        judge = Judge(predictor, made, parts.skeleton, shown, cfg.val_annotations, 1 if kind == "tflite" else _BATCH)
+    graph = build_export_graph(predictor, decoded or kind == "savedmodel")
+    with status("predicting with Keras"):
+        judge = ParityCheck(
+            predictor,
+            graph,
+            parts.skeleton,
+            shown,
+            cfg.val_annotations,
+            1 if kind == "tflite" else _BATCH,
+        )
     if kind == "savedmodel":
         told = []
 
-        def look(folder: Path) -> None:
+        def judge_folder(folder: Path) -> None:
             size = sum(file.stat().st_size for file in folder.rglob("*"))
             row = judge.row(name, saved_run(str(folder), SIGNATURE), size)
-            wrong = judge.why_bad(row, quantize)
+            wrong = judge.failure_reason(row, quantize)
             if wrong:
                 raise InputError(f"{output} is not written: {wrong}")
             told.append(table([judge.keras, row]) + _below(shown, judge))
             (folder / TABLE).write_text(told[0])
 
-        with phase("writing the SavedModel and comparing it with Keras"):
-            write_saved(output, made, parts.skeleton, parts.alignment, look)
+        with status("writing the SavedModel and comparing it with Keras"):
+            write_saved_model(output, graph, parts.skeleton, parts.alignment, judge_folder)
         return told[0]
-    content, row, note = _file(kind, name, quantize, made, judge, learn_from)
+    content, row, note = _file(kind, name, quantize, graph, judge, learn_from)
     write_atomically(Path(output), content)
     told = table([judge.keras, row]) + note + _below(shown, judge)
     write_atomically(table_of(output), told)
     return told
 
 
-def _below(shown: Shown, judge: Judge) -> str:
+def _below(shown: Shown, judge: ParityCheck) -> str:
     return f"\n{_who(shown)}; milliseconds of {judge.batch} at a time on this machine\n"
 
 
 def _who(shown: Shown) -> str:
     if shown.people is None:
-        return f"{len(shown.crops)} made-up pictures"
+        return f"{len(shown.crops)} made-up images"
     return f"{len(shown.crops)} people of {shown.people.annotations}"
 
 
@@ -93,33 +100,42 @@ def saved_run(folder: str, signature: str) -> Callable:
     loaded = tf.saved_model.load(folder)
     run = loaded.signatures[signature]
     run.loaded = loaded  # its variables live as long as somebody holds it
-    return lambda crops: {name: value.numpy() for name, value in run(crops=tf.constant(crops)).items()}
+    return lambda crops: {
+        name: value.numpy() for name, value in run(crops=tf.constant(crops)).items()
+    }
 
 
 def _file(
-    kind: str, name: str, quantize: str, made: Served, judge: Judge, learn_from: np.ndarray | None
+    kind: str,
+    name: str,
+    quantize: str,
+    graph: ExportGraph,
+    judge: ParityCheck,
+    learn_from: np.ndarray | None,
 ) -> tuple[bytes, Row, str]:
     """The content of a file that is good enough, its row, and a note on what int8 left in float."""
     # On all cores, as Keras runs.
     on_tflite = partial(tflite.TfliteFile, threads=os.cpu_count())
-    convert, run = {"tflite": (tflite.to_tflite, on_tflite), "onnx": (onnx.to_onnx, onnx.OnnxFile)}[kind]
+    convert, run = {"tflite": (tflite.to_tflite, on_tflite), "onnx": (onnx.to_onnx, onnx.OnnxFile)}[
+        kind
+    ]
     name = name if quantize == "none" else f"{name} {quantize}"
-    hurting: list[tflite.Hurt] = []
+    hurting: list[tflite.SensitiveLayer] = []
     for count in _LEFT_IN_FLOAT if quantize == "int8" else (0,):
         if count and not hurting:
-            with phase("looking for the layers that int8 changes most"):
-                hurting = tflite.what_hurts(made, learn_from)
+            with status("looking for the layers that int8 changes most"):
+                hurting = tflite.rank_by_quantization_error(graph, learn_from)
             if kind == "onnx":  # which has other names between layers
-                layers = {layer.name for layer in made.predictor.model.layers}
+                layers = {layer.name for layer in graph.predictor.model.layers}
                 hurting = [hurt for hurt in hurting if hurt.layer in layers]
         if count and count >= len(hurting):
             break
         left = hurting[:count]
-        with phase(f"converting to {name}"):
-            content = convert(made, quantize, learn_from, left)
-        with phase(f"comparing {name} with Keras"):
+        with status(f"converting to {name}"):
+            content = convert(graph, quantize, learn_from, left)
+        with status(f"comparing {name} with Keras"):
             row = judge.row(name, run(content), len(content))
-        wrong = judge.why_bad(row, quantize)
+        wrong = judge.failure_reason(row, quantize)
         if not wrong:
             return content, row, _told(left)
         if quantize == "int8":
@@ -127,6 +143,6 @@ def _file(
     raise InputError(f"the {name} file is not written: {wrong}")
 
 
-def _told(left: list[tflite.Hurt]) -> str:
+def _told(left: list[tflite.SensitiveLayer]) -> str:
     names = ", ".join(dict.fromkeys(hurt.layer for hurt in left))
     return f"\nleft in float, since int8 costs them most: {names}\n" if left else ""

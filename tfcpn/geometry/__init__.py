@@ -1,1 +1,1 @@
-"""Regions of an image, where a person's alignment points are, and the way between image and crop."""
+"""Regions, alignment points and the maps between image and crop."""

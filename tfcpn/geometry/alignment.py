@@ -1,17 +1,22 @@
-"""How the region of a person is found: what the flags --align, --align_rotate and so on say, as a value."""
+"""How the region of a person is defined: the --align flags as a value."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 MODES = ["person", "square", "blazepose"]
-RADII = ["body", "joints", "nose"]
+RADII = ["body", "keypoints", "nose"]
 
 
 class Alignment(NamedTuple):
-    """mode: one of MODES. The rest is for "blazepose". rotate: turn the region until the body is upright. margin:
-    side of the region over the diameter of the circle around the body. radius: one of RADII, how that circle is
-    found. missing: "drop" or "square", what becomes of people whose joints do not tell it.
+    """How the region of a person is defined.
+
+    Attributes:
+        mode: One of `MODES`. The other attributes apply to "blazepose".
+        rotate: Rotate the region until the body is upright.
+        margin: Side of the region relative to the diameter of the circle around the body.
+        radius: One of `RADII`, how the circle is found.
+        missing: "drop" or "square": what to do with people whose keypoints do not define the region.
     """
 
     mode: str = "person"
@@ -21,6 +26,6 @@ class Alignment(NamedTuple):
     missing: str = "square"
 
     @property
-    def by_points(self) -> bool:
-        """Whether the region hangs on a person's alignment points, not on the box alone."""
+    def uses_points(self) -> bool:
+        """Whether the region depends on alignment points rather than on the box alone."""
         return self.mode == "blazepose"

@@ -29,14 +29,18 @@ def find(init_weights: str, backbone: str) -> str:
         )
         return "none"
     if init_weights not in ("none", "keras") and not tf1_weights.exists(init_weights):
-        raise InputError(f"--init_weights={init_weights} not found; none starts from random weights")
+        raise InputError(
+            f"--init_weights={init_weights} not found; none starts from random weights"
+        )
     return init_weights
 
 
 def load(model: tf.keras.Model, found: str, backbone: str) -> None:
     """Give the backbone of a model its first weights. found: as from `find`."""
     if found == "keras":
-        done = keras_weights.init_from_keras(model, backbone, keras_weights.imagenet_model(backbone))
+        done = keras_weights.init_from_keras(
+            model, backbone, keras_weights.load_keras_resnet(backbone)
+        )
         _log.info("tf.keras.applications: %d variables set", len(done))
     elif found != "none":
         matched, missing = tf1_weights.init_backbone(model, found)

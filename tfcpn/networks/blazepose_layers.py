@@ -36,7 +36,9 @@ class ScaledConv2D(_Scaled, tf.keras.layers.Conv2D):
 
     def call(self, inputs):
         kernel, bias = self.scaled()
-        return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper()), bias)
+        return tf.nn.bias_add(
+            tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper()), bias
+        )
 
 
 class ScaledDepthwiseConv2D(_Scaled, tf.keras.layers.DepthwiseConv2D):
@@ -45,19 +47,21 @@ class ScaledDepthwiseConv2D(_Scaled, tf.keras.layers.DepthwiseConv2D):
     def call(self, inputs):
         kernel, bias = self.scaled()
         strides = (1, *self.strides, 1)
-        return tf.nn.bias_add(tf.nn.depthwise_conv2d(inputs, kernel, strides, self.padding.upper()), bias)
+        return tf.nn.bias_add(
+            tf.nn.depthwise_conv2d(inputs, kernel, strides, self.padding.upper()), bias
+        )
 
 
-def first_part(batch) -> tf.Tensor:
+def first_quarter(batch) -> tf.Tensor:
     """The first quarter of a batch, rounded up: what the network is held on."""
     return batch[: (tf.shape(batch)[0] + 3) // 4]
 
 
-class FirstPart(tf.keras.layers.Layer):
+class FirstQuarter(tf.keras.layers.Layer):
     """In training the first quarter of a batch; else all of it."""
 
     def call(self, inputs, training=None):
-        return first_part(inputs) if training else inputs
+        return first_quarter(inputs) if training else inputs
 
 
 def _relu6(name: str):
@@ -87,7 +91,9 @@ class BlazeLayers:
 
     def _normed(self, x, name: str, relu: bool):
         if self.normed:
-            layer = tf.keras.layers.BatchNormalization(epsilon=NORM_EPSILON, name=name + NORM_SUFFIX)
+            layer = tf.keras.layers.BatchNormalization(
+                epsilon=NORM_EPSILON, name=name + NORM_SUFFIX
+            )
             x = layer(x)
         return _relu6(f"{name}_relu6")(x) if relu else x
 

@@ -6,8 +6,14 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfcpn.networks.blazepose_layers import NORM_SUFFIX, BlazeLayers, FirstPart
-from tfcpn.networks.blazepose_table import INPUT_SIZE, LANDMARKS, MASK_CHANNELS, PER_LANDMARK, Table
+from tfcpn.networks.blazepose_layers import NORM_SUFFIX, BlazeLayers, FirstQuarter
+from tfcpn.networks.blazepose_table import (
+    INPUT_SIZE,
+    MASK_CHANNELS,
+    NUM_LANDMARKS,
+    VALUES_PER_LANDMARK,
+    BlazePoseSpec,
+)
 
 
 class BlazePoseOutputs(NamedTuple):
@@ -15,7 +21,7 @@ class BlazePoseOutputs(NamedTuple):
 
     landmarks: (N, 39, 5) x, y and z in crop pixels, logits of visibility and presence. person: (N, 1) logit of a
     person's being there. mask: (N, 256, 256, 1) logits, in training of the first quarter of the crops. heatmaps:
-    (N, 64, 64, 39) logits. world: (N, 39, 3) x, y, z in metres about the mid-hip.
+    (N, 64, 64, 39) logits. world: (N, 39, 3) x, y, z in meters about the mid-hip.
     """
 
     landmarks: tf.Tensor
@@ -34,7 +40,11 @@ def _add(a, b, name: str):
 
 
 def build_blazepose(
-    table: Table, norm: str = "none", seed: int = 0, stop_gradient: bool = False, frozen: int = 0
+    table: BlazePoseSpec,
+    norm: str = "none",
+    seed: int = 0,
+    stop_gradient: bool = False,
+    frozen: int = 0,
 ) -> tf.keras.Model:
     """The network as a Keras functional model from (N, 256, 256, 3) images to `BlazePoseOutputs`.
 
@@ -58,7 +68,11 @@ def build_blazepose(
         size = x.shape[1]
         skip = None
         if block.stride == 2:
-            skip = (lambda f, n=size: layers.separable(f, table.decoder, f"skip{n}")) if skips else to_mask
+            skip = (
+                (lambda f, n=size: layers.separable(f, table.decoder, f"skip{n}"))
+                if skips
+                else to_mask
+            )
         x, taken = layers.bottleneck(x, block, f"block{number}", skip)
         if skip is not None:
             skips.append(taken)
@@ -73,13 +87,13 @@ def build_blazepose(
     decoded = x
 
     # The mask is a quarter of the work and nobody labels it: in training it is held on a quarter of the crops.
-    x = layers.separable(FirstPart(name="mask_part64")(decoded), MASK_CHANNELS, "mask")
-    x = _add(_up(x, "mask_up128"), FirstPart(name="mask_part128")(mask_skip), "mask_add128")
+    x = layers.separable(FirstQuarter(name="mask_part64")(decoded), MASK_CHANNELS, "mask")
+    x = _add(_up(x, "mask_up128"), FirstQuarter(name="mask_part128")(mask_skip), "mask_add128")
     x = layers.residual(layers.residual(x, "mask128a"), "mask128b")
     x = _up(x, "mask_up256")
     x = layers.residual(layers.residual(x, "mask256a"), "mask256b")
     mask = layers.end(x, 1, 3, "mask_out")
-    heatmaps = layers.end(decoded, LANDMARKS, 1, "heatmaps_out")
+    heatmaps = layers.end(decoded, NUM_LANDMARKS, 1, "heatmaps_out")
 
     if stop_gradient:
         features = tf.keras.layers.Lambda(tf.stop_gradient, name="stop_gradient")(features)
@@ -88,16 +102,16 @@ def build_blazepose(
         x = layers.residual(x, f"regression{size}", stride=2)
         for number in range(count):
             x = layers.residual(x, f"regression{size}_{number}")
-    landmarks = layers.end(x, LANDMARKS * PER_LANDMARK, 2, "landmarks_out", "valid")
-    world = layers.end(x, LANDMARKS * 3, 2, "world_out", "valid")
+    landmarks = layers.end(x, NUM_LANDMARKS * VALUES_PER_LANDMARK, 2, "landmarks_out", "valid")
+    world = layers.end(x, NUM_LANDMARKS * 3, 2, "world_out", "valid")
     person = layers.end(x, 1, 2, "person_out", "valid")
     reshape = tf.keras.layers.Reshape
     outputs = BlazePoseOutputs(
-        reshape((LANDMARKS, PER_LANDMARK), name="landmarks", dtype="float32")(landmarks),
+        reshape((NUM_LANDMARKS, VALUES_PER_LANDMARK), name="landmarks", dtype="float32")(landmarks),
         reshape((1,), name="person", dtype="float32")(person),
         mask,
         heatmaps,
-        reshape((LANDMARKS, 3), name="world", dtype="float32")(world),
+        reshape((NUM_LANDMARKS, 3), name="world", dtype="float32")(world),
     )
     model = tf.keras.Model(images, outputs, name=f"blazepose_{table.name}")
     for layer in convolutions(model)[:frozen]:
@@ -109,7 +123,9 @@ def build_blazepose(
 def convolutions(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
     """The convolutions of a model, in the order of MediaPipe's files."""
     kinds = (tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D)
-    return sorted((layer for layer in model.layers if isinstance(layer, kinds)), key=lambda layer: layer.name)
+    return sorted(
+        (layer for layer in model.layers if isinstance(layer, kinds)), key=lambda layer: layer.name
+    )
 
 
 def norm_of(model: tf.keras.Model, convolution) -> tf.keras.layers.BatchNormalization | None:

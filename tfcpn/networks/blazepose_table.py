@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 INPUT_SIZE = (256, 256)
 HEATMAP_SIZE = (64, 64)
-# 33 named joints, the two alignment points, four more that nobody names; each has x, y, z, visibility and presence.
-LANDMARKS = 39
-PER_LANDMARK = 5
+# 33 named keypoints, the two alignment points, four more that nobody names; each has x, y, z, visibility and presence.
+NUM_LANDMARKS = 39
+VALUES_PER_LANDMARK = 5
 # Width of the branch that ends in the mask, and of what it takes from the first features.
 MASK_CHANNELS = 8
 
@@ -25,7 +25,7 @@ class Block(NamedTuple):
     channels: int
 
 
-class Table(NamedTuple):
+class BlazePoseSpec(NamedTuple):
     """A size of the network. stem: channels of the first convolution, and after the first bottleneck.
 
     last: channels and depthwise kernel of the features that all branches begin with, at 1/32 of the input.
@@ -42,7 +42,7 @@ class Table(NamedTuple):
     residuals: tuple[int, int]
 
 
-FULL = Table(
+FULL = BlazePoseSpec(
     "full",
     (24, 16),
     (
@@ -50,14 +50,19 @@ FULL = Table(
         *(Block(144, 5, 2, 32), Block(192, 5, 1, 32)),
         *(Block(192, 3, 2, 64), Block(384, 3, 1, 64), Block(384, 3, 1, 64)),
         *(Block(384, 5, 1, 88), Block(528, 5, 1, 88), Block(528, 5, 1, 88)),
-        *(Block(528, 5, 2, 144), Block(864, 5, 1, 144), Block(864, 5, 1, 144), Block(864, 5, 1, 144)),
+        *(
+            Block(528, 5, 2, 144),
+            Block(864, 5, 1, 144),
+            Block(864, 5, 1, 144),
+            Block(864, 5, 1, 144),
+        ),
     ),
     (864, 3),
     48,
     288,
     (4, 5),
 )
-LITE = Table(
+LITE = BlazePoseSpec(
     "lite",
     (24, 8),
     (
@@ -72,4 +77,4 @@ LITE = Table(
     192,
     (2, 3),
 )
-TABLES = {table.name: table for table in (FULL, LITE)}
+BLAZEPOSE_SPECS = {table.name: table for table in (FULL, LITE)}

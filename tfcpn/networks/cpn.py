@@ -16,7 +16,7 @@ from tfcpn.networks.resnet import resnet_features
 from tfcpn.networks.resnet_table import STRIDE
 from tfcpn.networks.upsampling import Upsample
 from tfcpn.networks.variables import conv_kernels, variables_by_name
-from tfcpn.picture.look import TF_CPN
+from tfcpn.picture.look import TF_CPN_PREPROCESSING
 
 PYRAMID_DEPTH = 256
 REFINE_INNER = 128
@@ -36,19 +36,19 @@ class CpnOutputs(NamedTuple):
 def build_cpn(
     input_size: tuple[int, int],
     backbone: str,
-    num_joints: int,
+    num_keypoints: int,
     seed: int | None = 0,
     output_gain: float = 1.0,
-    norm_momentum: float = BATCH_NORM_DECAY,
+    batch_norm_momentum: float = BATCH_NORM_DECAY,
     late_upsampling: bool = False,
 ):
     """The network as a Keras functional model from (N, H, W, 3) images to `CpnOutputs`.
 
     input_size: (H, W), multiples of 32. output_gain: what the gain of the five output batch norms starts at.
-    seed, norm_momentum, late_upsampling: see `ConvLayers`; the variables are the same either way. The output layers
+    seed, batch_norm_momentum, late_upsampling: see `ConvLayers`; the variables are the same either way. The output layers
     and all that follows them stay in float32 under a mixed precision policy.
     """
-    layers = ConvLayers(seed, norm_momentum, late_upsampling)
+    layers = ConvLayers(seed, batch_norm_momentum, late_upsampling)
     # float32 under a mixed precision policy.
     dtype = tf.keras.mixed_precision.global_policy().variable_dtype
     output = {"init": "glorot", "relu": False, "dtype": dtype, "gain": output_gain}
@@ -60,35 +60,39 @@ def build_cpn(
     pyramid, global_maps, above = {}, {}, None
     for level in (5, 4, 3, 2):
         c = features[level - 2]
-        lateral = layers.conv_bn(c, PYRAMID_DEPTH, 1, f"lateral/res{level}", init="glorot", relu=True)
+        lateral = layers.conv_bn(
+            c, PYRAMID_DEPTH, 1, f"lateral/res{level}", init="glorot", relu=True
+        )
         if above is not None:
-            up = layers.upsampled([above], lateral.shape[1:3], f"upsampling/res{level}")
+            up = layers.upsample_levels([above], lateral.shape[1:3], f"upsampling/res{level}")
             up = layers.conv(up, PYRAMID_DEPTH, 1, f"merge/res{level}", init="glorot", bias=True)
             lateral = tf.keras.layers.Add(name=f"add/res{level}")([lateral, up])
         pyramid[level] = above = lateral
         x = layers.conv_bn(lateral, PYRAMID_DEPTH, 1, f"tmp/res{level}", init="glorot", relu=True)
-        x = layers.conv_bn(x, num_joints, 3, f"pyramid/res{level}", **output)
+        x = layers.conv_bn(x, num_keypoints, 3, f"pyramid/res{level}", **output)
         global_maps[level] = Upsample(out_size, name=f"global/res{level}", dtype=dtype)(x)
 
     # RefineNet: the coarser a level, the more bottlenecks it passes.
-    refined = []
+    refine_by_heatmap = []
     for depth, level in enumerate((2, 3, 4, 5)):
         x = pyramid[level]
         for i in range(depth):
             x = layers.bottleneck(x, PYRAMID_DEPTH, REFINE_INNER, f"res{level}/refine_conv{i}")
-        refined.append(x)
-    x = layers.upsampled(refined, out_size, "refine")
+        refine_by_heatmap.append(x)
+    x = layers.upsample_levels(refine_by_heatmap, out_size, "refine")
     x = layers.bottleneck(x, PYRAMID_DEPTH, REFINE_INNER, "final_bottleneck")
-    refine = layers.conv_bn(x, num_joints, 3, "refine_out", **output)
+    refine = layers.conv_bn(x, num_keypoints, 3, "refine_out", **output)
 
-    return tf.keras.Model(images, CpnOutputs(tuple(global_maps[n] for n in (2, 3, 4, 5)), refine), name="cpn")
+    return tf.keras.Model(
+        images, CpnOutputs(tuple(global_maps[n] for n in (2, 3, 4, 5)), refine), name="cpn"
+    )
 
 
 def cpn_losses(
     outputs: CpnOutputs, targets: HeatmapTargets, taught=None, hard_keypoints: int = HARD_KEYPOINTS
 ) -> dict[str, tf.Tensor]:
     """The two data losses of tf-cpn. targets: four label maps, widest first; the last is the refine output's. Nobody
-    teaches: `taught` is None. hard_keypoints: worst joints of a crop that the refine loss is of.
+    teaches: `taught` is None. hard_keypoints: worst keypoints of a crop that the refine loss is of.
     """
     return {
         "global": global_loss(outputs.global_maps, targets.maps, targets.visibility),
@@ -99,20 +103,22 @@ def cpn_losses(
 def cpn(
     input_size: tuple[int, int],
     backbone: str,
-    num_joints: int,
+    num_keypoints: int,
     seed: int = 0,
     output_gain: float = 1.0,
-    norm_momentum: float = BATCH_NORM_DECAY,
+    batch_norm_momentum: float = BATCH_NORM_DECAY,
     hard_keypoints: int = HARD_KEYPOINTS,
     late_upsampling: bool = False,
 ) -> Network:
     """The network as a value; the arguments are those of `build_cpn` and `cpn_losses`."""
-    build = partial(build_cpn, input_size, backbone, num_joints, norm_momentum=norm_momentum)
+    build = partial(
+        build_cpn, input_size, backbone, num_keypoints, batch_norm_momentum=batch_norm_momentum
+    )
     return Network(
         name="cpn",
-        look=TF_CPN,
+        preprocessing=TF_CPN_PREPROCESSING,
         build=partial(build, seed=seed, output_gain=output_gain, late_upsampling=late_upsampling),
-        build_lean=partial(build, seed=None, late_upsampling=True),
+        build_for_inference=partial(build, seed=None, late_upsampling=True),
         prediction=lambda outputs: outputs.refine,
         losses=partial(cpn_losses, hard_keypoints=hard_keypoints),
         loss_names=("global", "refine"),

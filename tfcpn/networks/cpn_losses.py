@@ -5,9 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 HARD_KEYPOINTS = 8
-# Thresholds on COCO's visibility (0 not labelled, 1 occluded, 2 visible), as tf-cpn writes them.
+# Thresholds on COCO's visibility (0 not labeled, 1 occluded, 2 visible), as tf-cpn writes them.
 VISIBLE = 1.1
-LABELLED = 0.1
+LABELED = 0.1
 
 
 def global_loss(outputs, labels, visibility) -> tf.Tensor:
@@ -15,7 +15,7 @@ def global_loss(outputs, labels, visibility) -> tf.Tensor:
 
     outputs: four (N, h, w, K) maps, finest level first. labels: four (N, h, w, K) maps, widest Gaussian first:
     the finest output gets the widest label, a reversal that tf-cpn kept and that this port keeps.
-    visibility: (N, K). The label of a joint that is not visible is zero, so an occluded joint is trained away.
+    visibility: (N, K). The label of a keypoint that is not visible is zero, so an occluded keypoint is trained away.
     """
     mask = tf.cast(visibility > VISIBLE, outputs[0].dtype)[:, None, None, :]
     levels = [tf.reduce_mean(tf.square(o - label * mask)) for o, label in zip(outputs, labels)]
@@ -23,13 +23,13 @@ def global_loss(outputs, labels, visibility) -> tf.Tensor:
 
 
 def refine_loss(output, label, visibility, hard_keypoints: int = HARD_KEYPOINTS) -> tf.Tensor:
-    """Mean squared error over the hardest, tf-cpn's 8, of a crop's labelled joints (online hard keypoint mining).
+    """Mean squared error over the hardest, tf-cpn's 8, of a crop's labeled keypoints (online hard keypoint mining).
 
-    output, label: (N, h, w, K). visibility: (N, K); a joint that is not labelled counts as error 0. With fewer
-    joints all of them count.
+    output, label: (N, h, w, K). visibility: (N, K); a keypoint that is not labeled counts as error 0. With fewer
+    keypoints all of them count.
     """
-    labelled = tf.cast(visibility > LABELLED, output.dtype)
-    per_joint = tf.reduce_mean(tf.square(output - label), axis=(1, 2)) * labelled
-    count = min(hard_keypoints, per_joint.shape[1])
-    hardest = tf.math.top_k(per_joint, count, sorted=False).values
+    labeled = tf.cast(visibility > LABELED, output.dtype)
+    per_keypoint = tf.reduce_mean(tf.square(output - label), axis=(1, 2)) * labeled
+    count = min(hard_keypoints, per_keypoint.shape[1])
+    hardest = tf.math.top_k(per_keypoint, count, sorted=False).values
     return tf.reduce_mean(tf.reduce_sum(hardest, axis=1) / count)

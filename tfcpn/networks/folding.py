@@ -10,7 +10,9 @@ import tensorflow as tf
 _CONVOLUTIONS = (tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D)
 
 
-def folded_weights(layer, norm: tf.keras.layers.BatchNormalization | None) -> tuple[np.ndarray, np.ndarray]:
+def folded_weights(
+    layer, norm: tf.keras.layers.BatchNormalization | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Kernel and bias, float64, of a convolution that does what it and the batch norm behind it do in prediction.
 
     gain = gamma / sqrt(variance + epsilon); kernel * gain, and beta + (bias - mean) * gain. norm: None for a
@@ -25,15 +27,19 @@ def folded_weights(layer, norm: tf.keras.layers.BatchNormalization | None) -> tu
         bias = np.zeros(channels) if layer.bias is None else layer.bias.numpy().astype(np.float64)
     if norm is None:
         return kernel, bias
-    mean, variance = (w.numpy().astype(np.float64) for w in (norm.moving_mean, norm.moving_variance))
+    mean, variance = (
+        w.numpy().astype(np.float64) for w in (norm.moving_mean, norm.moving_variance)
+    )
     gain = 1 / np.sqrt(variance + norm.epsilon)
     if norm.scale:
         gain = gain * norm.gamma.numpy()
     beta = norm.beta.numpy() if norm.center else 0.0
-    return kernel * (gain.reshape(kernel.shape[2:]) if depthwise else gain), beta + (bias - mean) * gain
+    return kernel * (gain.reshape(kernel.shape[2:]) if depthwise else gain), beta + (
+        bias - mean
+    ) * gain
 
 
-class Folded:
+class FoldedModel:
     """A model of its own that predicts what another one predicts, to rounding, with every batch norm behind a
     convolution folded into it. It cannot be trained on.
 
@@ -42,8 +48,12 @@ class Folded:
     build_lean: a network's, if it has one: what it makes gives the operations, and the source its weights alone.
     """
 
-    def __init__(self, source: tf.keras.Model, build_lean: Callable[[], tf.keras.Model] | None = None):
-        like = build_lean() if build_lean else source
+    def __init__(
+        self,
+        source: tf.keras.Model,
+        build_for_inference: Callable[[], tf.keras.Model] | None = None,
+    ):
+        like = build_for_inference() if build_for_inference else source
         self.source, self._norms = source, {}
         for layer in like.layers:
             if isinstance(layer, tf.keras.layers.BatchNormalization):
@@ -54,7 +64,7 @@ class Folded:
         self._gone = set(self._norms.values())
         self.model = tf.keras.models.clone_model(like, clone_function=self._made)
         self.model.trainable = False
-        self.take_weights()
+        self.sync_weights()
 
     def _made(self, layer):
         config = layer.get_config()
@@ -66,10 +76,13 @@ class Folded:
         if hasattr(layer, "kernel_unit"):
             kind = next(base for base in _CONVOLUTIONS if isinstance(layer, base))
         # Weights in the precision that they are used in: rounded once, and not in every batch.
-        own = {"use_bias": config["use_bias"] or layer.name in self._norms, "dtype": layer.compute_dtype}
+        own = {
+            "use_bias": config["use_bias"] or layer.name in self._norms,
+            "dtype": layer.compute_dtype,
+        }
         return kind.from_config({**config, **own})
 
-    def take_weights(self) -> None:
+    def sync_weights(self) -> None:
         """The source's weights of now. Of several processes all must call it, since reading may need the others."""
         for layer in self.model.layers:
             old = self.source.get_layer(layer.name) if layer.weights else None

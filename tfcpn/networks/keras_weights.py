@@ -19,13 +19,18 @@ KERAS_MEAN_BGR = (103.939, 116.779, 123.68)
 _PARTS = {"shortcut": 0, "conv1": 1, "conv2": 2, "conv3": 3}
 
 
-def imagenet_model(backbone: str) -> tf.keras.Model:
+def load_keras_resnet(backbone: str) -> tf.keras.Model:
     """Keras's ResNet with ImageNet weights, which Keras downloads once and keeps. Raises InputError if it cannot."""
-    make = {"resnet50": tf.keras.applications.ResNet50, "resnet101": tf.keras.applications.ResNet101}[backbone]
+    make = {
+        "resnet50": tf.keras.applications.ResNet50,
+        "resnet101": tf.keras.applications.ResNet101,
+    }[backbone]
     try:
         return make(include_top=False, weights="imagenet", input_shape=(224, 224, 3))
     except Exception as error:  # Keras raises a bare Exception when it cannot download
-        raise InputError(f"--init_weights=keras: {error}; is there a way to the internet?") from error
+        raise InputError(
+            f"--init_weights=keras: {error}; is there a way to the internet?"
+        ) from error
 
 
 def _layers(backbone: str) -> dict[str, str]:
@@ -53,7 +58,9 @@ def init_from_keras(model: tf.keras.Model, backbone: str, source: tf.keras.Model
         if stem == "conv1":
             # Keras's network sees x - its mean; ours sees (x - our mean) / 255.
             shift = [a - b for a, b in zip(MEAN_BGR, KERAS_MEAN_BGR)]
-            mean = mean - (kernel.sum(axis=(0, 1)) * tf.constant(shift)[:, None]).numpy().sum(axis=0)
+            mean = mean - (kernel.sum(axis=(0, 1)) * tf.constant(shift)[:, None]).numpy().sum(
+                axis=0
+            )
             kernel = kernel * 255
         values = {"weights": kernel, "BatchNorm/gamma": gamma, "BatchNorm/beta": beta}
         values |= {"BatchNorm/moving_mean": mean, "BatchNorm/moving_variance": variance}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfcpn.picture.look import Look
+from tfcpn.picture.look import Preprocessing
 
 
 class Network(NamedTuple):
@@ -18,7 +18,7 @@ class Network(NamedTuple):
     outputs what the codec decodes. losses: (outputs, the codec's targets, the teacher's outputs) -> scalars by name,
     means over the crops. loss_names: those names, in order. told: those of them that are told but not learnt from.
     variables: the model's variables under
-    the names that snapshots keep them by. kernels: the variables that weight decay acts on. find_weights:
+    the names that checkpoints keep them by. kernels: the variables that weight decay acts on. find_weights:
     --init_weights -> what to start from ("none", a path, ...); raises InputError if it is not there. load_weights:
     gives a model those first weights. teacher: of those weights a function from images to outputs that the losses
     compare with, or None. prepare: gets the model and batches of training images before the first step. why_ruined:
@@ -29,7 +29,7 @@ class Network(NamedTuple):
     """
 
     name: str
-    look: Look
+    preprocessing: Preprocessing
     build: Callable[[], tf.keras.Model]
     prediction: Callable[[Any], Any]
     losses: Callable[[Any, Any, Any], dict[str, tf.Tensor]]
@@ -41,6 +41,6 @@ class Network(NamedTuple):
     told: tuple[str, ...] = ()
     teacher: Callable[[str], Callable | None] = lambda found: None
     prepare: Callable[[tf.keras.Model, Iterable], None] | None = None
-    why_ruined: Callable[[dict[str, float]], str] | None = None
+    check_diverged: Callable[[dict[str, float]], str] | None = None
     person: Callable[[Any], tf.Tensor] | None = None
-    build_lean: Callable[[], tf.keras.Model] | None = None
+    build_for_inference: Callable[[], tf.keras.Model] | None = None

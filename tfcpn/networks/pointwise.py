@@ -25,9 +25,15 @@ def _convolve(x, kernel, rows: int, columns: int):
     def convolve(x, kernel):
         def gradient(upstream):
             to_x = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream, strides=strides, padding="VALID"
+                input_sizes=tf.shape(x),
+                filter=kernel,
+                out_backprop=upstream,
+                strides=strides,
+                padding="VALID",
             )
-            seen, upstream = (tf.reshape(t, (-1, t.shape[-1])) for t in (_seen(x, rows, columns), upstream))
+            seen, upstream = (
+                tf.reshape(t, (-1, t.shape[-1])) for t in (_seen(x, rows, columns), upstream)
+            )
             return to_x, tf.reshape(tf.matmul(seen, upstream, transpose_a=True), kernel.shape)
 
         return tf.nn.conv2d(x, kernel, strides, "VALID"), gradient

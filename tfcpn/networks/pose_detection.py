@@ -1,4 +1,4 @@
-"""MediaPipe's pose detector: people of a whole picture, each with the two alignment points of the body.
+"""MediaPipe's pose detector: people of a whole image, each with the two alignment points of the body.
 
 The detector (BlazePose, arXiv 2006.10204, section 2.2) is an SSD on 224 x 224 pixels that finds faces and guesses
 from them where the mid-hip is and how far the body reaches.
@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from tfcpn.base.errors import InputError
-from tfcpn.networks.tflite_file import read_bytes
-from tfcpn.networks.tflite_run import interpreter
+from tfcpn.networks.tflite_file import read_tflite_bytes
+from tfcpn.networks.tflite_run import make_interpreter
 
 SIZE = 224
 # Layers of anchors: the stride of a layer's cells and how many anchors lie in each of them.
@@ -45,20 +45,26 @@ def anchors() -> np.ndarray:
     return np.concatenate(layers)
 
 
-def decoded(raw: np.ndarray, logits: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+def decode_boxes(
+    raw: np.ndarray, logits: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The detector's outputs (A, 12) and (A,) -> those that score at least `least`: (D, 6, 2) and scores (D,).
 
     Of each the x, y of the box's corners, then of its four points, in parts of the detector's input.
     """
-    scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -_GREATEST_LOGIT, _GREATEST_LOGIT)))
+    scores = 1 / (
+        1 + np.exp(-np.clip(logits.astype(np.float64), -_GREATEST_LOGIT, _GREATEST_LOGIT))
+    )
     keep = scores >= least
     pairs, middles = raw[keep].reshape(-1, 6, 2) / SIZE, anchors()[keep]
-    centre, half = pairs[:, 0] + middles, pairs[:, 1] / 2
+    center, half = pairs[:, 0] + middles, pairs[:, 1] / 2
     points = pairs[:, 2:] + middles[:, None]
-    return np.concatenate([(centre - half)[:, None], (centre + half)[:, None], points], axis=1), scores[keep]
+    return np.concatenate(
+        [(center - half)[:, None], (center + half)[:, None], points], axis=1
+    ), scores[keep]
 
 
-def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union of a box (2, 2), its corners, with others (D, 2, 2): (D,)."""
     low, high = np.maximum(box[0], others[:, 0]), np.minimum(box[1], others[:, 1])
     both = np.prod(np.maximum(high - low, 0), axis=-1)
@@ -66,7 +72,7 @@ def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.where(either > 0, both / np.where(either > 0, either, 1), 0)
 
 
-def suppressed(values: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def weighted_nms(values: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """MediaPipe's weighted non-maximum suppression: what overlaps the best is averaged with it, by the scores.
 
     values: (D, 6, 2) as from `decoded`. Returns those of the people, best first, with the best one's score.
@@ -75,7 +81,7 @@ def suppressed(values: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
     values, scores = values[order], scores[order]
     people, sure = [], []
     while len(values):
-        same = overlap(values[0, :2], values[:, :2]) > _LEAST_OVERLAP
+        same = iou(values[0, :2], values[:, :2]) > _LEAST_OVERLAP
         same[0] = True
         people.append(np.average(values[same], axis=0, weights=scores[same]))
         sure.append(scores[0])
@@ -83,40 +89,48 @@ def suppressed(values: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
     return np.array(people).reshape(-1, 6, 2), np.array(sure)
 
 
-def circle_square(points: np.ndarray) -> np.ndarray:
+def body_square(points: np.ndarray) -> np.ndarray:
     """The corners (2, 2) of the square about the circle of a detection's points (2, 2)."""
-    reach = np.linalg.norm(points[1] - points[0])
-    return np.stack([points[0] - reach, points[0] + reach])
+    max_radius = np.linalg.norm(points[1] - points[0])
+    return np.stack([points[0] - max_radius, points[0] + max_radius])
 
 
 class PoseDetector:
     """path: pose_detection.tflite, or a .task bundle with it. least: score of a person. Raises InputError."""
 
     def __init__(self, path: str, least: float = 0.5):
-        content = read_bytes(path, MEMBER)
+        content = read_tflite_bytes(path, MEMBER)
         try:
-            self._interpreter = interpreter(content)
-            outputs = {tuple(o["shape"]): o["index"] for o in self._interpreter.get_output_details()}
+            self._interpreter = make_interpreter(content)
+            outputs = {
+                tuple(o["shape"]): o["index"] for o in self._interpreter.get_output_details()
+            }
             count = len(anchors())
             self._raw, self._logits = outputs[(1, count, _VALUES)], outputs[(1, count, 1)]
             self._input = self._interpreter.get_input_details()[0]["index"]
         except (ValueError, RuntimeError, KeyError) as error:
-            raise InputError(f"{Path(path)}: is not MediaPipe's pose detector of 0.10 ({error!r})") from error
+            raise InputError(
+                f"{Path(path)}: is not MediaPipe's pose detector of 0.10 ({error!r})"
+            ) from error
         self.least = least
 
-    def __call__(self, picture: np.ndarray) -> list[Detection]:
-        """The people of a picture (H, W, 3) uint8 BGR, best first."""
-        height, width = picture.shape[:2]
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        """The people of an image (H, W, 3) uint8 BGR, best first."""
+        height, width = image.shape[:2]
         side = max(height, width)
-        # The square about the picture, sampled where MediaPipe's warp does: corners on corners, black outside.
+        # The square about the image, sampled where MediaPipe's warp does: corners on corners, black outside.
         corner = np.array([width - side, height - side]) / 2
         scale = SIZE / side
         warp = np.array([[scale, 0, -corner[0] * scale], [0, scale, -corner[1] * scale]])
-        square = cv2.warpAffine(picture, warp, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
-        self._interpreter.set_tensor(self._input, square[None, ..., ::-1].astype(np.float32) / 127.5 - 1)
+        square = cv2.warpAffine(image, warp, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
+        self._interpreter.set_tensor(
+            self._input, square[None, ..., ::-1].astype(np.float32) / 127.5 - 1
+        )
         self._interpreter.invoke()
-        raw, logits = (self._interpreter.get_tensor(index)[0] for index in (self._raw, self._logits))
-        values, scores = suppressed(*decoded(raw, logits[:, 0], self.least))
+        raw, logits = (
+            self._interpreter.get_tensor(index)[0] for index in (self._raw, self._logits)
+        )
+        values, scores = weighted_nms(*decode_boxes(raw, logits[:, 0], self.least))
         found = []
         for person, score in zip(values * side + corner, scores):
             box = np.concatenate([person[0], person[1] - person[0]])

@@ -26,7 +26,11 @@ def resnet_features(images, backbone: str, layers: ConvLayers) -> list:
         for unit in range(1, units + 1):
             stride = 2 if block > 1 and unit == 1 else 1
             x = layers.bottleneck(
-                x, width * EXPANSION, width, f"{scope}/block{block}/unit_{unit}/bottleneck_v1", stride=stride
+                x,
+                width * EXPANSION,
+                width,
+                f"{scope}/block{block}/unit_{unit}/bottleneck_v1",
+                stride=stride,
             )
         features.append(x)
     return features

@@ -7,13 +7,13 @@ import zipfile
 import zlib
 
 from tfcpn.base.errors import InputError
-from tfcpn.networks.tflite_file import task_member
+from tfcpn.networks.tflite_file import find_bundle_member
 
 _ALIGNMENT = 4  # bytes; a model begins at a multiple of it in its bundle
 _HEADER = 30  # bytes of a zip's local header, before name and extra field
 
 
-def with_member(path: str, member: str, content: bytes) -> bytes:
+def replace_bundle_member(path: str, member: str, content: bytes) -> bytes:
     """A copy of a bundle with `content` in the place of its file whose name begins with `member`.
 
     Nothing is compressed, since the runtime maps the models from the bundle. Raises InputError for a file that is no
@@ -22,7 +22,7 @@ def with_member(path: str, member: str, content: bytes) -> bytes:
     copy = io.BytesIO()
     try:
         with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as new:
-            replaced = task_member(old, path, member)
+            replaced = find_bundle_member(old, path, member)
             for entry in old.infolist():
                 data = content if entry.filename == replaced else old.read(entry)
                 info = zipfile.ZipInfo(entry.filename, entry.date_time)

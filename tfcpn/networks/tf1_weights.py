@@ -13,7 +13,9 @@ from tfcpn.networks.resnet_table import SCOPES
 from tfcpn.networks.variables import variables_by_name
 
 # What the original saves besides the network: Adam's slots and counters, and an unnamed variable for the rate.
-_OPTIMISER = re.compile(r".*/Adam(_\d+)?|.*(beta[12]_power|global_step)(_\d+)?|Variable(_\d+)?|learning_rate|lr")
+_OPTIMIZER = re.compile(
+    r".*/Adam(_\d+)?|.*(beta[12]_power|global_step)(_\d+)?|Variable(_\d+)?|learning_rate|lr"
+)
 
 
 def exists(checkpoint: str) -> bool:
@@ -21,7 +23,7 @@ def exists(checkpoint: str) -> bool:
     return Path(checkpoint).is_file() or Path(f"{checkpoint}.index").is_file()
 
 
-def open_checkpoint(path):
+def open_tf1_checkpoint(path):
     """A reader of a TensorFlow 1 checkpoint, format V1 or V2. Raises InputError."""
     try:
         return tf.compat.v1.train.NewCheckpointReader(str(path))
@@ -35,7 +37,7 @@ def init_backbone(model, checkpoint: str) -> tuple[list[str], list[str]]:
     Every variable whose name and shape match is restored, whether the file is of format V1 or V2. Returns the
     names that matched and the model's backbone variables that did not. Raises InputError if nothing matches.
     """
-    reader = open_checkpoint(checkpoint)
+    reader = open_tf1_checkpoint(checkpoint)
     shapes = reader.get_variable_to_shape_map()
     matched, missing = [], []
     for name, variable in variables_by_name(model).items():
@@ -45,7 +47,9 @@ def init_backbone(model, checkpoint: str) -> tuple[list[str], list[str]]:
         elif name.startswith("resnet_v1"):
             missing.append(name)
     if not matched:
-        raise InputError(f"{checkpoint}: none of its {len(shapes)} variables belongs to this network")
+        raise InputError(
+            f"{checkpoint}: none of its {len(shapes)} variables belongs to this network"
+        )
     return matched, missing
 
 
@@ -55,16 +59,26 @@ def backbone_of(reader, path) -> str:
     for backbone, scope in SCOPES.items():
         if f"{scope}/conv1/weights" in names:
             return backbone
-    raise InputError(f"{path}: has none of the variables of {', '.join(SCOPES.values())}; is it a tf-cpn checkpoint?")
+    raise InputError(
+        f"{path}: has none of the variables of {', '.join(SCOPES.values())}; is it a tf-cpn checkpoint?"
+    )
 
 
 def compare(model, reader) -> list[str]:
     """What keeps a checkpoint from being this network's: missing, left over and misshapen variables, a line each."""
-    theirs = {n: tuple(s) for n, s in reader.get_variable_to_shape_map().items() if not _OPTIMISER.fullmatch(n)}
+    theirs = {
+        n: tuple(s)
+        for n, s in reader.get_variable_to_shape_map().items()
+        if not _OPTIMIZER.fullmatch(n)
+    }
     ours = {n: tuple(v.shape) for n, v in variables_by_name(model).items()}
     problems = [f"missing: {n} {ours[n]}" for n in ours if n not in theirs]
     problems += [f"left over: {n} {theirs[n]}" for n in sorted(theirs) if n not in ours]
-    problems += [f"shape: {n} is {theirs[n]}, want {ours[n]}" for n in ours if n in theirs and theirs[n] != ours[n]]
+    problems += [
+        f"shape: {n} is {theirs[n]}, want {ours[n]}"
+        for n in ours
+        if n in theirs and theirs[n] != ours[n]
+    ]
     return problems
 
 
@@ -83,7 +97,9 @@ def write(model, path) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         variables = [
-            tf.compat.v1.get_variable(name, value.shape, initializer=tf.compat.v1.zeros_initializer())
+            tf.compat.v1.get_variable(
+                name, value.shape, initializer=tf.compat.v1.zeros_initializer()
+            )
             for name, value in values.items()
         ]
         saver = tf.compat.v1.train.Saver(variables)

@@ -25,32 +25,40 @@ class Convolution(NamedTuple):
     bias: np.ndarray
 
 
-def read_bytes(path: str, member: str) -> bytes:
+def read_tflite_bytes(path: str, member: str) -> bytes:
     """The bytes of a .tflite file, or of the one whose name begins with `member` in a .task bundle.
 
     Raises InputError if there is no such thing.
     """
     if not Path(path).exists():
-        raise InputError(f"{path} not found; make models fetches MediaPipe's files into data/mediapipe")
+        raise InputError(
+            f"{path} not found; make models fetches MediaPipe's files into data/mediapipe"
+        )
     content = Path(path).read_bytes()
     # A .tflite file may have a zip of its own behind it, so this question comes first.
     if content[4:8] == _IDENTIFIER:
         return content
     try:
         with zipfile.ZipFile(path) as bundle:
-            content = bundle.read(task_member(bundle, path, member))
+            content = bundle.read(find_bundle_member(bundle, path, member))
     except (zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: is neither a TensorFlow Lite file nor a .task bundle ({error})") from error
+        raise InputError(
+            f"{path}: is neither a TensorFlow Lite file nor a .task bundle ({error})"
+        ) from error
     if content[4:8] != _IDENTIFIER:
         raise InputError(f"{path}: the {member}*.tflite in it is no TensorFlow Lite file")
     return content
 
 
-def task_member(bundle: zipfile.ZipFile, path: str, member: str) -> str:
+def find_bundle_member(bundle: zipfile.ZipFile, path: str, member: str) -> str:
     """The name of a bundle's file whose name begins with `member`. Raises InputError if there is none."""
-    names = [n for n in bundle.namelist() if Path(n).name.startswith(member) and n.endswith(".tflite")]
+    names = [
+        n for n in bundle.namelist() if Path(n).name.startswith(member) and n.endswith(".tflite")
+    ]
     if not names:
-        raise InputError(f"{path}: is a bundle without a {member}*.tflite; it holds {', '.join(bundle.namelist())}")
+        raise InputError(
+            f"{path}: is a bundle without a {member}*.tflite; it holds {', '.join(bundle.namelist())}"
+        )
     return names[0]
 
 
@@ -68,17 +76,21 @@ class TfliteGraph:
             self._producers = {o: op for op in self._graph.operators for o in op.outputs}
             codes = schema.BuiltinOperator
             self._kinds = {codes.CONV_2D: False, codes.DEPTHWISE_CONV_2D: True}
-            self._convolutions = [op for op in self._graph.operators if self._code(op) in self._kinds]
+            self._convolutions = [
+                op for op in self._graph.operators if self._code(op) in self._kinds
+            ]
             self.convolutions = [self._read(op) for op in self._convolutions]
         except Exception as error:  # the generated reader raises whatever its offsets lead to
-            raise InputError(f"{path}: is damaged or no network of ours ({error!r}); fetch it again") from error
+            raise InputError(
+                f"{path}: is damaged or no network of ours ({error!r}); fetch it again"
+            ) from error
 
     def _code(self, operator) -> int:
         code = self._model.operatorCodes[operator.opcodeIndex]
         return max(code.builtinCode, code.deprecatedBuiltinCode)
 
     def _constant(self, tensor: int):
-        """The tensor whose buffer holds the values: itself, or the float16 one that it is dequantised from."""
+        """The tensor whose buffer holds the values: itself, or the float16 one that it is dequantized from."""
         producer = self._producers.get(tensor)
         if producer is not None and self._code(producer) == self._schema.BuiltinOperator.DEQUANTIZE:
             tensor = producer.inputs[0]
@@ -86,7 +98,10 @@ class TfliteGraph:
 
     def _values(self, tensor: int) -> np.ndarray:
         constant = self._constant(tensor)
-        types = {self._schema.TensorType.FLOAT16: np.float16, self._schema.TensorType.FLOAT32: np.float32}
+        types = {
+            self._schema.TensorType.FLOAT16: np.float16,
+            self._schema.TensorType.FLOAT32: np.float32,
+        }
         raw = bytes(self._model.buffers[constant.buffer].data)
         return np.frombuffer(raw, types[constant.type]).reshape(constant.shape)
 
@@ -95,7 +110,9 @@ class TfliteGraph:
         kernel, bias = (self._values(t).astype(np.float32) for t in operator.inputs[1:3])
         stride = operator.builtinOptions.strideH
         if kernel.ndim != 4 or bias.ndim != 1 or stride < 1:
-            raise ValueError(f"a convolution of kernel {kernel.shape}, bias {bias.shape} and stride {stride}")
+            raise ValueError(
+                f"a convolution of kernel {kernel.shape}, bias {bias.shape} and stride {stride}"
+            )
         # Files have (out, kh, kw, in), and (1, kh, kw, channels).
         axes = (1, 2, 3, 0)
         return Convolution(depthwise, stride, np.transpose(kernel, axes), bias)
@@ -105,7 +122,11 @@ class TfliteGraph:
         """How many numbers the file keeps as float16 or float32, shapes and the like aside."""
         floats = (self._schema.TensorType.FLOAT16, self._schema.TensorType.FLOAT32)
         kept = {t.buffer: t for t in self._graph.tensors if t.type in floats}
-        return sum(int(np.prod(t.shape)) for b, t in kept.items() if self._model.buffers[b].data is not None)
+        return sum(
+            int(np.prod(t.shape))
+            for b, t in kept.items()
+            if self._model.buffers[b].data is not None
+        )
 
     def tensors(self) -> list[tuple[bytes, int, tuple[int, ...]]]:
         """Name, type and shape of every tensor."""
@@ -125,7 +146,9 @@ class TfliteGraph:
         for number, (operator, arrays) in enumerate(zip(self._convolutions, weights)):
             for tensor, array in zip(operator.inputs[1:3], arrays):
                 constant = self._constant(tensor)
-                dtype = np.float16 if constant.type == self._schema.TensorType.FLOAT16 else np.float32
+                dtype = (
+                    np.float16 if constant.type == self._schema.TensorType.FLOAT16 else np.float32
+                )
                 stored = np.transpose(array, (3, 0, 1, 2)) if array.ndim == 4 else array
                 with np.errstate(over="ignore"):
                     stored = stored.astype(dtype)
@@ -137,7 +160,9 @@ class TfliteGraph:
                     raise InputError(
                         f"{self.path}: convolution {number} is {tuple(constant.shape)}, not {stored.shape}"
                     )
-                self._model.buffers[constant.buffer].data = np.frombuffer(stored.tobytes(), np.uint8)
+                self._model.buffers[constant.buffer].data = np.frombuffer(
+                    stored.tobytes(), np.uint8
+                )
         builder = flatbuffers.Builder(1 << 20)
         builder.Finish(self._model.Pack(builder), _IDENTIFIER)
         return bytes(builder.Output())

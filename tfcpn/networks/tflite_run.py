@@ -14,7 +14,9 @@ def idle_cores() -> int:
     """How many cores nobody else uses now, at least 1: TensorFlow Lite's threads wait for each other in a busy loop,
     and beside another program two of them are many times slower than one.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     if not _STAT.exists():
         return cores
     before = _idle_seconds()
@@ -28,13 +30,15 @@ def _idle_seconds() -> float:
     return int(idle) / os.sysconf("SC_CLK_TCK")
 
 
-def interpreter(content: bytes, threads: int | None = None):
+def make_interpreter(content: bytes, threads: int | None = None):
     """A `tf.lite.Interpreter` of a file's content, ready to run. threads: None, one an idle core and at most four.
 
     Raises ValueError or RuntimeError, as TensorFlow Lite does, for content that it does not run.
     """
     import tensorflow as tf
 
-    made = tf.lite.Interpreter(model_content=content, num_threads=threads or min(_MOST_THREADS, idle_cores()))
+    made = tf.lite.Interpreter(
+        model_content=content, num_threads=threads or min(_MOST_THREADS, idle_cores())
+    )
     made.allocate_tensors()
     return made

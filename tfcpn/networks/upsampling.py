@@ -17,7 +17,7 @@ def _upsampling_matrix(size: int, length: int) -> np.ndarray:
 
 
 def upsample(x, size: tuple[int, int]) -> tf.Tensor:
-    """(N, h, w, C) -> (N, *size, C), bilinear as TensorFlow 1 did it: no half-pixel centres, no aligned corners.
+    """(N, h, w, C) -> (N, *size, C), bilinear as TensorFlow 1 did it: no half-pixel centers, no aligned corners.
 
     Output pixel i reads the input at i * in / out; TensorFlow 2's resize reads (i + .5) * in / out - .5.
 
@@ -30,7 +30,9 @@ def upsample(x, size: tuple[int, int]) -> tf.Tensor:
     if x.dtype == tf.float32:
         return tf.raw_ops.ResizeBilinear(images=x, size=size)
     (height, width), (h, w, c) = size, x.shape[1:]
-    x = tf.matmul(tf.constant(_upsampling_matrix(height, h), x.dtype), tf.reshape(x, (-1, h, w * c)))
+    x = tf.matmul(
+        tf.constant(_upsampling_matrix(height, h), x.dtype), tf.reshape(x, (-1, h, w * c))
+    )
     x = tf.matmul(tf.constant(_upsampling_matrix(width, w), x.dtype), tf.reshape(x, (-1, w, c)))
     return tf.reshape(x, (-1, height, width, c))
 
@@ -50,7 +52,7 @@ class Upsample(tf.keras.layers.Layer):
         return {**super().get_config(), "size": self.size}
 
 
-class Levels(NamedTuple):
+class LazyPyramid(NamedTuple):
     """Levels of a pyramid that stand for what they are when upsampled to `size` (H, W) and joined.
 
     tensors: (N, H / m, W / m, C), (N, H / mn, W / mn, D), ..., finest first, with whole m, n, ...
@@ -74,7 +76,11 @@ class PyramidConv(PointwiseConv):
 
     def __init__(self, filters: int, size: tuple[int, int], kernel_size=1, **kwargs):
         super().__init__(filters, kernel_size, **kwargs)
-        if (self.kernel_size, self.strides, self.activation) != ((1, 1), (1, 1), tf.keras.activations.linear):
+        if (self.kernel_size, self.strides, self.activation) != (
+            (1, 1),
+            (1, 1),
+            tf.keras.activations.linear,
+        ):
             raise ValueError(f"{self.name}: wants a kernel of 1, no strides and no activation")
         self.size = tuple(size)
         self.input_spec = None  # Conv2D's is that of a single tensor; its build sets it once more
@@ -84,7 +90,9 @@ class PyramidConv(PointwiseConv):
         shapes = [tuple(shape) for shape in (shapes if several else [shapes])]
         for finer, coarser in zip(shapes, shapes[1:]):
             if finer[1] % coarser[1] or finer[2] % coarser[2]:
-                raise ValueError(f"{self.name}: {finer[1:3]} is not a whole number of times {coarser[1:3]}")
+                raise ValueError(
+                    f"{self.name}: {finer[1:3]} is not a whole number of times {coarser[1:3]}"
+                )
         super().build((*shapes[0][:3], sum(shape[3] for shape in shapes)))
         self.input_spec = None
 

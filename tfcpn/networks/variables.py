@@ -9,7 +9,10 @@ _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 def variables_by_name(model: tf.keras.Model) -> dict[str, tf.Variable]:
     """The model's variables under the names they have in tf-cpn's checkpoints, in the order of the graph."""
-    return {v.name.split(":")[0].replace("/kernel", "/weights").replace("/bias", "/biases"): v for v in model.weights}
+    return {
+        v.name.split(":")[0].replace("/kernel", "/weights").replace("/bias", "/biases"): v
+        for v in model.weights
+    }
 
 
 def conv_kernels(model: tf.keras.Model) -> list[tf.Variable]:

@@ -1,1 +1,1 @@
-"""Pixels: decoded, cut out, normalised, mirrored."""
+"""Pixels: decoding, cropping, normalization, flipping."""

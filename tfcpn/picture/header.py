@@ -1,4 +1,4 @@
-"""What the header of an encoded image tells, without decoding it. Needs no TensorFlow."""
+"""Read the header of an encoded image without decoding it. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from PIL import Image
 from tfcpn.base.errors import InputError
 
 _EXIF_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x0112, 0x0100, 0x0101
-_PNG_SIGNATURE, _MOST_EXIF = b"\x89PNG\r\n\x1a\n", 1 << 20
-FORMATS = ("JPEG", "MPO", "PNG")  # MPO: a JPEG with more pictures behind it, as phones write
+_PNG_SIGNATURE, _MAX_EXIF_BYTES = b"\x89PNG\r\n\x1a\n", 1 << 20
+FORMATS = ("JPEG", "MPO", "PNG")  # MPO: a JPEG with more images behind it, as phones write
 OTHER_FORMATS = ("BMP", "WEBP", "TIFF")
 
 
-class Header(NamedTuple):
-    """height and width are those of the image as shown, after its EXIF orientation (1..8) is applied. native: whether
-    TensorFlow decodes the format, which is JPEG or PNG; the others are packed as PNG.
+class ImageHeader(NamedTuple):
+    """The header of an image.
+
+    Attributes:
+        height, width: Size in pixels as displayed, with the EXIF orientation applied.
+        orientation: EXIF orientation, 1 to 8.
+        native: Whether TensorFlow decodes the format (JPEG, PNG); others are stored as PNG.
     """
 
     height: int
@@ -26,15 +30,15 @@ class Header(NamedTuple):
     native: bool
 
 
-def read_header(image: bytes | BinaryIO, name: str) -> Header:
+def read_header(image: bytes | BinaryIO, name: str) -> ImageHeader:
     """Read the header of an encoded image, and no more of a file.
 
     Args:
-        image: The file's content, or the open file.
-        name: What an error calls it.
+        image: Content of the file, or the open file.
+        name: Name of the image in errors.
 
     Raises:
-        InputError: If it is neither JPEG nor PNG, BMP, WebP or TIFF.
+        InputError: If it is neither JPEG, PNG, BMP, WebP nor TIFF.
     """
     try:
         with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
@@ -51,11 +55,11 @@ def read_header(image: bytes | BinaryIO, name: str) -> Header:
         raise InputError(f"{name}: not a JPEG, PNG, BMP, WebP or TIFF image")
     if orientation >= 5:
         width, height = height, width
-    return Header(height, width, orientation, form in FORMATS)
+    return ImageHeader(height, width, orientation, form in FORMATS)
 
 
 def _orientation(opened: Image.Image) -> int:
-    """Return the EXIF orientation of an image; 1 where there is none, or what stands there is damaged."""
+    """Return the EXIF orientation of an image; 1 if it is missing or damaged."""
     try:
         exif = _png_exif(opened) if opened.format == "PNG" else opened.getexif()
         orientation = exif.get(_EXIF_ORIENTATION, 1)
@@ -65,13 +69,16 @@ def _orientation(opened: Image.Image) -> int:
 
 
 def _png_exif(opened: Image.Image) -> Image.Exif:
-    """Return the EXIF of a PNG by the lengths of its chunks: Pillow would decode the image to look behind it."""
+    """Return the EXIF data of a PNG, found by the lengths of its chunks.
+
+    Pillow would decode the image to reach data that follows it.
+    """
     exif, file = Image.Exif(), opened.fp
     file.seek(len(_PNG_SIGNATURE))
     while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
         length = int.from_bytes(head[:4], "big")
         if head[4:] == b"eXIf":
-            exif.load(b"Exif\0\0" + file.read(min(length, _MOST_EXIF)))
+            exif.load(b"Exif\0\0" + file.read(min(length, _MAX_EXIF_BYTES)))
             break
         file.seek(length + 4, 1)  # and the checksum
     return exif

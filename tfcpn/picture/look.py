@@ -1,4 +1,4 @@
-"""What a network sees of a crop: the normalisation of its pixels, and the colour of what lies outside the image."""
+"""Preprocessing: how pixels become the network's input."""
 
 from __future__ import annotations
 
@@ -7,37 +7,58 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-# Mean colour of ImageNet in BGR, as tf-cpn subtracts it.
+# Mean color of ImageNet in BGR, as in tf-cpn.
 MEAN_BGR = (102.9801, 115.9465, 122.7717)
 
 
-class Look(NamedTuple):
-    """The input is (pixel - mean) / divisor. Colours are BGR, as crops are.
+class Preprocessing(NamedTuple):
+    """The input is (pixel - mean) / divisor. Colors are BGR, as crops are.
 
-    rgb: whether the network wants its channels as RGB. outside: the colour of what lies outside the image; None: its
-    border is repeated there.
+    Attributes:
+        mean: Mean color.
+        divisor: Divisor of all channels.
+        rgb: Whether the network expects RGB.
+        pad_color: Color of the area outside the image; None repeats the image's border.
     """
 
     mean: tuple[float, float, float]
     divisor: float
     rgb: bool
-    outside: tuple[float, float, float] | None
+    pad_color: tuple[float, float, float] | None
 
 
-TF_CPN = Look(MEAN_BGR, 255.0, rgb=False, outside=MEAN_BGR)
+TF_CPN_PREPROCESSING = Preprocessing(MEAN_BGR, 255.0, rgb=False, pad_color=MEAN_BGR)
 
 
-def normalize(crops, look: Look) -> tf.Tensor:
-    """BGR pixels (..., 3) in [0, 255] -> the network's input, float32 of the same shape."""
+def normalize(crops, preprocessing: Preprocessing) -> tf.Tensor:
+    """Normalize pixels.
+
+    Args:
+        crops: (..., 3) BGR in [0, 255].
+        preprocessing: Mean, divisor and channel order.
+
+    Returns:
+        (..., 3) float32.
+    """
     shape = tf.shape(crops)
-    # Whole rows at a time: a CPU subtracts triples several times slower.
+    # Whole rows: a CPU subtracts triples several times slower.
     rows = tf.reshape(tf.cast(crops, tf.float32), tf.concat([shape[:-2], [shape[-2] * 3]], axis=0))
-    rows = (rows - tf.tile(tf.constant(look.mean), [shape[-2]])) / look.divisor
+    rows = (rows - tf.tile(tf.constant(preprocessing.mean), [shape[-2]])) / preprocessing.divisor
     images = tf.ensure_shape(tf.reshape(rows, shape), crops.shape)
-    return tf.reverse(images, axis=[-1]) if look.rgb else images
+    return tf.reverse(images, axis=[-1]) if preprocessing.rgb else images
 
 
-def to_pixels(images: np.ndarray, look: Look) -> np.ndarray:
-    """The inverse of `normalize`, to look at: (..., 3) uint8 BGR."""
-    images = images[..., ::-1] if look.rgb else images
-    return np.clip(images * look.divisor + np.array(look.mean), 0, 255).astype(np.uint8)
+def denormalize(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Convert inputs back to pixels for display: the inverse of `normalize`.
+
+    Args:
+        images: (..., 3) float.
+        preprocessing: Mean, divisor and channel order.
+
+    Returns:
+        (..., 3) uint8 BGR.
+    """
+    images = images[..., ::-1] if preprocessing.rgb else images
+    return np.clip(images * preprocessing.divisor + np.array(preprocessing.mean), 0, 255).astype(
+        np.uint8
+    )

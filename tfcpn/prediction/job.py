@@ -17,25 +17,25 @@ import numpy as np
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
 from tfcpn.base.progress import progress
-from tfcpn.data.detections import Box
-from tfcpn.picture.read import read_picture
+from tfcpn.data.detections import PersonBox
+from tfcpn.picture.read import read_image
 from tfcpn.prediction.drawing import draw_people
 from tfcpn.prediction.estimator import PoseEstimator
-from tfcpn.prediction.journal import Journal, stamp_of
+from tfcpn.prediction.journal import Journal, source_fingerprint
 from tfcpn.prediction.person import Person
 from tfcpn.prediction.sources import Source
 from tfcpn.prediction.tracker import Tracker
 from tfcpn.prediction.video_file import VideoReader, VideoWriter, no_frame
 from tfcpn.prediction.written import entry, write_results
 
-_AHEAD = 4  # pictures that are decoded, or wait to be written
+_AHEAD = 4  # images that are decoded, or wait to be written
 _LONGEST = 600  # seconds for which a frame is held at most: a time that jumps further is damage
 _WHOLE = 0.9  # of the time that a video says it lasts
 
 
-class How(NamedTuple):
-    """draw: whether pictures are written. regions: whether with the region of each person. table: people.csv too.
-    most_frames: of a video; 0: all. detect_every, smooth, memory: as of `Tracker`. boxes: from a picture's name and
+class PredictOptions(NamedTuple):
+    """draw: whether images are written. regions: whether with the region of each person. table: people.csv too.
+    most_frames: of a video; 0: all. detect_every, smooth, memory: as of `Tracker`. boxes: from an image's name and
     itself to whom to look at; None: whom the detector finds.
     """
 
@@ -46,10 +46,10 @@ class How(NamedTuple):
     detect_every: int = 10
     smooth: bool = True
     memory: float = 1.0
-    boxes: Callable[[str, np.ndarray], list[Box]] | None = None
+    boxes: Callable[[str, np.ndarray], list[PersonBox]] | None = None
 
 
-class Done(NamedTuple):
+class Summary(NamedTuple):
     """failed: a line for each file that did. files, people: how many are in results.json."""
 
     failed: list[str]
@@ -57,14 +57,27 @@ class Done(NamedTuple):
     people: int
 
 
-class Job:
+class BatchPredictor:
     """Sources through a network into a folder."""
 
-    def __init__(self, pose: PoseEstimator, sources: Sequence[Source], output: str, how: How, journal: Journal):
-        self.pose, self.sources, self.output, self.how, self.journal = pose, sources, Path(output), how, journal
+    def __init__(
+        self,
+        pose: PoseEstimator,
+        sources: Sequence[Source],
+        output: str,
+        how: PredictOptions,
+        journal: Journal,
+    ):
+        self.pose, self.sources, self.output, self.how, self.journal = (
+            pose,
+            sources,
+            Path(output),
+            how,
+            journal,
+        )
         self._failed: list[str] = []
 
-    def run(self) -> Done:
+    def run(self) -> Summary:
         """Do what is not done; write results.json. What fails is told at once, and the rest goes on.
 
         Interrupted, everything that is finished is kept, in results.json as well.
@@ -73,16 +86,22 @@ class Job:
         try:
             # All of them are asked, so that nothing of a file that has changed is left.
             todo = [source for source in self.sources if not self._done(source)]
-            pictures = [source for source in todo if not source.video]
-            if pictures:
-                self._pictures(pictures)
+            images = [source for source in todo if not source.video]
+            if images:
+                self._images(images)
             for source in (source for source in todo if source.video):
                 with self._telling():
                     self._video(source)
         finally:
             records = self.journal.records()
-            write_results(self.output, records, self.journal.frames_of, self.pose.people_skeleton, self.how.table)
-        return Done(self._failed, len(records), sum(record["people"] for record in records))
+            write_results(
+                self.output,
+                records,
+                self.journal.frames_of,
+                self.pose.people_skeleton,
+                self.how.table,
+            )
+        return Summary(self._failed, len(records), sum(record["people"] for record in records))
 
     def _done(self, source: Source) -> bool:
         known = self.journal.has(source.name, source.path)
@@ -107,16 +126,22 @@ class Job:
         self._failed.append(line)
         print(f"\nerror: {line}", file=sys.stderr)
 
-    def _pictures(self, sources: list[Source]) -> None:
+    def _images(self, sources: list[Source]) -> None:
         with ThreadPoolExecutor(2) as pool, progress(len(sources), "pictures", "picture") as bar:
-            waiting: deque[tuple[Source, list[int], list[Person], tuple[int, int], Future]] = deque()
+            waiting: deque[tuple[Source, list[int], list[Person], tuple[int, int], Future]] = (
+                deque()
+            )
 
             def finish() -> None:
                 source, was, people, size, written = waiting.popleft()
                 with self._telling():
                     written.result()
-                    frame = {"height": size[0], "width": size[1], "people": [entry(person) for person in people]}
-                    self.journal.add_picture(source.name, was, frame)
+                    frame = {
+                        "height": size[0],
+                        "width": size[1],
+                        "people": [entry(person) for person in people],
+                    }
+                    self.journal.add_image(source.name, was, frame)
 
             for source, was, decoded in _ahead(pool, sources):
                 with self._telling():
@@ -138,14 +163,18 @@ class Job:
         path = self.output / source.name
         good, encoded = cv2.imencode(path.suffix, image)
         if not good:
-            raise InputError(f"{path}: a picture of this size cannot be written as {path.suffix}")
+            raise InputError(f"{path}: an image of this size cannot be written as {path.suffix}")
         write_atomically(path, encoded.tobytes(), durable=False)
 
     def _video(self, source: Source) -> None:
-        how, was, number = self.how, stamp_of(source.path), -1
+        how, was, number = self.how, source_fingerprint(source.path), -1
         tracker = Tracker(self.pose, how.detect_every, how.smooth, how.memory)
         keeping = self.journal.add_video(source.name, was)
-        with VideoReader(source.path) as video, keeping as keep, self._writer(source, video) as writer:
+        with (
+            VideoReader(source.path) as video,
+            keeping as keep,
+            self._writer(source, video) as writer,
+        ):
             length, shown, end, held = _length(video, how.most_frames), 0, 0.0, None
             with progress(length, source.name, "frame") as bar:
                 try:
@@ -172,7 +201,9 @@ class Job:
                     # Half a video would pass for the whole one.
                     raise InputError(told)
                 if not video.frames_listed and Path(source.path).suffix.lower() != ".gif":
-                    print(f"\n{told}, or its sound is longer; what there is was kept", file=sys.stderr)
+                    print(
+                        f"\n{told}, or its sound is longer; what there is was kept", file=sys.stderr
+                    )
 
     @staticmethod
     def _hold(writer, held: tuple | None, seconds: float, rate: float, shown: int) -> int:
@@ -214,11 +245,15 @@ def _length(video: VideoReader, most: int) -> int:
     return min(video.count, most) if video.count and most else video.count or most
 
 
-def _ahead(pool: ThreadPoolExecutor, sources: Sequence[Source]) -> Iterator[tuple[Source, list[int], Future]]:
-    """Pictures, a few decoded ahead of time, with what tells whether they have changed since."""
+def _ahead(
+    pool: ThreadPoolExecutor, sources: Sequence[Source]
+) -> Iterator[tuple[Source, list[int], Future]]:
+    """Images, a few decoded ahead of time, with what tells whether they have changed since."""
     decoding: deque[tuple[Source, list[int], Future]] = deque()
     for source in sources:
-        decoding.append((source, stamp_of(source.path), pool.submit(read_picture, source.path)))
+        decoding.append(
+            (source, source_fingerprint(source.path), pool.submit(read_image, source.path))
+        )
         if len(decoding) > _AHEAD:
             yield decoding.popleft()
     yield from decoding

@@ -11,14 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.files import stamp, write_atomically
+from tfcpn.base.files import file_fingerprint, write_atomically
 from tfcpn.prediction.video_file import is_camera
 
 JOURNAL, FRAMES = ".journal.jsonl", ".frames"
 
 
 class Journal:
-    """What is done, a line for each file. A picture's people stand in its line, those of a video in a file beside it.
+    """What is done, a line for each file. An image's people stand in its line, those of a video in a file beside it.
 
     Lines are added when their file is whole. What an earlier call did of other files stays.
 
@@ -32,13 +32,26 @@ class Journal:
         InputError: If the people that an earlier call found in other files would be lost.
     """
 
-    def __init__(self, folder: Path, settings: dict, sources: Mapping[str, str] = MappingProxyType({}), again=False):
+    def __init__(
+        self,
+        folder: Path,
+        settings: dict,
+        sources: Mapping[str, str] = MappingProxyType({}),
+        again=False,
+    ):
         self.folder, self.path = Path(folder), Path(folder) / JOURNAL
-        self._sources = {name: path if is_camera(path) else os.path.abspath(path) for name, path in sources.items()}
+        self._sources = {
+            name: path if is_camera(path) else os.path.abspath(path)
+            for name, path in sources.items()
+        }
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         first, *rest = [_line(line) for line in lines] or [None]
         # The last line may be half of one.
-        known = {record["name"]: record for record in rest if isinstance(record, dict) and "name" in record}
+        known = {
+            record["name"]: record
+            for record in rest
+            if isinstance(record, dict) and "name" in record
+        }
         known = {name: record for name, record in known.items() if self._stands(name, record)}
         others = known.keys() - self._sources.keys()
         if first != settings and others:
@@ -54,13 +67,17 @@ class Journal:
                 )
         self.folder.mkdir(parents=True, exist_ok=True)
         fresh = again or first != settings
-        self.done = {name: record for name, record in known.items() if not (fresh and name in self._sources)}
-        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in (settings, *self.done.values())))
+        self.done = {
+            name: record for name, record in known.items() if not (fresh and name in self._sources)
+        }
+        write_atomically(
+            self.path, "".join(json.dumps(line) + "\n" for line in (settings, *self.done.values()))
+        )
 
     def has(self, name: str, path: str) -> bool:
         """Whether a file is done, as it is now. What is known of an older one is forgotten; a camera never is."""
         record = self.done.get(name)
-        if record and record["stamp"] and record["stamp"] == stamp_of(path):
+        if record and record["stamp"] and record["stamp"] == source_fingerprint(path):
             return not record["video"] or self._side(name).exists()
         if self.done.pop(name, None):
             with self.path.open("a") as file:  # or a later call would take it for another file's
@@ -79,16 +96,26 @@ class Journal:
         if record.get("video") and not self._side(name).exists():
             return False
         return (
-            source is None or not record["stamp"] or (Path(source).exists() and record["stamp"] == stamp_of(source))
+            source is None
+            or not record["stamp"]
+            or (Path(source).exists() and record["stamp"] == source_fingerprint(source))
         )
 
-    def add_picture(self, name: str, was: list[int], frame: dict) -> None:
+    def add_image(self, name: str, was: list[int], frame: dict) -> None:
         """was: the file's `stamp_of` before it was read. frame: height, width and people as from `written.entry`."""
-        self._note({"name": name, "video": False, "stamp": was, "people": len(frame["people"]), "frame": frame})
+        self._note(
+            {
+                "name": name,
+                "video": False,
+                "stamp": was,
+                "people": len(frame["people"]),
+                "frame": frame,
+            }
+        )
 
     @contextmanager
     def add_video(self, name: str, was: list[int]) -> Iterator[Callable[[dict], None]]:
-        """What keeps a frame: as of a picture, with its number and seconds, too. The video is done when the block
+        """What keeps a frame: as of an image, with its number and seconds, too. The video is done when the block
         ends well, else as if it had not been begun.
         """
         file, people = self._side(name), 0
@@ -109,7 +136,7 @@ class Journal:
             temporary.unlink(missing_ok=True)
 
     def frames_of(self, record: dict) -> Iterator[dict]:
-        """The frames of what is done: of a picture one."""
+        """The frames of what is done: of an image one."""
         if not record["video"]:
             yield record["frame"]
             return
@@ -138,6 +165,6 @@ def _line(line: str):
         return None
 
 
-def stamp_of(path: str) -> list[int]:
+def source_fingerprint(path: str) -> list[int]:
     """What tells that a file was changed; of a camera nothing."""
-    return stamp(path) if Path(path).exists() else []
+    return file_fingerprint(path) if Path(path).exists() else []

@@ -1,4 +1,4 @@
-"""Pose: poses of people in pictures and videos, for programs. `from tfcpn import Pose`."""
+"""Pose: poses of people in images and videos, for programs. `from tfcpn import Pose`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfcpn.prediction.tracker import tracked
 
 
 class Pose(PoseEstimator):
-    """A network and what it takes to find people for it: `pose(image)` for a picture, `pose.video(file)` for a video.
+    """A network and what it takes to find people for it: `pose(image)` for an image, `pose.video(file)` for a video.
 
     Calls from several threads are safe and wait for each other.
     """
@@ -23,12 +23,12 @@ class Pose(PoseEstimator):
     def load(cls, model: str | Path, **how) -> Pose:
         """A Pose from the folder of a run, or from a .tflite or .task file in MediaPipe's form.
 
-        how: the keywords of `tfcpn.prediction.loading.load`, such as detector, joints and epoch. Raises InputError.
+        how: the keywords of `tfcpn.prediction.loading.load`, such as detector, keypoints and epoch. Raises InputError.
         """
         return cls(*load(str(model), **how))
 
     def batch(self, images: Iterable[np.ndarray]) -> list[list[Person]]:
-        """The people of each of several pictures, as a call with each of them returns them."""
+        """The people of each of several images, as a call with each of them returns them."""
         return [self(image) for image in images]
 
     def video(

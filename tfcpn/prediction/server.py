@@ -1,4 +1,4 @@
-"""A page on this computer on which a picture or a short video is dropped, and poses are seen."""
+"""A page on this computer on which an image or a short video is dropped, and poses are seen."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 
 from tfcpn.base.errors import InputError
-from tfcpn.picture.read import read_picture
-from tfcpn.prediction.job import How
+from tfcpn.picture.read import read_image
+from tfcpn.prediction.job import PredictOptions
 from tfcpn.prediction.person import Person
 from tfcpn.prediction.pose import Pose
 from tfcpn.prediction.sources import kind
 from tfcpn.prediction.tracker import Tracker
 from tfcpn.prediction.video_file import VideoReader, no_frame
-from tfcpn.prediction.whom import whole
+from tfcpn.prediction.whom import full_image_box
 from tfcpn.prediction.written import entry, results
 from tfcpn.skeleton import Skeleton
 
@@ -37,33 +37,35 @@ class Limits(NamedTuple):
     frames: int = 900
 
 
-def sides(skeleton: Skeleton, *joints: int) -> str:
-    """ "left", "right" or "middle", of a joint or of all of several."""
+def sides(skeleton: Skeleton, *keypoints: int) -> str:
+    """ "left", "right" or "middle", of a keypoint or of all of several."""
     for side in (0, 1):
-        if {pair[side] for pair in skeleton.pairs}.issuperset(joints):
+        if {pair[side] for pair in skeleton.pairs}.issuperset(keypoints):
             return ("left", "right")[side]
     return "middle"
 
 
 def _told(person: Person) -> dict:
-    """What the page draws of a person. Joints that there are not are null: JSON has no NaN."""
-    joints = [[round(x, 2), round(y, 2)] if np.isfinite(x) else None for x, y in person.joints.tolist()]
+    """What the page draws of a person. Keypoints that there are not are null: JSON has no NaN."""
+    keypoints = [
+        [round(x, 2), round(y, 2)] if np.isfinite(x) else None for x, y in person.keypoints.tolist()
+    ]
     return {
-        "number": person.number,
+        "track_id": person.track_id,
         "score": round(float(person.score), 4),
-        "joints": joints,
+        "keypoints": keypoints,
         "scores": np.round(person.scores.astype(float), 4).tolist(),
-        "certain": np.round(person.certain.astype(float), 4).tolist(),
+        "confidence": np.round(person.confidence.astype(float), 4).tolist(),
         "box": [round(value, 2) for value in person.box],
         "size": round(float(person.region[2:4].mean()), 2),
     }
 
 
-def answer(pose: Pose, path: str, name: str, how: How, limits: Limits) -> dict:
+def answer(pose: Pose, path: str, name: str, how: PredictOptions, limits: Limits) -> dict:
     """What the page gets of an uploaded file. Raises InputError for one that cannot be read or is too long."""
     start, skeleton = time.monotonic(), pose.people_skeleton
     if kind(name) == "picture":
-        image = read_picture(path)
+        image = read_image(path)
         shown, times, size = [pose(image)], [0.0], image.shape[:2]
     else:
         shown, times, size = _video(pose, path, how, limits)
@@ -76,27 +78,36 @@ def answer(pose: Pose, path: str, name: str, how: How, limits: Limits) -> dict:
     return {
         **place,
         "video": video,
-        "joints": list(pose.joints),
-        "sides": [sides(skeleton, joint) for joint in range(skeleton.count)],
+        "keypoints": list(pose.keypoints),
+        "sides": [sides(skeleton, keypoint) for keypoint in range(skeleton.count)],
         "limbs": [[a, b, sides(skeleton, a, b)] for a, b in skeleton.limbs],
         "frames": [
             {"seconds": round(seconds, 4), "people": [_told(person) for person in people]}
             for seconds, people in zip(times, shown)
         ],
-        "results": json.loads("".join(results([{"name": name, "video": video}], lambda record: frames, skeleton))),
+        "results": json.loads(
+            "".join(results([{"name": name, "video": video}], lambda record: frames, skeleton))
+        ),
         "seconds": time.monotonic() - start,
     }
 
 
 def _video(
-    pose: Pose, path: str, how: How, limits: Limits
+    pose: Pose, path: str, how: PredictOptions, limits: Limits
 ) -> tuple[list[list[Person]], list[float], tuple[int, int]]:
     """The people of each frame, the frames' times in seconds, and their size (height, width)."""
-    tracker, shown, times, size = Tracker(pose, how.detect_every, how.smooth, how.memory), [], [], (0, 0)
+    tracker, shown, times, size = (
+        Tracker(pose, how.detect_every, how.smooth, how.memory),
+        [],
+        [],
+        (0, 0),
+    )
     with VideoReader(path) as video:
         for image, seconds in video:
             if len(shown) == limits.frames:
-                raise InputError(f"has more than {limits.frames} frames; cut it, or start with a larger --frames")
+                raise InputError(
+                    f"has more than {limits.frames} frames; cut it, or start with a larger --frames"
+                )
             shown.append(tracker(image, seconds))
             times.append(seconds)
             size = image.shape[:2]
@@ -105,7 +116,7 @@ def _video(
         return shown, times, size
 
 
-def make_app(pose: Pose, how: How, limits: Limits, port: int):
+def make_app(pose: Pose, how: PredictOptions, limits: Limits, port: int):
     """The web application. Raises InputError if Flask is not installed."""
     try:
         import flask
@@ -121,7 +132,9 @@ def make_app(pose: Pose, how: How, limits: Limits, port: int):
     def own_page_only():
         # Another site's page could send its visitors' browsers here.
         origin = flask.request.headers.get("Origin")
-        if flask.request.host not in hosts or (origin and origin not in {f"http://{host}" for host in hosts}):
+        if flask.request.host not in hosts or (
+            origin and origin not in {f"http://{host}" for host in hosts}
+        ):
             flask.abort(403, "this page answers this computer only")
 
     @app.after_request
@@ -140,7 +153,7 @@ def make_app(pose: Pose, how: How, limits: Limits, port: int):
         file = flask.request.files.get("file")
         name = Path(file.filename or "").name if file else ""
         if not kind(name):
-            return {"error": f"{name or 'no file'}: want a picture or a video"}, 400
+            return {"error": f"{name or 'no file'}: want an image or a video"}, 400
         # Under a name of its own: what the browser calls it decides nothing but what kind it is.
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / f"upload{Path(name).suffix.lower()}")
@@ -160,7 +173,7 @@ def make_app(pose: Pose, how: How, limits: Limits, port: int):
     return app
 
 
-def serve(load: Callable[[], Pose], how: How, limits: Limits, port: int) -> None:
+def serve(load: Callable[[], Pose], how: PredictOptions, limits: Limits, port: int) -> None:
     """Serve the page until interrupted. load: makes the Pose. Raises InputError for a port that is taken, and where
     Flask or waitress is not installed.
     """
@@ -170,9 +183,9 @@ def serve(load: Callable[[], Pose], how: How, limits: Limits, port: int) -> None
         raise InputError(_WANTED) from error
     pose = load()
     app = make_app(pose, how, limits, port)
-    # The first picture takes seconds, in which TensorFlow compiles: let it not be the visitor's.
+    # The first image takes seconds, in which TensorFlow compiles: let it not be the visitor's.
     blank = np.zeros((256, 256, 3), np.uint8)
-    pose(blank, whole(blank))
+    pose(blank, full_image_box(blank))
     # Before the application is asked, waitress keeps what comes on the disk: as much as a form of one file needs.
     most = app.config["MAX_CONTENT_LENGTH"] + 100_000
     try:

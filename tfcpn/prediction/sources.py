@@ -1,4 +1,4 @@
-"""What the words of a command line name: pictures and videos, and where each of them goes."""
+"""What the words of a command line name: images and videos, and where each of them goes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tfcpn.base.errors import InputError
 from tfcpn.prediction.video_file import is_camera
 from tfcpn.prediction.video_sink import CODECS
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-VIDEOS = (*CODECS, ".mpg", ".mpeg", ".wmv", ".ogv", ".gif", ".ts")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (*CODECS, ".mpg", ".mpeg", ".wmv", ".ogv", ".gif", ".ts")
 
 
 class Source(NamedTuple):
-    """A picture or video. path: the file, or a camera's number. name: of what is written, in the output's folder."""
+    """An image or video. path: the file, or a camera's number. name: of what is written, in the output's folder."""
 
     path: str
     name: str
@@ -25,19 +25,23 @@ class Source(NamedTuple):
 
 
 def kind(path: str) -> str:
-    """ "picture", "video", or "" for what is neither, by the name."""
+    """ "image", "video", or "" for what is neither, by the name."""
     suffix = Path(path).suffix.lower()
-    return "picture" if suffix in PICTURES else "video" if suffix in VIDEOS else ""
+    return "picture" if suffix in IMAGE_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else ""
 
 
-def find_sources(words: Sequence[str], output: str, lines: Iterable[str] = ()) -> list[Source]:
+def find_inputs(words: Sequence[str], output: str, lines: Iterable[str] = ()) -> list[Source]:
     """Files, folders (with what is below), globs, cameras' numbers, and - for `lines`, one of those in each.
 
     Names are kept as they are below the deepest folder that holds everything. In folders and globs what is neither
-    picture nor video, hidden, or in the output is passed over. Raises InputError for what is not there, is neither
-    picture nor video, or would be written over.
+    image nor video, hidden, or in the output is passed over. Raises InputError for what is not there, is neither
+    image nor video, or would be written over.
     """
-    named = [word for each in words for word in ([line.rstrip("\n") for line in lines] if each == "-" else [each])]
+    named = [
+        word
+        for each in words
+        for word in ([line.rstrip("\n") for line in lines] if each == "-" else [each])
+    ]
     cameras, files, roots = [], {}, []
     for word in (word for word in named if word.strip()):
         if is_camera(word):
@@ -52,7 +56,9 @@ def find_sources(words: Sequence[str], output: str, lines: Iterable[str] = ()) -
     sources = [_source(path, top) for path in files.values()]
     for source in sources:
         if (Path(output) / source.name).resolve() in files:
-            raise InputError(f"--output={output}: {source.name} in it would be written over; give another folder")
+            raise InputError(
+                f"--output={output}: {source.name} in it would be written over; give another folder"
+            )
     return [*dict.fromkeys(cameras), *sorted(sources)]
 
 
@@ -61,11 +67,13 @@ def _inside(path: Path, word: str, output: str) -> tuple[list[Path], Path | None
     if path.is_dir():
         found = [p for p in path.rglob("*") if _wanted(p, output)]
         if not found:
-            raise InputError(f"{path}: there is neither a picture nor a video in it")
+            raise InputError(f"{path}: there is neither an image nor a video in it")
         return found, Path(os.path.abspath(path))
     if path.exists():
         if not kind(word):
-            raise InputError(f"{path}: want a picture ({' '.join(PICTURES)}) or a video ({' '.join(VIDEOS)})")
+            raise InputError(
+                f"{path}: want an image ({' '.join(IMAGE_SUFFIXES)}) or a video ({' '.join(VIDEO_SUFFIXES)})"
+            )
         return [path], None
     found = [Path(p) for p in glob.glob(word, recursive=True)] if glob.has_magic(word) else []
     found = [p for p in found if _wanted(p, output)]

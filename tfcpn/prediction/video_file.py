@@ -20,7 +20,9 @@ _USUAL_RATE = 30.0  # of a camera, or of a file of one frame that does not tell
 _LISTED = (".mp4", ".mov", ".m4v")
 _LOOKED_AT = 48  # frames whose times tell the rate
 _QUICKEST = 120.0  # frames a second that a header is believed
-_NOMINAL = 0.02  # how far the rate that a file tells may be from that of its frames, and still be taken
+_NOMINAL = (
+    0.02  # how far the rate that a file tells may be from that of its frames, and still be taken
+)
 # The decoders' own lines, of which a bad file makes sixty.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 # Texts that name other files, which would be read in the video's place.
@@ -53,22 +55,30 @@ class VideoReader:
         self._capture = cv2.VideoCapture(int(path) if self.camera else os.path.abspath(path))
         if not self._capture.isOpened():
             what = (
-                "there is no such camera, or another program has it" if self.camera else "cannot be read as a video"
+                "there is no such camera, or another program has it"
+                if self.camera
+                else "cannot be read as a video"
             )
             raise InputError(f"{path}: {what}")
         # Some builds of OpenCV do, some do not, if they are not told.
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-        width, height = (self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        width, height = (
+            self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
         if width * height > MOST_PIXELS:
             self._capture.release()
             raise InputError(
                 f"{path}: frames of {width:.0f}x{height:.0f} are more than {MOST_PIXELS // 10**6} megapixels"
             )
-        nominal, count = (self._capture.get(p) for p in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
+        nominal, count = (
+            self._capture.get(p) for p in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT)
+        )
         told = not self.camera and nominal > 0 and count > 0 and np.isfinite([nominal, count]).all()
         # OpenCV's count is a duration times the nominal rate, where the file has no other.
         self.seconds = count / nominal if told else 0.0
-        self.rate = _rate_of(path, nominal) if not self.camera else nominal if nominal > 0 else _USUAL_RATE
+        self.rate = (
+            _rate_of(path, nominal) if not self.camera else nominal if nominal > 0 else _USUAL_RATE
+        )
         self.count = round(self.seconds * self.rate)
         aspect = [self._capture.get(p) for p in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)]
         aspect = aspect[::-1] if self._capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 else aspect
@@ -163,7 +173,9 @@ def no_frame(path: str, codec: str) -> str:
     """What to say of a video without one frame that can be decoded."""
     if codec.strip().lower() in ("av01", "av1"):
         return f"{path}: OpenCV decodes no AV1; convert it first: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
-    return f"{path}: there is not one frame in it that can be decoded" + (f" (codec {codec})" if codec else "")
+    return f"{path}: there is not one frame in it that can be decoded" + (
+        f" (codec {codec})" if codec else ""
+    )
 
 
 def is_camera(word: str) -> bool:
@@ -178,7 +190,9 @@ def _check(path: str) -> None:
     try:
         path.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"{os.fsencode(path)!r}: OpenCV opens only names in UTF-8; rename it") from error
+        raise InputError(
+            f"{os.fsencode(path)!r}: OpenCV opens only names in UTF-8; rename it"
+        ) from error
     with open(path, "rb") as file:
         if file.read(16).lstrip(b"\xef\xbb\xbf \r\n").startswith(_PLAYLISTS):
             raise InputError(f"{path}: cannot be read as a video: it is a list of others")
@@ -208,7 +222,9 @@ class VideoWriter:
         begun = f".{self.path.stem[:80]}.*.tmp{self.path.suffix}"
         for left in self.path.parent.glob(begun.replace("[", "[[]")):
             left.unlink()  # of a process that was killed
-        self._temporary = self.path.with_name(f".{self.path.stem[:80]}.{os.getpid()}.tmp{self.path.suffix}")
+        self._temporary = self.path.with_name(
+            f".{self.path.stem[:80]}.{os.getpid()}.tmp{self.path.suffix}"
+        )
         self._how = rate, source, cut, aspect
         self._frames: queue.Queue = queue.Queue(_AHEAD)
         self._error: BaseException | None = None

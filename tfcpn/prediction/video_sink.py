@@ -16,7 +16,14 @@ import numpy as np
 from tfcpn.base.errors import InputError
 
 # What is written, and OpenCV's codec for it.
-CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".m4v": "mp4v", ".avi": "XVID", ".mkv": "XVID", ".webm": "VP80"}
+CODECS = {
+    ".mp4": "mp4v",
+    ".mov": "mp4v",
+    ".m4v": "mp4v",
+    ".avi": "XVID",
+    ".mkv": "XVID",
+    ".webm": "VP80",
+}
 
 
 @functools.lru_cache
@@ -25,19 +32,30 @@ def ffmpeg(path: str | None = None) -> str | None:
     program = shutil.which("ffmpeg", path=path)
     if program is None:
         return None
-    known = subprocess.run([program, "-hide_banner", "-encoders"], capture_output=True, text=True, check=False).stdout
+    known = subprocess.run(
+        [program, "-hide_banner", "-encoders"], capture_output=True, text=True, check=False
+    ).stdout
     return program if "libx264" in known else None
 
 
 def open_sink(
-    path: Path, size: tuple[int, int], rate: float, source: str | None, cut: bool, aspect: tuple[int, int] = (1, 1)
+    path: Path,
+    size: tuple[int, int],
+    rate: float,
+    source: str | None,
+    cut: bool,
+    aspect: tuple[int, int] = (1, 1),
 ):
     """Something to `write` frames of `size` (height, width) to, and to `close`. Raises InputError.
 
     OpenCV, which writes where ffmpeg is not installed, keeps neither sound nor the pixels' aspect.
     """
     program = ffmpeg(os.environ.get("PATH"))
-    return _Ffmpeg(program, path, size, rate, source, cut, aspect) if program else _OpenCV(path, size, rate)
+    return (
+        _Ffmpeg(program, path, size, rate, source, cut, aspect)
+        if program
+        else _OpenCV(path, size, rate)
+    )
 
 
 class _OpenCV:
@@ -45,7 +63,10 @@ class _OpenCV:
 
     def __init__(self, path: Path, size: tuple[int, int], rate: float):
         code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
-        self._writer, self._size = cv2.VideoWriter(os.path.abspath(path), code, rate, size[::-1]), size
+        self._writer, self._size = (
+            cv2.VideoWriter(os.path.abspath(path), code, rate, size[::-1]),
+            size,
+        )
         if not self._writer.isOpened():
             raise InputError("OpenCV has no encoder for it, or the folder cannot be written to")
 
@@ -69,7 +90,18 @@ class _Ffmpeg:
         cut: bool,
         aspect: tuple[int, int],
     ):
-        given = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{size[1]}x{size[0]}", "-r", f"{rate:.6g}", "-i", "-"]
+        given = [
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "bgr24",
+            "-s",
+            f"{size[1]}x{size[0]}",
+            "-r",
+            f"{rate:.6g}",
+            "-i",
+            "-",
+        ]
         if source:
             given += ["-i", f"file:{os.path.abspath(source)}", "-map", "0:v", "-map", "1:a?"]
             if Path(source).suffix.lower() == path.suffix.lower():

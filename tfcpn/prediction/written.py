@@ -1,4 +1,4 @@
-"""What prediction leaves behind besides pictures: results.json in COCO's form, and people.csv."""
+"""What prediction leaves behind besides images: results.json in COCO's form, and people.csv."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_parts
+from tfcpn.base.files import write_text_stream
 from tfcpn.data.coco import PERSON, categories
-from tfcpn.prediction.person import FILLED, SURE, Person
+from tfcpn.prediction.person import AREA_RATIO, DRAW_THRESHOLD, Person
 from tfcpn.skeleton import Skeleton
 
 RESULTS, TABLE = "results.json", "people.csv"
@@ -22,30 +22,32 @@ _GREATEST_ID = 2**53  # that JSON's readers keep
 
 
 def entry(person: Person) -> dict:
-    """A person as results.json has it, but for the ids. Joints are x, y and 2 where they are certain, else 1; 0, 0, 0
+    """A person as results.json has it, but for the ids. Keypoints are x, y and 2 where they are certain, else 1; 0, 0, 0
     for those that the network does not have.
     """
-    there = np.isfinite(person.joints[:, 0])
-    seen = np.where(there, np.where(person.certain >= SURE, 2, 1), 0)
-    joints = np.round(np.nan_to_num(person.joints), 3)
+    there = np.isfinite(person.keypoints[:, 0])
+    seen = np.where(there, np.where(person.confidence >= DRAW_THRESHOLD, 2, 1), 0)
+    keypoints = np.round(np.nan_to_num(person.keypoints), 3)
     x, y, width, height = person.box
-    # Of a single joint it would have no sides, which no annotation has.
+    # Of a single keypoint it would have no sides, which no annotation has.
     box = [round(value, 2) for value in (x, y, max(width, 1.0), max(height, 1.0))]
     return {
-        "keypoints": [v for (x, y), flag in zip(joints.tolist(), seen.tolist()) for v in (x, y, flag)],
+        "keypoints": [
+            v for (x, y), flag in zip(keypoints.tolist(), seen.tolist()) for v in (x, y, flag)
+        ],
         "keypoint_scores": np.round(person.scores.astype(float), 4).tolist(),
         "num_keypoints": int(there.sum()),
         "score": round(float(person.score), 4),
         "bbox": box,
-        "area": round(max(FILLED * box[2] * box[3], 1.0), 2),
+        "area": round(max(AREA_RATIO * box[2] * box[3], 1.0), 2),
         "region": np.round(person.region, 4).tolist(),
-        "person": person.number,
+        "person": person.track_id,
         "iscrowd": 0,
     }
 
 
-def image_ids(names: Sequence[str]) -> dict[str, int] | None:
-    """COCO's way to name pictures, by their number: the ids of pictures whose names are numbers, each another; None
+def image_ids_from_names(names: Sequence[str]) -> dict[str, int] | None:
+    """COCO's way to name images, by their number: the ids of images whose names are numbers, each another; None
     if they are not.
     """
     stems = [Path(name).stem for name in names]
@@ -58,14 +60,25 @@ def image_ids(names: Sequence[str]) -> dict[str, int] | None:
 
 def _numbered(records: Sequence[dict], frames_of: Frames) -> Iterator[tuple[dict, list[dict]]]:
     """The images of results.json, each with its people as from `entry`."""
-    known = None if any(record["video"] for record in records) else image_ids([r["name"] for r in records])
+    known = (
+        None
+        if any(record["video"] for record in records)
+        else image_ids_from_names([r["name"] for r in records])
+    )
     count = 0
     for record in records:
         for frame in frames_of(record):
             count += 1
             title = f"{record['name']}#{frame['frame']}" if record["video"] else record["name"]
-            place = {name: frame[name] for name in ("height", "width", "frame", "seconds") if name in frame}
-            yield {"id": known[record["name"]] if known else count, "file_name": title, **place}, frame["people"]
+            place = {
+                name: frame[name]
+                for name in ("height", "width", "frame", "seconds")
+                if name in frame
+            }
+            yield (
+                {"id": known[record["name"]] if known else count, "file_name": title, **place},
+                frame["people"],
+            )
 
 
 def results(records: Sequence[dict], frames_of: Frames, skeleton: Skeleton) -> Iterator[str]:
@@ -75,7 +88,7 @@ def results(records: Sequence[dict], frames_of: Frames, skeleton: Skeleton) -> I
     records: what is known of files, in order. frames_of: theirs. A frame of a video is an image of its own, named
     FILE#FRAME.
     """
-    info = {"description": "people found by tfcpn.predict; what is labelled here are predictions"}
+    info = {"description": "people found by tfcpn.predict; what is labeled here are predictions"}
     yield json.dumps({"info": info, "categories": categories(skeleton)})[:-1] + ', "images": ['
     for number, (image, _) in enumerate(_numbered(records, frames_of)):
         yield (", " if number else "") + json.dumps(image)
@@ -95,10 +108,12 @@ def _cell(name: str) -> str:
 
 
 def _table(records: Sequence[dict], frames_of: Frames, skeleton: Skeleton) -> Iterator[str]:
-    """A line for each person, with x, y and score of each joint; empty for joints that there are not."""
+    """A line for each person, with x, y and score of each keypoint; empty for keypoints that there are not."""
     line = io.StringIO()
     row = csv.writer(line, lineterminator="\n")
-    columns = [f"{joint}_{what}" for joint in skeleton.joints for what in ("x", "y", "score")]
+    columns = [
+        f"{keypoint}_{what}" for keypoint in skeleton.keypoints for what in ("x", "y", "score")
+    ]
     row.writerow(["file", "frame", "seconds", "person", "score", *columns])
     for image, people in _numbered(records, frames_of):
         name = image["file_name"].rsplit("#", 1)[0] if "frame" in image else image["file_name"]
@@ -106,22 +121,33 @@ def _table(records: Sequence[dict], frames_of: Frames, skeleton: Skeleton) -> It
             yield line.getvalue()
             line.seek(0)
             line.truncate()
-            joints = zip(
-                one["keypoints"][::3], one["keypoints"][1::3], one["keypoints"][2::3], one["keypoint_scores"]
+            keypoints = zip(
+                one["keypoints"][::3],
+                one["keypoints"][1::3],
+                one["keypoints"][2::3],
+                one["keypoint_scores"],
             )
-            values = [v for x, y, seen, score in joints for v in ((x, y, score) if seen else ("", "", ""))]
+            values = [
+                v
+                for x, y, seen, score in keypoints
+                for v in ((x, y, score) if seen else ("", "", ""))
+            ]
             place = [_cell(name), image.get("frame", ""), image.get("seconds", "")]
             row.writerow([*place, one["person"], one["score"], *values])
     yield line.getvalue()
 
 
 def write_results(
-    folder: Path, records: Sequence[dict], frames_of: Frames, skeleton: Skeleton, table: bool = False
+    folder: Path,
+    records: Sequence[dict],
+    frames_of: Frames,
+    skeleton: Skeleton,
+    table: bool = False,
 ) -> None:
     """results.json, and people.csv if asked."""
-    write_parts(Path(folder) / RESULTS, results(records, frames_of, skeleton))
+    write_text_stream(Path(folder) / RESULTS, results(records, frames_of, skeleton))
     if table:
-        write_parts(Path(folder) / TABLE, _table(records, frames_of, skeleton))
+        write_text_stream(Path(folder) / TABLE, _table(records, frames_of, skeleton))
 
 
 def check_output(folder: str) -> None:

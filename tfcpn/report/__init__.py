@@ -1,1 +1,1 @@
-"""Pictures, tables and pages for people."""
+"""Images, tables and pages for people."""

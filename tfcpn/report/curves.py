@@ -25,7 +25,11 @@ def draw_curves(logs: dict[str, list[dict]]) -> bytes:
         for run, log in logs.items():
             points = [(row["epoch"], row[name]) for row in log if row.get(name) is not None]
             values += [value for _, value in points if value > 0]
-            axis.plot(*zip(*(points or [(0, float("nan"))])), marker="o" if name == "AP" else None, label=run)
+            axis.plot(
+                *zip(*(points or [(0, float("nan"))])),
+                marker="o" if name == "AP" else None,
+                label=run,
+            )
         axis.set(title=name if name == "AP" else f"{name} loss", xlabel="epoch")
         # Runs of several heatmap scales lie orders of magnitude apart.
         if name != "AP" and values and max(values) > 20 * min(values):
@@ -34,7 +38,9 @@ def draw_curves(logs: dict[str, list[dict]]) -> bytes:
             axis.set_ylim(bottom=0)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small"
+    )
     png = io.BytesIO()
     figure.savefig(png, dpi=110, metadata={"Software": None})
     pyplot.close(figure)

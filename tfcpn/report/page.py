@@ -15,7 +15,11 @@ _STYLE = (
 
 
 def markdown(table: list[list[str]], with_curves: bool) -> str:
-    lines = ["# Runs", "", *("| " + " | ".join(row) + " |" for row in [header(), ["---"] * len(header()), *table])]
+    lines = [
+        "# Runs",
+        "",
+        *("| " + " | ".join(row) + " |" for row in [header(), ["---"] * len(header()), *table]),
+    ]
     lines += [
         "",
         "The log's numbers are the published ones of the same settings, on COCO val2017.",

@@ -1,4 +1,4 @@
-"""Pictures of poses: skeletons over images, many images on one sheet."""
+"""Images of poses: skeletons over images, many images on one sheet."""
 
 from __future__ import annotations
 
@@ -10,64 +10,68 @@ import numpy as np
 from tfcpn.base.errors import InputError
 from tfcpn.base.files import write_atomically
 from tfcpn.data.coco import CocoImage, Person
-from tfcpn.picture.read import read_picture
+from tfcpn.picture.read import read_image
 from tfcpn.skeleton import Skeleton
 
 # BGR. The person's left is warm, the right is cold, what is neither is green.
 LEFT, RIGHT, MIDDLE = (40, 120, 255), (255, 160, 30), (90, 220, 90)
 
 
-def _colour(skeleton: Skeleton, *joints: int):
+def _color(skeleton: Skeleton, *keypoints: int):
     left, right = ({pair[side] for pair in skeleton.pairs} for side in (0, 1))
-    if left.issuperset(joints):
+    if left.issuperset(keypoints):
         return LEFT
-    return RIGHT if right.issuperset(joints) else MIDDLE
+    return RIGHT if right.issuperset(keypoints) else MIDDLE
 
 
 def draw_pose(
-    image: np.ndarray, joints: np.ndarray, drawn: np.ndarray, skeleton: Skeleton, thickness: int = 2
+    image: np.ndarray,
+    keypoints: np.ndarray,
+    drawn: np.ndarray,
+    skeleton: Skeleton,
+    thickness: int = 2,
 ) -> None:
     """Draw a skeleton into an image (H, W, 3) uint8 BGR, in place.
 
-    joints: (K, 2) x, y in pixels. drawn: (K,) bool; a limb is drawn where both its ends are.
+    keypoints: (K, 2) x, y in pixels. drawn: (K,) bool; a limb is drawn where both its ends are.
     """
-    points = [tuple(int(round(float(v) * 16)) for v in joint) for joint in joints]
+    points = [tuple(int(round(float(v) * 16)) for v in keypoint) for keypoint in keypoints]
     for a, b in skeleton.limbs:
         if drawn[a] and drawn[b]:
-            cv2.line(image, points[a], points[b], _colour(skeleton, a, b), thickness, cv2.LINE_AA, 4)
-    for joint, point in enumerate(points):
-        if drawn[joint]:
+            cv2.line(image, points[a], points[b], _color(skeleton, a, b), thickness, cv2.LINE_AA, 4)
+    for keypoint, point in enumerate(points):
+        if drawn[keypoint]:
             cv2.circle(image, point, 16 * (thickness + 1), (255, 255, 255), -1, cv2.LINE_AA, 4)
-            cv2.circle(image, point, 16 * thickness, _colour(skeleton, joint), -1, cv2.LINE_AA, 4)
+            cv2.circle(image, point, 16 * thickness, _color(skeleton, keypoint), -1, cv2.LINE_AA, 4)
 
 
-def read_image(image_dir, image: CocoImage) -> np.ndarray:
+def load_coco_image(image_dir, image: CocoImage) -> np.ndarray:
     """(H, W, 3) uint8 BGR. Raises InputError if the file is not there or not an image."""
-    return read_picture(Path(image_dir) / image.file_name)
+    return read_image(Path(image_dir) / image.file_name)
 
 
 def draw_annotated(pixels: np.ndarray, people: list[Person], skeleton: Skeleton) -> None:
-    """Draw the labelled joints of annotated people, in place."""
+    """Draw the labeled keypoints of annotated people, in place."""
     for person in people:
         if person.trainable:
             draw_pose(pixels, person.keypoints[:, :2], person.keypoints[:, 2] > 0, skeleton)
 
 
 def draw_results(pixels: np.ndarray, results: list[dict], skeleton: Skeleton) -> None:
-    """Draw the people of a results file in place, without joints that their network does not have."""
+    """Draw the people of a results file in place, without keypoints that their network does not have."""
     for result in results:
-        joints = np.reshape(result["keypoints"], (-1, 3))
-        draw_pose(pixels, joints[:, :2], joints[:, 2] > 0, skeleton)
+        keypoints = np.reshape(result["keypoints"], (-1, 3))
+        draw_pose(pixels, keypoints[:, :2], keypoints[:, 2] > 0, skeleton)
 
 
 def check_name(output: str) -> None:
-    """See that a picture can be written under this name. Raises InputError."""
+    """See that an image can be written under this name. Raises InputError."""
     if Path(output).suffix not in (".png", ".jpg"):
         raise InputError(f"--output={output}: want a name that ends in .png or .jpg")
 
 
-def write_picture(output: str, pixels: np.ndarray) -> None:
-    """pixels: (H, W, 3) uint8 BGR. Raises InputError for a name that is no picture's."""
+def write_image(output: str, pixels: np.ndarray) -> None:
+    """pixels: (H, W, 3) uint8 BGR. Raises InputError for a name that is no image's."""
     check_name(output)
     _, encoded = cv2.imencode(Path(output).suffix, pixels)
     write_atomically(Path(output), encoded.tobytes())
@@ -81,7 +85,9 @@ def sheet(cells: list[np.ndarray], columns: int, cell_size: tuple[int, int]) -> 
     for i, cell in enumerate(cells):
         scale = min(height / cell.shape[0], width / cell.shape[1])
         h, w = max(1, int(cell.shape[0] * scale)), max(1, int(cell.shape[1] * scale))
-        shrunk = cv2.resize(cell, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        shrunk = cv2.resize(
+            cell, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        )
         y = (i // columns) * height + (height - h) // 2
         x = (i % columns) * width + (width - w) // 2
         canvas[y : y + h, x : x + w] = shrunk

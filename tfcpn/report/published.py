@@ -14,11 +14,29 @@ DATASET = "person_keypoints_val2017.json"
 _ANY = {"seed", "init_weights", "shuffle_buffer", "strategy"}
 # As in a metrics.json: lists for tuples.
 _DEFAULTS = json.loads(json.dumps(dataclasses.asdict(Config())))
-_BASE = {name: _DEFAULTS[name] for name, field in FIELDS.items() if not field.metadata["free"] and name not in _ANY}
-_EVALUATED = ("boxes", "flip_test", "eval_people", "align_source", "first_pass_turns", "decoder", "result_nms")
+_BASE = {
+    name: _DEFAULTS[name]
+    for name, field in FIELDS.items()
+    if not field.metadata["free"] and name not in _ANY
+}
+_EVALUATED = (
+    "boxes",
+    "flip_test",
+    "eval_people",
+    "align_source",
+    "first_pass_rotations",
+    "decoder",
+    "result_nms",
+)
 _BASE |= {name: _DEFAULTS[name] for name in _EVALUATED}
 _SQUARE = {**_BASE, "input_size": [256, 256], "align": "square"}
-_BLAZEPOSE = {**_BASE, "input_size": [256, 256], "align": "blazepose", "align_rotate": False, "align_radius": "nose"}
+_BLAZEPOSE = {
+    **_BASE,
+    "input_size": [256, 256],
+    "align": "blazepose",
+    "align_rotate": False,
+    "align_radius": "nose",
+}
 _BLAZEPOSE |= {"align_missing": "drop"}
 _SCALE1 = {**_BASE, "heatmap_scale": 1.0}
 _NOFLIP = {"flip_test": False}
@@ -57,6 +75,8 @@ def published(settings: dict, epoch: int) -> dict[str, float] | None:
     rows = ROWS if settings.get("boxes", "gt") == "gt" else [TF_CPN]
     for wanted, row_epoch, values in rows:
         # What an older file does not tell had its default.
-        if epoch == row_epoch and all(settings.get(name, value) == value for name, value in wanted.items()):
+        if epoch == row_epoch and all(
+            settings.get(name, value) == value for name, value in wanted.items()
+        ):
             return dict(zip(LOG_METRICS, values))
     return None

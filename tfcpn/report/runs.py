@@ -33,7 +33,9 @@ def read_run(folder: Path) -> tuple[list[dict], list[dict]]:
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not valid JSON ({error})") from error
         if missing:
-            raise InputError(f"{path}: not the metrics of an evaluation, lacks {', '.join(sorted(missing))}")
+            raise InputError(
+                f"{path}: not the metrics of an evaluation, lacks {', '.join(sorted(missing))}"
+            )
         evaluations.append(evaluation)
     if (folder / "metrics.csv").exists():
         try:
@@ -43,7 +45,9 @@ def read_run(folder: Path) -> tuple[list[dict], list[dict]]:
             names = ("epoch", *curves(reader.fieldnames or ()))
             log = [{name: float(row[name]) if row[name] else None for name in names} for row in log]
         except (KeyError, ValueError, TypeError, csv.Error) as error:
-            raise InputError(f"{folder / 'metrics.csv'}: not the training log of a run ({error})") from error
+            raise InputError(
+                f"{folder / 'metrics.csv'}: not the training log of a run ({error})"
+            ) from error
     return evaluations, log
 
 
@@ -63,7 +67,7 @@ def what(evaluation: dict) -> str:
     if s["align"] == "blazepose":
         words[-1] += " rotated" if s.get("align_rotate", True) else " not rotated"
         words[-1] += ", others dropped" if s.get("align_missing") == "drop" else ""
-        turns = f" x{s['first_pass_turns']}" if s.get("first_pass_turns", 1) > 1 else ""
+        turns = f" x{s['first_pass_rotations']}" if s.get("first_pass_rotations", 1) > 1 else ""
         words.append(
             {
                 "gt": "points annotated",
@@ -73,7 +77,7 @@ def what(evaluation: dict) -> str:
             }[s.get("align_source", "gt")]
         )
     if s.get("predict_align_points"):
-        words.append("two more joints")
+        words.append("two more keypoints")
     words.append("gt boxes" if s["boxes"] == "gt" else Path(s["boxes"]).name)
     words.append("flip" if s["flip_test"] else "no flip")
     for name, usual in (("decoder", "tf_cpn"), ("mixed_precision", "float32")):
@@ -106,4 +110,11 @@ def rows(evaluations: list[dict]) -> list[list[str]]:
 
 
 def header() -> list[str]:
-    return ["experiment", "what", "epoch", *LOG_METRICS, *(f"log's {name}" for name in LOG_METRICS), *PCK]
+    return [
+        "experiment",
+        "what",
+        "epoch",
+        *LOG_METRICS,
+        *(f"log's {name}" for name in LOG_METRICS),
+        *PCK,
+    ]

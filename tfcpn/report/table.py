@@ -15,20 +15,31 @@ def cell(value: float | None) -> str:
 
 def table(rows: list[tuple[str, dict[str, float]]]) -> str:
     """Rows of (label, metrics) as a Markdown table in the experiment log's form, with PCK behind it where it is."""
-    names = [*LOG_METRICS, *dict.fromkeys(n for _, metrics in rows for n in metrics if n.startswith("PCK"))]
+    names = [
+        *LOG_METRICS,
+        *dict.fromkeys(n for _, metrics in rows for n in metrics if n.startswith("PCK")),
+    ]
     width = max([len("epoch"), *(len(label) for label, _ in rows)])
-    lines = [f"| {'epoch':<{width}} | " + " | ".join(f"{n:>{max(5, len(n))}}" for n in names) + " |"]
+    lines = [
+        f"| {'epoch':<{width}} | " + " | ".join(f"{n:>{max(5, len(n))}}" for n in names) + " |"
+    ]
     lines.append(f"|{'-' * (width + 2)}|" + "|".join("-" * 7 for n in names) + "|")
     for label, metrics in rows:
         lines.append(
-            f"| {label:<{width}} | " + " | ".join(f"{cell(metrics.get(n)):>{max(5, len(n))}}" for n in names) + " |"
+            f"| {label:<{width}} | "
+            + " | ".join(f"{cell(metrics.get(n)):>{max(5, len(n))}}" for n in names)
+            + " |"
         )
     return "\n".join(lines)
 
 
 def inherited(cfg: Config, given: set[str]) -> str:
     """A line that names the settings of the run which an evaluation goes by unasked; empty if all are the usual."""
-    names = [name for name, field in FIELDS.items() if field.metadata["group"] == EVALUATION and name != "epoch"]
+    names = [
+        name
+        for name, field in FIELDS.items()
+        if field.metadata["group"] == EVALUATION and name != "epoch"
+    ]
     names += ["val_annotations", "val_images", "align_missing", "mixed_precision"]
     words = [
         f"--{name}={getattr(cfg, name)}"

@@ -1,1 +1,1 @@
-"""What lies in a model_dir: config.json, snapshots, the log."""
+"""What lies in a model_dir: config.json, checkpoints, the log."""

@@ -1,4 +1,4 @@
-"""The file in a snapshot that tells what its other files were, and what the epoch that it lies in had come to."""
+"""The file in a checkpoint that tells what its other files were, and what the epoch that it lies in had come to."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read(folder: Path) -> dict:
 
 
 def problem(folder: Path, steps: int) -> str:
-    """What is wrong with a snapshot of so many steps within an epoch; empty if nothing is."""
+    """What is wrong with a checkpoint of so many steps within an epoch; empty if nothing is."""
     try:
         content = read(folder)
         if steps and (content.get("begun") or {}).get("steps") != steps:

@@ -91,7 +91,12 @@ class Lock:
 
     def _take(self) -> bool:
         """Make the file, unless there is one."""
-        owner = {"host": _host(), "pid": os.getpid(), "started": _started(os.getpid()), "token": self.token}
+        owner = {
+            "host": _host(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+            "token": self.token,
+        }
         try:
             with self.path.open("x") as file:
                 file.write(json.dumps(owner) + "\n")
@@ -136,7 +141,9 @@ class Lock:
             except FileNotFoundError:
                 return
             if grave.read_text() != told:
-                grave.rename(self.path)  # another was faster: that is its own file, which was made in between
+                grave.rename(
+                    self.path
+                )  # another was faster: that is its own file, which was made in between
             else:
                 grave.unlink()
 

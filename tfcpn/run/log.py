@@ -22,11 +22,11 @@ def columns(losses: Sequence[str], metrics: Sequence[str]) -> list[str]:
     return ["epoch", "step", *losses, *BESIDE_LOSSES, *metrics, *MACHINE]
 
 
-class RunLog:
+class TrainingLogger:
     """`metrics.csv` with one row an epoch, and events for TensorBoard, in a model_dir."""
 
     def __init__(self, model_dir, names: Sequence[str], resumed_epoch: int, chief: bool = True):
-        """Rows of epochs after `resumed_epoch`, whose snapshot was lost, are dropped: they will come again.
+        """Rows of epochs after `resumed_epoch`, whose checkpoint was lost, are dropped: they will come again.
 
         names: as from `columns`. chief: of several processes, whether this is the one that writes.
         """
@@ -36,17 +36,23 @@ class RunLog:
         if self.path.exists():
             try:
                 with self.path.open() as file:
-                    self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= resumed_epoch]
+                    self.rows = [
+                        row for row in csv.DictReader(file) if int(row["epoch"]) <= resumed_epoch
+                    ]
                     steps = [int(row["step"]) for row in self.rows]
             except (KeyError, TypeError, ValueError, csv.Error) as error:
                 raise InputError(
                     f"{self.path}: not the log of a run, or damaged ({error!r}); put it right, or move it away: the "
-                    "snapshots do not need it"
+                    "checkpoints do not need it"
                 ) from error
             if steps != sorted(steps):
-                raise InputError(f"{self.path}: its steps do not grow; put it right, or move it away")
+                raise InputError(
+                    f"{self.path}: its steps do not grow; put it right, or move it away"
+                )
         events = str(Path(model_dir) / "events")
-        self.writer = tf.summary.create_file_writer(events) if chief else tf.summary.create_noop_writer()
+        self.writer = (
+            tf.summary.create_file_writer(events) if chief else tf.summary.create_noop_writer()
+        )
 
     def step(self, step: int, values: dict[str, float]) -> None:
         with self.writer.as_default(step):
@@ -55,29 +61,37 @@ class RunLog:
 
     def settings(self, config: dict) -> None:
         """The configuration, as a table."""
-        lines = ["| flag | value |", "|---|---|", *(f"| --{name} | `{value}` |" for name, value in config.items())]
+        lines = [
+            "| flag | value |",
+            "|---|---|",
+            *(f"| --{name} | `{value}` |" for name, value in config.items()),
+        ]
         with self.writer.as_default(0):
             tf.summary.text("settings", "\n".join(lines))
 
-    def glimpses(self, epoch: int, pictures: np.ndarray, shares: dict[str, dict[str, float | None]]) -> None:
-        """Of a validation pictures (N, H, W, 3) uint8 RGB, and PCK of each joint by name."""
+    def visualizer(
+        self, epoch: int, images: np.ndarray, shares: dict[str, dict[str, float | None]]
+    ) -> None:
+        """Of a validation images (N, H, W, 3) uint8 RGB, and PCK of each keypoint by name."""
         step = next((int(row["step"]) for row in self.rows if int(row["epoch"]) == epoch), 0)
         with self.writer.as_default(step):
-            if len(pictures):
-                tf.summary.image("people", pictures, max_outputs=len(pictures))
-            for joint, by_threshold in shares.items():
+            if len(images):
+                tf.summary.image("people", images, max_outputs=len(images))
+            for keypoint, by_threshold in shares.items():
                 for name, share in by_threshold.items():
                     if share is not None:
-                        tf.summary.scalar(f"val_{name}/{joint}", share)
+                        tf.summary.scalar(f"val_{name}/{keypoint}", share)
         self.writer.flush()
 
     def epoch(self, row: dict) -> None:
-        """Add the row of an epoch. Before its snapshot is saved, so that no snapshot is without its row."""
+        """Add the row of an epoch. Before its checkpoint is saved, so that no checkpoint is without its row."""
         self.rows.append(row)
         self._write()
 
     def validated(self, epoch: int) -> bool:
-        return any(int(row["epoch"]) == epoch and row.get("AP") not in (None, "") for row in self.rows)
+        return any(
+            int(row["epoch"]) == epoch and row.get("AP") not in (None, "") for row in self.rows
+        )
 
     def validation(self, epoch: int, metrics: dict[str, float]) -> None:
         """Add the numbers of a validation to the row of an epoch; None stands for one that there is not."""

@@ -7,7 +7,7 @@ import signal
 import threading
 from contextlib import contextmanager
 
-from tfcpn.base.errors import Stopped
+from tfcpn.base.errors import Preempted
 
 _log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -37,7 +37,7 @@ class StopRequest:
     def _heard(self, number: int, frame) -> None:
         again, self.wanted = self.wanted, signal.Signals(number).name
         if again or not self._held:
-            raise Stopped(f"{self.wanted}: stopped")
+            raise Preempted(f"{self.wanted}: stopped")
         _log.warning("%s: finishing the step and saving; once more stops at once", self.wanted)
 
     @contextmanager

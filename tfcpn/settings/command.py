@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from tfcpn.base.errors import RESUMABLE, InputError, Lost, Stopped
+from tfcpn.base.errors import EXIT_RESUMABLE, InputError, PeerLostError, Preempted
 from tfcpn.settings import config
 from tfcpn.settings.config import Config
 from tfcpn.settings.flag import Flag, define, value_of
@@ -50,16 +50,29 @@ class Command:
         choices: Sequence[str] = (),
         words: str = "",
     ):
-        self.program, self.summary, self.choices, self.shared = program, summary, tuple(choices), shared
+        self.program, self.summary, self.choices, self.shared = (
+            program,
+            summary,
+            tuple(choices),
+            shared,
+        )
         self.words = words
-        named = {flag.name: flag for group in config.GROUPS.values() for flag in group} if shared else {}
+        named = (
+            {flag.name: flag for group in config.GROUPS.values() for flag in group}
+            if shared
+            else {}
+        )
         own = {title: [named.get(f, f) for f in group] for title, group in (groups or {}).items()}
         self.groups: dict[str, list[Flag]] = {**own, **(config.GROUPS if shared else {})}
         self.own = [flag for group in own.values() for flag in group if flag.name not in named]
 
     def help(self) -> str:
         what = f" {'|'.join(self.choices) or self.words}" if self.choices or self.words else ""
-        lines = [self.summary.strip(), "", f"usage: {self.program}{what} [--flag=value ...] [--flagfile=FILE ...]"]
+        lines = [
+            self.summary.strip(),
+            "",
+            f"usage: {self.program}{what} [--flag=value ...] [--flagfile=FILE ...]",
+        ]
         for group, members in self.groups.items():
             lines += ["", f"{group}:"]
             for flag in members:
@@ -80,7 +93,9 @@ class Command:
         except flags.UnrecognizedFlagError as error:
             hint = str(error).partition("Did you mean:")[2].strip(" ?").split(",")[0]
             hint = f"; did you mean --{hint}?" if hint else f"; see {self.program} --help"
-            raise InputError(f"--{error.flagname}: {self.program} has no such flag{hint}") from error
+            raise InputError(
+                f"--{error.flagname}: {self.program} has no such flag{hint}"
+            ) from error
         except flags.Error as error:
             raise InputError(str(error).removeprefix("ERROR:: ")) from error
         if self.choices and (len(words) != 1 or words[0] not in self.choices):
@@ -108,9 +123,9 @@ class Command:
                 print(self.help(), flush=True)
             else:
                 main(self.parse(arguments))
-        except Lost as error:
+        except PeerLostError as error:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-            sys.exit(RESUMABLE)
+            sys.exit(EXIT_RESUMABLE)
         except InputError as error:
             _fail(str(error))
         except ModuleNotFoundError as error:
@@ -127,11 +142,14 @@ class Command:
             _fail(
                 "a worker process died, perhaps for want of memory; the same command goes on, --workers=1 needs least"
             )
-        except Stopped as stop:
+        except Preempted as stop:
             print(f"{stop}; what was done is saved, the same command goes on", file=sys.stderr)
-            sys.exit(RESUMABLE)
+            sys.exit(EXIT_RESUMABLE)
         except KeyboardInterrupt:
-            print("\ninterrupted; what was finished is kept, the same command does the rest", file=sys.stderr)
+            print(
+                "\ninterrupted; what was finished is kept, the same command does the rest",
+                file=sys.stderr,
+            )
             sys.exit(130)
         except Exception as error:
             # TensorFlow's, of a command that has imported it.

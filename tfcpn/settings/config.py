@@ -21,12 +21,20 @@ NETWORKS = ["cpn", "blazepose"]
 BLAZEPOSE = {"input_size": (256, 256), "align": "blazepose", "weight_decay": 0.0, "views": 1}
 
 
-def _flag(group: str, default, help: str, *, choices=(), least=None, most=None, free=False, path=False):
+def _flag(
+    group: str, default, help: str, *, choices=(), least=None, most=None, free=False, path=False
+):
     """A field of Config that is also a flag of the same name.
 
     free: a run may be continued with another value, since it does not change what is learnt.
     """
-    metadata = {"group": group, "help": help, "choices": tuple(choices), "least": least, "most": most}
+    metadata = {
+        "group": group,
+        "help": help,
+        "choices": tuple(choices),
+        "least": least,
+        "most": most,
+    }
     return dataclasses.field(default=default, metadata={**metadata, "free": free, "path": path})
 
 
@@ -34,14 +42,18 @@ def _flag(group: str, default, help: str, *, choices=(), least=None, most=None, 
 class Config:
     """The settings of a run. Sizes are (height, width) in pixels."""
 
-    experiment: str = _flag(RUN, "", "Name of the run; empty: made from what it changes of the baseline.", free=True)
-    model_dir: str = _flag(RUN, "", "Folder of the run; empty: runs/<experiment>.", free=True, path=True)
+    experiment: str = _flag(
+        RUN, "", "Name of the run; empty: made from what it changes of the baseline.", free=True
+    )
+    model_dir: str = _flag(
+        RUN, "", "Folder of the run; empty: runs/<experiment>.", free=True, path=True
+    )
     seed: int = _flag(RUN, 0, "Decides first weights, order of the data and augmentation.", least=0)
 
     skeleton: str = _flag(
         NETWORK,
         "auto",
-        "The joints: auto, those that the records tell; coco, lsp, mediapipe or a .json file: theirs, under the same "
+        "The keypoints: auto, those that the records tell; coco, lsp, mediapipe or a .json file: theirs, under the same "
         "names, with what it says of pairs, limbs, roles and tolerances.",
         path=True,
     )
@@ -55,7 +67,9 @@ class Config:
     input_size: tuple[int, int] = _flag(
         NETWORK, (256, 192), "HEIGHTxWIDTH of a crop, multiples of 32; 256x256 for BlazePose."
     )
-    blazepose_size: str = _flag(NETWORK, "full", "Which of MediaPipe's networks.", choices=["full", "lite"])
+    blazepose_size: str = _flag(
+        NETWORK, "full", "Which of MediaPipe's networks.", choices=["full", "lite"]
+    )
     blazepose_norm: str = _flag(
         NETWORK,
         "auto",
@@ -63,7 +77,7 @@ class Config:
         "scaling) or batch (trainable batch norms); auto: scaled for MediaPipe's weights, batch for random ones.",
         choices=["auto", "scaled", "batch"],
     )
-    blazepose_frozen: int = _flag(
+    blazepose_freeze: int = _flag(
         NETWORK,
         0,
         "BlazePose: so many of its first convolutions keep their weights; 11 are those down to a quarter of the "
@@ -71,23 +85,25 @@ class Config:
         least=0,
         most=96,
     )
-    held_weight: float = _flag(
+    distillation_weight: float = _flag(
         NETWORK,
         0.1,
-        "BlazePose: factor of the distance to the shipped network's word on what is not labelled.",
+        "BlazePose: factor of the distance to the shipped network's word on what is not labeled.",
         least=0,
     )
     heatmap_weight: float = _flag(
-        NETWORK, 2.0, "BlazePose: factor of the loss of labelled joints' heatmaps.", least=0
+        NETWORK, 2.0, "BlazePose: factor of the loss of labeled keypoints' heatmaps.", least=0
     )
-    heatmap_scale: float = _flag(NETWORK, TF_CPN_SCALE, "Peak of a label heatmap; 255 is tf-cpn's.", least=1e-6)
+    heatmap_scale: float = _flag(
+        NETWORK, TF_CPN_SCALE, "Peak of a label heatmap; 255 is tf-cpn's.", least=1e-6
+    )
     scale_free: bool = _flag(
         NETWORK,
         False,
         "At any heatmap scale, begin as at 255: data losses times (255/scale)^2, output batch norms' gain times "
         "scale/255.",
     )
-    norm_momentum: float = _flag(
+    batch_norm_momentum: float = _flag(
         NETWORK,
         0.99,
         "CPN: what its batch norms' statistics keep of themselves in a step; short runs may want less.",
@@ -102,7 +118,10 @@ class Config:
         free=True,
     )
     hard_keypoints: int = _flag(
-        NETWORK, 8, "CPN: the refine loss is that of each crop's so many worst joints (tf-cpn's OHKM).", least=1
+        NETWORK,
+        8,
+        "CPN: the refine loss is that of each crop's so many worst keypoints (tf-cpn's OHKM).",
+        least=1,
     )
     label_kernels: tuple[int, ...] = _flag(
         NETWORK,
@@ -116,25 +135,32 @@ class Config:
         "Region cut for a person: the box, a square about it, or BlazePose's square about the mid-hip.",
         choices=MODES,
     )
-    align_rotate: bool = _flag(ALIGNMENT, True, "Turn BlazePose's region until the body is upright.")
+    align_rotate: bool = _flag(
+        ALIGNMENT, True, "Turn BlazePose's region until the body is upright."
+    )
     align_margin: float = _flag(
-        ALIGNMENT, 1.25, "Side of BlazePose's region over the diameter of the body's circle.", least=0.1
+        ALIGNMENT,
+        1.25,
+        "Side of BlazePose's region over the diameter of the body's circle.",
+        least=0.1,
     )
     align_radius: str = _flag(
         ALIGNMENT,
         "body",
-        "The body's circle reaches to the farthest joint or outline point; to 1.15 times the farthest joint; or "
+        "The body's circle reaches to the farthest keypoint or outline point; to 1.15 times the farthest keypoint; or "
         "to 1.3 times the nose, the log's rule.",
         choices=RADII,
     )
     align_missing: str = _flag(
         ALIGNMENT,
         "square",
-        "People whose joints do not tell BlazePose's region: left out, or cut by the square box.",
+        "People whose keypoints do not tell BlazePose's region: left out, or cut by the square box.",
         choices=["drop", "square"],
     )
     predict_align_points: bool = _flag(
-        ALIGNMENT, False, "Predict mid-hip and the point above it on the circle as two more joints."
+        ALIGNMENT,
+        False,
+        "Predict mid-hip and the point above it on the circle as two more keypoints.",
     )
 
     train_records: str = _flag(
@@ -144,7 +170,9 @@ class Config:
         free=True,
         path=True,
     )
-    val_images: str = _flag(DATA, "data/coco/val2017", "Folder of the validation images.", free=True, path=True)
+    val_images: str = _flag(
+        DATA, "data/coco/val2017", "Folder of the validation images.", free=True, path=True
+    )
     val_annotations: str = _flag(
         DATA,
         "data/coco/annotations/person_keypoints_val2017.json",
@@ -152,15 +180,22 @@ class Config:
         free=True,
         path=True,
     )
-    filter_min_joints: int = _flag(DATA, 1, "Train on people with at least so many labelled joints.", least=1)
+    filter_min_keypoints: int = _flag(
+        DATA, 1, "Train on people with at least so many labeled keypoints.", least=1
+    )
     filter_require: tuple[str, ...] = _flag(
-        DATA, (), "Train on people who have these joints labelled, such as nose,left_hip,right_hip."
+        DATA,
+        (),
+        "Train on people who have these keypoints labeled, such as nose,left_hip,right_hip.",
     )
     filter_max_people: int = _flag(
-        DATA, 0, "Train on images with at most so many labelled people; 0: any number.", least=0
+        DATA, 0, "Train on images with at most so many labeled people; 0: any number.", least=0
     )
     filter_min_area: float = _flag(
-        DATA, 0.0, "Train on people of at least this area in square pixels; COCO's medium starts at 1024.", least=0
+        DATA,
+        0.0,
+        "Train on people of at least this area in square pixels; COCO's medium starts at 1024.",
+        least=0,
     )
     shuffle_buffer: int = _flag(
         DATA, 2048, "People mixed at a time, besides the shards; a crop of memory each.", least=1
@@ -188,7 +223,7 @@ class Config:
         least=0,
         most=0.5,
     )
-    shift_peak: float = _flag(
+    shift_exponent: float = _flag(
         DATA,
         1.0,
         "How much more often --shift is small than large: it is the greatest one times a number between 0 and 1 to "
@@ -196,13 +231,21 @@ class Config:
         least=1,
         most=10,
     )
-    half_body: float = _flag(
-        DATA, 0.0, "With --views=1: share of the views that show the upper or the lower half.", least=0, most=1
+    random_half_body: float = _flag(
+        DATA,
+        0.0,
+        "With --views=1: share of the views that show the upper or the lower half.",
+        least=0,
+        most=1,
     )
-    occlusion: float = _flag(
-        DATA, 0.0, "Share of the views in which a rectangle of one colour is in front.", least=0, most=1
+    random_erasing: float = _flag(
+        DATA,
+        0.0,
+        "Share of the views in which a rectangle of one color is in front.",
+        least=0,
+        most=1,
     )
-    colour: float = _flag(
+    color_jitter: float = _flag(
         DATA,
         0.0,
         "Contrast and saturation of a view change by up to so much, its brightness by half of it; 0.3 shows.",
@@ -210,18 +253,27 @@ class Config:
         most=1,
     )
 
-    batch_size: int = _flag(TRAINING, 32, "Crops per replica and step, --views of them of each person.", least=1)
+    batch_size: int = _flag(
+        TRAINING, 32, "Crops per replica and step, --views of them of each person.", least=1
+    )
     epoch_size: int = _flag(TRAINING, 60000, "Crops per epoch.", least=1)
     epochs: int = _flag(TRAINING, 400, "Train up to this epoch.", least=1, free=True)
     learning_rate: float = _flag(TRAINING, 5e-4, "Adam's rate in the first epochs.", least=0)
     lr_halving: int = _flag(TRAINING, 60, "The rate halves after every so many epochs.", least=1)
     lr_cosine: bool = _flag(
-        TRAINING, False, "Instead, the rate falls to 0 at --epochs along half a cosine, epoch by epoch."
+        TRAINING,
+        False,
+        "Instead, the rate falls to 0 at --epochs along half a cosine, epoch by epoch.",
     )
     warmup_steps: int = _flag(
-        TRAINING, 0, "The rate grows in a line from 0 over so many first steps, to what it would be.", least=0
+        TRAINING,
+        0,
+        "The rate grows in a line from 0 over so many first steps, to what it would be.",
+        least=0,
     )
-    weight_decay: float = _flag(TRAINING, 1e-5, "Factor of the L2 loss over the convolution kernels.", least=0)
+    weight_decay: float = _flag(
+        TRAINING, 1e-5, "Factor of the L2 loss over the convolution kernels.", least=0
+    )
     ema: float = _flag(
         TRAINING,
         0.0,
@@ -238,10 +290,10 @@ class Config:
         "BlazePose: MediaPipe's .tflite or .task file; auto: data/mediapipe/pose_landmark_full.tflite.",
         path=True,
     )
-    keep_snapshots: int = _flag(
+    keep_checkpoints: int = _flag(
         TRAINING,
         10,
-        "Keep the newest so many snapshots and every 50th (0.3 GB each, a third more with --ema; of 400 epochs 6 "
+        "Keep the newest so many checkpoints and every 50th (0.3 GB each, a third more with --ema; of 400 epochs 6 "
         "GB); 0: all.",
         least=0,
         free=True,
@@ -253,7 +305,9 @@ class Config:
         least=0,
         free=True,
     )
-    eval_every: int = _flag(TRAINING, 10, "Validate after every so many epochs; 0: never.", least=0, free=True)
+    eval_every: int = _flag(
+        TRAINING, 10, "Validate after every so many epochs; 0: never.", least=0, free=True
+    )
 
     mixed_precision: str = _flag(
         MACHINE,
@@ -298,15 +352,21 @@ class Config:
         free=True,
     )
 
-    epoch: str = _flag(EVALUATION, "latest", "Snapshots: a number, several with commas, or latest.", free=True)
+    epoch: str = _flag(
+        EVALUATION, "latest", "Checkpoints: a number, several with commas, or latest.", free=True
+    )
     boxes: str = _flag(
-        EVALUATION, "gt", "gt: annotated boxes; else a detector's COCO results file.", free=True, path=True
+        EVALUATION,
+        "gt",
+        "gt: annotated boxes; else a detector's COCO results file.",
+        free=True,
+        path=True,
     )
     align_source: str = _flag(
         EVALUATION,
         "gt",
         "Where BlazePose's alignment points come from: the annotation (an upper bound), the file in --boxes, a first "
-        "pass of the network over the square box, or MediaPipe's detector over the whole picture.",
+        "pass of the network over the square box, or MediaPipe's detector over the whole image.",
         choices=["gt", "detections", "two_pass", "detector"],
         free=True,
     )
@@ -317,7 +377,7 @@ class Config:
         free=True,
         path=True,
     )
-    first_pass_turns: int = _flag(
+    first_pass_rotations: int = _flag(
         EVALUATION,
         1,
         "With two_pass: quarter turns of the square box that are tried; the one the network is surest of counts.",
@@ -328,7 +388,7 @@ class Config:
     eval_people: str = _flag(
         EVALUATION,
         "all",
-        "People that count: all, or those who have the joints of the alignment points.",
+        "People that count: all, or those who have the keypoints of the alignment points.",
         choices=["all", "alignable"],
         free=True,
     )
@@ -336,11 +396,13 @@ class Config:
         EVALUATION,
         "auto",
         "PCK is relative to the torso (left shoulder to right hip), the head (neck to its top) or the longer side of "
-        "the box; auto: the torso, where the joints tell it, else the box.",
+        "the box; auto: the torso, where the keypoints tell it, else the box.",
         choices=["auto", "torso", "head", "box"],
         free=True,
     )
-    flip_test: bool = _flag(EVALUATION, True, "Average each prediction with that of the mirror image.", free=True)
+    flip_test: bool = _flag(
+        EVALUATION, True, "Average each prediction with that of the mirror image.", free=True
+    )
     decoder: str = _flag(
         EVALUATION,
         "tf_cpn",
@@ -352,7 +414,7 @@ class Config:
     result_nms: str = _flag(
         EVALUATION,
         "none",
-        "Results of one picture that are of the same person: all stay; those above --nms_oks of a surer one go "
+        "Results of one image that are of the same person: all stay; those above --nms_oks of a surer one go "
         "(OKS-NMS); or scores fall with how alike they are to a surer one (Soft-NMS).",
         choices=["none", "oks", "soft"],
         free=True,
@@ -368,7 +430,7 @@ class Config:
     refine_landmarks: bool = _flag(
         EVALUATION,
         False,
-        "BlazePose: move each joint to the mean of its heatmap about it, as MediaPipe's graph does.",
+        "BlazePose: move each keypoint to the mean of its heatmap about it, as MediaPipe's graph does.",
         free=True,
     )
     eval_batch_size: int = _flag(EVALUATION, 32, "Crops per forward pass.", least=1, free=True)
@@ -439,7 +501,9 @@ def _parse_input_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     size = tuple(int(n) for n in match.groups()) if match else (0, 0)
     if not all(n > 0 and n % 32 == 0 for n in size):
-        raise InputError(f"--input_size={text}: want HEIGHTxWIDTH in multiples of 32, such as 256x192")
+        raise InputError(
+            f"--input_size={text}: want HEIGHTxWIDTH in multiples of 32, such as 256x192"
+        )
     return size
 
 
@@ -453,7 +517,9 @@ def _parse_kernels(text: str) -> tuple[int, ...]:
 def _default_experiment(values: dict) -> str:
     """The baseline's network and size, and what else makes the run a different experiment."""
     if values["network"] == "blazepose":
-        return f"blazepose_{values['blazepose_size']}" + ("_scratch" if values["init_weights"] == "none" else "")
+        return f"blazepose_{values['blazepose_size']}" + (
+            "_scratch" if values["init_weights"] == "none" else ""
+        )
     name = "{}_{}x{}".format(values["backbone"], *values["input_size"])
     if values["heatmap_scale"] != FIELDS["heatmap_scale"].default:
         name += f"_scale{values['heatmap_scale']:g}" + ("_free" if values["scale_free"] else "")
@@ -477,30 +543,42 @@ def from_values(parsed) -> Config:
             raise InputError("--network=blazepose: takes --input_size=256x256 only")
         if values["blazepose_norm"] == "auto":
             values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
-        if values["blazepose_frozen"] and values["init_weights"] == "none":
-            raise InputError("--init_weights=none: random weights are not to be kept, want --blazepose_frozen=0")
+        if values["blazepose_freeze"] and values["init_weights"] == "none":
+            raise InputError(
+                "--init_weights=none: random weights are not to be kept, want --blazepose_freeze=0"
+            )
         if values["blazepose_norm"] != "batch" and values["init_weights"] == "none":
             raise InputError(
                 "--init_weights=none wants --blazepose_norm=batch: nothing else learns from random weights"
             )
     if values["align"] == "blazepose" and values["input_size"][0] != values["input_size"][1]:
-        raise InputError("--align=blazepose: its region is a square, want such as --input_size=256x256")
+        raise InputError(
+            "--align=blazepose: its region is a square, want such as --input_size=256x256"
+        )
     if values["views"] not in (1, VIEWS):
         raise InputError(f"--views={values['views']}: want {VIEWS} or 1")
     if values["shift"] and values["views"] == VIEWS:
-        raise InputError(f"--shift={values['shift']:g}: tf-cpn's {VIEWS} views are not moved; want --views=1")
-    if values["half_body"] and values["views"] == VIEWS:
-        raise InputError(f"--half_body={values['half_body']:g}: tf-cpn's {VIEWS} views show all; want --views=1")
-    if values["shift_peak"] != 1 and not values["shift"]:
-        raise InputError(f"--shift_peak={values['shift_peak']:g} wants a --shift")
+        raise InputError(
+            f"--shift={values['shift']:g}: tf-cpn's {VIEWS} views are not moved; want --views=1"
+        )
+    if values["random_half_body"] and values["views"] == VIEWS:
+        raise InputError(
+            f"--random_half_body={values['random_half_body']:g}: tf-cpn's {VIEWS} views show all; want --views=1"
+        )
+    if values["shift_exponent"] != 1 and not values["shift"]:
+        raise InputError(f"--shift_exponent={values['shift_exponent']:g} wants a --shift")
     if values["batch_size"] % values["views"]:
         raise InputError(
             f"--batch_size={values['batch_size']}: want a multiple of {values['views']}, the views of a person"
         )
     if values["data_service"] and not re.fullmatch(r"[^:/\s]+:\d+", values["data_service"]):
-        raise InputError(f"--data_service={values['data_service']}: want host:port, such as localhost:5050")
+        raise InputError(
+            f"--data_service={values['data_service']}: want host:port, such as localhost:5050"
+        )
     if values["data_service"] and values["deterministic"]:
-        raise InputError("--data_service gives people in the order in which its workers finish: not --deterministic")
+        raise InputError(
+            "--data_service gives people in the order in which its workers finish: not --deterministic"
+        )
     if values["rescale_max"] < values["rescale_min"]:
         raise InputError("--rescale_max is below --rescale_min")
     values["experiment"] = values["experiment"] or _default_experiment(values)

@@ -41,11 +41,15 @@ def switch(name: str, default: bool, help: str) -> Flag:
     return Flag(name, "switch", default, help)
 
 
-def whole(name: str, default: int, help: str, least: int | None = None, most: int | None = None) -> Flag:
+def whole(
+    name: str, default: int, help: str, least: int | None = None, most: int | None = None
+) -> Flag:
     return Flag(name, "whole", default, help, least=least, most=most)
 
 
-def number(name: str, default: float, help: str, least: float | None = None, most: float | None = None) -> Flag:
+def number(
+    name: str, default: float, help: str, least: float | None = None, most: float | None = None
+) -> Flag:
     return Flag(name, "number", default, help, least=least, most=most)
 
 
@@ -59,7 +63,9 @@ def choice(name: str, default: str | None, choices, help: str, **more) -> Flag:
 
 # Of every command that reads an annotation file.
 SKELETON = path(
-    "skeleton", "auto", "auto: the joints that the file's category tells; or coco, lsp, mediapipe, or a .json file's."
+    "skeleton",
+    "auto",
+    "auto: the keypoints that the file's category tells; or coco, lsp, mediapipe, or a .json file's.",
 )
 
 
@@ -67,7 +73,9 @@ def define(flag: Flag, values: flags.FlagValues) -> None:
     """Let absl know the flag."""
     limits = {"lower_bound": flag.least, "upper_bound": flag.most}
     if flag.kind == "choice":
-        flags.DEFINE_enum(flag.name, flag.default, list(flag.choices), flag.help, flag_values=values)
+        flags.DEFINE_enum(
+            flag.name, flag.default, list(flag.choices), flag.help, flag_values=values
+        )
     elif flag.kind == "switch":
         flags.DEFINE_bool(flag.name, flag.default, flag.help, flag_values=values)
     elif flag.kind == "whole":

@@ -22,17 +22,25 @@ _CPN = (
     "heatmap_scale",
     "scale_free",
     "label_kernels",
-    "norm_momentum",
+    "batch_norm_momentum",
     "hard_keypoints",
     "late_upsampling",
 )
-_BLAZEPOSE = ("blazepose_size", "blazepose_norm", "blazepose_frozen", "held_weight", "heatmap_weight")
+_BLAZEPOSE = (
+    "blazepose_size",
+    "blazepose_norm",
+    "blazepose_freeze",
+    "distillation_weight",
+    "heatmap_weight",
+)
 _BLAZEPOSE += ("refine_landmarks",)
 RULES = (
     Rule(_CPN, lambda c: c.network == "cpn", "--network=cpn"),
     Rule(_BLAZEPOSE, lambda c: c.network == "blazepose", "--network=blazepose"),
     Rule(
-        ("held_weight",), lambda c: c.init_weights != "none", "MediaPipe's weights: random ones are held to nothing"
+        ("distillation_weight",),
+        lambda c: c.init_weights != "none",
+        "MediaPipe's weights: random ones are held to nothing",
     ),
     Rule(
         ("align_rotate", "align_margin", "align_missing", "align_source"),
@@ -44,9 +52,15 @@ RULES = (
         lambda c: c.align == "blazepose" or c.predict_align_points,
         "--align=blazepose or --predict_align_points",
     ),
-    Rule(("first_pass_turns",), lambda c: c.align_source == "two_pass", "--align_source=two_pass"),
+    Rule(
+        ("first_pass_rotations",), lambda c: c.align_source == "two_pass", "--align_source=two_pass"
+    ),
     Rule(("detector",), lambda c: c.align_source == "detector", "--align_source=detector"),
-    Rule(("pck_norm",), lambda c: c.boxes == "gt", "--boxes=gt: of a detector's boxes nobody knows whose they are"),
+    Rule(
+        ("pck_norm",),
+        lambda c: c.boxes == "gt",
+        "--boxes=gt: of a detector's boxes nobody knows whose they are",
+    ),
     Rule(("nms_oks",), lambda c: c.result_nms == "oks", "--result_nms=oks"),
     Rule(("lr_halving",), lambda c: not c.lr_cosine, "a rate that halves, and not --lr_cosine"),
 )
@@ -55,10 +69,14 @@ TRAINING_ONLY = ("xla", "data_service")
 
 
 def _usual(cfg: Config, name: str):
-    return BLAZEPOSE.get(name, FIELDS[name].default) if cfg.network == "blazepose" else FIELDS[name].default
+    return (
+        BLAZEPOSE.get(name, FIELDS[name].default)
+        if cfg.network == "blazepose"
+        else FIELDS[name].default
+    )
 
 
-def check_heeded(cfg: Config, given: set[str], evaluating: bool = False) -> None:
+def check_flags_apply(cfg: Config, given: set[str], evaluating: bool = False) -> None:
     """See that every flag that was given acts.
 
     Args:

@@ -10,13 +10,17 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tfcpn.base.device import together
+from tfcpn.base.device import is_distributed
 from tfcpn.base.errors import InputError
 
 
 def checksum(content) -> int:
     """CRC-32 of bytes, or of any value that JSON can hold."""
-    data = content if isinstance(content, bytes) else json.dumps(content, sort_keys=True, default=str).encode()
+    data = (
+        content
+        if isinstance(content, bytes)
+        else json.dumps(content, sort_keys=True, default=str).encode()
+    )
     return zlib.crc32(data)
 
 
@@ -40,19 +44,21 @@ def _gathered(strategy: tf.distribute.Strategy, numbers: list[int]) -> np.ndarra
 def _named(strategy: tf.distribute.Strategy, number: int) -> str:
     """What TF_CONFIG calls a process, and its address."""
     spec = strategy.cluster_resolver.cluster_spec().as_dict()
-    places = [(kind, i, host) for kind in ("chief", "worker") for i, host in enumerate(spec.get(kind, []))]
+    places = [
+        (kind, i, host) for kind in ("chief", "worker") for i, host in enumerate(spec.get(kind, []))
+    ]
     kind, index, host = places[number]
     return f"{kind} {index} ({host})"
 
 
-def agree(strategy: tf.distribute.Strategy, facts: Mapping[str, int]) -> int:
+def check_workers_in_sync(strategy: tf.distribute.Strategy, facts: Mapping[str, int]) -> int:
     """See that all processes have the same facts, and return a random number that only this start of theirs has.
 
     facts: numbers by name, checksums of what is no number. To be called by all processes at once. Raises InputError
     in all of them, which names those that differ from the first.
     """
     token = int.from_bytes(os.urandom(7), "little")
-    if not together(strategy):
+    if not is_distributed(strategy):
         return token
     *rows, tokens = _gathered(strategy, [*facts.values(), token]).T
     told = [
@@ -69,10 +75,14 @@ def _unlike(variables: Mapping[str, tf.Variable]) -> list[tf.Variable]:
     """Those of which every replica has a value of its own, as the statistics of batch norms. What is saved of them is
     the mean.
     """
-    return [v for v in variables.values() if v.synchronization == tf.VariableSynchronization.ON_READ]
+    return [
+        v for v in variables.values() if v.synchronization == tf.VariableSynchronization.ON_READ
+    ]
 
 
-def own_values(strategy: tf.distribute.Strategy, variables: Mapping[str, tf.Variable]) -> np.ndarray | None:
+def gather_per_replica_values(
+    strategy: tf.distribute.Strategy, variables: Mapping[str, tf.Variable]
+) -> np.ndarray | None:
     """What each replica has of its own, (replicas, N) float32; None if there is one replica. For all processes at
     once.
     """
@@ -87,13 +97,15 @@ def own_values(strategy: tf.distribute.Strategy, variables: Mapping[str, tf.Vari
     return strategy.gather(strategy.run(own), axis=0).numpy()
 
 
-def give_own_values(
+def restore_per_replica_values(
     strategy: tf.distribute.Strategy, variables: Mapping[str, tf.Variable], rows: np.ndarray | None
 ) -> None:
     """The reverse of `own_values`, so that a run goes on with the very bits; nothing for None."""
     if rows is None:
         return
-    numbers = strategy.experimental_distribute_values_from_function(lambda c: tf.constant(c.replica_id_in_sync_group))
+    numbers = strategy.experimental_distribute_values_from_function(
+        lambda c: tf.constant(c.replica_id_in_sync_group)
+    )
     places, at = [int(n) for n in strategy.experimental_local_results(numbers)], 0
     for variable in _unlike(variables):
         size = variable.shape.num_elements()
@@ -102,7 +114,9 @@ def give_own_values(
         at += size
 
 
-def take_the_first_ones(strategy: tf.distribute.Strategy, variables: Mapping[str, tf.Variable]) -> None:
+def broadcast_from_chief(
+    strategy: tf.distribute.Strategy, variables: Mapping[str, tf.Variable]
+) -> None:
     """Give the variables of all replicas of all processes the first replica's values. To be called by all at once."""
     for kind in {v.dtype: None for v in variables.values()}:
         of_kind = [v for v in variables.values() if v.dtype == kind]

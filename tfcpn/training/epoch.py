@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfcpn.base.errors import InputError, Lost, Stopped
-from tfcpn.base.progress import phase, progress
-from tfcpn.run.log import RunLog
-from tfcpn.training.pauses import Pauses
+from tfcpn.base.errors import InputError, PeerLostError, Preempted
+from tfcpn.base.progress import progress, status
+from tfcpn.run.log import TrainingLogger
+from tfcpn.training.pauses import CheckpointSchedule
 
 LOG_EVERY = 20  # steps between looks at the losses, each of which waits for the device
 _LOSS = re.compile("aborted|heartbeat|unavailable|closed|preempted", re.I)
@@ -48,13 +48,13 @@ class Surroundings(NamedTuple):
     rate: the learning rate of a step, counted from 0. source: the name of the records. outside: what to say is gone
     if no more batches come and they hang on something outside this process; else empty. pauses: when to save within
     the epoch, and when to stop. save: does so. whom: who is in the batches of a step (1, 2, ... of the run), in
-    words. last_good: the newest snapshot, in words.
+    words. last_good: the newest checkpoint, in words.
     """
 
     rate: Callable[[int], float]
     source: str
     outside: str
-    pauses: Pauses
+    pauses: CheckpointSchedule
     save: Callable[[Begun], None]
     whom: Callable[[int], str]
     last_good: Callable[[], str]
@@ -64,11 +64,15 @@ def _next_batch(batches: Iterator, run: Surroundings):
     try:
         return next(batches)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        raise InputError(f"{run.source}: a record is damaged ({error.message}); make it again") from error
+        raise InputError(
+            f"{run.source}: a record is damaged ({error.message}); make it again"
+        ) from error
     except (tf.errors.OpError, StopIteration) as error:
         # What is wrong here would be wrong again.
-        kind = Lost if run.outside else InputError
-        raise kind(lost(run.outside or "the training input stopped", error, run.last_good())) from error
+        kind = PeerLostError if run.outside else InputError
+        raise kind(
+            lost(run.outside or "the training input stopped", error, run.last_good())
+        ) from error
 
 
 def tells_of_loss(error: tf.errors.OpError) -> bool:
@@ -86,19 +90,25 @@ def lost(what: str, error: Exception, last_good: str) -> str:
     """What to say of something outside this process that is not there any more. Of TensorFlow's errors the line that
     tells what happened is told, not those about the graph.
     """
-    lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines() if line.strip()]
+    lines = [
+        line.strip() for line in str(getattr(error, "message", error)).splitlines() if line.strip()
+    ]
     told = [line for line in lines if _LOSS.search(line)]
     cause = (told or lines or [type(error).__name__])[-1][:300]
     return f"{what} ({cause}); start again; {last_good}"
 
 
-def _check_finite(window: list, names: tuple[str, ...], last: int, epoch: int, step_function, run: Surroundings):
+def _check_finite(
+    window: list, names: tuple[str, ...], last: int, epoch: int, step_function, run: Surroundings
+):
     """Raise InputError for the first step of a window, which ends with step `last`, whose losses are not numbers."""
     for back, result in zip(range(len(window) - 1, -1, -1), window):
         losses = [float(v) for v in result.losses]
         if all(math.isfinite(v) for v in losses):
             continue
-        norms = sorted(zip(result.norms.numpy().tolist(), step_function.variable_names), key=_largest_first)
+        norms = sorted(
+            zip(result.norms.numpy().tolist(), step_function.variable_names), key=_largest_first
+        )
         largest = ", ".join(f"{name} {norm:.3g}" for norm, name in norms[:LARGEST])
         told = ", ".join(f"{name} {value:.4g}" for name, value in zip(names, losses))
         raise InputError(
@@ -117,7 +127,7 @@ def train_epoch(
     batches: Iterator,
     epoch: int,
     pace: Pace,
-    log: RunLog,
+    log: TrainingLogger,
     run: Surroundings,
     begun: Begun | None = None,
 ) -> dict:
@@ -132,19 +142,23 @@ def train_epoch(
     sums, since, looked = tf.constant(done.sums), tf.constant(done.since), done.looked
     began, window, rate = time.time() - done.seconds, [], None
     with progress(
-        pace.steps * pace.crops, f"epoch {epoch}/{pace.epochs}", "crop", done.steps * pace.crops, at_once=False
+        pace.steps * pace.crops,
+        f"epoch {epoch}/{pace.epochs}",
+        "crop",
+        done.steps * pace.crops,
+        immediate=False,
     ) as bar:
         for i in range(done.steps, pace.steps):
-            with phase("reading the first people") if i == done.steps else nullcontext():
-                crops, joints = _next_batch(batches, run)
+            with status("reading the first people") if i == done.steps else nullcontext():
+                crops, keypoints = _next_batch(batches, run)
             if run.rate(first + i) != rate:
                 rate = run.rate(first + i)
                 step_function.set_rate(rate)
             wish = run.pauses.wish()
             with tf.device("CPU:0"):  # see `augmentation.stateless_seed`
                 number = tf.constant(first + i, tf.int64)
-            with nullcontext() if step_function.compiled else phase("compiling the training step"):
-                result = step_function(crops, joints, number, tf.constant(wish))
+            with nullcontext() if step_function.compiled else status("compiling the training step"):
+                result = step_function(crops, keypoints, number, tf.constant(wish))
             step_function.compiled = True
             bar.update(pace.crops)
             since += result.losses
@@ -152,7 +166,11 @@ def train_epoch(
             if (i + 1) % LOG_EVERY == 0 or i + 1 == pace.steps:
                 _check_finite(window, names, first + i + 1, epoch, step_function, run)
                 values = {name: float(v) / (i + 1 - looked) for name, v in zip(names, since)}
-                problem = step_function.network.why_ruined(values) if step_function.network.why_ruined else ""
+                problem = (
+                    step_function.network.check_diverged(values)
+                    if step_function.network.check_diverged
+                    else ""
+                )
                 if problem:
                     raise InputError(f"step {first + i + 1} (epoch {epoch}): {problem}")
                 shown = {k: f"{v:.4g}" for k, v in values.items()}
@@ -167,7 +185,9 @@ def train_epoch(
                 _check_finite(window, names, first + i + 1, epoch, step_function, run)
                 run.save(Begun(i + 1, looked, _numbers(sums), _numbers(since), time.time() - began))
             if stop and i + 1 < pace.steps:
-                raise Stopped(f"stopped within epoch {epoch}, after {i + 1} of its {pace.steps} steps")
+                raise Preempted(
+                    f"stopped within epoch {epoch}, after {i + 1} of its {pace.steps} steps"
+                )
     means = [round(float(v) / pace.steps, 6) for v in sums]
     row = {
         "epoch": epoch,

@@ -1,4 +1,4 @@
-"""Training from where a run is to its last epoch: epochs, snapshots, validations."""
+"""Training from where a run is to its last epoch: epochs, checkpoints, validations."""
 
 from __future__ import annotations
 
@@ -12,29 +12,36 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.base import device
-from tfcpn.base.errors import InputError, Lost, Stopped
-from tfcpn.data.order import open_source, who
+from tfcpn.base.errors import InputError, PeerLostError, Preempted
+from tfcpn.data.order import open_training_set, who
 from tfcpn.data.record_sets import Records
 from tfcpn.evaluation.average_precision import METRICS
 from tfcpn.evaluation.evaluation import Evaluation
-from tfcpn.evaluation.glimpses import Glimpses
+from tfcpn.evaluation.glimpses import ValidationVisualizer
 from tfcpn.evaluation.pck import NAMES
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.parts import Parts, training_filter
 from tfcpn.report.table import table
 from tfcpn.run import config_file
 from tfcpn.run.lock import Lock
-from tfcpn.run.log import RunLog, columns
-from tfcpn.run.room import check_room
-from tfcpn.run.snapshots import Snapshots
+from tfcpn.run.log import TrainingLogger, columns
+from tfcpn.run.room import check_disk_space
+from tfcpn.run.snapshots import CheckpointManager
 from tfcpn.run.stop import StopRequest
 from tfcpn.settings.config import Config
 from tfcpn.skeleton import Skeleton
-from tfcpn.training.agreement import agree, checksum, checksum_of, give_own_values, own_values, take_the_first_ones
+from tfcpn.training.agreement import (
+    broadcast_from_chief,
+    check_workers_in_sync,
+    checksum,
+    checksum_of,
+    gather_per_replica_values,
+    restore_per_replica_values,
+)
 from tfcpn.training.batches import first_images, make_batches, people_of_a_step
 from tfcpn.training.epoch import Begun, Pace, Surroundings, lost, tells_of_loss, train_epoch
 from tfcpn.training.learner import make_learner, make_step
-from tfcpn.training.pauses import Pauses
+from tfcpn.training.pauses import CheckpointSchedule
 
 _log = logging.getLogger(__name__)
 
@@ -48,22 +55,24 @@ def train(
     evaluation: Evaluation | None,
     request: StopRequest,
 ) -> None:
-    """Train up to epoch cfg.epochs, from the newest good snapshot in cfg.model_dir if there is one.
+    """Train up to epoch cfg.epochs, from the newest good checkpoint in cfg.model_dir if there is one.
 
-    annotated: the joints of the records' people. request: a wish to stop, after which Stopped is raised. Raises
+    annotated: the keypoints of the records' people. request: a wish to stop, after which Stopped is raised. Raises
     InputError, also if another process trains there.
     """
     with Lock(cfg.model_dir) if device.is_chief(strategy) else nullcontext() as lock:
-        last_good = Snapshots(cfg.model_dir).last_good
+        last_good = CheckpointManager(cfg.model_dir).last_good
         try:
-            _Training(cfg, parts, annotated, records, strategy, evaluation, request, lock).to_the_end()
+            _Training(
+                cfg, parts, annotated, records, strategy, evaluation, request, lock
+            ).to_the_end()
         except OSError as error:
             where = error.filename or cfg.model_dir
             raise InputError(f"{where}: {error.strerror or error}; {last_good()}") from error
         except tf.errors.OpError as error:
-            if not (device.together(strategy) and tells_of_loss(error)):
+            if not (device.is_distributed(strategy) and tells_of_loss(error)):
                 raise
-            raise Lost(lost("another process was lost", error, last_good())) from error
+            raise PeerLostError(lost("another process was lost", error, last_good())) from error
 
 
 class _Training:
@@ -81,57 +90,72 @@ class _Training:
         lock: Lock | None,
     ):
         self.cfg, self.parts, self.strategy, self.evaluation = cfg, parts, strategy, evaluation
-        self.request, self.lock, self.snapshots = request, lock, Snapshots(cfg.model_dir)
-        self.together = device.together(strategy)
-        self.pauses = Pauses(cfg.checkpoint_minutes, request, lock is not None, self.together)
+        self.request, self.lock, self.checkpoints = request, lock, CheckpointManager(cfg.model_dir)
+        self.together = device.is_distributed(strategy)
+        self.pauses = CheckpointSchedule(
+            cfg.checkpoint_minutes, request, lock is not None, self.together
+        )
         replicas = strategy.num_replicas_in_sync
         trained_on = {"records": records.identity, "replicas": replicas}
         if parts.network.told and Path(cfg.init_weights).exists():
             # The steps depend on the teacher, which is a file.
             trained_on["first weights"] = f"{zlib.crc32(Path(cfg.init_weights).read_bytes()):08x}"
         config_file.check_trained_on(cfg.model_dir, annotated, trained_on)
-        self.source = open_source(records, training_filter(cfg, annotated), cfg.seed, cfg.shuffle_buffer)
+        self.source = open_training_set(
+            records, training_filter(cfg, annotated), cfg.seed, cfg.shuffle_buffer
+        )
         crops = cfg.batch_size * replicas
         self.pace = Pace(max(1, cfg.epoch_size // crops), crops, cfg.epochs)
-        self.done = self.snapshots.newest()
+        self.done = self.checkpoints.newest()
         if lock:
-            self.snapshots.tidy(self.done)
-        self.learner = make_learner(cfg, parts, strategy, self.snapshots, self.done)
+            self.checkpoints.tidy(self.done)
+        self.state = make_learner(cfg, parts, strategy, self.checkpoints, self.done)
         self.start = f"{cfg.experiment}-{self._agreed(trained_on):x}"
         if lock:
-            everything = self.learner.everything().values()
+            everything = self.state.everything().values()
             # Not tf.size: to read some variables takes all processes.
             size = sum(v.shape.num_elements() * v.dtype.size for v in everything)
-            there = len(self.snapshots.epochs())
+            there = len(self.checkpoints.epochs())
             # One at a time where one within an epoch is there already, or none will be.
-            turns = 0 if self.done.epoch >= cfg.epochs else 1 if self.done.steps or not cfg.checkpoint_minutes else 2
-            check_room(cfg.model_dir, size, there, cfg.epochs, cfg.keep_snapshots, turns)
+            turns = (
+                0
+                if self.done.epoch >= cfg.epochs
+                else 1
+                if self.done.steps or not cfg.checkpoint_minutes
+                else 2
+            )
+            check_disk_space(cfg.model_dir, size, there, cfg.epochs, cfg.keep_checkpoints, turns)
             config_file.save(config_file.Run(cfg, annotated, trained_on))
-        self.machine = {"device": device.describe(), "precision": cfg.mixed_precision, "replicas": replicas}
-        predicted = self.learner.evaluated, parts.network, parts.codec, parts.crop_format, cfg.flip_test
+        self.machine = {
+            "device": device.describe_devices(),
+            "precision": cfg.mixed_precision,
+            "replicas": replicas,
+        }
+        predicted = self.state.evaluated, parts.network, parts.codec, parts.crop_spec, cfg.flip_test
         self.predictor = Predictor(*predicted, strategy, fold=evaluation is not None)
         names = columns(parts.network.loss_names, (*METRICS, *NAMES))
-        self.log = RunLog(cfg.model_dir, names, self.done.epoch, lock is not None)
+        self.log = TrainingLogger(cfg.model_dir, names, self.done.epoch, lock is not None)
         self.log.settings(dataclasses.asdict(cfg))
-        self.glimpses: Glimpses | None = None
+        self.visualizer: ValidationVisualizer | None = None
 
     def _agreed(self, trained_on: dict) -> int:
         """See that all processes would train the same; a number that only this start has. Raises InputError."""
-        return agree(
+        return check_workers_in_sync(
             self.strategy,
             {
                 "epoch": self.done.epoch,
                 "step within the epoch": self.done.steps,
-                "set of settings": checksum(config_file.what_is_learnt(self.cfg)),
+                "set of settings": checksum(config_file.training_settings(self.cfg)),
                 "set of records, replicas or first weights": checksum(trained_on),
                 "number of people to train on": self.source.people,
                 "validation": int(self.evaluation is not None) and self.cfg.eval_every,
                 "set of people to validate on": checksum(self._validated()),
                 "data service": int(bool(self.cfg.data_service)),
                 "--deterministic": int(self.cfg.deterministic),
-                "set of weights": checksum_of(self.strategy, self.learner.weights()),
-                "state of the optimiser": checksum_of(
-                    self.strategy, {str(i): v for i, v in enumerate(self.learner.optimizer.variables())}
+                "set of weights": checksum_of(self.strategy, self.state.weights()),
+                "state of the optimizer": checksum_of(
+                    self.strategy,
+                    {str(i): v for i, v in enumerate(self.state.optimizer.variables())},
                 ),
             },
         )
@@ -152,18 +176,30 @@ class _Training:
             self._validate(done.epoch)  # if the run was stopped before it could
         if not any(done) and self.parts.network.prepare:
             with self.strategy.scope():
-                self.parts.network.prepare(self.learner.model, first_images(cfg, self.parts, self.source))
+                self.parts.network.prepare(
+                    self.state.model, first_images(cfg, self.parts, self.source)
+                )
         if self.together:
-            take_the_first_ones(self.strategy, self.learner.everything())
-        give_own_values(self.strategy, self.learner.everything(), self.snapshots.of_replicas(done))
-        begun = self.snapshots.begun(done)
+            broadcast_from_chief(self.strategy, self.state.everything())
+        restore_per_replica_values(
+            self.strategy, self.state.everything(), self.checkpoints.of_replicas(done)
+        )
+        begun = self.checkpoints.begun(done)
         if done.epoch < cfg.epochs:
-            batches = make_batches(cfg, self.parts, self.source, self.strategy, self.start, done, pace)
-            step = make_step(cfg, self.parts, self.learner, self.strategy)
+            batches = make_batches(
+                cfg, self.parts, self.source, self.strategy, self.start, done, pace
+            )
+            step = make_step(cfg, self.parts, self.state, self.strategy)
         for epoch in range(done.epoch + 1, cfg.epochs + 1):
             with self.request.held():
                 row = train_epoch(
-                    step, batches, epoch, pace, self.log, self._surroundings(epoch), Begun(**begun) if begun else None
+                    step,
+                    batches,
+                    epoch,
+                    pace,
+                    self.log,
+                    self._surroundings(epoch),
+                    Begun(**begun) if begun else None,
                 )
                 begun = None
                 self._check_lock()
@@ -171,7 +207,7 @@ class _Training:
                 self._save(epoch)
                 self.pauses.saved()
             if self.pauses.stopping or (self.request.wanted and not self.together):
-                raise Stopped(f"stopped after epoch {epoch}")
+                raise Preempted(f"stopped after epoch {epoch}")
             self._validate(epoch)
         if self.lock:
             print(
@@ -193,20 +229,26 @@ class _Training:
             return self.cfg.learning_rate_at(step, self.pace.steps)
 
         return Surroundings(
-            rate, self.cfg.train_records, outside, self.pauses, save, self._whom, self.snapshots.last_good
+            rate,
+            self.cfg.train_records,
+            outside,
+            self.pauses,
+            save,
+            self._whom,
+            self.checkpoints.last_good,
         )
 
     def _save(self, epoch: int, begun: Begun | None = None) -> None:
-        """A snapshot of an epoch's end, or of a step of the next one."""
+        """A checkpoint of an epoch's end, or of a step of the next one."""
         step = epoch * self.pace.steps + (begun.steps if begun else 0)
-        self.learner.check_finite(f"step {step}", self._whom(step), self.snapshots.last_good())
+        self.state.check_finite(f"step {step}", self._whom(step), self.checkpoints.last_good())
         self._check_lock()
-        own = own_values(self.strategy, self.learner.everything())
+        own = gather_per_replica_values(self.strategy, self.state.everything())
         within = {"steps": begun.steps, "begun": begun._asdict()} if begun else {}
         chief = self.lock is not None
-        self.snapshots.save(epoch, chief=chief, of_replicas=own, **self.learner.kept(), **within)
+        self.checkpoints.save(epoch, chief=chief, of_replicas=own, **self.state.kept(), **within)
         if chief:
-            self.snapshots.prune(self.cfg.keep_snapshots)
+            self.checkpoints.prune(self.cfg.keep_checkpoints)
 
     def _check_lock(self) -> None:
         """Raise InputError if another process has taken the folder, before anything is written to it."""
@@ -223,15 +265,15 @@ class _Training:
             if self.lock:
                 print(table([(str(epoch), metrics)]), flush=True)
             self.log.validation(epoch, metrics)
-            self.log.glimpses(epoch, self._glimpses(), self.evaluation.shares)
+            self.log.visualizer(epoch, self._visualizer(), self.evaluation.shares)
 
-    def _glimpses(self) -> np.ndarray:
-        """Pictures of some people of the validation; none where several replicas would have to share them."""
+    def _visualizer(self) -> np.ndarray:
+        """Images of some people of the validation; none where several replicas would have to share them."""
         if self.strategy.num_replicas_in_sync > 1:
             return np.zeros((0, 1, 1, 3), np.uint8)
-        if self.glimpses is None:
-            self.glimpses = Glimpses(self.evaluation.people, self.parts)
-        return self.glimpses.pictures(self.predictor)
+        if self.visualizer is None:
+            self.visualizer = ValidationVisualizer(self.evaluation.people, self.parts)
+        return self.visualizer.render(self.predictor)
 
     def _whom(self, step: int) -> str:
         """The people of a step's batches, in words."""

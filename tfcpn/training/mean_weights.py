@@ -10,7 +10,7 @@ import tensorflow as tf
 _SOONER = 10
 
 
-class MeanWeights(NamedTuple):
+class EMA(NamedTuple):
     """decay: of what the mean was a step ago. model: one of the same build as that which is trained; its variables
     are the means, those of batch norms' statistics too.
     """

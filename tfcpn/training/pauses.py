@@ -17,7 +17,7 @@ class Wish(NamedTuple):
     stop: float
 
 
-class Pauses:
+class CheckpointSchedule:
     """minutes: between saves within an epoch; 0: none. request: whether somebody wants the run to stop. saves:
     whether this process's clock counts, which is the one that writes. together: whether there are other processes.
 
@@ -26,8 +26,15 @@ class Pauses:
     there.
     """
 
-    def __init__(self, minutes: float, request: StopRequest, saves: bool = True, together: bool = False):
-        self.seconds, self.request, self.saves, self.together = minutes * 60, request, saves, together
+    def __init__(
+        self, minutes: float, request: StopRequest, saves: bool = True, together: bool = False
+    ):
+        self.seconds, self.request, self.saves, self.together = (
+            minutes * 60,
+            request,
+            saves,
+            together,
+        )
         self.stopping = False
         self._saved = time.monotonic()
         self._agreed: tf.Tensor | None = None

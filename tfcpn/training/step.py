@@ -1,4 +1,4 @@
-"""One step of training: crops and joints in, views and targets made on the device, Adam applied."""
+"""One step of training: crops and keypoints in, views and targets made on the device, Adam applied."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfcpn.codecs.codec import Codec
 from tfcpn.networks.network import Network
-from tfcpn.training.mean_weights import MeanWeights
+from tfcpn.training.mean_weights import EMA
 
 
 def make_optimizer(learning_rate: float, mixed_precision: str, variables):
@@ -20,10 +20,12 @@ def make_optimizer(learning_rate: float, mixed_precision: str, variables):
     The legacy class is the one that runs TensorFlow 1's fused Adam kernel: one pass over a variable instead of
     a dozen, and epsilon outside the bias correction, as in the original.
     """
-    optimizer = tf.keras.optimizers.legacy.Adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+    optimizer = tf.keras.optimizers.legacy.Adam(
+        learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8
+    )
     if mixed_precision == "float16":
         optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-    # Make its slots now: a snapshot is restored into them, and what it lacks shows at once.
+    # Make its slots now: a checkpoint is restored into them, and what it lacks shows at once.
     optimizer._create_all_weights(variables)
     return optimizer
 
@@ -55,8 +57,13 @@ def losses_and_gradients(
     """
     with tf.GradientTape() as tape:
         outputs = model(images, training=True)
-        losses = {name: data_loss_weight * loss for name, loss in network.losses(outputs, targets, taught).items()}
-        data = functools.reduce(operator.add, (loss for name, loss in losses.items() if name not in network.told))
+        losses = {
+            name: data_loss_weight * loss
+            for name, loss in network.losses(outputs, targets, taught).items()
+        }
+        data = functools.reduce(
+            operator.add, (loss for name, loss in losses.items() if name not in network.told)
+        )
         decay = weight_decay_loss(network.kernels(model), weight_decay)
         objective = data + decay / replicas
         if scale_loss is not None:
@@ -80,9 +87,9 @@ class StepResult(NamedTuple):
 
 
 class TrainingStep:
-    """The step as a compiled function of (crops, joints, step number), run on every replica of a strategy.
+    """The step as a compiled function of (crops, keypoints, step number), run on every replica of a strategy.
 
-    views: what it sees of crops and joints, as from `views_of`. teacher: the network's, if it has one. loss_names:
+    views: what it sees of crops and keypoints, as from `views_of`. teacher: the network's, if it has one. loss_names:
     what the losses are that it returns. variable_names: whose gradients the norms are of. mean: weights that follow.
     xla: compile the network, its losses and gradients; views and labels are made, and Adam steps, as ever.
     """
@@ -100,7 +107,7 @@ class TrainingStep:
         seed: int,
         data_loss_weight: float = 1.0,
         teacher: Callable | None = None,
-        mean: MeanWeights | None = None,
+        mean: EMA | None = None,
         xla: bool = False,
     ):
         self.model, self.optimizer, self.network, self.codec = model, optimizer, network, codec
@@ -109,19 +116,25 @@ class TrainingStep:
         self.compiled = False  # set by the caller that took the first step
         self.weight_decay = weight_decay
         self.loss_names = (*network.loss_names, "decay", "total")
-        self.variable_names = [variable.name.split(":")[0] for variable in model.trainable_variables]
+        self.variable_names = [
+            variable.name.split(":")[0] for variable in model.trainable_variables
+        ]
         self.loss_scaler = optimizer if hasattr(optimizer, "get_scaled_loss") else None
         self._learnt = (
-            tf.function(self._losses_and_gradients, jit_compile=True) if xla else self._losses_and_gradients
+            tf.function(self._losses_and_gradients, jit_compile=True)
+            if xla
+            else self._losses_and_gradients
         )
 
-    def _replica_step(self, crops, joints, step, wish):
+    def _replica_step(self, crops, keypoints, step, wish):
         replicas = self.strategy.num_replicas_in_sync
         with tf.device("CPU:0"):  # see `stateless_seed`
-            replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
+            replica = tf.cast(
+                tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64
+            )
             number = tf.identity(step) * replicas + replica
-        images, joints, visibility = self.views(crops, joints, (self.seed, number))
-        told = self.learn(images, self.codec.encode(joints, visibility))
+        images, keypoints, visibility = self.views(crops, keypoints, (self.seed, number))
+        told = self.learn(images, self.codec.encode(keypoints, visibility))
         if self.mean:
             self.mean.follow_statistics(self.model, step)
         return tf.concat([told, wish], axis=0)
@@ -152,17 +165,19 @@ class TrainingStep:
         )
 
     def set_rate(self, rate: float) -> None:
-        """The optimiser's rate from the next step on."""
+        """The optimizer's rate from the next step on."""
         self.optimizer.learning_rate = rate
 
     @tf.function
-    def __call__(self, crops, joints, step, wish=(0.0, 0.0)) -> StepResult:
-        """crops: (P, H, W, 3) uint8 BGR. joints: (P, K, 3) float32, x, y in crop pixels and visibility.
+    def __call__(self, crops, keypoints, step, wish=(0.0, 0.0)) -> StepResult:
+        """crops: (P, H, W, 3) uint8 BGR. keypoints: (P, K, 3) float32, x, y in crop pixels and visibility.
 
         step: scalar int64, counted from the start of training: with the seed it decides the augmentation. wish: (2,)
         float32 of this process, see `Pauses`.
         """
-        per_replica = self.strategy.run(self._replica_step, args=(crops, joints, step, tf.convert_to_tensor(wish)))
+        per_replica = self.strategy.run(
+            self._replica_step, args=(crops, keypoints, step, tf.convert_to_tensor(wish))
+        )
         if self.mean:
             self.mean.follow(self.model, step, self.strategy)
         told = self.strategy.reduce("mean", per_replica, axis=None)

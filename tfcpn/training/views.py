@@ -7,46 +7,61 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfcpn.parts import Parts
-from tfcpn.picture.look import Look
+from tfcpn.picture.look import Preprocessing
 from tfcpn.settings.config import Config
 from tfcpn.settings.recipe import VIEWS, training_margin
 from tfcpn.training.augmentation import Ranges, draw, four_views
-from tfcpn.training.disturbances import other_colours, something_in_front
-from tfcpn.training.half_body import below_the_hips, half_bodies
-from tfcpn.training.single_view import draw_single, single_view
+from tfcpn.training.disturbances import color_jitter, random_erasing
+from tfcpn.training.half_body import lower_body_mask, select_half_bodies
+from tfcpn.training.single_view import draw_single_view, single_view
 
 
-def views_for(cfg: Config, parts: Parts) -> Callable:
-    """The views of a run's training crops. Raises InputError for --half_body on joints that tell no halves."""
+def augmentation_for(cfg: Config, parts: Parts) -> Callable:
+    """The views of a run's training crops. Raises InputError for --random_half_body on keypoints that tell no halves."""
     ranges = Ranges(*(getattr(cfg, name) for name in Ranges._fields))
-    lower = below_the_hips(parts.skeleton) if cfg.half_body else ()
-    return views_of(cfg.views, ranges, parts.skeleton.mirror, parts.network.look, cfg.input_size, lower)
+    lower = lower_body_mask(parts.skeleton) if cfg.random_half_body else ()
+    return build_augmentation(
+        cfg.views, ranges, parts.skeleton.mirror, parts.network.preprocessing, cfg.input_size, lower
+    )
 
 
-def views_of(
-    count: int, ranges: Ranges, mirror: list[int], look: Look, size: tuple[int, int], lower: tuple[bool, ...] = ()
+def build_augmentation(
+    count: int,
+    ranges: Ranges,
+    mirror: list[int],
+    preprocessing: Preprocessing,
+    size: tuple[int, int],
+    lower: tuple[bool, ...] = (),
 ) -> Callable:
-    """The function (crops, joints, seed) -> images, joints and visibility of `count` views, 4 or 1, of each crop.
+    """The function (crops, keypoints, seed) -> images, keypoints and visibility of `count` views, 4 or 1, of each crop.
 
-    seed: a pair of integers, on which alone the draws depend. lower: for a half body, which joints are of the lower
+    seed: a pair of integers, on which alone the draws depend. lower: for a half body, which keypoints are of the lower
     half. The rest is as in `four_views` and `single_view`.
     """
 
-    def four(crops, joints, seed):
-        return four_views(crops, joints, draw(seed, tf.shape(crops)[0], ranges), mirror, look)
+    def four(crops, keypoints, seed):
+        return four_views(
+            crops, keypoints, draw(seed, tf.shape(crops)[0], ranges), mirror, preprocessing
+        )
 
-    def single(crops, joints, seed):
-        draws = draw_single(seed, tf.shape(crops)[0], ranges)
-        halves = half_bodies(joints, draws.half, ranges.half_body, lower) if ranges.half_body else None
-        return single_view(crops, joints, draws, mirror, look, size, margin, halves)
+    def single(crops, keypoints, seed):
+        draws = draw_single_view(seed, tf.shape(crops)[0], ranges)
+        halves = (
+            select_half_bodies(keypoints, draws.half, ranges.random_half_body, lower)
+            if ranges.random_half_body
+            else None
+        )
+        return single_view(crops, keypoints, draws, mirror, preprocessing, size, margin, halves)
 
-    def disturbed(crops, joints, seed):
-        images, joints, visibility = chosen(crops, joints, seed)
-        if ranges.colour:
-            images = other_colours(images, seed, ranges.colour)
-        if ranges.occlusion:
-            images, visibility = something_in_front(images, joints, visibility, seed, ranges.occlusion, look)
-        return images, joints, visibility
+    def disturbed(crops, keypoints, seed):
+        images, keypoints, visibility = chosen(crops, keypoints, seed)
+        if ranges.color_jitter:
+            images = color_jitter(images, seed, ranges.color_jitter)
+        if ranges.random_erasing:
+            images, visibility = random_erasing(
+                images, keypoints, visibility, seed, ranges.random_erasing, preprocessing
+            )
+        return images, keypoints, visibility
 
     margin, chosen = training_margin(ranges.shift), four if count == VIEWS else single
     return disturbed

@@ -19,9 +19,9 @@ from benchmarking.measure import cpu_seconds, in_turn, peak_memory_mb
 from oracle import tf_cpn as reference
 from tfcpn.base import device
 from tfcpn.data.coco import CocoImage, Person, categories, read_annotations
-from tfcpn.data.detections import Box
-from tfcpn.data.order import open_source
-from tfcpn.data.pipeline import crops_and_joints, training_batches
+from tfcpn.data.detections import PersonBox
+from tfcpn.data.order import open_training_set
+from tfcpn.data.pipeline import build_crop_fn, training_batches
 from tfcpn.data.record_sets import read_records
 from tfcpn.data.record_workers import write_shards
 from tfcpn.data.results import result
@@ -49,7 +49,9 @@ class People(NamedTuple):
 def read_people(annotations: str, image_dir: str) -> People:
     images, people, *_ = read_annotations(annotations)
     people = [p for p in people if p.trainable]
-    encoded = {p.image_id: (Path(image_dir) / images[p.image_id].file_name).read_bytes() for p in people}
+    encoded = {
+        p.image_id: (Path(image_dir) / images[p.image_id].file_name).read_bytes() for p in people
+    }
     return People(images, people, encoded)
 
 
@@ -57,31 +59,43 @@ def _reference_input(data: People, cfg: Config, count: int) -> None:
     """The original's way: decode, crop, four views and sixteen label maps a person, in numpy and OpenCV."""
     rng = np.random.default_rng(0)
     for person in (data.people * (1 + count // len(data.people)))[:count]:
-        image = cv2.imdecode(np.frombuffer(data.encoded[person.image_id], np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(
+            np.frombuffer(data.encoded[person.image_id], np.uint8), cv2.IMREAD_COLOR
+        )
         pixels, corners = reference.crop(image, person.box, cfg.input_size, True)
         scale = np.array(cfg.input_size[::-1]) / (corners[2:] - corners[:2])
-        joints = np.where(person.keypoints[:, 2:] > 0, (person.keypoints[:, :2] - corners[:2]) * scale, -1e6)
+        keypoints = np.where(
+            person.keypoints[:, 2:] > 0, (person.keypoints[:, :2] - corners[:2]) * scale, -1e6
+        )
         angles = rng.uniform(-cfg.rotation, cfg.rotation, 2)
         rescale = rng.uniform(cfg.rescale_min, cfg.rescale_max)
-        _, joints, _ = reference.four_views(pixels, joints, person.keypoints[:, 2], rescale, angles)
-        for view in joints:
+        _, keypoints, _ = reference.four_views(
+            pixels, keypoints, person.keypoints[:, 2], rescale, angles
+        )
+        for view in keypoints:
             for kernel in cfg.label_kernels:
                 for x, y in view:
-                    reference.label_map(x, y, cfg.input_size, cfg.heatmap_size, kernel, cfg.heatmap_scale)
+                    reference.label_map(
+                        x, y, cfg.input_size, cfg.heatmap_size, kernel, cfg.heatmap_scale
+                    )
 
 
-def our_batches(cfg: Config, people_in_batch: int, context: tf.distribute.InputContext | None = None):
+def our_batches(
+    cfg: Config, people_in_batch: int, context: tf.distribute.InputContext | None = None
+):
     packed = read_records(cfg.train_records)
     # A small buffer: what a large one holds when the clock starts would count as if it had cost nothing.
-    source = open_source(packed, shuffle_buffer=SHUFFLED)
+    source = open_training_set(packed, shuffle_buffer=SHUFFLED)
     parts = make_parts(cfg, packed.skeleton)
-    work = crops_and_joints(parts.alignment, parts.skeleton, parts.training_format, parts.training_margin)
+    work = build_crop_fn(
+        parts.alignment, parts.skeleton, parts.training_format, parts.training_margin
+    )
     return iter(training_batches(source, 0, work, people_in_batch, context))
 
 
 def _one_host(cfg: Config, number: int, count: int) -> float:
     """In a process of its own: seconds of a core for `count` batches of one of several hosts that train together."""
-    device.use_no_gpu()
+    device.hide_gpus()
     batches = our_batches(cfg, 8, tf.distribute.InputContext(HOSTS, number, HOSTS))
     for _ in range(8):
         next(batches)
@@ -94,11 +108,13 @@ def _one_host(cfg: Config, number: int, count: int) -> float:
 def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[dict]:
     """Rows of the table: seconds of one core that a training crop costs, and memory over `epoch` people."""
     cv2.setNumThreads(1)
-    original = in_turn({"original's way": lambda: _reference_input(data, cfg, 32)}, rounds, cpu_seconds)
+    original = in_turn(
+        {"original's way": lambda: _reference_input(data, cfg, 32)}, rounds, cpu_seconds
+    )
     batches, count, memory = our_batches(cfg, 8), epoch // 8, []
     for _ in range(8):
         next(batches)  # what is made ahead is there now
-    # All of ours in one go: batches are made ahead, so that a short round would count the work of its neighbour.
+    # All of ours in one go: batches are made ahead, so that a short round would count the work of its neighbor.
     cpu, began = cpu_seconds(), time.perf_counter()
     for i in range(count):
         next(batches)
@@ -121,22 +137,30 @@ def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[
         row["times the original's"] = seconds["original's way"] / each
         own = name == "tfcpn"
         row["crops/s, all cores"] = count * 8 * cfg.views / elapsed if own else ""
-        row["MB, first and second half"] = f"{max(memory[:half]):.0f}, {max(memory[half:]):.0f}" if own else ""
+        row["MB, first and second half"] = (
+            f"{max(memory[:half]):.0f}, {max(memory[half:]):.0f}" if own else ""
+        )
         rows.append(row)
     return rows
 
 
 def _memory_mb() -> float:
     """The memory that this process holds now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
+    pages = (
+        int(Path("/proc/self/statm").read_text().split()[1])
+        if Path("/proc/self/statm").exists()
+        else 0
+    )
     return pages * 4096 / 2**20 or peak_memory_mb()
 
 
 class _NoNetwork:
     """Stands for the network and costs nothing: the same maps for every batch, of which it gives the first."""
 
-    def __init__(self, cfg: Config, joints: int):
-        self.maps = tf.random.stateless_uniform((cfg.eval_batch_size, *cfg.heatmap_size, joints), (1, 2))
+    def __init__(self, cfg: Config, keypoints: int):
+        self.maps = tf.random.stateless_uniform(
+            (cfg.eval_batch_size, *cfg.heatmap_size, keypoints), (1, 2)
+        )
 
     def __call__(self, images, training):
         return self.maps[: tf.shape(images)[0]]
@@ -146,16 +170,18 @@ def _reference_eval(data: People, cfg: Config, maps: np.ndarray, count: int) -> 
     """The original's way without the network: decode, crop, mirror, average, decode the maps, person by person."""
     results = []
     for person in (data.people * (1 + count // len(data.people)))[:count]:
-        image = cv2.imdecode(np.frombuffer(data.encoded[person.image_id], np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(
+            np.frombuffer(data.encoded[person.image_id], np.uint8), cv2.IMREAD_COLOR
+        )
         pixels, corners = reference.crop(image, person.box, cfg.input_size, False)
         crop = (pixels.astype(np.float32) - reference.MEAN) / 255
         np.stack([crop, crop[:, ::-1]])
         mirrored = maps[:, ::-1].copy()
         for left, right in reference.PAIRS:
             mirrored[..., [left, right]] = mirrored[..., [right, left]]
-        joints, scores = reference.decode((maps + mirrored) / 2, cfg.heatmap_scale)
-        joints = joints / cfg.input_size[::-1] * (corners[2:] - corners[:2]) + corners[:2]
-        results.append(result(Box(person.image_id, person.box, 1.0), joints, scores))
+        keypoints, scores = reference.decode((maps + mirrored) / 2, cfg.heatmap_scale)
+        keypoints = keypoints / cfg.input_size[::-1] * (corners[2:] - corners[:2]) + corners[:2]
+        results.append(result(PersonBox(person.image_id, person.box, 1.0), keypoints, scores))
     return results
 
 
@@ -166,10 +192,10 @@ def benchmark_eval(cfg: Config, data: People, rounds: int, people: int) -> list[
     validation, model = read_validation(cfg, parts, COCO), _NoNetwork(cfg, parts.skeleton.count)
     # The same boxes several times, so that starting a pass does not weigh.
     copies = max(1, people // len(validation.boxes))
-    again = {"boxes": validation.boxes * copies, "pictures": validation.pictures * copies}
+    again = {"boxes": validation.boxes * copies, "image_files": validation.image_files * copies}
     validation = dataclasses.replace(validation, **again)
     network = parts.network._replace(prediction=lambda maps: maps)
-    predictor = Predictor(model, network, parts.codec, parts.crop_format)
+    predictor = Predictor(model, network, parts.codec, parts.crop_spec)
     maps = model.maps[0].numpy()
     count = min(64, len(validation.boxes))
     functions = {
@@ -197,19 +223,35 @@ def benchmark_eval(cfg: Config, data: People, rounds: int, people: int) -> list[
 def _summary_seconds(count: int) -> float:
     """Seconds of pycocotools' evaluation of made-up people, three in an image."""
     rng = np.random.default_rng(0)
-    images = [{"id": i, "file_name": f"{i}.jpg", "height": 480, "width": 640} for i in range(1, count // 3 + 2)]
+    images = [
+        {"id": i, "file_name": f"{i}.jpg", "height": 480, "width": 640}
+        for i in range(1, count // 3 + 2)
+    ]
     annotations, results = [], []
     for number in range(count):
         keypoints = np.concatenate([rng.uniform(0, 400, (17, 2)), np.full((17, 1), 2)], axis=1)
-        record = {"id": number + 1, "image_id": number // 3 + 1, "category_id": 1, "iscrowd": 0, "area": 9000.0}
+        record = {
+            "id": number + 1,
+            "image_id": number // 3 + 1,
+            "category_id": 1,
+            "iscrowd": 0,
+            "area": 9000.0,
+        }
         annotations.append(
-            {**record, "bbox": [0, 0, 400, 400], "keypoints": keypoints.ravel().tolist(), "num_keypoints": 17}
+            {
+                **record,
+                "bbox": [0, 0, 400, 400],
+                "keypoints": keypoints.ravel().tolist(),
+                "num_keypoints": 17,
+            }
         )
-        box = Box(record["image_id"], (0, 0, 400, 400), float(rng.random()))
+        box = PersonBox(record["image_id"], (0, 0, 400, 400), float(rng.random()))
         results.append(result(box, keypoints[:, :2] + rng.normal(0, 5, (17, 2)), np.ones(17)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "annotations.json"
-        path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories()}))
+        path.write_text(
+            json.dumps({"images": images, "annotations": annotations, "categories": categories()})
+        )
         began = time.perf_counter()
         coco_metrics(str(path), results)
         return time.perf_counter() - began
@@ -225,12 +267,12 @@ def benchmark_records(data: People, image_dir: str, copies: int) -> list[dict]:
     for workers in (1, 2):
         seen: list[tuple[float, int]] = []
 
-        def look(done: int, seen=seen) -> None:
+        def preprocessing(done: int, seen=seen) -> None:
             seen.append((time.perf_counter(), done))
 
         with tempfile.TemporaryDirectory() as folder:
             shards = {Path(folder) / f"{n}.tfrecord": items[n::8] for n in range(8)}
-            write_shards(shards, Path(image_dir), workers, False, look)
+            write_shards(shards, Path(image_dir), workers, False, preprocessing)
         # Without the start of the processes, which is seconds whatever their number.
         (began, before), (ended, after) = next(s for s in seen if s[1] > 0), seen[-1]
         speed = (after - before) / (ended - began)

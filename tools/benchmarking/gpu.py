@@ -26,15 +26,15 @@ NO_ROOM = "does not fit"
 
 def _one(cfg: Config) -> dict:
     """In a process of its own: crops/s of steps as a Config says, and the memory that they took in MB."""
-    device.choose(cfg.device)
-    device.set_up(deterministic=False)
+    device.select_device(cfg.device)
+    device.configure(deterministic=False)
     gpus = tf.config.list_logical_devices("GPU")
-    if cfg.mixed_precision == "tf32" and not (gpus and device.capability() >= (8, 0)):
+    if cfg.mixed_precision == "tf32" and not (gpus and device.compute_capability() >= (8, 0)):
         return {"problem": "not on this device"}
     size = make_parts(cfg, COCO).training_format.size
-    crops, joints = network.crops_and_joints(cfg, cfg.batch_size // cfg.views, size)
+    crops, keypoints = network.build_crop_fn(cfg, cfg.batch_size // cfg.views, size)
     try:
-        _, step = network.our_step(cfg, cfg.mixed_precision, crops, joints)
+        _, step = network.our_step(cfg, cfg.mixed_precision, crops, keypoints)
         began = time.perf_counter()
         step()
         compiled = time.perf_counter() - began
@@ -51,13 +51,17 @@ def _one(cfg: Config) -> dict:
         return {"problem": f"fails: {str(error.message).strip().splitlines()[0][:80]}"}
     seconds = time.perf_counter() - began
     # All that the process held, where there is no GPU to ask.
-    peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20 if gpus else peak_memory_mb()
+    peak = (
+        tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+        if gpus
+        else peak_memory_mb()
+    )
     return {"crops/s": steps * cfg.batch_size / seconds, "peak MB": peak, "first step, s": compiled}
 
 
 def _input_rate(cfg: Config, people: int) -> float:
     """In a process of its own: training crops/s that all cores of this machine read, decode and cut."""
-    device.use_no_gpu()
+    device.hide_gpus()
     batches, count = data.our_batches(cfg, 8), people // 8
     for _ in range(8):
         next(batches)
@@ -83,19 +87,27 @@ def _room_for_twice(told: dict) -> bool:
     info = Path("/proc/meminfo")
     if tf.config.list_physical_devices("GPU") or not info.exists():
         return True
-    free = next(int(line.split()[1]) for line in info.read_text().splitlines() if line.startswith("MemAvailable"))
+    free = next(
+        int(line.split()[1])
+        for line in info.read_text().splitlines()
+        if line.startswith("MemAvailable")
+    )
     return 3 * told["peak MB"] < free / 1024
 
 
 def _row(cfg: Config, told: dict, input_rate: float) -> dict:
     row = {"gpu": cfg.mixed_precision, "XLA": "yes" if cfg.xla else "no", "batch": cfg.batch_size}
     if "problem" in told:
-        return {**row, "crops/s": told["problem"]} | dict.fromkeys(("peak MB", "first step, s", "hours"), "")
+        return {**row, "crops/s": told["problem"]} | dict.fromkeys(
+            ("peak MB", "first step, s", "hours"), ""
+        )
     hours = cfg.epochs * cfg.epoch_size / min(told["crops/s"], input_rate) / 3600
     return {**row, **told, "hours": hours}
 
 
-def benchmark_gpu(cfg: Config, precisions: tuple[str, ...], people: int, minutes: float) -> list[dict]:
+def benchmark_gpu(
+    cfg: Config, precisions: tuple[str, ...], people: int, minutes: float
+) -> list[dict]:
     """Rows: a step in each precision, with XLA and without, at cfg.batch_size; then the fastest of them at batches
     twice as large each time, until one does not fit or `minutes` are over; and what the host delivers. What fails in
     one of them is told in its row. Hours are
@@ -106,14 +118,18 @@ def benchmark_gpu(cfg: Config, precisions: tuple[str, ...], people: int, minutes
     with progress(len(choices) + 1, "gpu", "measurement") as bar:
         rate = _alone(_input_rate, cfg, people)
         if isinstance(rate, dict):
-            raise InputError(f"{cfg.train_records}: the host's pipeline did not run: {rate['problem']}")
+            raise InputError(
+                f"{cfg.train_records}: the host's pipeline did not run: {rate['problem']}"
+            )
         bar.update(1)
         rows, fastest = [], None
         for precision, xla in choices:
             chosen = dataclasses.replace(cfg, mixed_precision=precision, xla=xla)
             told = _alone(_one, chosen)
             rows.append(_row(chosen, told, rate))
-            if "problem" not in told and (fastest is None or told["crops/s"] > fastest[1]["crops/s"]):
+            if "problem" not in told and (
+                fastest is None or told["crops/s"] > fastest[1]["crops/s"]
+            ):
                 fastest = chosen, told
             bar.update(1)
     while fastest and time.monotonic() - began < 60 * minutes and _room_for_twice(fastest[1]):
@@ -123,5 +139,14 @@ def benchmark_gpu(cfg: Config, precisions: tuple[str, ...], people: int, minutes
         if "problem" in told:
             break
         fastest = larger, told
-    host = {"gpu": "host: reading, decoding, cutting", "XLA": "", "batch": "", "crops/s": rate, "peak MB": ""}
-    return [*rows, {**host, "first step, s": "", "hours": cfg.epochs * cfg.epoch_size / rate / 3600}]
+    host = {
+        "gpu": "host: reading, decoding, cutting",
+        "XLA": "",
+        "batch": "",
+        "crops/s": rate,
+        "peak MB": "",
+    }
+    return [
+        *rows,
+        {**host, "first step, s": "", "hours": cfg.epochs * cfg.epoch_size / rate / 3600},
+    ]

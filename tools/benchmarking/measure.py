@@ -47,10 +47,15 @@ def milliseconds(times: list[float], items: int = 1) -> float:
 def table(rows: list[dict]) -> str:
     """Rows with the same keys as a Markdown table."""
     columns = list(rows[0])
-    cells = [[f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns] for row in rows]
+    cells = [
+        [f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns]
+        for row in rows
+    ]
     widths = [max(len(c), *(len(row[i]) for row in cells)) for i, c in enumerate(columns)]
 
     def line(words):
         return "| " + " | ".join(word.ljust(width) for word, width in zip(words, widths)) + " |"
 
-    return "\n".join([line(columns), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, cells)])
+    return "\n".join(
+        [line(columns), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, cells)]
+    )

@@ -18,7 +18,7 @@ from tfcpn.picture.look import normalize
 from tfcpn.settings.config import Config
 from tfcpn.skeleton import COCO
 from tfcpn.training.learner import make_step, new_learner
-from tfcpn.training.views import views_for
+from tfcpn.training.views import augmentation_for
 
 
 def forward_flops(model: tf.keras.Model) -> int:
@@ -26,11 +26,15 @@ def forward_flops(model: tf.keras.Model) -> int:
     flops = 0
     for layer in model.layers:
         if isinstance(layer, PyramidConv):
-            levels = layer.input_shape if isinstance(layer.input_shape, list) else [layer.input_shape]
+            levels = (
+                layer.input_shape if isinstance(layer.input_shape, list) else [layer.input_shape]
+            )
             flops += 2 * layer.filters * sum(int(np.prod(level[1:])) for level in levels)
         elif isinstance(layer, (tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D)):
             # Of a depthwise kernel every value is used once a pixel, as of any other.
-            flops += 2 * int(np.prod(layer.output_shape[1:3])) * int(np.prod(layer.weights[0].shape))
+            flops += (
+                2 * int(np.prod(layer.output_shape[1:3])) * int(np.prod(layer.weights[0].shape))
+            )
     return flops
 
 
@@ -48,28 +52,33 @@ def matmul_flops_per_second(precision: str, rounds: int = 5) -> float:
     return 2 * 2048**3 / min(times)
 
 
-def crops_and_joints(cfg: Config, people: int, size: tuple[int, int]):
-    """Random crops (P, *size, 3) uint8 and joints (P, K, 3), all inside."""
+def build_crop_fn(cfg: Config, people: int, size: tuple[int, int]):
+    """Random crops (P, *size, 3) uint8 and keypoints (P, K, 3), all inside."""
     rng = np.random.default_rng(0)
     crops = tf.constant(rng.integers(0, 256, (people, *size, 3)), tf.uint8)
-    joints = rng.uniform(0.2, 0.8, (people, make_parts(cfg, COCO).skeleton.count, 3)) * [*size[::-1], 0]
-    joints[..., 2] = 2
-    return crops, tf.constant(joints, tf.float32)
+    keypoints = rng.uniform(0.2, 0.8, (people, make_parts(cfg, COCO).skeleton.count, 3)) * [
+        *size[::-1],
+        0,
+    ]
+    keypoints[..., 2] = 2
+    return crops, tf.constant(keypoints, tf.float32)
 
 
-def our_step(cfg: Config, precision: str, crops, joints):
+def our_step(cfg: Config, precision: str, crops, keypoints):
     """The network, and a function that trains it a step on the given crops and returns when that is done."""
     device.set_precision(precision)
     parts, strategy = make_parts(cfg, COCO), tf.distribute.get_strategy()
     found = parts.network.find_weights(cfg.init_weights) if parts.network.told else "none"
-    learner = new_learner(dataclasses.replace(cfg, mixed_precision=precision, init_weights=found), parts, strategy)
-    step = make_step(cfg, parts, learner, strategy)
-    return learner.model, lambda: step(crops, joints, tf.constant(1, tf.int64)).losses.numpy()
+    state = new_learner(
+        dataclasses.replace(cfg, mixed_precision=precision, init_weights=found), parts, strategy
+    )
+    step = make_step(cfg, parts, state, strategy)
+    return state.model, lambda: step(crops, keypoints, tf.constant(1, tf.int64)).losses.numpy()
 
 
-def _targets(cfg: Config, parts: Parts, crops, joints):
-    images, joints, visibility = views_for(cfg, parts)(crops, joints, (0, 1))
-    return images, parts.codec.encode(joints, visibility)
+def _targets(cfg: Config, parts: Parts, crops, keypoints):
+    images, keypoints, visibility = augmentation_for(cfg, parts)(crops, keypoints, (0, 1))
+    return images, parts.codec.encode(keypoints, visibility)
 
 
 def _plain_keras(cfg: Config, images, targets):
@@ -86,20 +95,24 @@ def _plain_keras(cfg: Config, images, targets):
             outputs = model(images, training=True)
             loss = tf.add_n(list(network.losses(outputs, targets, None).values()))
             loss += cfg.weight_decay * tf.add_n([tf.nn.l2_loss(k) for k in kernels])
-        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        )
         return loss
 
     return lambda: step().numpy()
 
 
-def _around_the_network(cfg: Config, crops, joints):
+def _around_the_network(cfg: Config, crops, keypoints):
     """Augmentation, labels and losses alone."""
     parts = make_parts(cfg, COCO)
-    outputs = parts.network.build()(tf.zeros((cfg.views * len(crops), *cfg.input_size, 3)), training=False)
+    outputs = parts.network.build()(
+        tf.zeros((cfg.views * len(crops), *cfg.input_size, 3)), training=False
+    )
 
     @tf.function
     def work():
-        _, targets = _targets(cfg, parts, crops, joints)
+        _, targets = _targets(cfg, parts, crops, keypoints)
         return tf.add_n(list(parts.network.losses(outputs, targets, None).values()))
 
     return lambda: work().numpy()
@@ -108,22 +121,29 @@ def _around_the_network(cfg: Config, crops, joints):
 def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
     """Rows of the table: a training step of cfg.batch_size crops. Late upsampling has a row of its own."""
     cfg = dataclasses.replace(cfg, late_upsampling=False)
-    crops, joints = crops_and_joints(cfg, cfg.batch_size // cfg.views, make_parts(cfg, COCO).training_format.size)
+    crops, keypoints = build_crop_fn(
+        cfg, cfg.batch_size // cfg.views, make_parts(cfg, COCO).training_format.size
+    )
     half = device.resolve_precision("auto")
-    model, ours = our_step(cfg, "float32", crops, joints)
+    model, ours = our_step(cfg, "float32", crops, keypoints)
     models = {"plain Keras float32": model, "tfcpn float32": model}
     functions = {
         "tfcpn float32": ours,
-        "plain Keras float32": _plain_keras(cfg, *_targets(cfg, make_parts(cfg, COCO), crops, joints)),
+        "plain Keras float32": _plain_keras(
+            cfg, *_targets(cfg, make_parts(cfg, COCO), crops, keypoints)
+        ),
     }
     others = {}
     if cfg.network == "cpn":
-        others["tfcpn float32, late upsampling"] = dataclasses.replace(cfg, late_upsampling=True), "float32"
+        others["tfcpn float32, late upsampling"] = (
+            dataclasses.replace(cfg, late_upsampling=True),
+            "float32",
+        )
     if half != "float32":
         others[f"tfcpn {half}"] = cfg, half
     for name, (how, precision) in others.items():
-        models[name], functions[name] = our_step(how, precision, crops, joints)
-    functions["augmentation, labels, losses"] = _around_the_network(cfg, crops, joints)
+        models[name], functions[name] = our_step(how, precision, crops, keypoints)
+    functions["augmentation, labels, losses"] = _around_the_network(cfg, crops, keypoints)
     times = in_turn(functions, rounds)
     rows = []
     for name, seconds in times.items():
@@ -145,7 +165,7 @@ def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
     """Rows of the table: prediction of cfg.eval_batch_size crops, with flip test and without, and by the network as
     it is trained: with batch norms, and by default with tf-cpn's order of upsampling and convolutions.
     """
-    crops, _ = crops_and_joints(cfg, cfg.eval_batch_size, cfg.input_size)
+    crops, _ = build_crop_fn(cfg, cfg.eval_batch_size, cfg.input_size)
     cfg = dataclasses.replace(cfg, late_upsampling=False)
     half = device.resolve_precision("auto")
     functions, models, flops = {}, {}, {}
@@ -153,15 +173,15 @@ def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
         device.set_precision(precision)
         parts = make_parts(cfg, COCO)
         models[precision] = model = parts.network.build()
-        lean = parts.network.build_lean() if parts.network.build_lean else model
+        lean = parts.network.build_for_inference() if parts.network.build_for_inference else model
         ways = {"": {}, ", flip test": {"flip_test": True}, ", as it is trained": {"fold": False}}
         for name, how in ways.items():
             how = {"flip_test": False, "fold": True, **how}
             needed = prediction_flops(parts.network, lean if how["fold"] else model)
             flops[f"tfcpn {precision}{name}"] = needed * (2 if how["flip_test"] else 1)
-            predictor = Predictor(model, parts.network, parts.codec, parts.crop_format, **how)
+            predictor = Predictor(model, parts.network, parts.codec, parts.crop_spec, **how)
             functions[f"tfcpn {precision}{name}"] = lambda p=predictor: p(crops)[0].numpy()
-    plain, images = tf.function(models["float32"]), normalize(crops, parts.network.look)
+    plain, images = tf.function(models["float32"]), normalize(crops, parts.network.preprocessing)
     functions["plain Keras float32, no decoding"] = lambda: tf.nest.flatten(
         parts.network.prediction(plain(images, training=False))
     )[0].numpy()

@@ -17,7 +17,14 @@ from tfcpn.settings.config import Config
 from tfcpn.skeleton import COCO
 
 # Operations that only run others, whose time is theirs.
-_CALLS = {"PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "While", "StatelessWhile"}
+_CALLS = {
+    "PartitionedCall",
+    "StatefulPartitionedCall",
+    "If",
+    "StatelessIf",
+    "While",
+    "StatelessWhile",
+}
 SHOWN = 14
 
 
@@ -45,10 +52,12 @@ def benchmark_profile(cfg: Config, rounds: int) -> list[dict]:
     What runs side by side counts twice, so that the sum may be more than the step. Raises InputError on a GPU.
     """
     if tf.config.list_physical_devices("GPU"):
-        raise InputError("profile reads a CPU's trace; on a GPU use TensorBoard's profiler, or CUDA_VISIBLE_DEVICES=")
+        raise InputError(
+            "profile reads a CPU's trace; on a GPU use TensorBoard's profiler, or CUDA_VISIBLE_DEVICES="
+        )
     size = make_parts(cfg, COCO).training_format.size
-    crops, joints = network.crops_and_joints(cfg, cfg.batch_size // cfg.views, size)
-    _, step = network.our_step(cfg, device.resolve_precision(cfg.mixed_precision), crops, joints)
+    crops, keypoints = network.build_crop_fn(cfg, cfg.batch_size // cfg.views, size)
+    _, step = network.our_step(cfg, device.resolve_precision(cfg.mixed_precision), crops, keypoints)
     step(), step()
     with tempfile.TemporaryDirectory() as folder:
         with tf.profiler.experimental.Profile(folder):

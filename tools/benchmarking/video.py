@@ -20,8 +20,8 @@ from tfcpn.geometry.regions import WIDEN_X, WIDEN_Y
 from tfcpn.parts import make_parts
 from tfcpn.prediction import loading
 from tfcpn.prediction.estimator import PoseEstimator
-from tfcpn.prediction.reading import KerasReader
-from tfcpn.prediction.tracker import WIDER, Tracker
+from tfcpn.prediction.reading import KerasBackend
+from tfcpn.prediction.tracker import BOX_EXPANSION, Tracker
 from tfcpn.prediction.video_file import VideoReader
 from tfcpn.settings.config import Config
 from tfcpn.skeleton import COCO
@@ -54,38 +54,49 @@ def _timed(pose: PoseEstimator, video: Path) -> tuple[float, int]:
 
 
 class _Steady:
-    """A network of random weights that runs as any does, whose joints are then put where those of somebody who fills
+    """A network of random weights that runs as any does, whose keypoints are then put where those of somebody who fills
     the box would be: what it costs does not hang on what it knows, and the people of the video are followed.
     """
 
     least = 0.0
 
-    def __init__(self, reader: KerasReader):
-        self.codec, self.crop_format, self._reader = reader.codec, reader.crop_format, reader
+    def __init__(self, reader: KerasBackend):
+        self.codec, self.crop_spec, self._reader = reader.codec, reader.crop_spec, reader
 
     def __call__(self, crops):
-        joints, scores, person = self._reader(crops)
-        height, width = self.crop_format.size
+        keypoints, scores, person = self._reader(crops)
+        height, width = self.crop_spec.size
         # The corners, in turn, of what the tracker and the region widen to the whole crop.
-        half = 0.5 / WIDER / np.array([WIDEN_X, WIDEN_Y])
+        half = 0.5 / BOX_EXPANSION / np.array([WIDEN_X, WIDEN_Y])
         corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * half
-        places = (np.resize(corners, joints.shape[1:]) + 0.5) * [width, height]
-        return joints * 0 + places.astype(np.float32), scores, person
+        places = (np.resize(corners, keypoints.shape[1:]) + 0.5) * [width, height]
+        return keypoints * 0 + places.astype(np.float32), scores, person
 
 
 def _random_cpn(cfg: Config, find) -> PoseEstimator:
     """A CPN that takes everybody for a person."""
     parts = make_parts(cfg, COCO)
-    reader = KerasReader(parts.network.build(), parts.network, parts.codec, parts.crop_format, flip_test=False)
+    reader = KerasBackend(
+        parts.network.build(), parts.network, parts.codec, parts.crop_spec, flip_test=False
+    )
     return PoseEstimator(_Steady(reader), COCO, Alignment("person"), find, alike=None)
 
 
-def benchmark_video(cfg: Config, rounds: int, frames: int, python: str, folder: str = "data/mediapipe") -> list[dict]:
+def benchmark_video(
+    cfg: Config, rounds: int, frames: int, python: str, folder: str = "data/mediapipe"
+) -> list[dict]:
     """Rows: each way, with one person and with four. python: that has mediapipe; it is left out where it is not."""
     from tfcpn.base import device
 
-    model, find = f"{folder}/pose_landmark_full.tflite", loading.finder(f"{folder}/pose_detection.tflite")
-    ways = {"BlazePose, TensorFlow Lite": lambda: PoseEstimator(*loading.of_file(model, "auto", find, loading.ALIKE))}
+    model, find = (
+        f"{folder}/pose_landmark_full.tflite",
+        loading.finder(f"{folder}/pose_detection.tflite"),
+    )
+    ways = {
+        "BlazePose, TensorFlow Lite": lambda: PoseEstimator(
+            *loading.of_file(model, "auto", find, loading.ALIKE)
+        )
+    }
     for precision in ("float32", "bfloat16"):
         ways[f"BlazePose, Keras {precision}"] = lambda p=precision: PoseEstimator(
             *loading.of_weights(model, "auto", find, loading.ALIKE, precision=p)
@@ -122,8 +133,12 @@ def benchmark_video(cfg: Config, rounds: int, frames: int, python: str, folder: 
 
 def _theirs(python: str, video: Path, rounds: int) -> tuple[float, int]:
     script = Path(__file__).parent.parent / "with_mediapipe" / "video.py"
-    done = subprocess.run([python, str(script), str(video), str(rounds)], capture_output=True, text=True)
+    done = subprocess.run(
+        [python, str(script), str(video), str(rounds)], capture_output=True, text=True
+    )
     if done.returncode:
-        raise InputError(f"{python}: MediaPipe failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        raise InputError(
+            f"{python}: MediaPipe failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"
+        )
     told = json.loads(done.stdout.strip().splitlines()[-1])
     return min(told["seconds"]), told["found"]

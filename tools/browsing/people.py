@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tfcpn.data.coco import Person
-from tfcpn.evaluation.turns import torso_turn
+from tfcpn.evaluation.turns import torso_rotation
 from tfcpn.geometry.alignment import Alignment
-from tfcpn.geometry.points import alignable, alignment_points
+from tfcpn.geometry.points import alignment_points, has_alignment_keypoints
 from tfcpn.geometry.regions import person_region
 from tfcpn.skeleton import Skeleton
 
@@ -24,7 +24,7 @@ CROPS = {
 
 
 class Shown(NamedTuple):
-    """A person with its picture: the file's address as the page finds it, its name, its (height, width), and how many
+    """A person with its image: the file's address as the page finds it, its name, its (height, width), and how many
     people are annotated there.
     """
 
@@ -40,7 +40,7 @@ def _rounded(values, digits: int = 1) -> list:
 
 
 def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
-    """What the page reads: the joints, the crops, and of each person the picture, the box, the keypoints, the regions
+    """What the page reads: the keypoints, the crops, and of each person the image, the box, the keypoints, the regions
     and what it is filtered by.
     """
     shown = list(shown)
@@ -51,15 +51,17 @@ def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
     points = np.zeros((len(shown), 2, 2))
     turns = np.full(len(shown), np.nan)
     if skeleton.hips and skeleton.shoulders:
-        known = alignable(keypoints, skeleton, "body").numpy()
-        points = alignment_points(keypoints, [s.person.reach for s in shown], skeleton, "body").numpy()
-        turns = torso_turn(keypoints, skeleton)
+        known = has_alignment_keypoints(keypoints, skeleton, "body").numpy()
+        points = alignment_points(
+            keypoints, [s.person.max_radius for s in shown], skeleton, "body"
+        ).numpy()
+        turns = torso_rotation(keypoints, skeleton)
     regions = {
         name: person_region(boxes, points, known, sizes, alignment, size).numpy()
         for name, (alignment, size) in CROPS.items()
     }
-    pictures = list(dict.fromkeys((s.address, s.name) for s in shown))
-    place = {picture: n for n, picture in enumerate(pictures)}
+    images = list(dict.fromkeys((s.address, s.name) for s in shown))
+    place = {image: n for n, image in enumerate(images)}
     people = [
         {
             "id": s.person.id,
@@ -76,17 +78,17 @@ def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
         for n, s in enumerate(shown)
     ]
     return {
-        "joints": list(skeleton.joints),
+        "joints": list(skeleton.keypoints),
         "limbs": [list(limb) for limb in skeleton.limbs],
-        "sides": [_side(skeleton, joint) for joint in range(skeleton.count)],
+        "sides": [_side(skeleton, keypoint) for keypoint in range(skeleton.count)],
         "crops": [{"name": name, "size": list(size)} for name, (_, size) in CROPS.items()],
-        "pictures": [list(picture) for picture in pictures],
+        "pictures": [list(image) for image in images],
         "people": people,
     }
 
 
-def _side(skeleton: Skeleton, joint: int) -> str:
+def _side(skeleton: Skeleton, keypoint: int) -> str:
     for left, right in skeleton.pairs:
-        if joint in (left, right):
-            return "left" if joint == left else "right"
+        if keypoint in (left, right):
+            return "left" if keypoint == left else "right"
     return "middle"

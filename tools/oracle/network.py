@@ -63,7 +63,9 @@ class Network:
         for block, units in enumerate(UNITS, start=1):
             for unit in range(1, units + 1):
                 stride = 2 if block > 1 and unit == 1 else 1
-                x = self.bottleneck(x, f"resnet_v1_50/block{block}/unit_{unit}/bottleneck_v1", stride)
+                x = self.bottleneck(
+                    x, f"resnet_v1_50/block{block}/unit_{unit}/bottleneck_v1", stride
+                )
             features[block + 1] = x
         size = features[2].shape[1:3]
 
@@ -77,13 +79,13 @@ class Network:
             x = self.conv_bn(self.conv_bn(x, f"tmp/res{level}"), f"pyramid/res{level}", relu=False)
             global_maps.insert(0, upsample(x, size))
 
-        refined = []
+        refine_by_heatmap = []
         for depth, level in enumerate((2, 3, 4, 5)):
             x = pyramid[level]
             for i in range(depth):
                 x = self.bottleneck(x, f"res{level}/refine_conv{i}")
-            refined.append(upsample(x, size))
-        x = self.bottleneck(tf.concat(refined, axis=-1), "final_bottleneck")
+            refine_by_heatmap.append(upsample(x, size))
+        x = self.bottleneck(tf.concat(refine_by_heatmap, axis=-1), "final_bottleneck")
         return global_maps, self.conv_bn(x, "refine_out", relu=False)
 
     def losses(self, images, labels, visibility, weight_decay: float) -> dict[str, tf.Tensor]:
@@ -100,9 +102,14 @@ class Network:
         """
         global_maps, refine = self(images)
         visible = tf.cast(visibility > 1, refine.dtype)[:, None, None, :]
-        levels = [tf.reduce_mean((o - label * visible) ** 2) for o, label in zip(global_maps, labels)]
-        labelled = tf.cast(visibility > 0, refine.dtype)
-        errors = tf.sort(tf.reduce_mean((refine - labels[-1]) ** 2, axis=(1, 2)) * labelled, direction="DESCENDING")
+        levels = [
+            tf.reduce_mean((o - label * visible) ** 2) for o, label in zip(global_maps, labels)
+        ]
+        labeled = tf.cast(visibility > 0, refine.dtype)
+        errors = tf.sort(
+            tf.reduce_mean((refine - labels[-1]) ** 2, axis=(1, 2)) * labeled,
+            direction="DESCENDING",
+        )
         kernels = [value for name, value in self.values.items() if name.endswith("/weights")]
         return {
             "global": tf.add_n(levels) / 8,

@@ -8,7 +8,9 @@ import numpy as np
 from synthetic.draw import CARRIERS, PART, PARTS, SUPERSAMPLE, Canvas
 from tfcpn.skeleton import COCO
 
-LEAST_JOINTS = 4  # with fewer in sight, a person's joints are not labelled, as on COCO's smallest people
+LEAST_KEYPOINTS = (
+    4  # with fewer in sight, a person's keypoints are not labeled, as on COCO's smallest people
+)
 HIDDEN_BY_HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 
 
@@ -18,10 +20,14 @@ def _visibility(name: str, point, points, canvas: Canvas, person: int) -> int:
     x, y = int(point[0]), int(point[1])
     if not (0 <= x < width and 0 <= y < height):
         return 0
-    if name in HIDDEN_BY_HEAD and point[2] < points["head"][2] - 0.02 * np.ptp([p[1] for p in points.values()]):
+    if name in HIDDEN_BY_HEAD and point[2] < points["head"][2] - 0.02 * np.ptp(
+        [p[1] for p in points.values()]
+    ):
         return 0
     parts = [person * PARTS + PART[part] for part in CARRIERS[name]]
-    return 2 if np.isin(canvas.owner[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3], parts).any() else 1
+    return (
+        2 if np.isin(canvas.owner[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3], parts).any() else 1
+    )
 
 
 def annotate(canvas: Canvas, points: dict, person: int) -> dict | None:
@@ -34,11 +40,11 @@ def annotate(canvas: Canvas, points: dict, person: int) -> dict | None:
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     ys, xs = np.nonzero(mask)
     keypoints = []
-    for name in COCO.joints:
+    for name in COCO.keypoints:
         v = _visibility(name, points[name], points, canvas, person)
         x, y = points[name][:2] / SUPERSAMPLE
         keypoints += [round(float(x)), round(float(y)), v] if v else [0, 0, 0]
-    if np.count_nonzero(keypoints[2::3]) < LEAST_JOINTS:
+    if np.count_nonzero(keypoints[2::3]) < LEAST_KEYPOINTS:
         keypoints = [0] * len(keypoints)
     return {
         "bbox": [int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1],

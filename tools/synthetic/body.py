@@ -1,4 +1,4 @@
-"""A body: proportions, a pose, and the places of its 17 joints in camera space.
+"""A body: proportions, a pose, and the places of its 17 keypoints in camera space.
 
 Body axes: X to the person's left, Y up, Z forward. Camera axes: x to the right, y up, z towards the viewer, so that
 a person who faces the viewer shows the left side on the right. Lengths are in body heights.
@@ -39,7 +39,7 @@ def _vary(rng: np.random.Generator, value: float, share: float = 0.12) -> float:
 
 
 def _limb(start, rotation, flexion, upper: float, lower: float):
-    """Two segments that hang down (-Y) where nothing turns them; returns the joint between and the end."""
+    """Two segments that hang down (-Y) where nothing turns them; returns the keypoint between and the end."""
     middle = start + rotation @ np.array([0, -upper, 0])
     end = middle + rotation @ flexion @ np.array([0, -lower, 0])
     return middle, end
@@ -50,7 +50,13 @@ def _arm_angles(rng: np.random.Generator, kind: str):
     style = rng.choice(["down", "swing", "wide", "up", "front"], p=[0.4, 0.2, 0.22, 0.1, 0.08])
     if kind == "sit":
         style = rng.choice(["down", "swing", "front"])
-    forward = {"down": 0, "swing": rng.uniform(-40, 50), "wide": 0, "up": rng.uniform(-20, 30), "front": 65}[style]
+    forward = {
+        "down": 0,
+        "swing": rng.uniform(-40, 50),
+        "wide": 0,
+        "up": rng.uniform(-20, 30),
+        "front": 65,
+    }[style]
     sideways = {"down": 10, "swing": 10, "wide": 70, "up": 145, "front": 15}[style]
     elbow = {"down": 12, "swing": 35, "wide": 40, "up": 40, "front": 50}[style]
     return forward + rng.normal(0, 12), sideways + rng.normal(0, 12), abs(elbow + rng.normal(0, 22))
@@ -99,26 +105,38 @@ def pose_body(rng: np.random.Generator, fallen: float) -> Body:
         points[f"{name}_elbow"], points[f"{name}_wrist"] = _limb(
             points[f"{name}_shoulder"], rotation, inward, upper_arm, forearm
         )
-    for (forward, sideways, knee), (side, name) in zip(_leg_angles(rng, kind), ((LEFT, "left"), (RIGHT, "right"))):
+    for (forward, sideways, knee), (side, name) in zip(
+        _leg_angles(rng, kind), ((LEFT, "left"), (RIGHT, "right"))
+    ):
         rotation = _turn("z", side * sideways) @ _turn("x", -forward)
         points[f"{name}_knee"], points[f"{name}_ankle"] = _limb(
             points[f"{name}_hip"], rotation, _turn("x", min(max(knee, 0), 140)), thigh, shank
         )
-        points[f"{name}_toe"] = points[f"{name}_ankle"] + rotation @ np.array([side * 0.015, -0.03, 0.075])
+        points[f"{name}_toe"] = points[f"{name}_ankle"] + rotation @ np.array(
+            [side * 0.015, -0.03, 0.075]
+        )
 
-    look = spine @ _turn("y", rng.normal(0, 15)) @ _turn("x", rng.normal(0, 8))
-    centre = chest + spine @ np.array([0, neck + head, 0.01])
+    preprocessing = spine @ _turn("y", rng.normal(0, 15)) @ _turn("x", rng.normal(0, 8))
+    center = chest + spine @ np.array([0, neck + head, 0.01])
     points["neck"] = chest
-    points["head"] = centre
-    on_head = {"nose": (0, -0.1, 1.08), "left_eye": (0.4, 0.2, 0.88), "right_eye": (-0.4, 0.2, 0.88)}
-    on_head |= {"left_ear": (1.0, 0.05, 0.0), "right_ear": (-1.0, 0.05, 0.0), "mouth": (0, -0.48, 0.86)}
+    points["head"] = center
+    on_head = {
+        "nose": (0, -0.1, 1.08),
+        "left_eye": (0.4, 0.2, 0.88),
+        "right_eye": (-0.4, 0.2, 0.88),
+    }
+    on_head |= {
+        "left_ear": (1.0, 0.05, 0.0),
+        "right_ear": (-1.0, 0.05, 0.0),
+        "mouth": (0, -0.48, 0.86),
+    }
     for name, place in on_head.items():
-        points[name] = centre + look @ (head * np.array(place))
+        points[name] = center + preprocessing @ (head * np.array(place))
 
     to_camera = _turn("z", roll) @ _turn("x", rng.normal(4, 5)) @ _turn("y", yaw)
     return Body(
         {name: to_camera @ p for name, p in points.items()},
-        face=to_camera @ look @ np.array([0.0, 0, 1]),
+        face=to_camera @ preprocessing @ np.array([0.0, 0, 1]),
         forward=to_camera @ spine @ np.array([0.0, 0, 1]),
         head_radius=head,
         girth=_vary(rng, 1.12, 0.2),

@@ -12,8 +12,16 @@ from synthetic.body import Body, pose_body
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "mouth")
 _GROWS = {"left_hip": "", "right_hip": "", "neck": "", "head": "neck"}
 for _side in ("left", "right"):
-    _GROWS |= {f"{_side}_shoulder": "neck", f"{_side}_elbow": f"{_side}_shoulder", f"{_side}_wrist": f"{_side}_elbow"}
-    _GROWS |= {f"{_side}_knee": f"{_side}_hip", f"{_side}_ankle": f"{_side}_knee", f"{_side}_toe": f"{_side}_ankle"}
+    _GROWS |= {
+        f"{_side}_shoulder": "neck",
+        f"{_side}_elbow": f"{_side}_shoulder",
+        f"{_side}_wrist": f"{_side}_elbow",
+    }
+    _GROWS |= {
+        f"{_side}_knee": f"{_side}_hip",
+        f"{_side}_ankle": f"{_side}_knee",
+        f"{_side}_toe": f"{_side}_ankle",
+    }
 _GROWS |= dict.fromkeys(_FACE, "head")
 
 
@@ -32,7 +40,7 @@ def _between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
     return way / length if length > 1e-6 else a / np.linalg.norm(a)
 
 
-def blended(first: Body, a: Body, b: Body, share: float) -> Body:
+def update_appearance(first: Body, a: Body, b: Body, share: float) -> Body:
     """The pose between those of two bodies, with the limbs of `first`. share: 0, that of a, to 1, that of b."""
     share = (1 - np.cos(np.pi * share)) / 2  # slow at both ends
     points: dict[str, np.ndarray] = {}
@@ -44,5 +52,8 @@ def blended(first: Body, a: Body, b: Body, share: float) -> Body:
     for name, root in _GROWS.items():
         way = _between(limb(a, name), limb(b, name), share) * np.linalg.norm(limb(first, name))
         points[name] = way + (points[root] if root else 0)
-    turned = {field: _between(getattr(a, field), getattr(b, field), share) for field in ("face", "forward")}
+    turned = {
+        field: _between(getattr(a, field), getattr(b, field), share)
+        for field in ("face", "forward")
+    }
     return replace(first, points=points, **turned)

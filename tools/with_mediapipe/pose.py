@@ -1,6 +1,6 @@
-"""MediaPipe's own Pose on pictures, as JSON: run by tools/mediapipe_check.py with the Python that has mediapipe.
+"""MediaPipe's own Pose on images, as JSON: run by tools/mediapipe_check.py with the Python that has mediapipe.
 
-usage: pose.py MODEL.tflite PICTURE...   writes, in the pictures' order, 33 [x, y] in pixels, or null.
+usage: pose.py MODEL.tflite PICTURE...   writes, in the images' order, 33 [x, y] in pixels, or null.
 """
 
 import json
@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 
-def main(model, pictures):
+def main(model, images):
     import cv2
     import mediapipe
 
@@ -21,12 +21,16 @@ def main(model, pictures):
         try:
             shutil.copy(model, place)
             found = []
-            for path in pictures:
-                picture = cv2.imread(path)
-                height, width = picture.shape[:2]
-                with mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1) as pose:
-                    landmarks = pose.process(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)).pose_landmarks
-                found.append(landmarks and [[p.x * width, p.y * height] for p in landmarks.landmark])
+            for path in images:
+                image = cv2.imread(path)
+                height, width = image.shape[:2]
+                with mediapipe.solutions.pose.Pose(
+                    static_image_mode=True, model_complexity=1
+                ) as pose:
+                    landmarks = pose.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).pose_landmarks
+                found.append(
+                    landmarks and [[p.x * width, p.y * height] for p in landmarks.landmark]
+                )
         finally:
             shutil.copy(own, place)
     print(json.dumps(found))

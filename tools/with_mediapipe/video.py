@@ -21,7 +21,9 @@ def main(video, rounds):
                 good, frame = capture.read()
                 if not good:
                     break
-                found += pose.process(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)).pose_landmarks is not None
+                found += (
+                    pose.process(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)).pose_landmarks is not None
+                )
         seconds.append(time.perf_counter() - start)
     print(json.dumps({"seconds": seconds[1:], "found": found}))
 
