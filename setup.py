@@ -5,15 +5,17 @@ from importlib.metadata import distributions
 
 from setuptools import find_packages, setup
 
-# tensorflow-addons exists up to Python 3.11 and works with Keras 2 and TensorFlow up to 2.15. Beyond, Keras 2 is a
-# package of its own.
+# tensorflow-addons exists up to Python 3.11 and works with Keras 2 and TensorFlow up to 2.15.
+# Beyond, Keras 2 is a package of its own.
 OLD, NEW = "; python_version < '3.12'", "; python_version >= '3.12'"
 
 
 def opencv() -> list[str]:
-    """The wheel of OpenCV that is installed already, else the one that needs no X11 libraries: both are cv2.
+    """The wheel of OpenCV that is installed already, else the one that needs no X11 libraries: both
+    are cv2.
 
-    Looked for where this Python keeps its packages: pip builds in an environment that does not show them.
+    Looked for where this Python keeps its packages: pip builds in an environment that does not show
+    them.
     """
     places = [sysconfig.get_paths()[name] for name in ("purelib", "platlib")]
     installed = {(found.metadata["Name"] or "").lower() for found in distributions(path=places)}
@@ -31,11 +33,11 @@ SERVE = ["flask>=2.3,<4", "waitress>=2.1,<4"]
 
 setup(
     name="tfcpn",
-    version="1.0.0",
+    version="2.0.0",
     description="Cascaded Pyramid Network for human pose: a faithful TensorFlow 2 port of tf-cpn",
     license="Apache-2.0",
     packages=find_packages(include=["tfcpn", "tfcpn.*"]),
-    package_data={"tfcpn.prediction": ["page/index.html"]},
+    package_data={"tfcpn.inference": ["page/index.html"]},
     python_requires=">=3.9",
     install_requires=[
         "absl-py>=1.4,<3",

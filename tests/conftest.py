@@ -17,11 +17,11 @@ from support.browsers import browser  # noqa: F401  isort: skip
 from support.commands import run_here, run_process  # isort: skip
 from support.models import mediapipe  # noqa: F401  isort: skip
 from support.small_run import tiny_run  # noqa: F401  isort: skip
-from tfcpn.base import progress  # isort: skip
+from tfcpn.utils import console  # isort: skip
 from support.tiny import tiny_network, tolerate_ties  # noqa: F401  isort: skip
 
 # Tests compare what commands print line by line; how long a phase takes is the machine's to say.
-progress.FIRST_LINE_SECONDS = 1e6
+console.FIRST_LINE_SECONDS = 1e6
 
 # Before anything uses the device: two of them, so that code for several replicas runs here too.
 tf.config.set_logical_device_configuration(
@@ -31,8 +31,8 @@ tf.config.set_logical_device_configuration(
 
 @pytest.fixture(scope="session")
 def two_replicas():
-    """On two virtual CPU devices. One for the whole process: TensorFlow numbers the sums of gradients anew for each
-    strategy, and takes those of a second one for the first one's.
+    """On two virtual CPU devices. One for the whole process: TensorFlow numbers the sums of
+    gradients anew for each strategy, and takes those of a second one for the first one's.
     """
     devices = tf.config.list_logical_devices("CPU")
     assert len(devices) == 2
@@ -41,8 +41,8 @@ def two_replicas():
 
 @pytest.fixture
 def float64():
-    """Build networks in float64, where no processor's rounding plays a part: in float32 the gradients of a CPN of
-    random weights are mostly rounding.
+    """Build networks in float64, where no processor's rounding plays a part: in float32 the
+    gradients of a CPN of random weights are mostly rounding.
     """
     tf.keras.mixed_precision.set_global_policy("float64")
     yield
@@ -56,9 +56,10 @@ def command():
 
 @pytest.fixture(scope="session")
 def people(tmp_path_factory):
-    """Drawn people: folders train and val, the annotation files, and records of the training images."""
+    """Draw people: folders train and val, annotation files, and records of the training images."""
     folder = tmp_path_factory.mktemp("people")
-    # In processes of their own, as users run them: their workers start from what a program's main module is.
+    # In processes of their own, as users run them: their workers start from what a program's main
+    # module is.
     run_process(
         "tools/make_people.py", f"--output={folder}", "--train=24", "--val=8", "--workers=2"
     )
@@ -119,7 +120,8 @@ def installed_ffmpeg(monkeypatch, tmp_path):
 
 
 def pytest_collection_modifyitems(items):
-    """Leave out bfloat16 where oneDNN is kept from instructions that TensorFlow finds in the processor: it aborts.
+    """Leave out bfloat16 where oneDNN is kept from instructions that TensorFlow finds in the
+    processor: it aborts.
 
     A processor without them computes bfloat16 by other kernels.
     """

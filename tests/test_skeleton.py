@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import Params
 
-from tfcpn.base.errors import InputError
-from tfcpn.data.coco import categories
+from tfcpn.data.coco import coco_categories
 from tfcpn.skeleton import (
     COCO,
     LSP,
@@ -15,6 +14,7 @@ from tfcpn.skeleton import (
     to_dict,
     unpaired_keypoints,
 )
+from tfcpn.utils.errors import InputError
 
 BEETLE = from_names("beetle", ("jaw", "left_wing", "right_wing", "tail"), [(0, 3), (1, 2)])
 
@@ -24,7 +24,7 @@ def test_pairs_are_those_of_coco():
 
 
 def test_mirroring_twice_changes_nothing():
-    mirror = COCO.mirror
+    mirror = COCO.flip_indices
     assert [mirror[mirror[j]] for j in range(17)] == list(range(17))
     assert (
         mirror[0] == 0 and COCO.keypoints[mirror[COCO.keypoints.index("left_knee")]] == "right_knee"
@@ -34,7 +34,7 @@ def test_mirroring_twice_changes_nothing():
 def test_limbs_reach_every_keypoint_and_their_mirror_is_a_limb():
     assert {j for limb in COCO.limbs for j in limb} == set(range(17))
     limbs = {frozenset(limb) for limb in COCO.limbs}
-    assert {frozenset(COCO.mirror[j] for j in limb) for limb in limbs} == limbs
+    assert {frozenset(COCO.flip_indices[j] for j in limb) for limb in limbs} == limbs
 
 
 def test_cocos_tolerances_are_pycocotools_own_to_the_last_bit():
@@ -48,8 +48,8 @@ def test_roles_are_told_by_names_and_may_be_missing():
 
 def test_alignment_points_come_last_and_nobody_annotates_them():
     more = COCO.with_align_points()
-    assert (more.count, more.num_annotated, COCO.num_annotated) == (19, 17, 17)
-    assert more.mirror == [*COCO.mirror, 17, 18] and more.limbs[-1] == (17, 18)
+    assert (more.num_keypoints, more.num_annotated, COCO.num_annotated) == (19, 17, 17)
+    assert more.flip_indices == [*COCO.flip_indices, 17, 18] and more.limbs[-1] == (17, 18)
 
 
 @pytest.mark.parametrize("skeleton", [COCO, BEETLE, COCO.with_align_points()])
@@ -59,7 +59,7 @@ def test_a_skeleton_comes_back_from_json(skeleton):
 
 @pytest.mark.parametrize("skeleton", [COCO, BEETLE])
 def test_a_skeleton_comes_back_from_an_annotation_files_category(skeleton):
-    (category,) = categories(skeleton)
+    (category,) = coco_categories(skeleton)
     again = from_category({**category, "name": skeleton.name})
     assert again == skeleton
 
@@ -109,6 +109,11 @@ def test_words_that_only_begin_like_a_side_are_none():
 
 
 def test_leeds_sports_pose_is_known():
-    assert LSP.count == 14 and LSP.hips == (3, 2) and LSP.shoulders == (9, 8) and LSP.head == (13,)
+    assert (
+        LSP.num_keypoints == 14
+        and LSP.hips == (3, 2)
+        and LSP.shoulders == (9, 8)
+        and LSP.head == (13,)
+    )
     assert sorted(LSP.pairs) == [(3, 2), (4, 1), (5, 0), (9, 8), (10, 7), (11, 6)]
     assert LSP.sigmas[0] == COCO.sigmas[16]

@@ -5,85 +5,91 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from tfcpn.base.progress import import_tensorflow, status
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.config import FIELDS, REPORTED
-from tfcpn.settings.heeded import check_flags_apply
+from tfcpn.cli import Command, Options
+from tfcpn.config import FIELDS, REPORTED, check_flags_apply
+from tfcpn.utils.console import import_tensorflow, status
 
 COMMAND = Command(
     "python -m tfcpn.eval",
     "Evaluate checkpoints of a run: COCO's AP and a results file.",
-    shared=True,
+    uses_config=True,
 )
 
 
 def main(options: Options) -> None:
-    # Here, so that --help and a mistake in the flags do not wait for TensorFlow.
+    """Run the command."""
     import_tensorflow()
-    from tfcpn.base import device
-    from tfcpn.evaluation.evaluation import Evaluation
+    from tfcpn.builders import build_components
+    from tfcpn.checkpoints import run_config
+    from tfcpn.checkpoints.manager import INITIAL_EPOCH, CheckpointManager, TrainingPosition
+    from tfcpn.evaluation.evaluator import Evaluator, inherited_settings
+    from tfcpn.evaluation.metrics import metrics_table
     from tfcpn.evaluation.predictor import Predictor
-    from tfcpn.parts import make_parts
-    from tfcpn.report.table import inherited, table
-    from tfcpn.run import config_file
-    from tfcpn.run.snapshots import INITIAL_EPOCH, CheckpointManager
-    from tfcpn.training.agreement import check_workers_in_sync, checksum, checksum_of
+    from tfcpn.training.distributed import (
+        check_workers_in_sync,
+        checksum,
+        checksum_of_variables,
+    )
+    from tfcpn.utils import device
 
-    device.select_device(options.config.device)
-    run = config_file.evaluation_config(options.config, options.given)
-    asked = dataclasses.replace(
-        run.config, xla=options.config.xla, data_service=options.config.data_service
+    given = options.config
+    device.select_device(given.device)
+    run = run_config.evaluation_config(given, options.explicit)
+    used = dataclasses.replace(run.config, xla=given.xla, data_service=given.data_service)
+    check_flags_apply(used, options.explicit, evaluating=True)
+    trained = run.config if run.untrained else run_config.load_run(run.config.model_dir).config
+    trained, cfg = (
+        dataclasses.replace(c, mixed_precision=device.resolve_precision(c.mixed_precision))
+        for c in (trained, run.config)
     )
-    check_flags_apply(asked, options.given, evaluating=True)
-    usual = run.config if run.untrained else config_file.load(run.config.model_dir).config
-    usual = dataclasses.replace(
-        usual, mixed_precision=device.resolve_precision(usual.mixed_precision)
-    )
-    checkpoints = CheckpointManager(run.config.model_dir)
-    epochs = checkpoints.parse(run.config.epoch)
-    cfg = dataclasses.replace(
-        run.config, mixed_precision=device.resolve_precision(run.config.mixed_precision)
-    )
+    checkpoints = CheckpointManager(cfg.model_dir)
+    epochs = checkpoints.parse_epochs(cfg.epoch)
     device.configure(cfg.deterministic)
     strategy = device.make_strategy(cfg.strategy)
-    parts = make_parts(cfg, run.skeleton)
+    components = build_components(cfg, run.skeleton)
+    network = components.network
     if INITIAL_EPOCH in epochs:
-        cfg = dataclasses.replace(cfg, init_weights=parts.network.find_weights(cfg.init_weights))
-    evaluation = Evaluation(cfg, parts, run.skeleton, strategy, usual)
+        cfg = dataclasses.replace(cfg, init_weights=network.find_weights(cfg.init_weights))
+    evaluator = Evaluator(cfg, components, run.skeleton, strategy, run_config=trained)
+    settings = {n: getattr(cfg, n) for n in REPORTED if not FIELDS[n].metadata["path"]}
     facts = {
         "set of checkpoints": checksum(epochs),
-        "set of people, or way to evaluate them": checksum(evaluation.shared_work()),
-        "set of settings": checksum(
-            {name: getattr(cfg, name) for name in REPORTED if not FIELDS[name].metadata["path"]}
-        ),
+        "set of people, or way to evaluate them": checksum(evaluator.shared_work()),
+        "set of settings": checksum(settings),
     }
     check_workers_in_sync(strategy, facts)
     device.set_precision(cfg.mixed_precision)
     with status("building the network"), strategy.scope():
-        model = parts.network.build()
-    variables = parts.network.variables(model)
+        model = network.build()
+    variables = network.variables(model)
     predictor = Predictor(
-        model, parts.network, parts.codec, parts.crop_spec, cfg.flip_test, strategy, fold=True
+        model,
+        network,
+        components.codec,
+        components.crop_spec,
+        flip_test=cfg.flip_test,
+        strategy=strategy,
+        fold=True,
     )
     rows = []
-    # First weights first: of random ones there is no other copy than the model as it was built.
+    # Initial weights first: random ones exist only in the model as it was built.
     for epoch in sorted(epochs, key=lambda epoch: epoch != INITIAL_EPOCH):
         if epoch == INITIAL_EPOCH:
-            parts.network.load_weights(model, cfg.init_weights)
+            network.load_weights(model, cfg.init_weights)
         else:
-            checkpoints.restore(epoch, variables)
-        check_workers_in_sync(strategy, {"set of weights": checksum_of(strategy, variables)})
-        rows.append((str(epoch), evaluation.evaluate(predictor.fresh(), epoch)))
+            checkpoints.restore(TrainingPosition(epoch), variables)
+        weights = checksum_of_variables(strategy, variables)
+        check_workers_in_sync(strategy, {"set of weights": weights})
+        rows.append((str(epoch), evaluator.evaluate(predictor.refresh_weights(), epoch)))
     if not device.is_chief(strategy):
         return
-    print(evaluation.describe())
+    print(evaluator.describe())
     if not run.untrained:
-        print(inherited(cfg, options.given), end="")
-    print(
-        table(rows)
-        if evaluation.people.labeled
-        else f"{cfg.val_annotations}: nobody is labeled, so there is no AP"
-    )
+        print(inherited_settings(cfg, options.explicit), end="")
+    if evaluator.people.num_labeled:
+        print(metrics_table(rows))
+    else:
+        print(f"{cfg.val_annotations}: no person is labeled, so there is no AP")
     print(f"written: {Path(cfg.model_dir) / 'eval'}/epoch_*/results.json and metrics.json")
 
 

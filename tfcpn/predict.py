@@ -2,150 +2,306 @@
 
 from __future__ import annotations
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.progress import import_tensorflow
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import choice, number, path, switch, text
-from tfcpn.settings.flag import whole as whole_number
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
-DEFAULT_LANDMARK_MODEL = "data/mediapipe/pose_landmark_full.tflite"
+from tfcpn.cli import Command, Options, boolean, enum, float_, integer, path, string
+from tfcpn.models.specs import DEFAULT_DETECTION_MODEL, DEFAULT_LANDMARK_MODEL
+from tfcpn.utils.console import import_tensorflow, status
+from tfcpn.utils.errors import InputError
+
 COMMAND = Command(
     "python -m tfcpn.predict",
     "Find the people of images and videos, draw their poses, and write results.json.",
     {
         "Network": [
             path("model_dir", "", "Folder of a run."),
-            text("epoch", "latest", "Which of its checkpoints."),
+            string("epoch", "latest", "Which of its checkpoints."),
             path(
                 "model",
                 "",
-                "Instead of a run a .tflite or .task file in MediaPipe's form, or a SavedModel of tools/export.py; "
-                f"without either {DEFAULT_LANDMARK_MODEL}, which make models fetches.",
+                "Instead of a run a .tflite or .task file in MediaPipe's form, or a SavedModel of "
+                f"tools/export.py; default: {DEFAULT_LANDMARK_MODEL}, which make models fetches.",
             ),
-            choice(
+            enum(
                 "network",
                 "auto",
                 ("auto", "blazepose"),
-                "blazepose: MediaPipe's network as a Keras model, without a run; auto: what the run or file is.",
+                "blazepose: MediaPipe's network as a Keras model, without a run; auto: that of the "
+                "run or file.",
+                advanced=True,
             ),
-            path("init_weights", DEFAULT_LANDMARK_MODEL, "The weights of --network=blazepose."),
-            choice(
+            path(
+                "init_weights",
+                DEFAULT_LANDMARK_MODEL,
+                "Weights of --network=blazepose.",
+                advanced=True,
+            ),
+            enum(
                 "flip_test",
                 "auto",
                 ("auto", "yes", "no"),
-                "Average with the mirror image; auto: as the run does.",
+                "Average with the mirrored crop; auto: as the run was validated.",
+                advanced=True,
             ),
-            choice(
+            enum(
                 "mixed_precision",
                 "auto",
                 ("auto", "float32", "tf32", "bfloat16", "float16"),
-                "Arithmetic of a Keras model; auto: that of the run.",
+                "Precision of a Keras model; auto: that of the run.",
+                advanced=True,
             ),
             path(
                 "skeleton",
                 "auto",
-                "Which keypoints of BlazePose's networks: auto, those of the run, or MediaPipe's 33; coco, lsp, "
-                "mediapipe or a .json file.",
+                "Keypoints of BlazePose's networks: auto (those of the run, or MediaPipe's 33), "
+                "coco, "
+                "lsp, mediapipe or a .json file.",
             ),
         ],
-        "Who": [
+        "People": [
             path(
                 "boxes",
                 "detect",
-                "detect: whom the detector finds; image: each image is one person; or a file of COCO results, "
-                "whose image_id is the number in an image's name.",
+                "detect: people found by the detector; image: each image is one person; or a COCO "
+                "results file, whose image_id is the number in an image's name.",
             ),
             path(
                 "detector",
-                "data/mediapipe/pose_detection.tflite",
-                "MediaPipe's, or another .onnx or .tflite: one image (1, S, S, 3), of an .onnx (1, 3, S, S), RGB "
-                "from 0 to 1, in; (1, N, 6) with x0, y0, x1, y1, score, class out, of which 0 is a person.",
+                DEFAULT_DETECTION_MODEL,
+                "MediaPipe's detector, or another .onnx or .tflite file. Input: (1, S, S, 3), of "
+                "an "
+                ".onnx file (1, 3, S, S), RGB from 0 to 1, letterboxed. Output: (1, N, 6) rows of "
+                "x0, y0, x1, y1, score, class; 0 is a person.",
             ),
-            whole_number(
+            integer(
                 "tiles",
                 1,
-                "MediaPipe's detector looks at the whole image; with n above 1 at its parts of 2 x 2 to n x n, "
-                "too, where it finds smaller people.",
-                least=1,
-                most=6,
+                "Search the image for smaller people in tiles of 2 x 2 to n x n, too; 1: no tiles.",
+                minimum=1,
+                maximum=6,
             ),
-            number(
+            float_(
                 "score_threshold",
                 0.5,
-                "People whom the detector gives less are left out.",
-                least=0,
-                most=1,
+                "Minimum score of a detected person.",
+                minimum=0,
+                maximum=1,
             ),
-            switch(
-                "nms", True, "Leave out who is all but the same as a surer person (OKS above .7)."
-            ),
+            boolean("nms", True, "Remove duplicate poses (OKS-NMS at 0.7).", advanced=True),
         ],
-        "Out": [
+        "Output": [
             path("output", None, "Folder for the images, videos and results.json."),
-            switch("draw", True, "Write images and videos; without it only results.json."),
-            switch("draw_regions", False, "Draw what the network saw of each person, too."),
-            switch("csv", False, "Write people.csv, too: a line for each person."),
-            switch("overwrite", False, "Do what is done already again."),
+            boolean("draw", True, "Write images and videos; else only results.json."),
+            boolean("draw_regions", False, "Draw the region that the network saw of each person."),
+            boolean("csv", False, "Write people.csv, with a row per person."),
+            boolean("overwrite", False, "Recompute files that are already done."),
         ],
         "Video": [
-            whole_number(
+            integer(
                 "detect_every",
                 10,
-                "The detector is asked in every so many frames, and when somebody is lost.",
-                1,
+                "Frames between runs of the detector. It also runs while a person is lost.",
+                minimum=1,
             ),
-            switch(
-                "smooth", True, "Smooth the keypoints (One Euro filter, with MediaPipe's numbers)."
-            ),
-            number(
+            boolean("smooth", True, "Smooth keypoints (One Euro filter, MediaPipe's parameters)."),
+            float_(
                 "track_timeout",
                 1.0,
-                "Seconds after which somebody who was lost gets another number.",
-                least=0,
+                "Seconds after which a lost person gets another id.",
+                minimum=0,
             ),
-            whole_number(
+            integer(
                 "max_frames",
                 0,
-                "At most so many frames of a video; 0: all, with --serve 900.",
-                least=0,
+                "Maximum number of frames of a video; 0: all, with --serve 900.",
+                minimum=0,
             ),
         ],
         "Page": [
-            switch(
-                "serve",
-                False,
-                "Open a page on this computer, for images and short videos, instead.",
-            ),
-            whole_number("port", 8000, "Its port.", least=1, most=65535),
-            whole_number("max_upload_mb", 50, "The largest upload that it takes.", least=1),
+            boolean("serve", False, "Open a page on this computer for images and short videos."),
+            integer("port", 8000, "Its port.", minimum=1, maximum=65535, advanced=True),
+            integer("max_upload_mb", 50, "Maximum size of an upload.", minimum=1, advanced=True),
         ],
     },
-    words="PATH...",
+    positional="PATH...",
 )
+_VIDEO_FLAGS = {"detect_every", "smooth", "track_timeout", "max_frames"}
+
+
+def check_flags_apply(args: SimpleNamespace, explicit: set[str]) -> None:
+    """Refuse flags that contradict each other, or that would have no effect.
+
+    Raises:
+        InputError: Naming the flag.
+    """
+    if sum(map(bool, (args.model, args.model_dir, args.network != "auto"))) > 1:
+        raise InputError("want one of --model, --model_dir and --network")
+    is_keras = args.model_dir or args.network == "blazepose"
+    detects, serves = args.boxes == "detect", args.serve
+    needs = {
+        "epoch": (args.model_dir, "--model_dir"),
+        "init_weights": (args.network != "auto", "--network=blazepose"),
+        **dict.fromkeys(
+            ("flip_test", "mixed_precision"), (is_keras, "--model_dir or --network=blazepose")
+        ),
+        **dict.fromkeys(
+            ("detector", "score_threshold", "tiles", "nms"), (detects, "--boxes=detect")
+        ),
+        **dict.fromkeys(("port", "max_upload_mb"), (serves, "--serve")),
+        **dict.fromkeys(("csv", "draw", "overwrite"), (not serves, "files, not for --serve")),
+        "draw_regions": (args.draw and not serves, "drawn files, not for --nodraw or --serve"),
+    }
+    for flag in sorted(explicit & needs.keys()):
+        is_met, what = needs[flag]
+        if not is_met:
+            raise InputError(f"--{flag} has no effect here: it is for {what}")
+
+
+def cache_key(args: SimpleNamespace) -> dict:
+    """Return what decides the results: settings, and the fingerprints of the files they name.
+
+    Results of an earlier call are kept only if it is the same.
+    """
+    from tfcpn.checkpoints.manager import CheckpointManager
+    from tfcpn.inference.backends import METADATA_FILE, is_saved_model
+    from tfcpn.utils.files import file_fingerprint
+
+    ignored = {"output", "overwrite", "csv", "draw"}
+    settings = {name: value for name, value in vars(args).items() if name not in ignored}
+    model = args.model or DEFAULT_LANDMARK_MODEL
+    files = [model, args.init_weights, args.boxes, args.detector, args.skeleton]
+    if args.model and is_saved_model(args.model):
+        files.append(str(Path(args.model) / METADATA_FILE))
+    if args.model_dir:
+        # Only the selected checkpoint: a training may be adding others.
+        checkpoints = CheckpointManager(args.model_dir)
+        epochs = checkpoints.parse_epochs(args.epoch)
+        files += [str(checkpoints.path(epoch) / "variables.index") for epoch in epochs]
+    existing = [file for file in files if Path(file).is_file()]
+    return {**settings, "files": {file: file_fingerprint(file) for file in existing}}
+
+
+def load_pose(args: SimpleNamespace):
+    """Load the Pose that the flags describe."""
+    from tfcpn.inference.estimator import NMS_OKS
+    from tfcpn.inference.pose import Pose
+
+    as_keras = args.network == "blazepose"
+    with status("loading the network"):
+        return Pose.load(
+            args.init_weights
+            if as_keras
+            else args.model_dir or args.model or DEFAULT_LANDMARK_MODEL,
+            detector=args.detector if args.boxes == "detect" else "none",
+            score_threshold=args.score_threshold,
+            tiles=args.tiles,
+            nms_oks=NMS_OKS if args.nms else None,
+            skeleton=args.skeleton,
+            epoch=args.epoch,
+            flip_test=None if args.flip_test == "auto" else args.flip_test == "yes",
+            mixed_precision=args.mixed_precision,
+            as_keras=as_keras,
+        )
+
+
+def boxes_from_file(file: str, names: list[str]) -> Callable:
+    """Return the function from an image's name, and the image, to its boxes in a results file.
+
+    Raises:
+        InputError: If not all names are numbers.
+    """
+    from tfcpn.data.detections import read_detections
+    from tfcpn.inference.outputs import image_ids_from_names
+
+    ids = image_ids_from_names(names)
+    if ids is None:
+        raise InputError(
+            f"--boxes={file}: its image_id is the number in an image's name; not all names are "
+            "numbers"
+        )
+    boxes: dict[int, list] = {}
+    for box in read_detections(file, dict.fromkeys(ids.values())):
+        boxes.setdefault(box.image_id, []).append(box)
+    return lambda name, image: boxes.get(ids[name], [])
+
+
+def predict_files(args: SimpleNamespace, explicit: set[str], paths: list[str]):
+    """Predict images and videos into a folder; return a `Summary`."""
+    from tfcpn.inference.batch import BatchPredictor, Journal, PredictOptions, find_inputs
+    from tfcpn.inference.outputs import check_output
+
+    check_flags_apply(args, explicit)
+    check_output(args.output)
+    inputs = find_inputs(paths, args.output, sys.stdin if "-" in paths else ())
+    has_video = any(file.is_video for file in inputs)
+    unused = sorted(explicit & _VIDEO_FLAGS)
+    if unused and not has_video:
+        raise InputError(f"--{unused[0]} has no effect here: it is for videos")
+    boxes = None
+    if args.boxes not in ("detect", "image"):
+        if has_video:
+            raise InputError(
+                f"--boxes={args.boxes}: is for images; people of a video are found by the detector"
+            )
+        boxes = boxes_from_file(args.boxes, [file.name for file in inputs])
+    pose = load_pose(args)
+    sources = {file.name: file.path for file in inputs}
+    journal = Journal(args.output, cache_key(args), sources, overwrite=args.overwrite)
+    options = PredictOptions(
+        draw=args.draw,
+        draw_regions=args.draw_regions,
+        csv=args.csv,
+        max_frames=args.max_frames,
+        detect_every=args.detect_every,
+        smooth=args.smooth,
+        track_timeout=args.track_timeout,
+        boxes=boxes,
+    )
+    return BatchPredictor(pose, inputs, args.output, options, journal).run()
+
+
+def serve_page(args: SimpleNamespace, explicit: set[str], paths: list[str]) -> None:
+    """Run --serve."""
+    from tfcpn.inference.batch import PredictOptions
+    from tfcpn.inference.server import Limits, serve
+
+    check_flags_apply(args, explicit)
+    if paths or args.output:
+        raise InputError(
+            "--serve takes images from its page only and writes none: want no PATH and no --output"
+        )
+    if args.boxes not in ("detect", "image"):
+        raise InputError(f"--boxes={args.boxes}: is for named images, want detect or image")
+    options = PredictOptions(
+        detect_every=args.detect_every, smooth=args.smooth, track_timeout=args.track_timeout
+    )
+    limits = Limits(args.max_upload_mb, args.max_frames or Limits().frames)
+    serve(lambda: load_pose(args), options, limits, args.port)
 
 
 def main(options: Options) -> None:
-    own = options.own
-    if own.serve:
+    """Run the command."""
+    args = options.args
+    if args.serve:
         import_tensorflow()
-        from tfcpn.prediction import asked
-
-        return asked.open_page(own, options.given, options.words)
-    if not own.output:
+        serve_page(args, options.explicit, options.positional)
+        return
+    if not args.output:
         raise InputError("--output is missing; see python -m tfcpn.predict --help")
-    if not options.words:
+    if not options.positional:
         raise InputError(
             "want images, videos, folders, a camera's number, or - for a list on standard input"
         )
-    # Here, so that --help does not wait for OpenCV and TensorFlow.
     import_tensorflow()
-    from tfcpn.prediction import asked
-
-    done = asked.predict(own, options.given, options.words)
-    print(f"written: {own.output}/results.json, {done.files} files, {done.people} people")
-    if done.failed:
-        more = f"; and {len(done.failed) - 3} more, named above" if len(done.failed) > 3 else ""
-        raise InputError(f"{len(done.failed)} files failed: {'; '.join(done.failed[:3])}{more}")
+    summary = predict_files(args, options.explicit, options.positional)
+    print(f"written: {args.output}/results.json, {summary.files} files, {summary.people} people")
+    if summary.failed:
+        count = len(summary.failed)
+        more = f"; and {count - 3} more, listed above" if count > 3 else ""
+        raise InputError(f"{count} files failed: {'; '.join(summary.failed[:3])}{more}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A set of keypoints as a value: names, left/right pairs, limbs, and which keypoints stand for hips, shoulders and head.
+"""Keypoint sets as values: names, left/right pairs, limbs, and the roles of keypoints.
 
-A Skeleton is passed to whatever needs it. It comes with the data: from the category of an annotation file, or from
-the index of records, and a run keeps it in its config.json.
+A Skeleton comes with the data, from the category of an annotation file or the index of records, and
+a run stores it in its config.json.
 """
 
 from __future__ import annotations
@@ -10,22 +10,29 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
-from tfcpn.base.errors import InputError
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.json_io import is_number_list, read_json
 
-# The mid-hip, and the point above it on the circle around the body: two more keypoints where they are predicted.
+# The mid-hip, and the point above it on the circle around the body: two more keypoints where they
+# are predicted.
 ALIGN_POINTS = ("mid_hip", "body_circle")
 _SIDES_BY_WORD = {"left": "left", "l": "left", "right": "right", "r": "right"}
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """The keypoints of a person, K of them.
+    """The K keypoints of a person.
 
-    pairs: (left, right) keypoints that trade places in a mirror image. limbs: pairs of keypoints to draw a line between.
-    sigmas: (K,) the tolerance of each keypoint in COCO's object keypoint similarity; None where nobody measured it.
-    hips, shoulders: two keypoints each, left and right, or none. nose, neck, head (its top): one keypoint, or none. Keypoints
-    are told by their number.
-    align_points: whether the last two keypoints are the alignment points, which nobody annotates.
+    Attributes:
+        name: Name of the set.
+        keypoints: Names of the keypoints.
+        pairs: (left, right) indices that are swapped in a mirror image.
+        limbs: Pairs of indices to draw a line between.
+        sigmas: (K,) OKS sigmas; None if unknown.
+        hips, shoulders: Left and right index, or empty.
+        nose, neck, head: One index (head: its top), or empty.
+        align_points: Whether the last two keypoints are the alignment points, which are not
+        annotated.
     """
 
     name: str
@@ -41,40 +48,59 @@ class Skeleton:
     align_points: bool = False
 
     @property
-    def count(self) -> int:
+    def num_keypoints(self) -> int:
+        """Number of keypoints."""
         return len(self.keypoints)
 
     @property
     def num_annotated(self) -> int:
-        """How many of the keypoints an annotation has: all but the alignment points, which are the last ones."""
-        return self.count - len(ALIGN_POINTS) * self.align_points
+        """Number of annotated keypoints: all but the alignment points."""
+        return self.num_keypoints - len(ALIGN_POINTS) * self.align_points
 
     @property
-    def mirror(self) -> list[int]:
-        """The keypoint that each keypoint becomes in a mirror image: left and right trade places."""
+    def flip_indices(self) -> list[int]:
+        """The keypoint that each keypoint becomes in a mirror image."""
         other = {a: b for left, right in self.pairs for a, b in ((left, right), (right, left))}
-        return [other.get(keypoint, keypoint) for keypoint in range(self.count)]
+        return [other.get(keypoint, keypoint) for keypoint in range(self.num_keypoints)]
+
+    def without_align_points(self) -> Skeleton:
+        """Return the keypoints without alignment points."""
+        if not self.align_points:
+            return self
+        count = self.num_annotated
+        limbs = tuple(limb for limb in self.limbs if max(limb) < count)
+        keypoints = self.keypoints[:count]
+        return dataclasses.replace(self, keypoints=keypoints, limbs=limbs, align_points=False)
 
     def with_align_points(self) -> Skeleton:
-        """The same keypoints and the two alignment points behind them, with the body's radius as a limb."""
-        first = self.count
+        """Return the keypoints and then the alignment points, with the body's radius as a limb."""
+        first = self.num_keypoints
         limbs = (*self.limbs, (first, first + 1))
         return dataclasses.replace(
             self, keypoints=self.keypoints + ALIGN_POINTS, limbs=limbs, align_points=True
         )
 
     def indices(self, names: tuple[str, ...], flag: str) -> tuple[int, ...]:
-        """The numbers of these keypoints. Raises InputError, naming the flag, for one that there is not."""
+        """Return the indices of keypoints.
+
+        Args:
+            names: Names of keypoints.
+            flag: Flag that they come from, for the error.
+
+        Raises:
+            InputError: For an unknown name.
+        """
         for name in names:
             if name not in self.keypoints:
                 raise InputError(
-                    f"--{flag}={','.join(names)}: there is no keypoint {name!r}; there are {', '.join(self.keypoints)}"
+                    f"--{flag}={','.join(names)}: there is no keypoint {name!r}; there are "
+                    f"{', '.join(self.keypoints)}"
                 )
         return tuple(self.keypoints.index(name) for name in names)
 
 
 def _side_and_part(keypoint: str) -> tuple[str, str]:
-    """left_knee, LKnee and "Knee L" -> ("left", "knee"); nose -> ("", "nose")."""
+    """Split a name: left_knee, LKnee and "Knee L" -> ("left", "knee"); nose -> ("", "nose")."""
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", keypoint)]
     glued = re.fullmatch(r"([LR])([A-Z][a-z]+)", keypoint)  # LKnee
     if glued:
@@ -85,12 +111,12 @@ def _side_and_part(keypoint: str) -> tuple[str, str]:
 
 
 def body_part(keypoint: str) -> str:
-    """What a keypoint's name says without its side: left_knee and LKnee -> knee."""
+    """Return a keypoint's name without its side: left_knee and LKnee -> knee."""
     return _side_and_part(keypoint)[1]
 
 
 def unpaired_keypoints(skeleton: Skeleton) -> list[str]:
-    """Keypoints whose names say left or right but whose other side is not there."""
+    """Return the keypoints whose names have a side but whose other side does not exist."""
     paired = {keypoint for pair in skeleton.pairs for keypoint in pair}
     return [
         name
@@ -99,12 +125,13 @@ def unpaired_keypoints(skeleton: Skeleton) -> list[str]:
     ]
 
 
-def limits(skeleton: Skeleton) -> list[str]:
-    """What cannot be done with these keypoints, for want of what they do not tell: a line each."""
+def limitations(skeleton: Skeleton) -> list[str]:
+    """Return a line for each feature that is impossible with these keypoints."""
     lines = []
     if not skeleton.pairs:
         lines.append(
-            "no left and right: mirror images keep every keypoint, which is wrong if there are sides"
+            "no left and right: mirror images keep every keypoint, which is wrong if there are "
+            "sides"
         )
     if not skeleton.hips or not (skeleton.shoulders or skeleton.nose):
         lines.append("no hips with shoulders or a nose: no --align=blazepose")
@@ -118,18 +145,27 @@ def limits(skeleton: Skeleton) -> list[str]:
 
 
 def from_names(name: str, keypoints: tuple[str, ...], limbs=(), sigmas=None) -> Skeleton:
-    """The skeleton whose pairs and roles are told by the keypoints' names: left_hip or LHip, nose, head_top."""
+    """Build a skeleton; pairs and roles follow from names such as left_hip, LHip, nose, head_top.
+
+    Args:
+        name: Name of the set.
+        keypoints: Names of the keypoints.
+        limbs: Pairs of indices.
+        sigmas: OKS sigmas.
+    """
     keypoints = tuple(keypoints)
-    told = [_side_and_part(keypoint) for keypoint in keypoints]
-    # What two keypoints are called alike says nothing of either.
-    parts = {part: number for number, part in enumerate(told) if told.count(part) == 1}
+    split = [_side_and_part(keypoint) for keypoint in keypoints]
+    # A name that occurs twice identifies neither.
+    components = {part: number for number, part in enumerate(split) if split.count(part) == 1}
 
     def named(part: str, *sides: str) -> tuple[int, ...]:
-        found = tuple(parts[side, part] for side in sides if (side, part) in parts)
+        found = tuple(components[side, part] for side in sides if (side, part) in components)
         return found if len(found) == len(sides) else ()
 
     pairs = [
-        (parts[side, part], parts.get(("right", part))) for side, part in parts if side == "left"
+        (components[side, part], components.get(("right", part)))
+        for side, part in components
+        if side == "left"
     ]
     return Skeleton(
         name,
@@ -175,7 +211,8 @@ COCO = from_names(
 )
 
 
-# Leeds Sports Pose: COCO's tolerances where it has the keypoint; those of neck and head top are CrowdPose's.
+# Leeds Sports Pose: COCO's tolerances where it has the keypoint; those of neck and head top are
+# CrowdPose's.
 _LSP_KEYPOINTS = ("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle")
 _LSP_KEYPOINTS += (
     "right_wrist",
@@ -210,7 +247,7 @@ LSP = from_names(
 )
 
 
-# MediaPipe's 33 landmarks, as its documentation numbers them; nobody published tolerances of all.
+# MediaPipe's 33 landmarks in the order of its documentation; their tolerances are unpublished.
 _HAND = ("pinky", "index", "thumb")
 _MEDIAPIPE_KEYPOINTS = ("nose", "left_eye_inner", "left_eye", "left_eye_outer")
 _MEDIAPIPE_KEYPOINTS += ("right_eye_inner", "right_eye", "right_eye_outer", "left_ear", "right_ear")
@@ -255,10 +292,14 @@ MEDIAPIPE = from_names("mediapipe", _MEDIAPIPE_KEYPOINTS, _MEDIAPIPE_LIMBS)
 
 
 def from_category(category: dict) -> Skeleton:
-    """The skeleton of a category of an annotation file: COCO's own, or by the names of its keypoints.
+    """Return the skeleton of a category of an annotation file: a known one, or by its names.
 
-    category: an object with `keypoints`, names of keypoints, and perhaps `skeleton`, pairs of keypoints counted from 1.
-    Raises ValueError that says what is wrong with it.
+    Args:
+        category: An object with `keypoints` (names) and optionally `skeleton` (pairs counted from
+        1).
+
+    Raises:
+        ValueError: Describing what is wrong with it.
     """
     keypoints = category.get("keypoints")
     if (
@@ -286,12 +327,16 @@ def from_category(category: dict) -> Skeleton:
 
 
 def to_dict(skeleton: Skeleton) -> dict:
-    """What JSON files keep of a skeleton; `from_dict` reads it."""
+    """Return a skeleton as JSON files store it; see `from_dict`."""
     return dataclasses.asdict(skeleton)
 
 
 def from_dict(values: dict) -> Skeleton:
-    """The inverse of `to_dict`, after JSON made lists of its tuples. Raises TypeError for other fields."""
+    """Return the skeleton of a dict read from JSON: the inverse of `to_dict`.
+
+    Raises:
+        TypeError: For unknown fields.
+    """
 
     def frozen(value):
         return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
@@ -300,3 +345,127 @@ def from_dict(values: dict) -> Skeleton:
         "keypoints" if name == "joints" else name: value for name, value in values.items()
     }  # 1.x: joints
     return Skeleton(**{name: frozen(value) for name, value in values.items()})
+
+
+KNOWN_SKELETONS = {"coco": COCO, "lsp": LSP, "mediapipe": MEDIAPIPE}
+MIN_SIGMA = 0.001  # a thousandth of the square root of the area: less than a pixel of anything
+_FIELDS = {
+    "name",
+    "keypoints",
+    "pairs",
+    "limbs",
+    "sigmas",
+    "hips",
+    "shoulders",
+    "nose",
+    "neck",
+    "head",
+}
+
+
+def skeleton_from_flag(flag: str) -> Skeleton | None:
+    """Return the skeleton of --skeleton.
+
+    Args:
+        flag: "auto" (None: that of the data), a key of `KNOWN_SKELETONS`, or a JSON file.
+
+    Raises:
+        InputError: For anything else, and for a damaged file.
+    """
+    if flag == "auto":
+        return None
+    if flag in KNOWN_SKELETONS:
+        return KNOWN_SKELETONS[flag]
+    if not flag.endswith(".json"):
+        raise InputError(
+            f"--skeleton={flag}: want auto, {', '.join(KNOWN_SKELETONS)} or a .json file"
+        )
+    return read_skeleton_file(flag)
+
+
+def _keypoints_of(
+    data: dict, field: str, keypoints: list[str], counts: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The numbers of the keypoints that a field names; a single one may stand without a list."""
+    names = data.get(field, [])
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or len(names) not in counts:
+        raise ValueError(
+            f"{field} is {data[field]!r}, want {' or '.join(map(str, counts))} names of keypoints"
+        )
+    for name in names:
+        if name not in keypoints:
+            raise ValueError(f"{field}: there is no keypoint {name!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{field} names a keypoint twice")
+    return tuple(keypoints.index(name) for name in names)
+
+
+def _pairs_of(data: dict, field: str, keypoints: list[str]) -> tuple[tuple[int, int], ...]:
+    pairs = data.get(field, [])
+    if not isinstance(pairs, list):
+        raise ValueError(f"{field} is {pairs!r}, want a list of pairs of keypoints")
+    return tuple(_keypoints_of({field: pair}, field, keypoints, (2,)) for pair in pairs)
+
+
+def read_skeleton_file(file: str) -> Skeleton:
+    """Read a JSON file with a skeleton.
+
+    Its fields are keypoints (names), pairs (left, right), limbs, sigmas (one per keypoint), hips
+    and shoulders (left and right), nose, neck and head (a name each). All but keypoints are
+    optional.
+
+    Raises:
+        InputError: Naming the first fault.
+    """
+    data = read_json(file)
+    try:
+        if not isinstance(data, dict):
+            raise ValueError("want an object")
+        data = {
+            "keypoints" if field == "joints" else field: value for field, value in data.items()
+        }  # 1.x: joints
+        unknown = sorted(set(data) - _FIELDS)
+        if unknown:
+            raise ValueError(
+                f"there is no field {unknown[0]!r}; there are {', '.join(sorted(_FIELDS))}"
+            )
+        keypoints = data.get("keypoints")
+        if (
+            not isinstance(keypoints, list)
+            or not keypoints
+            or not all(isinstance(j, str) and j for j in keypoints)
+        ):
+            raise ValueError(f"keypoints is {keypoints!r}, want a list of names")
+        if len(set(keypoints)) < len(keypoints) or set(keypoints) & set(ALIGN_POINTS):
+            raise ValueError(
+                f"keypoints names one twice, or {' or '.join(ALIGN_POINTS)}, which are no "
+                "annotated keypoints"
+            )
+        name = data.get("name", "own")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"name is {name!r}, want a text")
+        sigmas = data.get("sigmas")
+        if sigmas is not None and (
+            not is_number_list(sigmas, len(keypoints)) or min(sigmas) < MIN_SIGMA
+        ):
+            raise ValueError(
+                f"sigmas is {sigmas!r}, want {len(keypoints)} numbers from {MIN_SIGMA} on"
+            )
+        pairs = _pairs_of(data, "pairs", keypoints)
+        if len({keypoint for pair in pairs for keypoint in pair}) < 2 * len(pairs):
+            raise ValueError("pairs has a keypoint in two pairs")
+        return Skeleton(
+            name,
+            tuple(keypoints),
+            pairs,
+            _pairs_of(data, "limbs", keypoints),
+            None if sigmas is None else tuple(map(float, sigmas)),
+            hips=_keypoints_of(data, "hips", keypoints, (0, 2)),
+            shoulders=_keypoints_of(data, "shoulders", keypoints, (0, 2)),
+            nose=_keypoints_of(data, "nose", keypoints, (0, 1)),
+            neck=_keypoints_of(data, "neck", keypoints, (0, 1)),
+            head=_keypoints_of(data, "head", keypoints, (0, 1)),
+        )
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from error

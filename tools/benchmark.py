@@ -1,4 +1,4 @@
-"""Measure a part of the program beside the original's way of doing it, in one run: times and their ratio."""
+"""Measure parts of the program beside the original's way, in one run: times and their ratio."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import os
 import platform
 from pathlib import Path
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.progress import import_tensorflow
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.config import FIELDS
-from tfcpn.settings.flag import number, path, whole, words
+from tfcpn.cli import Command, Options, float_, integer, path, string_list
+from tfcpn.config import FIELDS
+from tfcpn.utils.console import import_tensorflow
+from tfcpn.utils.errors import InputError
 
 PARTS = ("input", "step", "profile", "forward", "eval", "records", "video", "gpu")
 COMMAND = Command(
@@ -25,16 +24,18 @@ COMMAND = Command(
                 "COCO annotations.",
             ),
             path("train_images", "data/demo/train", "Their images, for input and records."),
-            whole("rounds", 5, "Times that each thing is measured, in turn.", least=1),
-            whole("people", 2000, "input, eval, gpu: people that ours is measured on.", least=80),
-            whole("copies", 2, "records: times that each image is packed.", least=1),
-            whole("frames", 100, "video: frames of it.", least=2),
-            words(
+            integer("rounds", 5, "Times that each thing is measured, in turn.", minimum=1),
+            integer(
+                "people", 2000, "input, eval, gpu: people that ours is measured on.", minimum=80
+            ),
+            integer("copies", 2, "records: times that each image is packed.", minimum=1),
+            integer("frames", 100, "video: frames of it.", minimum=2),
+            string_list(
                 "precisions",
                 ("float32", "tf32", "bfloat16", "float16"),
                 "gpu: those that are tried.",
             ),
-            number("minutes", 10.0, "gpu: after so many no larger batch is tried.", least=0),
+            float_("minutes", 10.0, "gpu: after so many no larger batch is tried.", minimum=0),
             path(
                 "python",
                 ".venv-mediapipe/bin/python",
@@ -43,7 +44,7 @@ COMMAND = Command(
             path("json", "", "File for the same numbers as JSON."),
         ]
     },
-    shared=True,
+    uses_config=True,
     choices=PARTS,
 )
 
@@ -51,33 +52,33 @@ COMMAND = Command(
 def measure(part: str, options: Options) -> list[dict]:
     from benchmarking import data, network, step_profile
 
-    cfg, own = options.config, options.own
+    cfg, args = options.config, options.args
     if part == "step":
-        return network.benchmark_step(cfg, own.rounds)
+        return network.benchmark_step(cfg, args.rounds)
     if part == "profile":
-        return step_profile.benchmark_profile(cfg, own.rounds)
+        return step_profile.benchmark_profile(cfg, args.rounds)
     if part == "forward":
-        return network.benchmark_forward(cfg, own.rounds)
+        return network.benchmark_forward(cfg, args.rounds)
     if part == "eval":
-        people = data.read_people(cfg.val_annotations, cfg.val_images)
-        return data.benchmark_eval(cfg, people, own.rounds, own.people)
+        people = data.validation_set_of(cfg.val_annotations, cfg.val_images)
+        return data.benchmark_eval(cfg, people, args.rounds, args.people)
     if part == "gpu":
         known = FIELDS["mixed_precision"].metadata["choices"]
-        if not own.precisions or not set(own.precisions) <= set(known) - {"auto"}:
+        if not args.precisions or not set(args.precisions) <= set(known) - {"auto"}:
             raise InputError(
-                f"--precisions={','.join(own.precisions)}: want some of {', '.join(known[:-1])}"
+                f"--precisions={','.join(args.precisions)}: want some of {', '.join(known[:-1])}"
             )
         from benchmarking import gpu
 
-        return gpu.benchmark_gpu(cfg, own.precisions, own.people, own.minutes)
+        return gpu.benchmark_gpu(cfg, args.precisions, args.people, args.minutes)
     if part == "video":
         from benchmarking.video import benchmark_video
 
-        return benchmark_video(cfg, own.rounds, own.frames, own.python)
-    people = data.read_people(own.train_annotations, own.train_images)
+        return benchmark_video(cfg, args.rounds, args.frames, args.python)
+    people = data.validation_set_of(args.train_annotations, args.train_images)
     if part == "input":
-        return data.benchmark_input(cfg, people, own.rounds, own.people)
-    return data.benchmark_records(people, own.train_images, own.copies)
+        return data.benchmark_input(cfg, people, args.rounds, args.people)
+    return data.benchmark_records(people, args.train_images, args.copies)
 
 
 def _processor() -> str:
@@ -92,9 +93,9 @@ def main(options: Options) -> None:
     import tensorflow as tf
 
     from benchmarking.measure import peak_memory_mb, table
-    from tfcpn.base import device
+    from tfcpn.utils import device
 
-    (part,) = options.words
+    (part,) = options.positional
     if options.config:
         device.select_device(options.config.device)
     device.configure(deterministic=False)
@@ -109,15 +110,16 @@ def main(options: Options) -> None:
     memory = round(peak_memory_mb())
     print(table(rows))
     print(
-        f"{machine['cpu']}, {machine['cores']} cores, GPUs: {gpus or 'none'}; peak memory {memory} MB"
+        f"{machine['cpu']}, {machine['cores']} cores, GPUs: {gpus or 'none'}; peak memory {memory} "
+        "MB"
     )
-    if options.own.json:
+    if options.args.json:
         try:
             values = {"part": part, "rows": rows, "machine": machine, "peak_mb": memory}
-            Path(options.own.json).write_text(json.dumps(values))
+            Path(options.args.json).write_text(json.dumps(values))
         except OSError as error:
             raise InputError(
-                f"--json={options.own.json}: cannot be written ({error.strerror})"
+                f"--json={options.args.json}: cannot be written ({error.strerror})"
             ) from error
 
 

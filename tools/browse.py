@@ -1,4 +1,4 @@
-"""A page to look through the people of annotations or records: filter them, see them cut by any alignment."""
+"""A web page to browse the people of annotations or records: filters, and crops by alignment."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import SKELETON, path, whole
+from tfcpn.cli import SKELETON, Command, Options, integer, path
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
 
 COMMAND = Command(
     "python tools/browse.py",
@@ -27,7 +26,9 @@ COMMAND = Command(
                 "Instead: folder of records; their images are written beside the page.",
             ),
             SKELETON,
-            whole("most", 20_000, "People: the first so many who have labeled keypoints.", least=1),
+            integer(
+                "most", 20_000, "People: the first so many who have labeled keypoints.", minimum=1
+            ),
         ],
         "Where": [
             path("output", "browse", "Folder for index.html and what it reads; open it from there.")
@@ -38,21 +39,24 @@ IMAGE_SUFFIXES = "pictures_of_records"
 PAGE = Path(__file__).parent / "browsing" / "page.html"
 
 
-def of_annotations(own) -> tuple[list, object]:
-    """The people of an annotation file, and their skeleton. The page finds their images where they are."""
+def of_annotations(args) -> tuple[list, object]:
+    """The people of an annotation file, and their skeleton.
+
+    The page finds their images where they are.
+    """
     from browsing.people import Shown
 
     from tfcpn.data.coco import read_annotations
-    from tfcpn.data.skeleton_file import skeleton_from_flag
+    from tfcpn.skeleton import skeleton_from_flag
 
     images, people, skeleton, _ = read_annotations(
-        own.annotations, expected=skeleton_from_flag(own.skeleton)
+        args.annotations, expected=skeleton_from_flag(args.skeleton)
     )
-    if not Path(own.images).is_dir():
-        raise InputError(f"--images={own.images}: there is no such folder")
-    folder, shown = os.path.relpath(own.images, own.output), []
+    if not Path(args.images).is_dir():
+        raise InputError(f"--images={args.images}: there is no such folder")
+    folder, shown = os.path.relpath(args.images, args.output), []
     beside = Counter(person.image_id for person in people)
-    for person in [person for person in people if person.trainable][: own.most]:
+    for person in [person for person in people if person.trainable][: args.most]:
         image = images[person.image_id]
         address = "/".join(quote(part) for part in Path(folder, image.file_name).parts)
         size = image.height, image.width
@@ -60,17 +64,17 @@ def of_annotations(own) -> tuple[list, object]:
     return shown, skeleton
 
 
-def record_crops(own) -> tuple[list, object]:
+def record_crops(args) -> tuple[list, object]:
     """The people of records, and their skeleton; the images are written into the page's folder."""
     from tfcpn.data.record_sets import read_records
 
-    records = read_records(own.records)
+    records = read_records(args.records)
     shown = []
-    for item in _images_of(records, Path(own.output)):
+    for item in _images_of(records, Path(args.output)):
         shown += item
-        if len(shown) >= own.most:
+        if len(shown) >= args.most:
             break
-    return shown[: own.most], records.skeleton
+    return shown[: args.most], records.skeleton
 
 
 def _images_of(records, output: Path) -> Iterator[list]:
@@ -79,8 +83,8 @@ def _images_of(records, output: Path) -> Iterator[list]:
     import tensorflow as tf
     from browsing.people import Shown
 
-    from tfcpn.data.coco import Person
-    from tfcpn.data.examples import parse
+    from tfcpn.data.coco import PersonAnnotation
+    from tfcpn.data.record_format import parse_example
 
     number = 0
     for earlier in (output / IMAGE_SUFFIXES).glob("[0-9]" * 6 + ".*"):
@@ -89,7 +93,7 @@ def _images_of(records, output: Path) -> Iterator[list]:
         for serialized in tf.data.TFRecordDataset(file):
             record = {
                 name: value.numpy()
-                for name, value in parse(serialized, records.skeleton.count).items()
+                for name, value in parse_example(serialized, records.skeleton.num_keypoints).items()
             }
             trainable = np.flatnonzero(record["people/trainable"])
             if not len(trainable):
@@ -109,7 +113,7 @@ def _images_of(records, output: Path) -> Iterator[list]:
                     float(record["people/area"][row]),
                     float(record["people/reach"][row]),
                 )
-                person = Person(
+                person = PersonAnnotation(
                     number * 1000 + int(row), number, box, keypoints, known, area, False, max_radius
                 )
                 size = tuple(map(int, record["image/size"]))
@@ -127,24 +131,24 @@ def _images_of(records, output: Path) -> Iterator[list]:
 
 
 def main(options: Options) -> None:
-    own = options.own
-    if bool(own.annotations) == bool(own.records):
+    args = options.args
+    if bool(args.annotations) == bool(args.records):
         raise InputError("want --annotations with --images, or --records")
     for name in ("images", "skeleton"):
-        if own.records and name in options.given:
+        if args.records and name in options.explicit:
             raise InputError(f"--{name}: the records have their own")
-    shown, skeleton = record_crops(own) if own.records else of_annotations(own)
+    shown, skeleton = record_crops(args) if args.records else of_annotations(args)
     if not shown:
-        raise InputError(f"{own.annotations or own.records}: nobody has a labeled keypoint")
+        raise InputError(f"{args.annotations or args.records}: nobody has a labeled keypoint")
     from browsing.people import describe
 
     data = json.dumps(
-        describe(shown, skeleton) | {"title": Path(own.annotations or own.records).name}
+        describe(shown, skeleton) | {"title": Path(args.annotations or args.records).name}
     )
     # A script and not JSON: a page that is opened from a disk may not fetch.
-    write_atomically(Path(own.output) / "people.js", f"const DATA = {data};\n")
-    write_atomically(Path(own.output) / "index.html", PAGE.read_text())
-    print(f"written: {Path(own.output) / 'index.html'}, {len(shown)} people; open it in a browser")
+    write_atomically(Path(args.output) / "people.js", f"const DATA = {data};\n")
+    write_atomically(Path(args.output) / "index.html", PAGE.read_text())
+    print(f"written: {Path(args.output) / 'index.html'}, {len(shown)} people; open it in a browser")
 
 
 if __name__ == "__main__":

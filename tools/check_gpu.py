@@ -1,4 +1,6 @@
-"""Say what TensorFlow computes on; fail if a GPU is required (REQUIRE_GPU is not 0) and none is there."""
+"""Say what TensorFlow computes on; fail if a GPU is required (REQUIRE_GPU is not 0) and none is
+there.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from tfcpn.base.gpu import install_hint
+from tfcpn.utils.device import install_hint
 
 import tensorflow as tf  # isort: skip
 
-# Docker and podman make a file each; the Dockerfile sets a variable for whatever else runs the image.
+# Docker and podman make a file each; the Dockerfile sets a variable for whatever else runs the
+# image.
 _CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
@@ -25,13 +28,16 @@ def main() -> None:
         details = tf.config.experimental.get_device_details(gpu)
         compute_capability = ".".join(map(str, details.get("compute_capability", ())))
         print(
-            f"{gpu.name}: {details.get('device_name', 'GPU')}, compute capability {compute_capability}"
+            f"{gpu.name}: {details.get('device_name', 'GPU')}, compute capability "
+            f"{compute_capability}"
         )
     if not gpus and os.environ.get("REQUIRE_GPU", "1") != "0":
         if in_container():
             remedy = (
-                "give the container the GPU: docker run --gpus all, podman run --device nvidia.com/gpu=all, or "
-                "nvidia.com/gpu in a pod's limits, each with NVIDIA's container toolkit; -e REQUIRE_GPU=0"
+                "give the container the GPU: docker run --gpus all, podman run --device "
+                "nvidia.com/gpu=all, or "
+                "nvidia.com/gpu in a pod's limits, each with NVIDIA's container toolkit; -e "
+                "REQUIRE_GPU=0"
             )
         else:
             remedy = f"install CUDA's libraries with {install_hint()}; REQUIRE_GPU=0"

@@ -1,14 +1,13 @@
-"""What training moved: two BlazePose files on the same people, by parts of the body and by output."""
+"""Compare two BlazePose files on the same people, by body part and by output."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import import_tensorflow
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import path, whole
+from tfcpn.cli import Command, Options, integer, path
+from tfcpn.utils.console import import_tensorflow
+from tfcpn.utils.files import write_atomically
 
 COMMAND = Command(
     "python tools/compare_blazepose.py",
@@ -31,7 +30,7 @@ COMMAND = Command(
                 required=True,
             ),
             path("images", None, "Their images.", required=True),
-            whole("people", 200, "How many of them, by image.", least=1),
+            integer("people", 200, "How many of them, by image.", minimum=1),
         ],
         "Where": [path("output", "", "JSON file for the same numbers.")],
     },
@@ -48,10 +47,11 @@ GROUPS = {
 
 
 def differences(before, after, size: int) -> dict[str, float]:
-    """Medians over people and landmarks of two `BlazePoseOutputs` of the same crops of `size` pixels.
+    """Medians over people and landmarks of two `BlazePoseOutputs` of the same crops of `size`
+    pixels.
 
-    Distances are in parts of the crop; "z" is too. Probabilities are from 0 to 1; "mask" is the intersection over
-    union of the two people's outlines.
+    Distances are in parts of the crop; "z" is too. Probabilities are from 0 to 1; "mask" is the
+    intersection over union of the two people's outlines.
     """
     import numpy as np
 
@@ -80,45 +80,49 @@ def differences(before, after, size: int) -> dict[str, float]:
 
 
 def main(options: Options) -> None:
-    own = options.own
+    args = options.args
     import_tensorflow()
     import numpy as np
 
     from tfcpn.data.coco import read_annotations
     from tfcpn.data.pipeline import region_batches
-    from tfcpn.evaluation.estimate import region_of_boxes
-    from tfcpn.evaluation.validation_set import read_validation_set
-    from tfcpn.geometry.alignment import Alignment
-    from tfcpn.networks.blazepose import MEDIAPIPE_PREPROCESSING
-    from tfcpn.networks.blazepose_model import BlazePoseOutputs, build_blazepose
-    from tfcpn.networks.blazepose_table import INPUT_SIZE
-    from tfcpn.networks.blazepose_weights import load_landmark_weights, read_file
-    from tfcpn.picture.cut import CropSpec
-    from tfcpn.picture.look import normalize
+    from tfcpn.evaluation.estimate import regions_of_boxes
+    from tfcpn.evaluation.eval_dataset import read_validation_set
+    from tfcpn.models.blazepose.blazepose import MEDIAPIPE_PREPROCESSING
+    from tfcpn.models.blazepose.model import BlazePoseOutputs, build_blazepose
+    from tfcpn.models.blazepose.weights import load_landmark_weights, read_landmark_model
+    from tfcpn.models.specs import BLAZEPOSE_INPUT_SIZE
+    from tfcpn.transforms.alignment import Alignment
+    from tfcpn.transforms.cropping import CropSpec
+    from tfcpn.transforms.normalize import normalize
 
     alignment = Alignment("blazepose", missing="drop")
-    skeleton = read_annotations(own.annotations)[2]
-    people = read_validation_set(own.annotations, own.images, skeleton, alignment)
-    boxes, image_files = people.boxes[: own.people], people.image_files[: own.people]
-    regions = region_of_boxes(boxes, image_files, alignment, INPUT_SIZE)
+    skeleton = read_annotations(args.annotations)[2]
+    people = read_validation_set(
+        args.annotations, args.images, skeleton=skeleton, alignment=alignment
+    )
+    boxes, image_files = people.boxes[: args.people], people.image_files[: args.people]
+    regions = regions_of_boxes(boxes, image_files, alignment, BLAZEPOSE_INPUT_SIZE)
     models = []
-    for file in (own.before, own.after):
-        models.append(build_blazepose(read_file(file)[1]))
+    for file in (args.before, args.after):
+        models.append(build_blazepose(read_landmark_model(file)[1]))
         load_landmark_weights(models[-1], file)
     told: list[list] = [[], []]
-    for crops in region_batches(image_files, regions, CropSpec(INPUT_SIZE, True, None), 16):
+    for crops in region_batches(
+        image_files, regions, CropSpec(BLAZEPOSE_INPUT_SIZE, True, None), 16
+    ):
         for outputs, model in zip(told, models):
             outputs.append(model(normalize(crops, MEDIAPIPE_PREPROCESSING), training=False))
     before, after = (
         BlazePoseOutputs(*(np.concatenate([t.numpy() for t in o]) for o in zip(*t))) for t in told
     )
-    found = differences(before, after, INPUT_SIZE[0])
-    print(f"{len(boxes)} people of {own.annotations}: {own.after} beside {own.before}")
+    found = differences(before, after, BLAZEPOSE_INPUT_SIZE[0])
+    print(f"{len(boxes)} people of {args.annotations}: {args.after} beside {args.before}")
     for name, value in found.items():
         print(f"  {name:28}{value:.4f}")
-    if own.output:
+    if args.output:
         write_atomically(
-            Path(own.output), json.dumps({"people": len(boxes), **found}, indent=1) + "\n"
+            Path(args.output), json.dumps({"people": len(boxes), **found}, indent=1) + "\n"
         )
 
 

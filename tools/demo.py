@@ -1,4 +1,6 @@
-"""Draw people, train a network on them for some minutes, evaluate it, and show what it has learned in an image."""
+"""Draw people, train a network on them for some minutes, evaluate it, and show what it has learned
+in an image.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,11 @@ import make_records
 
 from tfcpn import eval as evaluation
 from tfcpn import train
-from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import import_tensorflow, status
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.config import Config
-from tfcpn.settings.flag import number, path, whole
+from tfcpn.cli import Command, Options, float_, integer, path
+from tfcpn.config import Config
+from tfcpn.utils.console import import_tensorflow, status
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
 
 MINUTES = 6
 COMMAND = Command(
@@ -27,8 +28,8 @@ COMMAND = Command(
     __doc__,
     {
         "What": [
-            number("minutes", MINUTES, "How long the demo may take.", least=2),
-            whole("seed", 0, "Another seed trains another network.", least=0),
+            float_("minutes", MINUTES, "How long the demo may take.", minimum=2),
+            integer("seed", 0, "Another seed trains another network.", minimum=0),
             path("data", "data/demo", "Folder for the people."),
             path("runs", "runs", "Folder for the run; the image is poses.png in it."),
         ]
@@ -39,8 +40,9 @@ EPOCHS = 5
 # The larger recipe is the better one from so many steps on.
 LARGE, LARGE_STEPS = "flags/demo_128x96.cfg", 300
 SMALL = "flags/demo.cfg"
-# What comes after the speed is measured, in units of the time that building the network takes, which like most of it
-# is Python's and TensorFlow's own work: compiling the training step, starting, compiling the prediction, the image.
+# What comes after the speed is measured, in units of the time that building the network takes,
+# which like most of it is Python's and TensorFlow's own work: compiling the training step,
+# starting, compiling the prediction, the image.
 OVERHEAD = 12.0
 # The time is a limit: a machine has other things to do, and a step reads, warps and saves besides.
 SAFETY = 0.85
@@ -50,7 +52,7 @@ PLAN = "demo.json"
 
 
 class Plan(NamedTuple):
-    """What is trained: the recipe, the steps of all epochs, and the floating-point operations of these steps."""
+    """What to train: the recipe, the steps of all epochs, and their FLOPs."""
 
     flagfile: str
     steps: int
@@ -58,8 +60,8 @@ class Plan(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Seconds that building the network took, and that a step takes for each crop and once for all crops; the
-    floating-point operations of training a crop.
+    """Seconds that building the network took, and that a step takes for each crop and once for all
+    crops; the floating-point operations of training a crop.
     """
 
     building: float
@@ -81,15 +83,15 @@ def measure(cfg: Config) -> Speed:
     import tensorflow as tf
 
     from benchmarking.network import forward_flops
-    from tfcpn.base import device
-    from tfcpn.parts import make_parts
+    from tfcpn.builders import build_components
     from tfcpn.skeleton import COCO
     from tfcpn.training.step import losses_and_gradients, make_optimizer
+    from tfcpn.utils import device
 
     device.set_precision(device.resolve_precision(cfg.mixed_precision))
-    parts, rng = make_parts(cfg, COCO), np.random.default_rng(0)
+    components, rng = build_components(cfg, COCO), np.random.default_rng(0)
     start = time.monotonic()
-    model = parts.network.build()
+    model = components.network.build()
     building = time.monotonic() - start
 
     optimizer = make_optimizer(cfg.learning_rate, "float32", model.trainable_variables)
@@ -97,12 +99,12 @@ def measure(cfg: Config) -> Speed:
     def seconds(crops: int) -> tuple[float, float]:
         images = tf.constant(rng.normal(0, 1, (crops, *cfg.input_size, 3)), tf.float32)
         keypoints = tf.constant(
-            rng.uniform(0, cfg.input_size[1], (crops, COCO.count, 2)), tf.float32
+            rng.uniform(0, cfg.input_size[1], (crops, COCO.num_keypoints, 2)), tf.float32
         )
-        targets = parts.codec.encode(keypoints, tf.fill((crops, COCO.count), 2.0))
+        targets = components.codec.encode(keypoints, tf.fill((crops, COCO.num_keypoints), 2.0))
         start = time.monotonic()
         losses, gradients = losses_and_gradients(
-            model, parts.network, images, targets, cfg.weight_decay
+            model, components.network, images, targets, weight_decay=cfg.weight_decay
         )
         (
             losses["total"].numpy(),
@@ -150,7 +152,8 @@ def planned(run: Path, seed: int) -> Plan | None:
     if not file.exists():
         if (run / "checkpoints").exists():
             raise InputError(
-                f"{run} holds another run, of an older demo perhaps: delete it, or give another --runs"
+                f"{run} holds another run, of an older demo perhaps: delete it, or give another "
+                "--runs"
             )
         return None
     try:
@@ -165,7 +168,7 @@ def planned(run: Path, seed: int) -> Plan | None:
 
 def usable_device() -> str:
     """Return what to train on: a card that TensorFlow cannot use is told, and stops no demo."""
-    from tfcpn.base import device
+    from tfcpn.utils import device
 
     try:
         device.select_device("auto")
@@ -181,10 +184,10 @@ def minutes(seconds: float) -> str:
 
 
 def main(options: Options) -> None:
-    own, start = options.own, time.monotonic()
-    name = "demo" if own.minutes == MINUTES else f"demo_{own.minutes:g}_minutes"
-    data, run = Path(own.data), Path(own.runs) / name
-    plan = planned(run, own.seed)
+    args, start = options.args, time.monotonic()
+    name = "demo" if args.minutes == MINUTES else f"demo_{args.minutes:g}_minutes"
+    data, run = Path(args.data), Path(args.runs) / name
+    plan = planned(run, args.seed)
     annotations = {
         split: data / "annotations" / f"person_keypoints_{split}.json" for split in ("train", "val")
     }
@@ -199,8 +202,8 @@ def main(options: Options) -> None:
     if plan is None:
         with status("measuring how fast this machine trains"):
             speed = measure(config_of(SMALL))
-        plan = choose(speed, 60 * own.minutes - (time.monotonic() - start))
-        write_atomically(run / PLAN, json.dumps({**plan._asdict(), "seed": own.seed}))
+        plan = choose(speed, 60 * args.minutes - (time.monotonic() - start))
+        write_atomically(run / PLAN, json.dumps({**plan._asdict(), "seed": args.seed}))
     cfg = config_of(plan.flagfile)
     what = f"{plan.steps} steps of {cfg.batch_size} people at {{}}x{{}}".format(*cfg.input_size)
     print(f"training {what}, {plan.teraflop:.1f} TFLOP, from random weights", flush=True)
@@ -208,7 +211,7 @@ def main(options: Options) -> None:
         f"--flagfile={plan.flagfile}",
         f"--experiment={name}",
         f"--model_dir={run}",
-        f"--seed={own.seed}",
+        f"--seed={args.seed}",
     ]
     flags += [
         f"--device={device}",
@@ -226,9 +229,10 @@ def main(options: Options) -> None:
 
     metrics = json.loads((evaluated / "metrics.json").read_text())
     print(
-        f"\nAP {metrics['AP']:.3f} on {metrics['people']} drawn people that the network has not seen, after {what} "
+        f"\nAP {metrics['AP']:.3f} on {metrics['people']} drawn people that the network has not "
+        f"seen, after {what} "
         f"({plan.teraflop:.1f} TFLOP); the demo took {minutes(time.monotonic() - start)}.\n"
-        f"Look at {run / 'poses.png'}; make demo MINUTES={4 * own.minutes:g} goes further."
+        f"Look at {run / 'poses.png'}; make demo MINUTES={4 * args.minutes:g} goes further."
     )
 
 

@@ -1,12 +1,13 @@
-"""Draw the people of a results file, or of the annotations, on their images: one sheet to look at."""
+"""Draw the people of a results file, or of annotations, on their images, in one contact sheet."""
 
 from __future__ import annotations
 
-from tfcpn.base.errors import InputError
-from tfcpn.data.coco import Person, read_annotations
-from tfcpn.data.json_input import is_number_list, read_json
-from tfcpn.data.skeleton_file import skeleton_from_flag
-from tfcpn.report.pictures import (
+from tfcpn.cli import SKELETON, Command, Options, enum, float_, integer, path
+from tfcpn.data.coco import PersonAnnotation, read_annotations
+from tfcpn.skeleton import skeleton_from_flag
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.json_io import is_number_list, read_json
+from tfcpn.visualization import (
     check_name,
     draw_annotated,
     draw_results,
@@ -14,8 +15,6 @@ from tfcpn.report.pictures import (
     sheet,
     write_image,
 )
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import SKELETON, choice, number, path, whole
 
 COMMAND = Command(
     "python tools/draw_poses.py",
@@ -26,18 +25,19 @@ COMMAND = Command(
             SKELETON,
             path("images", None, "Folder of its images.", required=True),
             path("results", "", "Results file of tfcpn.eval; empty: draw the annotations."),
-            choice(
+            enum(
                 "order",
                 "file",
                 ("file", "best", "worst"),
-                "Which images: the first; or, with --results, those whose people are found best or worst.",
+                "Which images: the first; or, with --results, those whose people are found best or "
+                "worst.",
             ),
         ],
         "Picture": [
             path("output", "poses.png", "Image to write, .png or .jpg."),
-            whole("count", 12, "Images on the sheet, of those that have people.", least=1),
-            whole("columns", 4, "Images in a row.", least=1),
-            number("score_threshold", 0.0, "Leave out results with a lower score."),
+            integer("count", 12, "Images on the sheet, of those that have people.", minimum=1),
+            integer("columns", 4, "Images in a row.", minimum=1),
+            float_("score_threshold", 0.0, "Leave out results with a lower score."),
         ],
     },
 )
@@ -46,13 +46,14 @@ COMMAND = Command(
 def _read_results(file: str, keypoints: int) -> list[dict]:
     """Raises InputError for a file that tfcpn.eval did not write of such people."""
     results = read_json(file)
-    for place, entry in enumerate(results if isinstance(results, list) else [None]):
-        if not isinstance(entry, dict) or not {"image_id", "score", "keypoints"} <= set(entry):
+    for place, to_coco in enumerate(results if isinstance(results, list) else [None]):
+        if not isinstance(to_coco, dict) or not {"image_id", "score", "keypoints"} <= set(to_coco):
             raise InputError(
-                f"{file}: entry number {place} lacks image_id, score or keypoints; not a results file"
+                f"{file}: entry number {place} lacks image_id, score or keypoints; not a results "
+                "file"
             )
-        if not is_number_list(entry["keypoints"], 3 * keypoints) or not is_number_list(
-            [entry["score"]]
+        if not is_number_list(to_coco["keypoints"], 3 * keypoints) or not is_number_list(
+            [to_coco["score"]]
         ):
             raise InputError(
                 f"{file}: entry number {place}: want {keypoints} keypoints x 3 numbers, and a score"
@@ -60,9 +61,10 @@ def _read_results(file: str, keypoints: int) -> list[dict]:
     return results
 
 
-def errors_by_image(people: list[Person], results: list[dict]) -> dict[int, float]:
-    """How badly the people of each image are found: of its worst person the mean distance of the labeled keypoints from
-    the result that is nearest to it, in parts of the longer side of the person's box; infinite without a result.
+def errors_by_image(people: list[PersonAnnotation], results: list[dict]) -> dict[int, float]:
+    """How badly the people of each image are found: of its worst person the mean distance of the
+    labeled keypoints from the result that is nearest to it, in parts of the longer side of the
+    person's box; infinite without a result.
     """
     import numpy as np
 
@@ -82,36 +84,36 @@ def errors_by_image(people: list[Person], results: list[dict]) -> dict[int, floa
 
 
 def main(options: Options) -> None:
-    own = options.own
-    check_name(own.output)
+    args = options.args
+    check_name(args.output)
     images, people, skeleton, _ = read_annotations(
-        own.annotations, expected=skeleton_from_flag(own.skeleton)
+        args.annotations, expected=skeleton_from_flag(args.skeleton)
     )
-    if own.order != "file" and not own.results:
-        raise InputError(f"--order={own.order} wants --results")
-    if own.score_threshold and not own.results:
-        raise InputError(f"--score_threshold={own.score_threshold:g} wants --results")
-    results = _read_results(own.results, skeleton.count) if own.results else None
+    if args.order != "file" and not args.results:
+        raise InputError(f"--order={args.order} wants --results")
+    if args.score_threshold and not args.results:
+        raise InputError(f"--score_threshold={args.score_threshold:g} wants --results")
+    results = _read_results(args.results, skeleton.num_keypoints) if args.results else None
     chosen = list(dict.fromkeys(p.image_id for p in people if p.trainable))
-    if own.order != "file":
+    if args.order != "file":
         error = errors_by_image(people, results)
-        chosen.sort(key=lambda image: error[image], reverse=own.order == "worst")
-    chosen = chosen[: own.count]
+        chosen.sort(key=lambda image: error[image], reverse=args.order == "worst")
+    chosen = chosen[: args.count]
     cells = []
     for image_id in chosen:
-        pixels = load_coco_image(own.images, images[image_id])
+        pixels = load_coco_image(args.images, images[image_id])
         if results is None:
             draw_annotated(pixels, [p for p in people if p.image_id == image_id], skeleton)
         else:
             here = [
                 r
                 for r in results
-                if r["image_id"] == image_id and r["score"] >= own.score_threshold
+                if r["image_id"] == image_id and r["score"] >= args.score_threshold
             ]
             draw_results(pixels, here, skeleton)
         cells.append(pixels)
-    write_image(own.output, sheet(cells, own.columns, (300, 340)))
-    print(f"written: {own.output}, {len(cells)} images")
+    write_image(args.output, sheet(cells, args.columns, (300, 340)))
+    print(f"written: {args.output}, {len(cells)} images")
 
 
 if __name__ == "__main__":

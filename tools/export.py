@@ -1,36 +1,38 @@
-"""Give a trained network away: for MediaPipe's own runtime, TensorFlow Lite, ONNX, or as a SavedModel."""
+"""Export a trained network for MediaPipe, TensorFlow Lite or ONNX, or as a SavedModel."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.progress import import_tensorflow
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import choice, path, switch, whole
+from tfcpn.cli import Command, Options, boolean, enum, integer, path
+from tfcpn.utils.console import import_tensorflow
+from tfcpn.utils.errors import InputError
 
 COMMAND = Command(
     "python tools/export.py",
     __doc__,
     {
         "Where": [
-            choice(
+            enum(
                 "format",
                 "mediapipe",
                 ("mediapipe", "savedmodel", "tflite", "onnx"),
-                "mediapipe: a copy of MediaPipe's .tflite file, or of a bundle, for its own runtime; savedmodel: a "
-                "folder for TensorFlow and its servers; tflite, onnx: a file for TensorFlow Lite, for onnxruntime. "
+                "mediapipe: a copy of MediaPipe's .tflite file, or of a bundle, for its own "
+                "runtime; savedmodel: a "
+                "folder for TensorFlow and its servers; tflite, onnx: a file for TensorFlow Lite, "
+                "for onnxruntime. "
                 "All but the first take crops, uint8 BGR.",
             ),
-            choice(
+            enum(
                 "quantize",
                 "none",
                 ("none", "float16", "dynamic", "int8"),
-                "tflite, onnx: weights in float16, weights in int8, or weights and activations in int8, which learns "
+                "tflite, onnx: weights in float16, weights in int8, or weights and activations in "
+                "int8, which learns "
                 "from people of --train_records.",
             ),
-            switch(
+            boolean(
                 "with_decoder",
                 False,
                 "tflite, onnx: flip test and decoding inside, keypoints and scores out.",
@@ -38,7 +40,8 @@ COMMAND = Command(
             path(
                 "template",
                 "data/mediapipe/pose_landmark_full.tflite",
-                "mediapipe: the file whose graph, names and types stay; with --task the bundle's own.",
+                "mediapipe: the file whose graph, names and types stay; with --task the bundle's "
+                "args.",
             ),
             path(
                 "task",
@@ -46,24 +49,24 @@ COMMAND = Command(
                 "mediapipe: a .task bundle; a copy of it with the new network is written.",
             ),
             path("output", None, "File or folder to write.", required=True),
-            switch("overwrite", False, "Write over a file that is there."),
-            whole(
+            boolean("overwrite", False, "Write over a file that is there."),
+            integer(
                 "people",
                 200,
                 "How many people of --val_annotations the file is compared on; 0: all.",
-                least=0,
+                minimum=0,
             ),
-            whole(
+            integer(
                 "learn_from",
                 128,
                 "int8: how many people of --train_records it learns from.",
-                least=1,
+                minimum=1,
             ),
             "model_dir",
             "epoch",
         ]
     },
-    shared=True,
+    uses_config=True,
 )
 
 
@@ -78,62 +81,66 @@ _HEED = {
 }
 
 
-def _check(own, given: set[str]) -> None:
+def _check(args, given: set[str]) -> None:
     """Raise InputError for a flag that would change nothing."""
     for name, formats in _HEED.items():
-        if name in given and own.format not in formats:
-            raise InputError(f"--{name} wants --format={' or '.join(formats)}, not {own.format}")
-    if "learn_from" in given and own.quantize != "int8":
+        if name in given and args.format not in formats:
+            raise InputError(f"--{name} wants --format={' or '.join(formats)}, not {args.format}")
+    if "learn_from" in given and args.quantize != "int8":
         raise InputError("--learn_from wants --quantize=int8")
 
 
 def main(options: Options) -> None:
-    own, cfg = options.own, options.config
-    output = Path(own.output)
-    if output.exists() and not own.overwrite:
+    args, cfg = options.args, options.config
+    output = Path(args.output)
+    if output.exists() and not args.overwrite:
         raise InputError(f"{output} is there; --overwrite writes over it")
-    if output.exists() and output.is_dir() != (own.format == "savedmodel"):
+    if output.exists() and output.is_dir() != (args.format == "savedmodel"):
         raise InputError(
-            f"{output} is {'a folder' if output.is_dir() else 'a file'}, and --format={own.format} is not"
+            f"{output} is {'a folder' if output.is_dir() else 'a file'}, and "
+            f"--format={args.format} is not"
         )
     if output.is_dir() and not (output / "saved_model.pb").exists():
         raise InputError(
-            f"{output} is a folder and no SavedModel, which --overwrite would remove; want another --output"
+            f"{output} is a folder and no SavedModel, which --overwrite would remove; want another "
+            "--output"
         )
-    _check(own, options.given)
+    _check(args, options.explicit)
     import_tensorflow()
-    from tfcpn.base import device
-    from tfcpn.data.skeleton_file import skeleton_from_flag
-    from tfcpn.run import config_file
-    from tfcpn.run.snapshots import INITIAL_EPOCH, CheckpointManager
-    from tfcpn.skeleton import MEDIAPIPE
+    from tfcpn.checkpoints import run_config
+    from tfcpn.checkpoints.manager import INITIAL_EPOCH, CheckpointManager
+    from tfcpn.skeleton import MEDIAPIPE, skeleton_from_flag
+    from tfcpn.utils import device
 
     device.select_device(cfg.device)
-    epochs = CheckpointManager(cfg.model_dir).parse(cfg.epoch)
+    epochs = CheckpointManager(cfg.model_dir).parse_epochs(cfg.epoch)
     if len(epochs) > 1:
         raise InputError(f"--epoch={cfg.epoch}: want one")
-    lives = (Path(cfg.model_dir) / config_file.FILE).exists()
-    if epochs != [INITIAL_EPOCH] or (lives and "init_weights" not in options.given):
-        run = config_file.evaluation_config(cfg, options.given - {"train_records"})
+    lives = (Path(cfg.model_dir) / run_config.FILE).exists()
+    if epochs != [INITIAL_EPOCH] or (lives and "init_weights" not in options.explicit):
+        run = run_config.evaluation_config(cfg, options.explicit - {"train_records"})
         records = (
-            cfg.train_records if "train_records" in options.given else run.config.train_records
+            cfg.train_records if "train_records" in options.explicit else run.config.train_records
         )
         cfg, skeleton = dataclasses.replace(run.config, train_records=records), run.skeleton
     else:
         skeleton = skeleton_from_flag(cfg.skeleton) or MEDIAPIPE
     cfg = dataclasses.replace(cfg, mixed_precision="float32")
-    if own.format == "mediapipe":
-        to_mediapipe(own, options.given, cfg, skeleton)
+    if args.format == "mediapipe":
+        to_mediapipe(args, options.explicit, cfg, skeleton)
     else:
-        to_other(own, options.given, cfg, skeleton)
+        to_other(args, options.explicit, cfg, skeleton)
 
 
-def to_mediapipe(own, given: set[str], cfg, skeleton) -> None:
-    from tfcpn.base.files import write_atomically
-    from tfcpn.exporting.mediapipe import checked
-    from tfcpn.networks.blazepose_weights import MEMBER, export_landmark_model
-    from tfcpn.networks.task_bundle import replace_bundle_member
-    from tfcpn.prediction.loading import load_model
+def to_mediapipe(args, given: set[str], cfg, skeleton) -> None:
+    from tfcpn.export.export import checked
+    from tfcpn.inference.pose import load_model
+    from tfcpn.models.blazepose.weights import (
+        LANDMARK_MEMBER,
+        export_landmark_model,
+        replace_bundle_member,
+    )
+    from tfcpn.utils.files import write_atomically
 
     if cfg.network != "blazepose":
         raise InputError(
@@ -141,55 +148,65 @@ def to_mediapipe(own, given: set[str], cfg, skeleton) -> None:
         )
     if cfg.init_weights == "none":
         raise InputError(
-            f"{cfg.model_dir} began from random weights, so nobody taught it z, presence or a person's being there, "
+            f"{cfg.model_dir} began from random weights, so nobody taught it z, presence or a "
+            "person's being there, "
             "without which MediaPipe finds nobody"
         )
     _, model = load_model(cfg, skeleton)
     # A bundle's own network has metadata that MediaPipe's tasks want and the wheel's file lacks.
-    template = own.task if own.task and "template" not in given else own.template
+    template = args.task if args.task and "template" not in given else args.template
     content = export_landmark_model(model, template)
     median, worst = checked(content, model)
     write_atomically(
-        Path(own.output), replace_bundle_member(own.task, MEMBER, content) if own.task else content
+        Path(args.output),
+        replace_bundle_member(args.task, LANDMARK_MEMBER, content) if args.task else content,
     )
     print(
-        f"written: {own.output}; its landmarks are {median:.3f} crop pixels off those of Keras (median), "
+        f"written: {args.output}; its landmarks are {median:.3f} crop pixels off those of Keras "
+        "(median), "
         f"at most {worst:.3f}"
     )
 
 
-def to_other(own, given: set[str], cfg, skeleton) -> None:
-    from tfcpn.evaluation.evaluation import read_people
+def to_other(args, given: set[str], cfg, skeleton) -> None:
+    from tfcpn.evaluation.evaluator import validation_set_of
     from tfcpn.evaluation.predictor import Predictor
-    from tfcpn.exporting import written
-    from tfcpn.exporting.people import random_crops, record_crops, validation_crops
-    from tfcpn.prediction.loading import load_model, with_points
+    from tfcpn.export import export as written
+    from tfcpn.export.graph import random_crops, record_crops, validation_crops
+    from tfcpn.inference.pose import load_model, with_align_points
 
-    # People as they are annotated: the file is judged by what it says of crops, not by who finds them.
-    cfg = dataclasses.replace(with_points(cfg), boxes="gt", align_source="gt")
-    parts, model = load_model(cfg, skeleton)
-    predictor = Predictor(model, parts.network, parts.codec, parts.crop_spec, cfg.flip_test)
+    # People as they are annotated: the file is judged by what it says of crops, not by who finds
+    # them.
+    cfg = dataclasses.replace(with_align_points(cfg), boxes="gt", align_source="gt")
+    components, model = load_model(cfg, skeleton)
+    predictor = Predictor(
+        model, components.network, components.codec, components.crop_spec, flip_test=cfg.flip_test
+    )
     if "val_annotations" in given or Path(cfg.val_annotations).exists():
-        shown = validation_crops(read_people(cfg, parts, skeleton), parts, own.people)
+        shown = validation_crops(
+            validation_set_of(cfg, components, skeleton), components, args.people
+        )
     else:
-        shown = random_crops(parts.crop_spec, 8)
-        print(f"{cfg.val_annotations} not found: compared on made-up images, so there is no AP")
+        shown = random_crops(components.crop_spec, 8)
+        print(f"{cfg.val_annotations} not found: compared on random images, so there is no AP")
     learn_from = (
-        record_crops(cfg, parts, skeleton, own.learn_from) if own.quantize == "int8" else None
+        record_crops(cfg, components, skeleton, args.learn_from)
+        if args.quantize == "int8"
+        else None
     )
     told = written.write(
-        own.format,
-        own.output,
-        own.quantize,
-        own.with_decoder,
+        args.format,
+        args.output,
+        args.quantize,
+        args.with_decoder,
         predictor,
-        parts,
+        components,
         shown,
         learn_from,
         cfg,
     )
     print(told, end="")
-    print(f"written: {own.output}; the table is {written.table_of(own.output)}")
+    print(f"written: {args.output}; the table is {written.table_of(args.output)}")
 
 
 if __name__ == "__main__":

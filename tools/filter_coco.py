@@ -1,4 +1,6 @@
-"""Write a COCO keypoint annotation file with only the people that pass a filter, and tell what it left."""
+"""Write a COCO keypoint annotation file with only the people that pass a filter, and tell what it
+left.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
-from tfcpn.data.coco import Person, read_annotations, without_keypoints
-from tfcpn.data.filters import PersonFilter, keep
-from tfcpn.data.json_input import read_json
-from tfcpn.data.skeleton_file import skeleton_from_flag
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import SKELETON, number, path, whole, words
-from tfcpn.skeleton import Skeleton
+from tfcpn.cli import SKELETON, Command, Options, float_, integer, path, string_list
+from tfcpn.data.coco import PersonAnnotation, read_annotations, without_keypoints
+from tfcpn.data.record_sets import PersonFilter, passes_filter
+from tfcpn.skeleton import Skeleton, skeleton_from_flag
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
+from tfcpn.utils.json_io import read_json
 
 REQUIRE = "Keypoints that must be labeled, such as nose,left_hip,right_hip."
 COMMAND = Command(
@@ -28,14 +28,14 @@ COMMAND = Command(
             path("output", None, "File to write.", required=True),
         ],
         "Who stays": [
-            whole("min_keypoints", 1, "Least number of labeled keypoints.", least=1),
-            words("require", (), REQUIRE),
-            whole("max_people", 0, "Most labeled people in an image; 0: any number.", least=0),
-            number(
+            integer("min_keypoints", 1, "Least number of labeled keypoints.", minimum=1),
+            string_list("require", (), REQUIRE),
+            integer("max_people", 0, "Most labeled people in an image; 0: any number.", minimum=0),
+            float_(
                 "min_area",
                 0.0,
                 "Least area in square pixels; COCO's medium starts at 1024.",
-                least=0,
+                minimum=0,
             ),
         ],
     },
@@ -49,11 +49,13 @@ COUNTS = (
 )
 
 
-def _counts(images: int, people: list[Person], skeleton: Skeleton) -> list[int]:
-    from tfcpn.geometry.points import has_alignment_keypoints
+def _counts(images: int, people: list[PersonAnnotation], skeleton: Skeleton) -> list[int]:
+    from tfcpn.transforms.regions import has_alignment_keypoints
 
     keypoints = (
-        np.stack([p.keypoints for p in people]) if people else np.zeros((0, skeleton.count, 3))
+        np.stack([p.keypoints for p in people])
+        if people
+        else np.zeros((0, skeleton.num_keypoints, 3))
     )
     upright = skeleton.hips and skeleton.shoulders
     return [
@@ -66,19 +68,19 @@ def _counts(images: int, people: list[Person], skeleton: Skeleton) -> list[int]:
 
 
 def filtered(
-    data: dict, people: list[Person], category: int, rules: PersonFilter
-) -> tuple[dict, list[Person]]:
+    data: dict, people: list[PersonAnnotation], category: int, rules: PersonFilter
+) -> tuple[dict, list[PersonAnnotation]]:
     """The content of an annotation file after the filter, and its people who are left.
 
-    Who does not pass keeps box and outline but loses the keypoints, as COCO has it for people it does not label: so
-    they neither train nor count, and a prediction on them is no error. Images with more people than allowed, or with
-    nobody left, go with all that is in them; images in which nobody was labeled before stay. Annotations of other
-    categories are left out.
+    Who does not pass keeps box and outline but loses the keypoints, as COCO has it for people it
+    does not label: so they neither train nor count, and a prediction on them is no error. Images
+    with more people than allowed, or with nobody left, go with all that is in them; images in which
+    nobody was labeled before stay. Annotations of other categories are left out.
     """
     in_image = {p.image_id: 0 for p in people}
     for p in people:
         in_image[p.image_id] += 1
-    passes = keep(
+    passes = passes_filter(
         np.stack([p.keypoints for p in people]),
         np.array([p.area for p in people]),
         np.array([in_image[p.image_id] for p in people]),
@@ -87,41 +89,42 @@ def filtered(
     left = [p for p, stays in zip(people, passes) if stays]
     dropped = {p.id for p, stays in zip(people, passes) if not stays}
     gone = set(in_image) - {p.image_id for p in left}
-    own = [
+    args = [
         a
         for a in data["annotations"]
         if a.get("category_id", category) == category and a["image_id"] not in gone
     ]
-    annotations = [without_keypoints(a) if a["id"] in dropped else a for a in own]
+    annotations = [without_keypoints(a) if a["id"] in dropped else a for a in args]
     images = [image for image in data["images"] if image["id"] not in gone]
     return {**data, "images": images, "annotations": annotations}, left
 
 
 def main(options: Options) -> None:
-    own = options.own
-    if Path(own.output).resolve() == Path(own.annotations).resolve():
+    args = options.args
+    if Path(args.output).resolve() == Path(args.annotations).resolve():
         raise InputError("--output is the file that --annotations names; give another")
     images, people, skeleton, category = read_annotations(
-        own.annotations, expected=skeleton_from_flag(own.skeleton)
+        args.annotations, expected=skeleton_from_flag(args.skeleton)
     )
-    required = skeleton.indices(own.require, "require")
-    rules = PersonFilter(own.min_keypoints, required, own.max_people, own.min_area)
+    required = skeleton.indices(args.require, "require")
+    rules = PersonFilter(args.min_keypoints, required, args.max_people, args.min_area)
     people = [p for p in people if p.trainable]
-    data, left = filtered(read_json(own.annotations), people, category, rules)
+    data, left = filtered(read_json(args.annotations), people, category, rules)
     if not left:
         raise InputError(
-            f"{own.annotations}: none of its {len(people)} labeled people passes the filter"
+            f"{args.annotations}: none of its {len(people)} labeled people passes the filter"
         )
     info = data.get("info")
     data["info"] = {**(info if isinstance(info, dict) else {}), "filter": rules._asdict()}
-    write_atomically(Path(own.output), json.dumps(data))
+    write_atomically(Path(args.output), json.dumps(data))
     print(
-        f"| {'':26} | {'before':>9} | {'after':>9} | {'share':>6} |\n|{'-' * 28}|{'-' * 11}|{'-' * 11}|{'-' * 8}|"
+        f"| {'':26} | {'before':>9} | {'after':>9} | {'share':>6} "
+        f"|\n|{'-' * 28}|{'-' * 11}|{'-' * 11}|{'-' * 8}|"
     )
     counts = _counts(len(images), people, skeleton), _counts(len(data["images"]), left, skeleton)
     for name, before, after in zip(COUNTS, *counts):
         print(f"| {name:26} | {before:9d} | {after:9d} | {after / max(before, 1):6.1%} |")
-    print(f"written: {own.output}")
+    print(f"written: {args.output}")
 
 
 if __name__ == "__main__":

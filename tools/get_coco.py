@@ -1,4 +1,4 @@
-"""Download COCO 2017: images to train and validate on, and the annotations; only what is not there yet."""
+"""Download what is missing of COCO 2017: training and validation images, and annotations."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import progress, status
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import path, switch, text, whole, words
+from tfcpn.cli import Command, Options, boolean, integer, path, string, string_list
+from tfcpn.utils.console import progress_bar, status
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
 
 
 class Part(NamedTuple):
-    """address: below the server's. size: of the archive in bytes, md5: of all of it, as they are published. folder:
-    where its files lie. files: how many of it there are, by the pattern of their names.
+    """address: below the server's. size: of the archive in bytes, md5: of all of it, as they are
+    published. folder: where its files lie. files: how many of it there are, by the pattern of their
+    names.
     """
 
     address: str
@@ -67,13 +67,17 @@ COMMAND = Command(
     __doc__,
     {
         "What": [
-            words("parts", tuple(PARTS), f"Which of {', '.join(PARTS)}."),
+            string_list("parts", tuple(PARTS), f"Which of {', '.join(PARTS)}."),
             path("output", "data/coco", "Folder for train2017/, val2017/ and annotations/."),
-            switch("keep_archives", False, "Keep the .zip files after they are unpacked."),
+            boolean("keep_archives", False, "Keep the .zip files after they are unpacked."),
         ],
         "How": [
-            text("server", "http://images.cocodataset.org", "Where COCO lies, or a mirror of it."),
-            whole("retries", 5, "How often a download may break off without a byte more.", least=0),
+            string(
+                "server", "http://images.cocodataset.org", "Where COCO lies, or a mirror of it."
+            ),
+            integer(
+                "retries", 5, "How often a download may break off without a byte more.", minimum=0
+            ),
         ],
     },
 )
@@ -94,7 +98,7 @@ def unpacked(part: Part, output: Path) -> bool:
     """
     folder = output / part.folder
     there = (
-        {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+        {to_coco.name: to_coco.stat().st_size for to_coco in os.scandir(folder)}
         if folder.is_dir()
         else {}
     )
@@ -106,10 +110,10 @@ def unpacked(part: Part, output: Path) -> bool:
         return len(sizes) >= part.files and min(sizes, default=0) > 0
 
 
-def check_disk_space(parts: list[Part], output: Path, keep: bool) -> None:
-    """Raise InputError if the disk does not hold what is to come: an archive at a time beside what is unpacked."""
+def check_disk_space(components: list[Part], output: Path, keep: bool) -> None:
+    """Raise InputError unless one archive and the unpacked files fit on the disk."""
     come, most = 0, 0
-    for part in parts:
+    for part in components:
         there = (
             sum(f.stat().st_size for f in (output / part.folder).glob("*"))
             if (output / part.folder).is_dir()
@@ -125,7 +129,8 @@ def check_disk_space(parts: list[Part], output: Path, keep: bool) -> None:
     need, free = int(most * _SPARE), shutil.disk_usage(output).free
     if need > free:
         raise InputError(
-            f"{output}: {free / 1e9:.1f} GB are free and {need / 1e9:.1f} needed; make room, or give another --output"
+            f"{output}: {free / 1e9:.1f} GB are free and {need / 1e9:.1f} needed; make room, or "
+            "give another --output"
         )
 
 
@@ -138,8 +143,8 @@ def _incomplete(part: Part, output: Path) -> Path:
 
 
 def _fetch_rest(address: str, part: Part, file: Path, told: Callable[[int], None]) -> None:
-    """One request for what is missing of a file, which is added to it. Raises OSError and HTTPException if it breaks
-    off, InputError for an answer that can be no part of the archive.
+    """One request for what is missing of a file, which is added to it. Raises OSError and
+    HTTPException if it breaks off, InputError for an answer that can be no part of the archive.
     """
     start = file.stat().st_size if file.exists() else 0
     request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
@@ -150,11 +155,13 @@ def _fetch_rest(address: str, part: Part, file: Path, told: Callable[[int], None
         said = answer.headers.get("Content-Range", "")
         if answer.status == 206 and not said.startswith(f"bytes {start}-"):
             raise InputError(
-                f"{address}: was asked for what comes after byte {start} and sends {said or 'no range'}"
+                f"{address}: was asked for what comes after byte {start} and sends "
+                f"{said or 'no range'}"
             )
         if length is not None and start + int(length) != part.size:
             raise InputError(
-                f"{address}: is of {start + int(length):,} bytes there, COCO's is of {part.size:,}; not that file"
+                f"{address}: is of {start + int(length):,} bytes there, COCO's is of "
+                f"{part.size:,}; not that file"
             )
         told(start)
         with file.open("r+b" if start else "wb") as out:
@@ -162,7 +169,8 @@ def _fetch_rest(address: str, part: Part, file: Path, told: Callable[[int], None
             while block := answer.read(_BLOCK):
                 if out.tell() + len(block) > part.size:
                     raise InputError(
-                        f"{address}: sends more than the {part.size:,} bytes of COCO's; not that file"
+                        f"{address}: sends more than the {part.size:,} bytes of COCO's; not that "
+                        "file"
                     )
                 out.write(block)
                 told(out.tell())
@@ -171,7 +179,7 @@ def _fetch_rest(address: str, part: Part, file: Path, told: Callable[[int], None
 def download(address: str, part: Part, file: Path, retries: int, wait: float = 1.0) -> None:
     """The archive, whole and as published, going on with what is there. Raises InputError."""
     incomplete, failures = file.with_name(f"{file.name}.part"), 0
-    with progress(part.size, file.name, "B") as bar:
+    with progress_bar(part.size, file.name, "B") as bar:
 
         def told(there: int) -> None:
             bar.update(there - bar.n)
@@ -194,7 +202,8 @@ def download(address: str, part: Part, file: Path, retries: int, wait: float = 1
             if now < part.size:
                 if failures > retries:
                     raise InputError(
-                        f"{address}: {cause}; the same command goes on with the {now:,} bytes that are there"
+                        f"{address}: {cause}; the same command goes on with the {now:,} bytes that "
+                        "are there"
                     )
                 time.sleep(wait * min(2**failures, 30))
     if _md5(incomplete) != part.md5:
@@ -209,7 +218,7 @@ def _md5(file: Path) -> str:
     total = hashlib.md5()
     with (
         file.open("rb") as content,
-        progress(file.stat().st_size, f"checking {file.name}", "B") as bar,
+        progress_bar(file.stat().st_size, f"checking {file.name}", "B") as bar,
     ):
         while block := content.read(_BLOCK):
             total.update(block)
@@ -218,7 +227,10 @@ def _md5(file: Path) -> str:
 
 
 def unpack(file: Path, part: Part, output: Path) -> None:
-    """The files of an archive that are not there yet, each whole or not at all. Raises InputError."""
+    """The files of an archive that are not there yet, each whole or not at all.
+
+    Raises InputError.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             members = [m for m in archive.infolist() if not m.is_dir()]
@@ -227,7 +239,7 @@ def unpack(file: Path, part: Part, output: Path) -> None:
                     raise InputError(
                         f"{file}: holds {member.filename!r}, which is not in {part.folder}/"
                     )
-            with progress(len(members), f"unpacking {file.name}", "file") as bar:
+            with progress_bar(len(members), f"unpacking {file.name}", "file") as bar:
                 for member in members:
                     target = output / member.filename
                     if not target.exists() or target.stat().st_size != member.file_size:
@@ -242,29 +254,29 @@ def unpack(file: Path, part: Part, output: Path) -> None:
 
 
 def main(options: Options) -> None:
-    own = options.own
-    for name in own.parts:
+    args = options.args
+    for name in args.parts:
         if name not in PARTS:
             raise InputError(
-                f"--parts={','.join(own.parts)}: there is no {name!r}; want of {', '.join(PARTS)}"
+                f"--parts={','.join(args.parts)}: there is no {name!r}; want of {', '.join(PARTS)}"
             )
-    output = Path(own.output)
+    output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
-    missing = [PARTS[name] for name in own.parts if not unpacked(PARTS[name], output)]
-    check_disk_space(missing, output, own.keep_archives)
+    missing = [PARTS[name] for name in args.parts if not unpacked(PARTS[name], output)]
+    check_disk_space(missing, output, args.keep_archives)
     for part in missing:
         file = _archive(part, output)
         if not file.exists():
-            download(f"{own.server.rstrip('/')}/{part.address}", part, file, own.retries)
+            download(f"{args.server.rstrip('/')}/{part.address}", part, file, args.retries)
         unpack(file, part, output)
         if not unpacked(part, output):
             raise InputError(
                 f"{file}: holds fewer than {part.files} files; delete it and try again"
             )
-        if not own.keep_archives:
+        if not args.keep_archives:
             file.unlink()
     there = ", ".join(
-        f"{output / PARTS[name].folder} ({PARTS[name].files:,} files)" for name in own.parts
+        f"{output / PARTS[name].folder} ({PARTS[name].files:,} files)" for name in args.parts
     )
     print(f"there: {there}" if missing else f"already there, nothing to do: {there}")
 

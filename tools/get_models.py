@@ -1,4 +1,4 @@
-"""Fetch MediaPipe's two pose networks: out of its wheel on the package index, which is not installed."""
+"""Download MediaPipe's two pose networks from its wheel, which is not installed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import status
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import path
+from tfcpn.cli import Command, Options, path
+from tfcpn.utils.console import status
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
 
 COMMAND = Command(
     "python tools/get_models.py",
@@ -26,7 +25,8 @@ COMMAND = Command(
             path(
                 "wheel",
                 "",
-                "A wheel of mediapipe 0.10.14 that is here already, for machines without the internet.",
+                "A wheel of mediapipe 0.10.14 that is here already, for machines without the "
+                "internet.",
             ),
         ]
     },
@@ -52,9 +52,9 @@ MODELS = {
 }
 LICENCE = f"mediapipe-{VERSION}.dist-info/LICENSE"
 NOTICE = f"""pose_landmark_full.tflite and pose_detection.tflite are part of MediaPipe {VERSION},
-copyright The MediaPipe Authors, under the Apache License 2.0 (LICENSE). They were taken unchanged out of its wheel. A
-network that is trained from them is a derivative work of them: keep this notice and the licence with it, and say that
-you changed it.
+copyright The MediaPipe Authors, under the Apache License 2.0 (LICENSE). They were taken unchanged
+out of its wheel. A network that is trained from them is a derivative work of them: keep this notice
+and the license with it, and say that you changed it.
 """
 
 
@@ -85,14 +85,18 @@ def fetch() -> bytes:
                 "pip brought nothing"
             ]
             raise InputError(
-                f"mediapipe {VERSION} cannot be fetched ({told[-1]}); where there is no way to the internet, bring "
+                f"mediapipe {VERSION} cannot be fetched ({told[-1]}); where there is no way to the "
+                "internet, bring "
                 "its wheel and give it as --wheel=FILE"
             )
         return wheels[0].read_bytes()
 
 
 def taken_out(wheel: bytes, name: str) -> dict[str, bytes]:
-    """The files to write, by name. wheel: a zip. Raises InputError if it lacks one or holds another version's."""
+    """The files to write, by name.
+
+    wheel: a zip. Raises InputError if it lacks one or holds another version's.
+    """
     files = {"NOTICE": NOTICE.encode()}
     try:
         with zipfile.ZipFile(io.BytesIO(wheel)) as bundle:
@@ -109,7 +113,7 @@ def taken_out(wheel: bytes, name: str) -> dict[str, bytes]:
 
 
 def main(options: Options) -> None:
-    folder, own = Path(options.own.output), options.own
+    folder, args = Path(options.args.output), options.args
     there = {
         n: (folder / n).exists() and digest((folder / n).read_bytes()) == sha
         for n, (_, sha) in MODELS.items()
@@ -117,10 +121,10 @@ def main(options: Options) -> None:
     if all(there.values()):
         print(f"{folder}: already there, nothing to do")
         return
-    if own.wheel:
-        if not Path(own.wheel).exists():
-            raise InputError(f"--wheel={own.wheel} not found")
-        content, name = Path(own.wheel).read_bytes(), own.wheel
+    if args.wheel:
+        if not Path(args.wheel).exists():
+            raise InputError(f"--wheel={args.wheel} not found")
+        content, name = Path(args.wheel).read_bytes(), args.wheel
     else:
         content, name = fetch(), f"the wheel of mediapipe {VERSION}"
         if digest(content) != WHEEL_SHA256:

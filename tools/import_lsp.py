@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
-from tfcpn.data.coco import categories
-from tfcpn.data.pictures import read_image_size
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import choice, number, path, whole
+from tfcpn.cli import Command, Options, enum, float_, integer, path
+from tfcpn.data.coco import coco_categories
+from tfcpn.data.images import read_image_size
 from tfcpn.skeleton import COCO, LSP, Skeleton
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
 
 # The order of the rows of joints.mat, in both archives.
 ROWS = LSP.keypoints
@@ -25,24 +24,24 @@ COMMAND = Command(
         "Archive": [
             path("images", None, "Folder of im0001.jpg (or im00001.jpg) and so on.", required=True),
             path("joints", None, "The archive's joints.mat.", required=True),
-            whole("first", 1, "Number of the first image.", least=1),
-            whole(
-                "last", 0, "Number of the last image; 0: of the last one that there is.", least=0
+            integer("first", 1, "Number of the first image.", minimum=1),
+            integer(
+                "last", 0, "Number of the last image; 0: of the last one that there is.", minimum=0
             ),
         ],
         "Output": [
             path("output", None, "Annotation file to write.", required=True),
-            choice(
+            enum(
                 "skeleton",
                 "lsp",
                 ("lsp", "coco"),
                 "LSP's 14 keypoints, or COCO's 17 with the face unlabeled.",
             ),
-            number(
+            float_(
                 "margin",
                 0.1,
                 "How much the box goes beyond the keypoints on each side, of its longer side.",
-                least=0,
+                minimum=0,
             ),
         ],
     },
@@ -52,8 +51,9 @@ COMMAND = Command(
 def read_keypoints(file: str) -> np.ndarray:
     """joints.mat as (N, 14, 3): x, y in pixels, and COCO's visibility. Raises InputError.
 
-    The extended set is (14, 3, N), whose third number is 1 for a keypoint that is labeled. The first set is (3, 14, N),
-    where every keypoint is labeled and the third number is 1 for an occluded one.
+    The extended set is (14, 3, N), whose third number is 1 for a keypoint that is labeled. The
+    first set is (3, 14, N), where every keypoint is labeled and the third number is 1 for an
+    occluded one.
     """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
@@ -80,7 +80,8 @@ def read_keypoints(file: str) -> np.ndarray:
         or keypoints.dtype.kind not in "iuf"
     ):
         raise InputError(
-            f"{file}: keypoints is {keypoints.dtype} {keypoints.shape}, want (14, 3, N) or (3, 14, N) numbers"
+            f"{file}: keypoints is {keypoints.dtype} {keypoints.shape}, want (14, 3, N) or (3, 14, "
+            "N) numbers"
         )
     extended = keypoints.shape[:2] == (14, 3)
     keypoints = np.moveaxis(keypoints if extended else keypoints.transpose(1, 0, 2), 2, 0).astype(
@@ -95,17 +96,18 @@ def read_keypoints(file: str) -> np.ndarray:
 def annotation(
     keypoints: np.ndarray, size: tuple[int, int], skeleton: Skeleton, margin: float
 ) -> dict | None:
-    """The record of one person, (14, 3) keypoints in an image of (height, width); None if nothing is labeled.
+    """The record of one person, (14, 3) keypoints in an image of (height, width); None if nothing
+    is labeled.
 
-    Keypoints outside the image are not labeled, as in COCO. The box goes around the keypoints with the margin, within
-    the image; the area is that of the box, for want of an outline.
+    Keypoints outside the image are not labeled, as in COCO. The box goes around the keypoints with
+    the margin, within the image; the area is that of the box, for want of an outline.
     """
     height, width = size
     x, y, seen = keypoints.T
     seen = np.where((x >= 0) & (x < width) & (y >= 0) & (y < height), seen, 0)
     if not seen.any():
         return None
-    labeled_rows = np.zeros((skeleton.count, 3))
+    labeled_rows = np.zeros((skeleton.num_keypoints, 3))
     for name, *keypoint in zip(ROWS, x, y, seen):
         if name in skeleton.keypoints and keypoint[2]:
             labeled_rows[skeleton.keypoints.index(name)] = keypoint
@@ -124,50 +126,52 @@ def annotation(
 
 
 def main(options: Options) -> None:
-    own = options.own
-    keypoints = read_keypoints(own.joints)
-    last = own.last or len(keypoints)
-    if not own.first <= last <= len(keypoints):
+    args = options.args
+    keypoints = read_keypoints(args.joints)
+    last = args.last or len(keypoints)
+    if not args.first <= last <= len(keypoints):
         raise InputError(
-            f"--first={own.first} --last={last}: {own.joints} holds images 1 to {len(keypoints)}"
+            f"--first={args.first} --last={last}: {args.joints} holds images 1 to {len(keypoints)}"
         )
-    skeleton = {"lsp": LSP, "coco": COCO}[own.skeleton]
+    skeleton = {"lsp": LSP, "coco": COCO}[args.skeleton]
     images, annotations, missing = [], [], []
-    digits = 4 if (Path(own.images) / f"im{own.first:04d}.jpg").exists() else 5
-    for i in range(own.first, last + 1):
+    digits = 4 if (Path(args.images) / f"im{args.first:04d}.jpg").exists() else 5
+    for i in range(args.first, last + 1):
         name = f"im{i:0{digits}d}.jpg"
         try:
-            height, width = read_image_size(Path(own.images) / name)
+            height, width = read_image_size(Path(args.images) / name)
         except FileNotFoundError:
             missing.append(name)
             continue
-        person = annotation(keypoints[i - 1], (height, width), skeleton, own.margin)
+        person = annotation(keypoints[i - 1], (height, width), skeleton, args.margin)
         images.append({"id": i, "file_name": name, "height": height, "width": width})
         if person is not None:
             annotations.append({"id": i, "image_id": i, "category_id": 1, **person})
     if missing:
         raise InputError(
-            f"{own.images}: {len(missing)} images are missing, the first is {missing[0]}"
+            f"{args.images}: {len(missing)} images are missing, the first is {missing[0]}"
         )
     labels = sum(a["num_keypoints"] for a in annotations)
     rows = [name in skeleton.keypoints for name in ROWS]
-    pad_color = int((keypoints[own.first - 1 : last, rows, 2] > 0).sum()) - labels
-    settings = {"first": own.first, "last": last, "margin": own.margin, "area": "of the box"}
+    pad_color = int((keypoints[args.first - 1 : last, rows, 2] > 0).sum()) - labels
+    settings = {"first": args.first, "last": last, "margin": args.margin, "area": "of the box"}
     info = {"description": "Leeds Sports Pose in COCO's format, by tfcpn", "settings": settings}
     data = {
         "info": info,
         "images": images,
         "annotations": annotations,
-        "categories": categories(skeleton),
+        "categories": coco_categories(skeleton),
     }
-    write_atomically(Path(own.output), json.dumps(data))
+    write_atomically(Path(args.output), json.dumps(data))
     print(
-        f"{own.output}: {len(images)} images, {len(annotations)} people, {labels} labeled keypoints"
+        f"{args.output}: {len(images)} images, {len(annotations)} people, {labels} labeled "
+        "keypoints"
     )
     nobody = len(images) - len(annotations)
     if pad_color or nobody:
         print(
-            f"left out: {pad_color} keypoints outside their image, {nobody} people without keypoints"
+            f"left out: {pad_color} keypoints outside their image, {nobody} people without "
+            "keypoints"
         )
 
 

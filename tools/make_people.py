@@ -1,4 +1,4 @@
-"""Draw a synthetic COCO keypoint dataset: articulated people with 17 keypoints, the same on every machine."""
+"""Draw a synthetic COCO keypoint dataset: people with 17 keypoints, the same on every machine."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from synthetic.annotate import annotate
 from synthetic.body import pose_body
 from synthetic.draw import SUPERSAMPLE, Canvas, draw_clothes, draw_person
 from synthetic.scenery import background, obstacle
-from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import progress
-from tfcpn.data.coco import categories
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import number, path, whole
+from tfcpn.cli import Command, Options, float_, integer, path
+from tfcpn.data.coco import coco_categories
 from tfcpn.skeleton import COCO
+from tfcpn.utils.console import progress_bar
+from tfcpn.utils.files import write_atomically
 
 COMMAND = Command(
     "python tools/make_people.py",
@@ -29,14 +28,18 @@ COMMAND = Command(
     {
         "What": [
             path("output", None, "Folder for train/, val/ and annotations/.", required=True),
-            whole("train", 1800, "Images to train on.", least=1),
-            whole("val", 160, "Images to validate on.", least=1),
-            whole("seed", 0, "Another seed draws other people.", least=0),
-            number(
-                "fallen", 0.03, "Share of people who lie, lean far over or fall.", least=0, most=1
+            integer("train", 1800, "Images to train on.", minimum=1),
+            integer("val", 160, "Images to validate on.", minimum=1),
+            integer("seed", 0, "Another seed draws other people.", minimum=0),
+            float_(
+                "fallen",
+                0.03,
+                "Share of people who lie, lean far over or fall.",
+                minimum=0,
+                maximum=1,
             ),
         ],
-        "How": [whole("workers", os.cpu_count() or 1, "Processes.", least=1)],
+        "How": [integer("workers", os.cpu_count() or 1, "Processes.", minimum=1)],
     },
 )
 
@@ -79,7 +82,7 @@ def _draw_crowd(rng, canvas: Canvas, first_person: int, light) -> dict:
         "bbox": [int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1],
         "area": int(mask.sum()),
         "segmentation": _run_lengths(mask),
-        "keypoints": [0] * (3 * COCO.count),
+        "keypoints": [0] * (3 * COCO.num_keypoints),
         "num_keypoints": 0,
         "iscrowd": 1,
     }
@@ -146,14 +149,19 @@ def _write_image(
 
 
 def main(options: Options) -> None:
-    own = options.own
-    output = Path(own.output)
+    args = options.args
+    output = Path(args.output)
     cv2.setNumThreads(1)
-    pool = ProcessPoolExecutor(own.workers, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(args.workers, multiprocessing.get_context("spawn"))
     with pool:
         for split in SPLITS:
-            count = vars(own)[split]
-            settings = {"seed": own.seed, "images": count, "fallen": own.fallen, "version": VERSION}
+            count = vars(args)[split]
+            settings = {
+                "seed": args.seed,
+                "images": count,
+                "fallen": args.fallen,
+                "version": VERSION,
+            }
             path = output / "annotations" / f"person_keypoints_{split}.json"
             if (
                 path.exists()
@@ -162,10 +170,10 @@ def main(options: Options) -> None:
                 print(f"{path}: already there, nothing to do")
                 continue
             work = partial(
-                _write_image, folder=output / split, split=split, seed=own.seed, fallen=own.fallen
+                _write_image, folder=output / split, split=split, seed=args.seed, fallen=args.fallen
             )
             images, annotations = [], []
-            with progress(count, f"drawing {split}", "image") as bar:
+            with progress_bar(count, f"drawing {split}", "image") as bar:
                 for image, people in pool.map(work, range(count), chunksize=8):
                     images.append(image)
                     for person in people:
@@ -181,12 +189,13 @@ def main(options: Options) -> None:
                 "info": info,
                 "images": images,
                 "annotations": annotations,
-                "categories": categories(),
+                "categories": coco_categories(),
             }
             write_atomically(path, json.dumps(data))
             keypoints = sum(a["num_keypoints"] for a in annotations)
             print(
-                f"{path}: {len(images)} images, {len(annotations)} people, {keypoints} labeled keypoints"
+                f"{path}: {len(images)} images, {len(annotations)} people, {keypoints} labeled "
+                "keypoints"
             )
 
 

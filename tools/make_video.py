@@ -1,4 +1,4 @@
-"""Draw a video of moving people, who cross, leave and come back, with the keypoints of every frame."""
+"""Draw a video of people who move, cross, leave and return, with the keypoints of every frame."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from synthetic.body import Body
 from synthetic.draw import SUPERSAMPLE, Canvas, Clothes, draw_clothes, draw_person
 from synthetic.motion import facing, update_appearance
 from synthetic.scenery import background
-from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
-from tfcpn.base.progress import progress
-from tfcpn.data.coco import categories
-from tfcpn.prediction.video_file import VideoWriter
-from tfcpn.prediction.video_sink import CODECS
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import number, path, switch, whole
+from tfcpn.cli import Command, Options, boolean, float_, integer, path
+from tfcpn.data.coco import coco_categories
+from tfcpn.inference.video import CODECS, VideoWriter
+from tfcpn.utils.console import progress_bar
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
 
 COMMAND = Command(
     "python tools/make_video.py",
@@ -34,13 +32,15 @@ COMMAND = Command(
                 "Video to write; its annotations go beside it, as .json.",
                 required=True,
             ),
-            number("seconds", 8.0, "How long it is.", least=0.1),
-            number("rate", 25.0, "Frames a second.", least=1, most=240),
-            whole("width", 640, "Its width in pixels.", least=64),
-            whole("height", 480, "Its height in pixels.", least=64),
-            whole("people", 3, "How many people.", least=1, most=8),
-            switch("still", False, "They stand still, to measure how much a still person jitters."),
-            whole("seed", 0, "Another seed draws other people.", least=0),
+            float_("seconds", 8.0, "How long it is.", minimum=0.1),
+            float_("rate", 25.0, "Frames a second.", minimum=1, maximum=240),
+            integer("width", 640, "Its width in pixels.", minimum=64),
+            integer("height", 480, "Its height in pixels.", minimum=64),
+            integer("people", 3, "How many people.", minimum=1, maximum=8),
+            boolean(
+                "still", False, "They stand still, to measure how much a still person jitters."
+            ),
+            integer("seed", 0, "Another seed draws other people.", minimum=0),
         ]
     },
 )
@@ -48,8 +48,9 @@ POSE_SECONDS = 1.0  # from one pose of a body to the next
 
 
 class Walker(NamedTuple):
-    """A person of the video. poses: one after the other. start, speed: of the mid-hip, in parts of the width, and of
-    the width a second. height: of the body in parts of the image's. ground: where it stands, in parts of it.
+    """A person of the video. poses: one after the other. start, speed: of the mid-hip, in parts of
+    the width, and of the width a second. height: of the body in parts of the image's. ground: where
+    it stands, in parts of it.
     """
 
     poses: list[Body]
@@ -61,8 +62,8 @@ class Walker(NamedTuple):
 
 
 def walkers(rng: np.random.Generator, count: int, seconds: float, still: bool) -> list[Walker]:
-    """People who stand apart; unless they are still, every second one walks to the other side and back out of the
-    image, so that they cross the others and leave.
+    """People who stand apart; unless they are still, every second one walks to the other side and
+    back out of the image, so that they cross the others and leave.
     """
     people = []
     for place in range(count):
@@ -115,17 +116,17 @@ def draw_frame(
 
 
 def main(options: Options) -> None:
-    own = options.own
-    output = Path(own.output)
+    args = options.args
+    output = Path(args.output)
     if output.suffix.lower() not in CODECS:
         raise InputError(f"--output={output}: want a name that ends in {', '.join(CODECS)}")
-    rng = np.random.default_rng([own.seed, 1])
-    scene = background(rng, own.height, own.width)
-    people = walkers(rng, own.people, own.seconds, own.still)
-    count, images, annotations = max(1, round(own.seconds * own.rate)), [], []
-    with VideoWriter(output, own.rate) as video, progress(count, "drawing", "frame") as bar:
+    rng = np.random.default_rng([args.seed, 1])
+    scene = background(rng, args.height, args.width)
+    people = walkers(rng, args.people, args.seconds, args.still)
+    count, images, annotations = max(1, round(args.seconds * args.rate)), [], []
+    with VideoWriter(output, args.rate) as video, progress_bar(count, "drawing", "frame") as bar:
         for frame in range(count):
-            pixels, found = draw_frame(scene, people, frame / own.rate, rng)
+            pixels, found = draw_frame(scene, people, frame / args.rate, rng)
             video.add(pixels)
             size = {"height": pixels.shape[0], "width": pixels.shape[1]}
             images.append(
@@ -135,11 +136,17 @@ def main(options: Options) -> None:
                 ids = {"id": len(annotations) + 1, "image_id": frame + 1, "category_id": 1}
                 annotations.append({**ids, **one})
             bar.update()
-    info = {"description": "a synthetic video drawn by tfcpn", "rate": own.rate}
-    data = {"info": info, "images": images, "annotations": annotations, "categories": categories()}
+    info = {"description": "a synthetic video drawn by tfcpn", "rate": args.rate}
+    data = {
+        "info": info,
+        "images": images,
+        "annotations": annotations,
+        "categories": coco_categories(),
+    }
     write_atomically(output.with_suffix(".json"), json.dumps(data))
     print(
-        f"written: {output}, {count} frames, and {output.with_suffix('.json')}, {len(annotations)} people in them"
+        f"written: {output}, {count} frames, and {output.with_suffix('.json')}, {len(annotations)} "
+        "people in them"
     )
 
 

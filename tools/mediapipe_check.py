@@ -1,4 +1,4 @@
-"""See that MediaPipe's own Pose takes a network of ours: its landmarks beside those of this project, on images."""
+"""Check that MediaPipe's own Pose runs a network of this project, and compare the landmarks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from tfcpn.base.errors import InputError
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import number, path, whole
+from tfcpn.cli import Command, Options, float_, integer, path
+from tfcpn.utils.errors import InputError
 
 COMMAND = Command(
     "python tools/mediapipe_check.py",
@@ -21,7 +20,7 @@ COMMAND = Command(
                 "The network, such as tools/export.py writes.",
             ),
             path("images", None, "Folder of images of people.", required=True),
-            whole("count", 20, "How many of them, by name.", least=1),
+            integer("count", 20, "How many of them, by name.", minimum=1),
             path("detector", "data/mediapipe/pose_detection.tflite", "MediaPipe's detector."),
         ],
         "How": [
@@ -30,11 +29,11 @@ COMMAND = Command(
                 ".venv-mediapipe/bin/python",
                 "A Python that has mediapipe 0.10.14; make mediapipe-check.",
             ),
-            number(
+            float_(
                 "most",
                 0.02,
                 "Allowed median distance of landmarks, in parts of the person's region.",
-                least=0,
+                minimum=0,
             ),
         ],
     },
@@ -56,45 +55,47 @@ def theirs(python: str, model: str, images: list[Path]) -> list:
 
 
 def main(options: Options) -> None:
-    own = options.own
-    images = sorted(p for p in Path(own.images).glob("*") if p.suffix.lower() in SUFFIXES)[
-        : own.count
+    args = options.args
+    images = sorted(p for p in Path(args.images).glob("*") if p.suffix.lower() in SUFFIXES)[
+        : args.count
     ]
     if not images:
-        raise InputError(f"--images={own.images}: there is no .jpg or .png")
-    if not Path(own.python).exists():
-        raise InputError(f"--python={own.python} not found; make mediapipe-check makes it")
+        raise InputError(f"--images={args.images}: there is no .jpg or .png")
+    if not Path(args.python).exists():
+        raise InputError(f"--python={args.python} not found; make mediapipe-check makes it")
     import cv2
     import numpy as np
 
     from tfcpn.codecs.landmarks import LandmarkCodec
     from tfcpn.data.coco import CocoImage
-    from tfcpn.data.pictures import find_image
+    from tfcpn.data.images import find_image
     from tfcpn.evaluation.estimate import estimate
     from tfcpn.evaluation.predictor import Predictor
-    from tfcpn.geometry.regions import region_from_points
-    from tfcpn.networks.blazepose import blazepose
-    from tfcpn.networks.blazepose_table import INPUT_SIZE, NUM_LANDMARKS
-    from tfcpn.networks.blazepose_weights import read_file
-    from tfcpn.networks.pose_detection import PoseDetector
-    from tfcpn.picture.cut import CropSpec
+    from tfcpn.models.blazepose.blazepose import blazepose_network
+    from tfcpn.models.blazepose.detector import PoseDetector
+    from tfcpn.models.blazepose.weights import read_landmark_model
+    from tfcpn.models.specs import BLAZEPOSE_INPUT_SIZE, NUM_LANDMARKS
     from tfcpn.skeleton import MEDIAPIPE
+    from tfcpn.transforms.cropping import CropSpec
+    from tfcpn.transforms.regions import region_from_points
 
-    _, table = read_file(own.model)
-    network = blazepose(table.name, "none", 0, held=True, distillation_weight=0, heatmap_weight=0)
+    _, table = read_landmark_model(args.model)
+    network = blazepose_network(
+        table.name, norm="none", seed=0, from_teacher=True, distillation_weight=0, heatmap_weight=0
+    )
     model = network.build()
-    network.load_weights(model, own.model)
-    codec = LandmarkCodec(MEDIAPIPE, NUM_LANDMARKS, INPUT_SIZE[1], refine=True)
+    network.load_weights(model, args.model)
+    codec = LandmarkCodec(MEDIAPIPE, NUM_LANDMARKS, BLAZEPOSE_INPUT_SIZE[1], refine=True)
     predictor = Predictor(
         model,
         network,
         codec,
-        CropSpec(INPUT_SIZE, True, network.preprocessing.pad_color),
+        CropSpec(BLAZEPOSE_INPUT_SIZE, True, network.preprocessing.pad_color),
         flip_test=False,
     )
-    detector, found = PoseDetector(own.detector), 0
+    detector, found = PoseDetector(args.detector), 0
     places, regions, expected = [], [], []
-    told = theirs(own.python, own.model, images)
+    told = theirs(args.python, args.model, images)
     for file, landmarks in zip(images, told):
         image = cv2.imread(str(file))
         people = detector(image)
@@ -104,20 +105,23 @@ def main(options: Options) -> None:
         regions.append(region_from_points(people[0].points, 1.25).numpy())
         places.append(find_image(str(file.parent), CocoImage(0, file.name, *image.shape[:2])))
         expected.append(landmarks)
-    both = f"of {len(images)} images MediaPipe finds somebody in {sum(t is not None for t in told)}, we in {found}"
+    by_mediapipe = sum(t is not None for t in told)
+    both = f"of {len(images)} images MediaPipe finds somebody in {by_mediapipe}, tfcpn in {found}"
     if not places:
         raise InputError(f"{both}, nobody in both: nothing to compare")
     keypoints, _ = estimate(predictor, places, np.stack(regions), label="landmarks")
     away = np.median(np.linalg.norm(keypoints - np.array(expected), axis=2), axis=1)
     distances = away / np.stack(regions)[:, 2]
     median, worst = float(np.median(distances)), float(np.max(distances))
-    print(f"{own.model}: {both}")
+    print(f"{args.model}: {both}")
     print(
-        f"distance of a person's landmarks, in parts of its region: median {median:.4f}, greatest {worst:.4f}"
+        f"distance of a person's landmarks, in parts of its region: median {median:.4f}, greatest "
+        f"{worst:.4f}"
     )
-    if median > own.most:
+    if median > args.most:
         raise InputError(
-            f"MediaPipe's landmarks are {median:.4f} of the region away from ours, more than {own.most}"
+            f"MediaPipe's landmarks are {median:.4f} of the region away from ours, more than "
+            f"{args.most}"
         )
 
 

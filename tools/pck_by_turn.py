@@ -1,4 +1,4 @@
-"""PCK of evaluated runs, split by how far people are turned from upright, with intervals: does the alignment help?"""
+"""PCK of evaluated runs by how far people are rotated, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -9,26 +9,32 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
+from tfcpn.analysis.run_table import describe_evaluation
+from tfcpn.cli import Command, Options, path, string_list
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.json_input import read_json
-from tfcpn.evaluation.pck import NAMES, correct_keypoints, reference_lengths, resolve_norm
-from tfcpn.evaluation.turns import GROUPS, pck_by_rotation, torso_rotation
-from tfcpn.report.runs import what
-from tfcpn.report.table import cell
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import path, words
+from tfcpn.evaluation.metrics import (
+    PCK_NAMES,
+    ROTATION_GROUPS,
+    correct_keypoints,
+    format_metric,
+    pck_by_rotation,
+    reference_lengths,
+    resolve_pck_norm,
+    torso_rotation,
+)
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
+from tfcpn.utils.json_io import read_json
 
 COMMAND = Command(
     "python tools/pck_by_turn.py",
     __doc__,
     {
         "What": [
-            words(
+            string_list(
                 "evaluations", (), "Folders of evaluations, such as 'runs/*/eval/*'.", required=True
             ),
-            words(
+            string_list(
                 "keypoints",
                 (),
                 "Keypoints that count, so that networks with different ones compare; empty: all.",
@@ -42,8 +48,11 @@ COMMAND = Command(
 
 
 def of_evaluation(folder: Path, keypoints: tuple[str, ...] = ()) -> dict:
-    """The shares of one evaluation on annotated boxes, by threshold and turn. keypoints: who count; empty: all."""
-    from tfcpn.analysis.evaluated import resolve_skeleton
+    """The shares of one evaluation on annotated boxes, by threshold and turn.
+
+    keypoints: who count; empty: all.
+    """
+    from tfcpn.analysis.evaluation import resolve_skeleton
 
     metrics, results = read_json(folder / "metrics.json"), read_json(folder / "results.json")
     settings = metrics.get("settings", {}) if isinstance(metrics, dict) else {}
@@ -65,8 +74,8 @@ def of_evaluation(folder: Path, keypoints: tuple[str, ...] = ()) -> dict:
             f"{folder}: has several people in an image, whose results file does not tell who is who"
         )
     found, present = (
-        np.full((len(people), skeleton.count, 2), np.nan),
-        np.zeros(skeleton.count, bool),
+        np.full((len(people), skeleton.num_keypoints, 2), np.nan),
+        np.zeros(skeleton.num_keypoints, bool),
     )
     for row, person in enumerate(people):
         for result in by_image.get(person.image_id, ()):
@@ -77,20 +86,20 @@ def of_evaluation(folder: Path, keypoints: tuple[str, ...] = ()) -> dict:
     missing_keypoints = ~present & bool(by_image)
     if keypoints:
         missing_keypoints[
-            np.setdiff1d(range(skeleton.count), skeleton.indices(keypoints, "keypoints"))
+            np.setdiff1d(range(skeleton.num_keypoints), skeleton.indices(keypoints, "keypoints"))
         ] = True
     keypoints, boxes = np.stack([p.keypoints for p in people]), np.stack([p.box for p in people])
-    norm = resolve_norm(skeleton, settings.get("pck_norm", "auto"))
+    norm = resolve_pck_norm(skeleton, settings.get("pck_norm", "auto"))
     turn, length = (
         torso_rotation(keypoints, skeleton),
         reference_lengths(keypoints, boxes, skeleton, norm),
     )
     keypoints[:, missing_keypoints, 2] = 0
     hit = correct_keypoints(found, keypoints, length)
-    shares = {name: pck_by_rotation(hit[..., i], turn) for i, name in enumerate(NAMES)}
+    shares = {name: pck_by_rotation(hit[..., i], turn) for i, name in enumerate(PCK_NAMES)}
     return {
         "experiment": metrics["experiment"],
-        "what": what(metrics),
+        "what": describe_evaluation(metrics),
         "epoch": metrics["epoch"],
         "shares": shares,
     }
@@ -99,18 +108,18 @@ def of_evaluation(folder: Path, keypoints: tuple[str, ...] = ()) -> dict:
 def table(rows: list[dict]) -> str:
     """A Markdown table for each threshold: share and interval by turn."""
     lines = []
-    for name in NAMES:
-        people = {group: rows[0]["shares"][name][group].people for group in GROUPS}
+    for name in PCK_NAMES:
+        people = {group: rows[0]["shares"][name][group].people for group in ROTATION_GROUPS}
         lines += [f"{name} (95% interval)", ""]
         lines.append(
             "| experiment | what | "
             + " | ".join(f"{g} ({n} people)" for g, n in people.items())
             + " |"
         )
-        lines.append("|" + "---|" * (2 + len(GROUPS)))
+        lines.append("|" + "---|" * (2 + len(ROTATION_GROUPS)))
         for row in rows:
             cells = [
-                f"{cell(s.mean)} ({cell(s.low)}-{cell(s.high)})"
+                f"{format_metric(s.mean)} ({format_metric(s.low)}-{format_metric(s.high)})"
                 for s in row["shares"][name].values()
             ]
             lines.append(f"| {row['experiment']} | {row['what']} | " + " | ".join(cells) + " |")
@@ -121,16 +130,16 @@ def table(rows: list[dict]) -> str:
 def main(options: Options) -> None:
     folders = [
         Path(p)
-        for pattern in options.own.evaluations
+        for pattern in options.args.evaluations
         for p in sorted(glob.glob(os.path.expanduser(pattern)))
     ]
     folders = [folder for folder in folders if (folder / "metrics.json").exists()]
     if not folders:
         raise InputError(
-            f"--evaluations={','.join(options.own.evaluations)}: there is no evaluation"
+            f"--evaluations={','.join(options.args.evaluations)}: there is no evaluation"
         )
-    rows = [of_evaluation(folder, options.own.keypoints) for folder in folders]
-    text, output = table(rows), Path(options.own.output)
+    rows = [of_evaluation(folder, options.args.keypoints) for folder in folders]
+    text, output = table(rows), Path(options.args.output)
     values = [
         {
             **r,

@@ -1,4 +1,6 @@
-"""Gather runs into one table like the experiment log's, with training curves; or see where an evaluation loses AP."""
+"""Gather runs into one table like the experiment log's, with training curves; or see where an
+evaluation loses AP.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,10 @@ import os
 import time
 from pathlib import Path
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.files import write_atomically
-from tfcpn.report.curves import draw_curves
-from tfcpn.report.page import markdown, page
-from tfcpn.report.runs import read_run, rows
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import path, whole, words
+from tfcpn.analysis.run_table import draw_curves, markdown, page, read_run, rows
+from tfcpn.cli import Command, Options, integer, path, string_list
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
 
 RUNS = "Folders of runs, separated by commas; may hold wildcards, such as 'runs/*'."
 COMMAND = Command(
@@ -21,12 +20,14 @@ COMMAND = Command(
     __doc__,
     {
         "What": [
-            words("runs", (), RUNS),
-            words(
+            string_list("runs", (), RUNS),
+            string_list(
                 "analyse",
                 (),
-                "Instead of --runs an evaluation's folder, such as runs/scale255/eval/epoch_0350: AP by kinds of "
-                "errors, keypoints and people, the worst people with images; or two with a comma, person by person.",
+                "Instead of --runs an evaluation's folder, such as runs/scale255/eval/epoch_0350: "
+                "AP by kinds of "
+                "errors, keypoints and people, the worst people with images; or two with a comma, "
+                "person by person.",
             ),
         ],
         "Where": [
@@ -35,12 +36,15 @@ COMMAND = Command(
                 "report",
                 "Folder for report.md, report.html and curves.png, or for analysis.html.",
             ),
-            path("images", "", "--analyse: folder of the validation images, if not the run's own."),
-            whole(
+            path(
+                "images", "", "--analyse: folder of the validation images, if not the run's args."
+            ),
+            integer(
                 "watch",
                 0,
-                "--runs: write the report again every so many seconds until interrupted; the page loads itself anew.",
-                least=0,
+                "--runs: write the report again every so many seconds until interrupted; the page "
+                "loads itself anew.",
+                minimum=0,
             ),
         ],
     },
@@ -49,16 +53,15 @@ COMMAND = Command(
 
 def analyse(folders: tuple[str, ...], images: str, output: Path) -> None:
     """Write the analysis of one evaluation, or of two of the same people."""
-    from tfcpn.analysis.evaluated import read_evaluation
+    from tfcpn.analysis.evaluation import read_evaluation
     from tfcpn.analysis.page import page as analysis_page
 
     if len(folders) > 2:
         raise InputError(f"--analyse={','.join(folders)}: want one evaluation, or two")
     evaluations = [read_evaluation(Path(os.path.expanduser(folder)), images) for folder in folders]
     first, last = evaluations[0], evaluations[-1]
-    if [p.id for p in first.everybody] != [
-        p.id for p in last.everybody
-    ] or first.skeleton != last.skeleton:
+    ids = [[person.id for person in evaluation.all_people] for evaluation in (first, last)]
+    if ids[0] != ids[1] or first.skeleton != last.skeleton:
         raise InputError(f"{folders[1]}: is on other people than {folders[0]}")
     write_atomically(output / "analysis.html", analysis_page(evaluations))
     for evaluation in evaluations:
@@ -69,37 +72,37 @@ def analyse(folders: tuple[str, ...], images: str, output: Path) -> None:
 
 
 def main(options: Options) -> None:
-    own = options.own
-    if own.analyse:
-        if own.runs:
+    args = options.args
+    if args.analyse:
+        if args.runs:
             raise InputError("want --runs or --analyse, not both")
-        if own.watch:
+        if args.watch:
             raise InputError("--watch is of --runs; an analysis is of an evaluation that has ended")
-        analyse(own.analyse, own.images, Path(own.output))
+        analyse(args.analyse, args.images, Path(args.output))
         return
-    if own.images:
+    if args.images:
         raise InputError("--images is of --analyse")
-    if not own.runs:
+    if not args.runs:
         raise InputError(
             "--runs is missing, or --analyse for one evaluation; see python tools/report.py --help"
         )
-    files = f"{Path(own.output) / 'report.md'}, {Path(own.output) / 'report.html'}"
-    if not own.watch:
-        print(report(own.runs, Path(own.output), 0))
+    files = f"{Path(args.output) / 'report.md'}, {Path(args.output) / 'report.html'}"
+    if not args.watch:
+        print(report(args.runs, Path(args.output), 0))
         print(f"written: {files}")
-    while own.watch:
+    while args.watch:
         try:
-            report(own.runs, Path(own.output), own.watch)
+            report(args.runs, Path(args.output), args.watch)
             told = f"written: {files}"
         except InputError as error:  # such as a run that has not begun
             told = str(error)
         print(f"{time.strftime('%H:%M:%S')}: {told}", flush=True)
-        time.sleep(own.watch)
+        time.sleep(args.watch)
 
 
 def report(runs: tuple[str, ...], output: Path, watch: int) -> str:
-    """Write the report of these folders; the table. watch: after how many seconds the page is to load itself anew, 0
-    for never.
+    """Write the report of these folders; the table. watch: after how many seconds the page is to
+    load itself anew, 0 for never.
     """
     folders = []
     for pattern in runs:

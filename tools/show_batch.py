@@ -1,16 +1,15 @@
-"""Draw what the network is trained on: the four views of some people, with their keypoints and label maps."""
+"""Draw a training batch: the views of some people, with keypoints and label maps."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from tfcpn.base.progress import import_tensorflow
+from tfcpn.cli import Command, Options, integer, path
 from tfcpn.data.record_sets import read_records, resolve_skeleton
-from tfcpn.report.pictures import check_name, draw_pose, sheet, write_image
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import path, whole
 from tfcpn.skeleton import Skeleton
+from tfcpn.utils.console import import_tensorflow
+from tfcpn.visualization import check_name, draw_pose, sheet, write_image
 
 COMMAND = Command(
     "python tools/show_batch.py",
@@ -18,10 +17,10 @@ COMMAND = Command(
     {
         "Picture": [
             path("output", "batch.png", "Image to write, .png or .jpg."),
-            whole("people", 4, "People on the sheet, one a row.", least=1),
+            integer("people", 4, "People on the sheet, one a row.", minimum=1),
         ]
     },
-    shared=True,
+    uses_config=True,
 )
 
 
@@ -44,31 +43,36 @@ def _cell(
 
 
 def main(options: Options) -> None:
-    check_name(options.own.output)
+    check_name(options.args.output)
     import_tensorflow()
-    from tfcpn.base import device
-    from tfcpn.data.order import open_training_set
+    from tfcpn.builders import build_components, training_filter
     from tfcpn.data.pipeline import build_crop_fn, training_batches
-    from tfcpn.networks.blazepose_losses import label_heatmaps
-    from tfcpn.parts import make_parts, training_filter
-    from tfcpn.picture.look import denormalize
-    from tfcpn.training.views import augmentation_for
+    from tfcpn.data.sampling import open_training_set
+    from tfcpn.models.blazepose.losses import label_heatmaps
+    from tfcpn.training.augmentation import augmentation_for
+    from tfcpn.transforms.normalize import denormalize
+    from tfcpn.utils import device
 
     cfg = options.config
     device.select_device(cfg.device)
     records = read_records(cfg.train_records)
     annotated = resolve_skeleton(records, cfg.skeleton)
-    parts, rules = make_parts(cfg, annotated), training_filter(cfg, annotated)
+    components, rules = build_components(cfg, annotated), training_filter(cfg, annotated)
     source = open_training_set(records, rules, cfg.seed, cfg.shuffle_buffer)
     work = build_crop_fn(
-        parts.alignment, parts.skeleton, parts.training_format, parts.training_margin
+        alignment=components.alignment,
+        skeleton=components.skeleton,
+        crop_spec=components.training_spec,
+        margin=components.training_margin,
     )
-    crops, keypoints = next(iter(training_batches(source, 0, work, options.own.people)))
-    images, keypoints, visibility = augmentation_for(cfg, parts)(crops, keypoints, (cfg.seed, 0))
-    targets = parts.codec.encode(keypoints, visibility)
+    crops, keypoints = next(iter(training_batches(source, 0, work, options.args.people)))
+    images, keypoints, visibility = augmentation_for(cfg, components)(
+        crops, keypoints, (cfg.seed, 0)
+    )
+    targets = components.codec.encode(keypoints, visibility)
     maps = getattr(targets, "maps", None) or [label_heatmaps(targets) * 255]
     labels = [t.numpy() for t in maps]
-    pixels = denormalize(images.numpy(), parts.network.preprocessing)
+    pixels = denormalize(images.numpy(), components.network.preprocessing)
     cells = []
     for i, view in enumerate(pixels):
         cells += _cell(
@@ -76,11 +80,12 @@ def main(options: Options) -> None:
             keypoints[i].numpy(),
             visibility[i].numpy(),
             [m[i] for m in labels],
-            parts.skeleton,
+            components.skeleton,
         )
-    write_image(options.own.output, sheet(cells, 12, cfg.input_size))
+    write_image(options.args.output, sheet(cells, 12, cfg.input_size))
     print(
-        f"written: {options.own.output}; a row is a person, each view with keypoints, widest and narrowest labels"
+        f"written: {options.args.output}; a row is a person, each view with keypoints, widest and "
+        "narrowest labels"
     )
 
 

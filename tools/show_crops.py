@@ -1,4 +1,4 @@
-"""Draw what each alignment shows the network of the same people: one row a mode, annotated keypoints on top."""
+"""Draw the crops of each alignment for the same people: one row per mode, with keypoints."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.progress import import_tensorflow
-from tfcpn.data.coco import CocoImage, Person, read_annotations
-from tfcpn.data.pictures import find_image
-from tfcpn.data.skeleton_file import skeleton_from_flag
-from tfcpn.geometry.alignment import RADII, Alignment
-from tfcpn.report.pictures import check_name, draw_pose, sheet, write_image
-from tfcpn.settings.command import Command, Options
-from tfcpn.settings.flag import SKELETON, choice, path, whole
-from tfcpn.skeleton import Skeleton
+from tfcpn.cli import SKELETON, Command, Options, enum, integer, path
+from tfcpn.data.coco import CocoImage, PersonAnnotation, read_annotations
+from tfcpn.data.images import find_image
+from tfcpn.skeleton import Skeleton, skeleton_from_flag
+from tfcpn.transforms.alignment import RADII, Alignment
+from tfcpn.utils.console import import_tensorflow
+from tfcpn.utils.errors import InputError
+from tfcpn.visualization import check_name, draw_pose, sheet, write_image
 
 COMMAND = Command(
     "python tools/show_crops.py",
@@ -25,8 +23,8 @@ COMMAND = Command(
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
             SKELETON,
             path("images", None, "Folder of its images.", required=True),
-            whole("count", 8, "People: the first that BlazePose can align.", least=1),
-            choice("radius", "body", RADII, "How the circle around the body is found."),
+            integer("count", 8, "People: the first that BlazePose can align.", minimum=1),
+            enum("radius", "body", RADII, "How the circle around the body is found."),
         ],
         "Picture": [path("output", "crops.png", "Image to write, .png or .jpg.")],
     },
@@ -42,7 +40,7 @@ ROWS.append(("blazepose", True, (192, 192)))
 
 
 def crop_of(
-    person: Person,
+    person: PersonAnnotation,
     image: CocoImage,
     image_dir: str,
     alignment: Alignment,
@@ -50,18 +48,16 @@ def crop_of(
     skeleton: Skeleton,
 ) -> np.ndarray:
     """The test crop of a person with its keypoints and, for BlazePose, its two alignment points."""
-    from tfcpn.geometry.crops import keypoints_to_crop
-    from tfcpn.geometry.points import alignment_points
-    from tfcpn.geometry.regions import person_region
-    from tfcpn.picture.cut import CropSpec, decode_and_crop
-    from tfcpn.picture.look import TF_CPN_PREPROCESSING
+    from tfcpn.transforms.cropping import CropSpec, decode_and_crop
+    from tfcpn.transforms.normalize import TF_CPN_PREPROCESSING
+    from tfcpn.transforms.regions import alignment_points, keypoints_to_crop, person_region
 
     image_file = find_image(image_dir, image)
     shape = image_file.height, image_file.width
     points = alignment_points(
         person.keypoints, person.max_radius, skeleton, alignment.radius
     ).numpy()
-    region = person_region(person.box, points, True, shape, alignment, size)
+    region = person_region(person.box, points, True, shape, alignment=alignment, input_size=size)
     source = {
         "encoded": Path(image_file.path).read_bytes(),
         "orientation": image_file.orientation,
@@ -79,29 +75,29 @@ def crop_of(
 
 
 def main(options: Options) -> None:
-    own = options.own
-    check_name(own.output)
+    args = options.args
+    check_name(args.output)
     import_tensorflow()
-    from tfcpn.geometry.points import has_alignment_keypoints
+    from tfcpn.transforms.regions import has_alignment_keypoints
 
     images, people, skeleton, _ = read_annotations(
-        own.annotations, expected=skeleton_from_flag(own.skeleton)
+        args.annotations, expected=skeleton_from_flag(args.skeleton)
     )
     chosen = [
         p
         for p in people
-        if p.trainable and has_alignment_keypoints(p.keypoints, skeleton, own.radius)
-    ][: own.count]
+        if p.trainable and has_alignment_keypoints(p.keypoints, skeleton, args.radius)
+    ][: args.count]
     if not chosen:
-        raise InputError(f"{own.annotations}: nobody has the keypoints of the alignment points")
+        raise InputError(f"{args.annotations}: nobody has the keypoints of the alignment points")
     cells = []
     for mode, rotate, size in ROWS:
-        alignment = Alignment(mode, rotate, radius=own.radius)
+        alignment = Alignment(mode, rotate, radius=args.radius)
         cells += [
-            crop_of(p, images[p.image_id], own.images, alignment, size, skeleton) for p in chosen
+            crop_of(p, images[p.image_id], args.images, alignment, size, skeleton) for p in chosen
         ]
-    write_image(own.output, sheet(cells, len(chosen), (200, 200)))
-    print(f"written: {own.output}; rows: the box, its square, BlazePose without and with rotation")
+    write_image(args.output, sheet(cells, len(chosen), (200, 200)))
+    print(f"written: {args.output}; rows: the box, its square, BlazePose without and with rotation")
 
 
 if __name__ == "__main__":

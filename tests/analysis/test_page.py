@@ -1,4 +1,6 @@
-"""tools/report.py --analyse as a user runs it, and its page in a browser at a phone's width and a desktop's."""
+"""tools/report.py --analyse as a user runs it, and its page in a browser at a phone's width and a
+desktop's.
+"""
 
 import json
 import re
@@ -15,7 +17,9 @@ from tfcpn.data.coco import read_annotations
 
 @pytest.fixture(scope="module")
 def evaluations(people, tmp_path_factory):
-    """Two evaluations of a small run, after one epoch and after two, with some keypoints put right in the second."""
+    """Two evaluations of a small run, after one epoch and after two, with some keypoints put right
+    in the second.
+    """
     run = tmp_path_factory.mktemp("analysed") / "run"
     with in_the_cpns_place():
         run_here("-m", "tfcpn.train", *flags(people, run, "--epochs=2", "--eval_every=1"))
@@ -48,7 +52,7 @@ def test_one_evaluation(command, evaluations, tmp_path):
         "Where the points of AP are lost",
         "inversion",
         "left_wrist",
-        "By turn of the torso",
+        "By rotation of the torso",
         "The worst",
     ):
         assert word in page
@@ -67,8 +71,11 @@ def test_the_page_in_a_browser(browser, command, evaluations, tmp_path, width):
     browser.get((tmp_path / "analysis.html").as_uri())
     assert not faults(browser)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    loaded = """const done = arguments[0], all = [...document.images]; all.forEach(i => i.loading = 'eager');
-      const look = () => all.every(i => i.naturalWidth > 0) ? done(all.length) : setTimeout(look, 50); look()"""
+    loaded = """const done = arguments[0], all = [...document.images];
+      all.forEach(i => i.loading = 'eager');
+      const look = () =>
+        all.every(i => i.naturalWidth > 0) ? done(all.length) : setTimeout(look, 50);
+      look()"""
     assert browser.execute_async_script(loaded) > 8
     tall = browser.execute_script(
         "return [...document.querySelectorAll('.bar')].map(b => b.clientWidth)"

@@ -4,9 +4,9 @@ import pytest
 import tensorflow as tf
 
 from oracle import tf_cpn as reference
+from tfcpn.codecs.decoders import padded_blur
 from tfcpn.codecs.gaussian import blur_matrix, gaussian_kernel
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.codecs.peaks import padded_blur
 from tfcpn.skeleton import COCO
 
 SIZES = [
@@ -19,7 +19,7 @@ SIZES = [
 
 def codec_of(input_size, kernels, scale=255.0):
     return HeatmapCodec(
-        input_size, (input_size[0] // 4, input_size[1] // 4), kernels, scale, COCO.mirror
+        input_size, (input_size[0] // 4, input_size[1] // 4), kernels, scale, COCO.flip_indices
     )
 
 
@@ -111,7 +111,8 @@ def test_decoding_odd_maps_follows_the_originals_arithmetic_and_gives_no_nan():
     keypoints, scores = codec_of((256, 192), (15, 11, 9, 7)).decode(maps[None])
     expected_keypoints, expected_scores = reference.decode(maps, 255)
     assert np.isfinite(keypoints).all() and np.isfinite(scores).all()
-    # In the flat maps 0 and 1 all pixels that the blur's zero border does not reach tie but for rounding.
+    # In the flat maps 0 and 1 all pixels that the blur's zero border does not reach tie but for
+    # rounding.
     rest = slice(2, None)
     np.testing.assert_allclose(keypoints[0, rest], expected_keypoints[rest], atol=1e-3)
     np.testing.assert_allclose(scores[0], expected_scores, atol=1e-4)
@@ -133,7 +134,7 @@ def test_keypoints_survive_encoding_and_decoding_to_the_grid(input_size, kernels
 
 def test_flip_back_undoes_the_mirror():
     maps = np.random.default_rng(4).random((2, 16, 12, 17)).astype(np.float32)
-    mirrored = maps[:, :, ::-1][..., COCO.mirror]
+    mirrored = maps[:, :, ::-1][..., COCO.flip_indices]
     np.testing.assert_array_equal(codec_of((64, 48), (7, 7, 7, 7)).flip(mirrored), maps)
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcpn.base.errors import InputError
 from tfcpn.codecs.landmarks import LandmarkCodec, Landmarks, LandmarkTargets, refine_by_heatmap
-from tfcpn.networks.blazepose_losses import label_heatmaps
+from tfcpn.models.blazepose.losses import label_heatmaps
 from tfcpn.skeleton import COCO, LSP, MEDIAPIPE, from_names
+from tfcpn.utils.errors import InputError
 
 # The published correspondences: COCO's 17 of the 33, and LSP's first 12.
 COCO_PLACES = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
@@ -26,10 +26,11 @@ def outputs(rng, count=2):
 
 
 def test_keypoints_find_their_landmark_by_name():
-    assert codec(COCO).places == COCO_PLACES
-    assert codec(LSP).places == [*LSP_PLACES, -1, -1] and codec(LSP).missing_keypoints == (12, 13)
-    assert codec(MEDIAPIPE).places == list(range(33))
-    assert codec(COCO.with_align_points()).places == [*COCO_PLACES, 33, 34]
+    assert codec(COCO).landmark_indices == COCO_PLACES
+    assert codec(LSP).landmark_indices == [*LSP_PLACES, -1, -1]
+    assert codec(LSP).missing_keypoints == (12, 13)
+    assert codec(MEDIAPIPE).landmark_indices == list(range(33))
+    assert codec(COCO.with_align_points()).landmark_indices == [*COCO_PLACES, 33, 34]
 
 
 def test_what_is_encoded_is_decoded():

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcpn.base.errors import InputError
+from tfcpn.builders import build_components
+from tfcpn.codecs.decoders import build_peak_finder
 from tfcpn.codecs.gaussian import gaussian_kernel
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.codecs.peaks import build_peak_finder
-from tfcpn.parts import make_parts
-from tfcpn.settings.config import BLAZEPOSE, Config
+from tfcpn.config import BLAZEPOSE_DEFAULTS, Config
 from tfcpn.skeleton import COCO
+from tfcpn.utils.errors import InputError
 
 SIZE, KERNEL, SCALE = (64, 48), 7, 255.0
 # The width of the labels' Gaussian, of OpenCV's table for that kernel.
@@ -35,8 +35,8 @@ PLACES = [(x, y) for x, y in np.random.default_rng(0).uniform((6, 6), (41, 57), 
 
 
 def test_dark_finds_the_middle_of_a_gaussian():
-    """Of a Gaussian the logarithm is a parabola, and a blurred Gaussian is one: Newton's step is exact, but for the
-    blur's being of seven pixels.
+    """Of a Gaussian the logarithm is a parabola, and a blurred Gaussian is one: Newton's step is
+    exact, but for the blur's being of seven pixels.
     """
     assert error("dark", PLACES).max() < 0.05
     assert error("tf_cpn", PLACES).mean() > 5 * error("dark", PLACES).mean()
@@ -63,7 +63,7 @@ def test_dark_stays_at_the_border():
 def test_the_flag_chooses_the_decoder():
     shift = []
     for decoder in ("tf_cpn", "dark"):
-        codec = make_parts(Config(decoder=decoder), COCO).codec
+        codec = build_components(Config(decoder=decoder), COCO).codec
         maps = tf.constant(np.repeat(gaussians([(20.3, 30.4)]), 17, axis=1).transpose(0, 2, 3, 1))
         shift.append(
             np.abs(codec.decode(maps)[0].numpy()[0, 0] - [20.3 * 4 + 2, 30.4 * 4 + 2]).max()
@@ -72,5 +72,5 @@ def test_the_flag_chooses_the_decoder():
 
 
 def test_coordinates_need_no_decoder():
-    with pytest.raises(InputError, match="--decoder=dark: is of heatmaps"):
-        make_parts(Config(network="blazepose", decoder="dark", **BLAZEPOSE), COCO)
+    with pytest.raises(InputError, match="--decoder=dark: is for heatmaps"):
+        build_components(Config(network="blazepose", decoder="dark", **BLAZEPOSE_DEFAULTS), COCO)

@@ -3,12 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from tfcpn.base.errors import InputError
-from tfcpn.data.coco import CocoImage, categories, read_annotations
-from tfcpn.data.detections import PersonBox, read_detections
-from tfcpn.data.results import result
-from tfcpn.evaluation.average_precision import METRICS, coco_metrics
-from tfcpn.report.table import table
+from tfcpn.data.coco import CocoImage, coco_categories, read_annotations
+from tfcpn.data.detections import PersonBox, coco_result, read_detections
+from tfcpn.evaluation.metrics import COCO_METRICS, coco_metrics, metrics_table
+from tfcpn.utils.errors import InputError
 
 
 def person(**changes):
@@ -30,7 +28,11 @@ def write(path, annotations, images=None, others=()):
     images = images or [{"id": 1, "file_name": "a.jpg", "height": 100, "width": 200}]
     path.write_text(
         json.dumps(
-            {"images": images, "annotations": annotations, "categories": [*categories(), *others]}
+            {
+                "images": images,
+                "annotations": annotations,
+                "categories": [*coco_categories(), *others],
+            }
         )
     )
     return path
@@ -123,7 +125,9 @@ def test_fields_that_pycocotools_wants_may_be_missing(tmp_path):
         )
     )
     _, (only,), *_ = read_annotations(path)
-    found = result(PersonBox(1, only.box, 1.0), only.keypoints[:, :2], np.ones(17))
+    found = coco_result(
+        PersonBox(1, only.box, 1.0), keypoints=only.keypoints[:, :2], scores=np.ones(17)
+    )
     assert coco_metrics(str(path), [found])["AP"] == pytest.approx(1)
 
 
@@ -139,34 +143,38 @@ def test_annotations_of_other_categories_are_passed_over(tmp_path):
     }
     path = write(tmp_path / "a.json", [dog, person()], others=[{"id": 18, "name": "dog"}])
     _, (only,), *_ = read_annotations(path)
-    found = result(PersonBox(1, only.box, 1.0), only.keypoints[:, :2], np.ones(17))
-    assert coco_metrics(str(path), [found], {7})["AP"] == pytest.approx(1)
+    found = coco_result(
+        PersonBox(1, only.box, 1.0), keypoints=only.keypoints[:, :2], scores=np.ones(17)
+    )
+    assert coco_metrics(str(path), [found], counted={7})["AP"] == pytest.approx(1)
 
 
 def test_a_result_is_rounded_as_the_originals():
     box = PersonBox(1, (0, 0, 9, 9), 0.5)
-    entry = result(box, np.full((17, 2), 1.23456), np.full(17, 0.77777))
-    assert entry["keypoints"][:3] == [1.235, 1.235, 1.0]
-    assert entry["score"] == 0.3889
+    to_coco = coco_result(box, keypoints=np.full((17, 2), 1.23456), scores=np.full(17, 0.77777))
+    assert to_coco["keypoints"][:3] == [1.235, 1.235, 1.0]
+    assert to_coco["score"] == 0.3889
 
 
 def test_perfect_keypoints_score_one_and_lost_ones_zero(people):
     _, annotated, *_ = read_annotations(people.val_annotations)
     trainable = [p for p in annotated if p.trainable]
     perfect = [
-        result(PersonBox(p.image_id, p.box, 1.0), p.keypoints[:, :2], np.ones(17))
+        coco_result(
+            PersonBox(p.image_id, p.box, 1.0), keypoints=p.keypoints[:, :2], scores=np.ones(17)
+        )
         for p in trainable
     ]
     metrics = coco_metrics(str(people.val_annotations), perfect)
-    assert tuple(metrics) == METRICS
+    assert tuple(metrics) == COCO_METRICS
     assert metrics["AP"] == pytest.approx(1) and metrics["AR"] == pytest.approx(1)
     lost = [{**r, "keypoints": [-500.0] * 51} for r in perfect]
     assert coco_metrics(str(people.val_annotations), lost)["AP"] == 0
 
 
 def test_the_table_has_the_logs_form():
-    metrics = dict(zip(METRICS, [0.7016, 0.904, 0.7824, 1.0, -1.0, 0, 0, 0, 0, 0]))
+    metrics = dict(zip(COCO_METRICS, [0.7016, 0.904, 0.7824, 1.0, -1.0, 0, 0, 0, 0, 0]))
     assert (
-        table([("350", metrics)]).splitlines()[-1]
+        metrics_table([("350", metrics)]).splitlines()[-1]
         == "| 350   |  .702 |  .904 |  .782 | 1.000 |   n/a |"
     )

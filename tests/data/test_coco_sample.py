@@ -1,4 +1,6 @@
-"""Real COCO images, where a sample of them lies beside the project; elsewhere the drawn people must do."""
+"""Real COCO images, where a sample of them lies beside the project; elsewhere the drawn people must
+do.
+"""
 
 import cv2
 import numpy as np
@@ -7,14 +9,13 @@ import pytest
 from oracle import tf_cpn as reference
 from support.commands import ROOT
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.detections import PersonBox, read_detections
-from tfcpn.data.pictures import find_image
+from tfcpn.data.detections import PersonBox, coco_result, read_detections
+from tfcpn.data.images import find_image
 from tfcpn.data.pipeline import region_batches
-from tfcpn.data.results import result
-from tfcpn.evaluation.average_precision import coco_metrics
-from tfcpn.geometry import regions
-from tfcpn.picture.cut import CropSpec
-from tfcpn.picture.look import MEAN_BGR
+from tfcpn.evaluation.metrics import coco_metrics
+from tfcpn.transforms import regions
+from tfcpn.transforms.cropping import CropSpec
+from tfcpn.transforms.normalize import MEAN_BGR
 
 SAMPLE = ROOT.parent / "shared" / "coco_sample"
 pytestmark = pytest.mark.skipif(not SAMPLE.exists(), reason="no COCO sample beside the project")
@@ -52,7 +53,10 @@ def test_perfect_keypoints_of_real_people_score_one():
     _, people, *_ = read_annotations(path)
     shown = [p for p in people if p.trainable]
     perfect = [
-        result(PersonBox(p.image_id, p.box, 1.0), p.keypoints[:, :2], np.ones(17)) for p in shown
+        coco_result(
+            PersonBox(p.image_id, p.box, 1.0), keypoints=p.keypoints[:, :2], scores=np.ones(17)
+        )
+        for p in shown
     ]
     assert coco_metrics(str(path), perfect)["AP"] == pytest.approx(1)
 

@@ -11,19 +11,18 @@ import tensorflow as tf
 from support.commands import ROOT
 from support.parsing import parse
 from support.small_run import flags, weights
-from tfcpn.base.errors import InputError
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.filters import NO_FILTER, PersonFilter
-from tfcpn.data.order import open_training_set
-from tfcpn.data.record_sets import read_records
-from tfcpn.data.service import PASSES, from_data_service
+from tfcpn.data.pipeline import SERVICE_PASSES, from_data_service
+from tfcpn.data.record_sets import NO_FILTER, PersonFilter, read_records
+from tfcpn.data.sampling import open_training_set
+from tfcpn.utils.errors import InputError
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def address():
-    """A dispatcher and two workers, started by the README's commands; the dispatcher's host:port."""
+    """Start a dispatcher and two workers by the README's commands; yield its address."""
     tool, processes = [sys.executable, "tools/data_service.py"], []
     pipes = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     try:
@@ -50,18 +49,22 @@ def ids(people, address, run, rules, count, first, taken):
     assert source.people == count
     return [
         int(i)
-        for i in from_data_service(address, run, source, lambda group: group["id"], first).take(
-            taken
-        )
+        for i in from_data_service(
+            address,
+            run_name=run,
+            training_set=source,
+            crop_fn=lambda group: group["id"],
+            first=first,
+        ).take(taken)
     ]
 
 
 def test_two_workers_feed_everyone_exactly_once_a_pass(people, address):
     everyone = trainable(people)
     count = len(everyone)
-    seen = ids(people, address, "a", NO_FILTER, count, 0, 3 * PASSES * count)
+    seen = ids(people, address, "a", NO_FILTER, count, 0, 3 * SERVICE_PASSES * count)
     passes = [seen[i : i + count] for i in range(0, len(seen), count)]
-    assert len(passes) == 3 * PASSES
+    assert len(passes) == 3 * SERVICE_PASSES
     for one in passes:
         assert sorted(one) == everyone
     assert passes[0] != sorted(passes[0])
@@ -77,8 +80,14 @@ def test_what_is_told_to_the_service_does_not_grow_with_the_training(people, add
         lambda *words, **more: (told.append(more), usual(*words, **more))[1],
     )
     source = open_training_set(read_records(people.records), shuffle_buffer=8)
-    stream = from_data_service(address, "b", source, lambda group: group["id"], 7 * source.people)
-    assert len(told) == PASSES and stream.cardinality() in (
+    stream = from_data_service(
+        address,
+        run_name="b",
+        training_set=source,
+        crop_fn=lambda group: group["id"],
+        first=7 * source.people,
+    )
+    assert len(told) == SERVICE_PASSES and stream.cardinality() in (
         tf.data.INFINITE_CARDINALITY,
         tf.data.UNKNOWN_CARDINALITY,
     )
@@ -100,7 +109,13 @@ def test_a_start_of_its_own_gets_everyone_anew(people, address):
     count = len(everyone)
     source = open_training_set(read_records(people.records), shuffle_buffer=8)
     stream = iter(
-        from_data_service(address, "e, first start", source, lambda group: group["id"], 0)
+        from_data_service(
+            address,
+            run_name="e, first start",
+            training_set=source,
+            crop_fn=lambda group: group["id"],
+            first=0,
+        )
     )
     for _ in range(count // 2):
         next(stream)
@@ -124,12 +139,22 @@ def test_several_machines_share_the_people_of_a_pass(people, address, tmp_path):
         context = tf.distribute.InputContext(2, machine, 2)
         # Each host has the records somewhere else.
         there = source._replace(records=read_records(copies[machine]))
-        return iter(from_data_service(address, "d", there, lambda group: group["id"], 0, context))
+        return iter(
+            from_data_service(
+                address,
+                run_name="d",
+                training_set=there,
+                crop_fn=lambda group: group["id"],
+                first=0,
+                context=context,
+            )
+        )
 
     streams, seen = [read(machine) for machine in range(2)], []
     for turn in range(6 * count):
         seen.append(int(next(streams[turn % 2])))
-    # Whoever takes how many: together everyone about as often, but for what the one who is ahead has taken.
+    # Whoever takes how many: together everyone about as often, but for what the one who is ahead
+    # has taken.
     often = [seen.count(person) for person in trainable(people)]
     assert min(often) >= 4 and max(often) <= 8 and sum(often) == 6 * count
 

@@ -5,16 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from tfcpn.base.errors import InputError
+from tfcpn.builders import training_filter
+from tfcpn.config import Config
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.filters import PersonFilter, keep
-from tfcpn.data.order import open_training_set
-from tfcpn.data.record_sets import read_records
-from tfcpn.data.stream import in_order
-from tfcpn.geometry.points import has_alignment_keypoints
-from tfcpn.parts import training_filter
-from tfcpn.settings.config import Config
+from tfcpn.data.record_sets import PersonFilter, passes_filter, read_records
+from tfcpn.data.sampling import open_training_set, training_stream
 from tfcpn.skeleton import COCO
+from tfcpn.transforms.regions import has_alignment_keypoints
+from tfcpn.utils.errors import InputError
 
 RULES = {
     "everybody": PersonFilter(),
@@ -54,7 +52,9 @@ def test_only_who_passes_is_trained_on_each_once_a_pass(people, name):
     assert source.people == len(expected)
 
     def ids(first, count):
-        return [int(i) for i in in_order(source, first, lambda group: group["id"]).take(count)]
+        return [
+            int(i) for i in training_stream(source, first, lambda group: group["id"]).take(count)
+        ]
 
     assert sorted(ids(0, 2 * len(expected))) == sorted([*expected, *expected])
     # A run that goes on counts by those who pass.
@@ -63,10 +63,14 @@ def test_only_who_passes_is_trained_on_each_once_a_pass(people, name):
 
 def test_people_who_cannot_be_aligned_are_dropped_by_their_keypoints():
     cfg = Config(
-        align="blazepose", align_missing="drop", align_radius="nose", filter_require=("left_knee",)
+        align="blazepose",
+        input_size=(256, 256),
+        align_missing="drop",
+        align_radius="nose",
+        filter_require=("left_knee",),
     )
     assert training_filter(cfg, COCO).required == (0, 11, 12, 13)
-    for nobody in (Config(align="blazepose"), Config(align_missing="drop")):
+    for nobody in (Config(align="blazepose", input_size=(256, 256)), Config(align_missing="drop")):
         assert training_filter(nobody, COCO) == PersonFilter()
 
 
@@ -136,7 +140,7 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(run_filter, words,
 def test_the_rule_takes_single_people_and_many():
     keypoints = np.zeros((2, 17, 3))
     keypoints[0, :5, 2] = 2
-    assert keep(
+    assert passes_filter(
         keypoints, [10.0, 10.0], [1, 1], PersonFilter(min_keypoints=5)
     ).numpy().tolist() == [True, False]
-    assert bool(keep(keypoints[0], 10.0, 1, PersonFilter(min_keypoints=5)))
+    assert bool(passes_filter(keypoints[0], 10.0, 1, PersonFilter(min_keypoints=5)))

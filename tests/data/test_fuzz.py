@@ -1,4 +1,6 @@
-"""The readers of files from outside, on files that hypothesis damages; docs/reliability.md tells of a longer run."""
+"""The readers of files from outside, on files that hypothesis damages; docs/reliability.md tells of
+a longer run.
+"""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Crops, augmentation and labels against the numbers of the original program; decoding: test_predictor.py."""
+"""Crops, augmentation and labels against the original's numbers."""
 
 import json
 
@@ -8,14 +8,14 @@ import tensorflow as tf
 
 from support import recipe
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.geometry import regions
-from tfcpn.geometry.alignment import Alignment
-from tfcpn.geometry.crops import keypoints_to_crop
-from tfcpn.picture.cut import CropSpec, decode_and_crop
-from tfcpn.picture.look import MEAN_BGR, TF_CPN_PREPROCESSING
-from tfcpn.settings.recipe import TRAINING_MARGIN
+from tfcpn.config import TRAINING_MARGIN
 from tfcpn.skeleton import COCO
 from tfcpn.training.augmentation import Draws, four_views
+from tfcpn.transforms import regions
+from tfcpn.transforms.alignment import Alignment
+from tfcpn.transforms.cropping import CropSpec, decode_and_crop
+from tfcpn.transforms.normalize import MEAN_BGR, TF_CPN_PREPROCESSING
+from tfcpn.transforms.regions import keypoints_to_crop
 
 SIZE = (256, 192)
 PEOPLE = json.loads((recipe.GOLDEN / "people/person_keypoints.json").read_text())
@@ -35,7 +35,7 @@ def cut(annotation, margin):
 
 @pytest.fixture
 def codec():
-    return HeatmapCodec(SIZE, (64, 48), (15, 11, 9, 7), 255, COCO.mirror)
+    return HeatmapCodec(SIZE, (64, 48), (15, 11, 9, 7), 255, COCO.flip_indices)
 
 
 @pytest.mark.parametrize("i", range(6))
@@ -57,7 +57,7 @@ def four_views_of(i):
     rescale, a, coin_a, b, coin_b = GOLDEN["train/draws"][i]
     angles = [-a if coin_a else a, -b if coin_b else b]
     draws = Draws(tf.constant([rescale], tf.float32), tf.constant([angles], tf.float32))
-    return four_views(crop[None], keypoints[None], draws, COCO.mirror, TF_CPN_PREPROCESSING)
+    return four_views(crop[None], keypoints[None], draws, COCO.flip_indices, TF_CPN_PREPROCESSING)
 
 
 @pytest.mark.parametrize("i", range(2))

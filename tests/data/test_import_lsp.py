@@ -31,7 +31,7 @@ def archive(folder, keypoints, digits):
 
 @pytest.fixture
 def keypoints():
-    """(14, 3, 3) as in the extended set: person 2 lacks a keypoint, and one of person 3 is outside the image."""
+    """Return (14, 3, 3) as in the extended set: one keypoint missing, one outside the image."""
     rng = np.random.default_rng(0)
     keypoints = np.concatenate([rng.uniform(20, 100, (14, 2, 3)), np.ones((14, 1, 3))], axis=1)
     keypoints[4, :, 1] = -5, -7, 0

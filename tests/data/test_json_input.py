@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from tfcpn.base.errors import InputError
-from tfcpn.data.json_input import read_json
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.json_io import read_json
 
 VALUE = {"images": [{"file_name": "Züge.jpg"}]}
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tfcpn.data.record_index import read_index
+from tfcpn.data.record_format import read_index
 
 
 def words(data, output, **changes):
@@ -65,7 +65,8 @@ def test_bad_images_fail_the_run_unless_skipped(people, people_copy, command, tm
     skipped = command(*words(people_copy, output), "--skip_bad")
     assert "2 bad ones left out" in skipped.out
     assert sum(s.images for s in read_index(output).shards) == 22
-    # The bad ones are not forgotten: without --skip_bad they fail again, and once mended they come in.
+    # The bad ones are not forgotten: without --skip_bad they fail again, and once mended they come
+    # in.
     assert command(*words(people_copy, output), check=False).status == 1
     for file in files[:2]:
         file.write_bytes((people.train / file.name).read_bytes())

@@ -7,18 +7,17 @@ import tensorflow as tf
 
 from oracle import tf_cpn as reference
 from support.photos import photo, write
+from tfcpn.config import TRAINING_MARGIN
 from tfcpn.data.coco import CocoImage, read_annotations
-from tfcpn.data.order import open_training_set
-from tfcpn.data.pictures import find_image
+from tfcpn.data.images import find_image
 from tfcpn.data.pipeline import build_crop_fn, region_batches, training_batches
 from tfcpn.data.record_sets import read_records
-from tfcpn.data.stream import in_order
-from tfcpn.geometry import regions
-from tfcpn.geometry.alignment import MODES, Alignment
-from tfcpn.picture.cut import CropSpec, decode_and_crop
-from tfcpn.picture.look import MEAN_BGR
-from tfcpn.settings.recipe import TRAINING_MARGIN
+from tfcpn.data.sampling import open_training_set, training_stream
 from tfcpn.skeleton import COCO
+from tfcpn.transforms import regions
+from tfcpn.transforms.alignment import MODES, Alignment
+from tfcpn.transforms.cropping import CropSpec, decode_and_crop
+from tfcpn.transforms.normalize import MEAN_BGR
 
 
 def format_of(size, mode="person"):
@@ -26,7 +25,12 @@ def format_of(size, mode="person"):
 
 
 def work_of(alignment, size, skeleton=COCO):
-    return build_crop_fn(alignment, skeleton, format_of(size, alignment.mode), TRAINING_MARGIN)
+    return build_crop_fn(
+        alignment=alignment,
+        skeleton=skeleton,
+        crop_spec=format_of(size, alignment.mode),
+        margin=TRAINING_MARGIN,
+    )
 
 
 def source_of(people):
@@ -35,7 +39,7 @@ def source_of(people):
 
 def test_a_batch_holds_the_references_crops_and_keypoints(people):
     source = source_of(people)
-    order = [int(i) for i in in_order(source, 0, lambda group: group["id"]).take(8)]
+    order = [int(i) for i in training_stream(source, 0, lambda group: group["id"]).take(8)]
     work = work_of(Alignment(), (128, 96))
     crops, keypoints = next(iter(training_batches(source, 0, work, 8)))
     assert (
@@ -64,7 +68,9 @@ def test_a_batch_holds_the_references_crops_and_keypoints(people):
     "alignment", [Alignment(), Alignment("blazepose")], ids=["person", "blazepose"]
 )
 def test_a_run_that_goes_on_sees_the_same_bits(people, alignment):
-    """In a pass that was begun an image is decoded for each person alone, in the others once for all its people."""
+    """In a pass that was begun an image is decoded for each person alone, in the others once for
+    all its people.
+    """
     source, work = source_of(people), work_of(alignment, (64, 48), COCO.with_align_points())
     count, first = source.people + 12, source.people // 3
     everyone = next(iter(training_batches(source, 0, work, count)))

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcpn.base.errors import InputError
-from tfcpn.data import examples, records
+from tfcpn.data import record_format as examples
+from tfcpn.data import record_writer as records
 from tfcpn.data.coco import CocoImage, read_annotations
-from tfcpn.data.record_index import description, load_finished_shard, read_index
+from tfcpn.data.record_format import load_finished_shard, read_index, shard_info_path
+from tfcpn.utils.errors import InputError
 
 
 def test_an_image_and_its_people_come_back(people):
@@ -16,7 +17,7 @@ def test_an_image_and_its_people_come_back(people):
     index = read_index(people.records)
     seen = 0
     for serialized in tf.data.TFRecordDataset([str(people.records / s.file) for s in index.shards]):
-        r = examples.parse(serialized, 17)
+        r = examples.parse_example(serialized, 17)
         image, mine = images[int(r["image/id"])], by_image[int(r["image/id"])]
         assert r["image/file_name"].numpy().decode() == image.file_name
         assert r["image/size"].numpy().tolist() == [image.height, image.width]
@@ -99,5 +100,5 @@ def test_bad_images_are_listed_and_spoil_the_shard_unless_skipped(people, tmp_pa
 def test_a_description_that_is_damaged_counts_as_no_shard(people_copy):
     shard = sorted(people_copy.records.glob("*.tfrecord"))[0]
     assert load_finished_shard(shard) is not None
-    description(shard).write_text(json.dumps({"file": shard.name}))
+    shard_info_path(shard).write_text(json.dumps({"file": shard.name}))
     assert load_finished_shard(shard) is None

@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from tfcpn.base.errors import InputError
-from tfcpn.data.skeleton_file import skeleton_from_flag
-from tfcpn.skeleton import COCO, LSP, MEDIAPIPE
+from tfcpn.skeleton import COCO, LSP, MEDIAPIPE, skeleton_from_flag
+from tfcpn.utils.errors import InputError
 
 BEETLE = {
     "name": "beetle",
@@ -25,7 +24,9 @@ def test_keypoints_are_chosen_by_name():
         LSP,
         MEDIAPIPE,
     ]
-    assert MEDIAPIPE.count == 33 and len(MEDIAPIPE.pairs) == 16 and MEDIAPIPE.hips == (23, 24)
+    assert (
+        MEDIAPIPE.num_keypoints == 33 and len(MEDIAPIPE.pairs) == 16 and MEDIAPIPE.hips == (23, 24)
+    )
     assert MEDIAPIPE.keypoints[31:] == ("left_foot_index", "right_foot_index")
     with pytest.raises(
         InputError, match="--skeleton=beetle: want auto, coco, lsp, mediapipe or a .json file"
@@ -37,7 +38,11 @@ def test_a_file_tells_what_names_cannot(tmp_path):
     path = tmp_path / "beetle.json"
     path.write_text(json.dumps(BEETLE))
     skeleton = skeleton_from_flag(str(path))
-    assert (skeleton.name, skeleton.count, skeleton.mirror) == ("beetle", 4, [0, 2, 1, 3])
+    assert (skeleton.name, skeleton.num_keypoints, skeleton.flip_indices) == (
+        "beetle",
+        4,
+        [0, 2, 1, 3],
+    )
     assert (skeleton.limbs, skeleton.sigmas, skeleton.nose) == (
         ((0, 3),),
         (0.1, 0.2, 0.2, 0.05),

@@ -1,27 +1,30 @@
-"""The two faults behind the experiment log's BlazePose rows: the log's way fails here, ours passes."""
+"""The two bugs behind the experiment log's BlazePose rows: its way fails here, this one passes."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfcpn.codecs.heatmap import HeatmapCodec
+from tfcpn.config import TRAINING_MARGIN
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.detections import PersonBox
-from tfcpn.data.order import open_training_set
+from tfcpn.data.detections import PersonBox, coco_result
 from tfcpn.data.pipeline import build_crop_fn, training_batches
 from tfcpn.data.record_sets import read_records
-from tfcpn.data.results import result
-from tfcpn.evaluation.average_precision import coco_metrics
-from tfcpn.geometry.alignment import Alignment
-from tfcpn.geometry.crops import keypoints_to_crop, keypoints_to_image
-from tfcpn.geometry.points import alignment_points, has_alignment_keypoints
-from tfcpn.geometry.regions import person_region
-from tfcpn.networks.cpn_losses import global_loss
-from tfcpn.picture.cut import CropSpec
-from tfcpn.picture.look import TF_CPN_PREPROCESSING
-from tfcpn.settings.recipe import TRAINING_MARGIN
+from tfcpn.data.sampling import open_training_set
+from tfcpn.evaluation.metrics import coco_metrics
+from tfcpn.models.cpn import global_loss
 from tfcpn.skeleton import COCO
 from tfcpn.training.augmentation import Draws, four_views
+from tfcpn.transforms.alignment import Alignment
+from tfcpn.transforms.cropping import CropSpec
+from tfcpn.transforms.normalize import TF_CPN_PREPROCESSING
+from tfcpn.transforms.regions import (
+    alignment_points,
+    has_alignment_keypoints,
+    keypoints_to_crop,
+    keypoints_to_image,
+    person_region,
+)
 
 SIZE = (128, 128)
 
@@ -29,17 +32,19 @@ SIZE = (128, 128)
 def training_views(people):
     source = open_training_set(read_records(people.records), shuffle_buffer=8)
     crop_spec = CropSpec(SIZE, True, TF_CPN_PREPROCESSING.pad_color)
-    work = build_crop_fn(Alignment("blazepose"), COCO, crop_spec, TRAINING_MARGIN)
+    work = build_crop_fn(
+        alignment=Alignment("blazepose"), skeleton=COCO, crop_spec=crop_spec, margin=TRAINING_MARGIN
+    )
     crops, back = next(iter(training_batches(source, 0, work, 4)))
     return four_views(
-        crops, back, Draws(tf.ones(4), tf.zeros((4, 2))), COCO.mirror, TF_CPN_PREPROCESSING
+        crops, back, Draws(tf.ones(4), tf.zeros((4, 2))), COCO.flip_indices, TF_CPN_PREPROCESSING
     )
 
 
 def check_that_the_global_loss_sees_visible_keypoints(back, visibility):
     """A network that says nothing must be worse than one that shows every visible keypoint."""
     labels = (
-        HeatmapCodec(SIZE, (32, 32), (13, 9, 7, 5), 255.0, COCO.mirror)
+        HeatmapCodec(SIZE, (32, 32), (13, 9, 7, 5), 255.0, COCO.flip_indices)
         .encode(back, visibility)
         .maps
     )
@@ -66,7 +71,7 @@ def our_way(crop_keypoints, regions):
 
 
 def the_logs_way(crop_keypoints, regions):
-    """As the log's program had it: the keypoints of all people of an image are divided once for each of them."""
+    """As in the log's program: keypoints of all people of an image are scaled once per person."""
     back = np.array(crop_keypoints, np.float64)
     for person in range(len(back)):
         back /= SIZE[0]
@@ -92,7 +97,8 @@ def check_that_perfect_keypoints_score_one(people, to_image):
         regions = person_region(*where, Alignment("blazepose"), SIZE).numpy()
         back = to_image(keypoints_to_crop(keypoints, regions, SIZE)[..., :2], regions)
         results += [
-            result(PersonBox(image.id, p.box, 1.0), j, np.ones(17)) for p, j in zip(here, back)
+            coco_result(PersonBox(image.id, p.box, 1.0), keypoints=j, scores=np.ones(17))
+            for p, j in zip(here, back)
         ]
     assert coco_metrics(str(people.val_annotations), results)["AP"] == pytest.approx(1)
 

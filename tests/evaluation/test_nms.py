@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from support.small_run import flags
-from tfcpn.evaluation.nms import pairwise_oks, suppress_duplicates
-from tfcpn.evaluation.oks import keypoint_sigmas
+from tfcpn.evaluation.metrics import keypoint_sigmas, pairwise_oks, suppress_duplicates
 from tfcpn.skeleton import COCO
 
 SIGMAS, AREA = keypoint_sigmas(COCO), 90.0 * 160
@@ -46,23 +45,32 @@ def test_keypoints_that_one_lacks_do_not_count():
 
 
 def test_all_stay_unless_asked():
-    assert suppress_duplicates(RESULTS, AREAS, SIGMAS, "none", 0.5) is RESULTS
+    assert (
+        suppress_duplicates(RESULTS, areas=AREAS, sigmas=SIGMAS, method="none", threshold=0.5)
+        is RESULTS
+    )
 
 
 def test_the_surest_of_each_person_stays_in_the_files_order():
-    assert suppress_duplicates(RESULTS, AREAS, SIGMAS, "oks", 0.7) == [
+    assert suppress_duplicates(
+        RESULTS, areas=AREAS, sigmas=SIGMAS, method="oks", threshold=0.7
+    ) == [
         RESULTS[1],
         RESULTS[2],
         RESULTS[3],
     ]
-    assert suppress_duplicates(RESULTS, AREAS, SIGMAS, "oks", 1.0) == RESULTS
+    assert (
+        suppress_duplicates(RESULTS, areas=AREAS, sigmas=SIGMAS, method="oks", threshold=1.0)
+        == RESULTS
+    )
 
 
 def test_scores_of_doubles_fall():
-    soft = suppress_duplicates(RESULTS, AREAS, SIGMAS, "soft", 0.7)
+    soft = suppress_duplicates(RESULTS, areas=AREAS, sigmas=SIGMAS, method="soft", threshold=0.7)
     assert [r["keypoints"] for r in soft] == [r["keypoints"] for r in RESULTS]
     alike = pairwise_oks(RESULTS, AREAS, SIGMAS)
-    # The surest first: 1; then of the others whoever is surer when its score has fallen: 2, which is nobody's double.
+    # The surest first: 1; then of the others whoever is surer when its score has fallen: 2, which
+    # is nobody's double.
     once = np.exp(-(alike[:, 1] ** 2) / 0.5)
     first, last = (0, 4) if 0.8 * once[0] > 0.7 * once[4] else (4, 0)
     expected = [0.8 * once[0], 0.9, 0.3, 0.2, 0.7 * once[4]]

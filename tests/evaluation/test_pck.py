@@ -5,16 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from support.perfect import BLAZEPOSE, PerfectKeypoints, config_of, evaluation_of
+from support.perfect import BLAZEPOSE_DEFAULTS, PerfectKeypoints, config_of, evaluation_of
 from support.small_run import flags, logged
-from tfcpn.base.errors import InputError
-from tfcpn.evaluation.pck import NAMES, THRESHOLDS, pck, resolve_norm
+from tfcpn.evaluation.metrics import PCK_NAMES, PCK_THRESHOLDS, compute_pck, resolve_pck_norm
 from tfcpn.skeleton import COCO, LSP, from_names
+from tfcpn.utils.errors import InputError
 
 
 def slowly(found, keypoints, boxes, skeleton, norm, threshold):
     """Right and labeled keypoints, by keypoint."""
-    right, labeled = [0] * skeleton.count, [0] * skeleton.count
+    right, labeled = [0] * skeleton.num_keypoints, [0] * skeleton.num_keypoints
     for person in range(len(found)):
         if norm == "box":
             length = max(boxes[person][2], boxes[person][3])
@@ -24,7 +24,7 @@ def slowly(found, keypoints, boxes, skeleton, norm, threshold):
             if a[2] == 0 or b[2] == 0:
                 continue
             length = math.hypot(a[0] - b[0], a[1] - b[1])
-        for j in range(skeleton.count):
+        for j in range(skeleton.num_keypoints):
             x, y, v = keypoints[person][j]
             if v > 0:
                 labeled[j] += 1
@@ -38,10 +38,14 @@ def slowly(found, keypoints, boxes, skeleton, norm, threshold):
 def people(skeleton, count=40, seed=0):
     rng = np.random.default_rng(seed)
     keypoints = np.concatenate(
-        [rng.uniform(0, 100, (count, skeleton.count, 2)), np.zeros((count, skeleton.count, 1))], 2
+        [
+            rng.uniform(0, 100, (count, skeleton.num_keypoints, 2)),
+            np.zeros((count, skeleton.num_keypoints, 1)),
+        ],
+        2,
     )
-    keypoints[..., 2] = rng.choice([0, 1, 2], (count, skeleton.count), p=[0.2, 0.2, 0.6])
-    found = keypoints[..., :2] + rng.normal(0, 9, (count, skeleton.count, 2))
+    keypoints[..., 2] = rng.choice([0, 1, 2], (count, skeleton.num_keypoints), p=[0.2, 0.2, 0.6])
+    found = keypoints[..., :2] + rng.normal(0, 9, (count, skeleton.num_keypoints, 2))
     boxes = np.concatenate([np.zeros((count, 2)), rng.uniform(40, 120, (count, 2))], axis=1)
     return found, keypoints, boxes
 
@@ -51,13 +55,13 @@ def people(skeleton, count=40, seed=0):
 )
 def test_shares_are_those_of_the_plain_loop(skeleton, norm):
     found, keypoints, boxes = people(skeleton)
-    result = pck(found, keypoints, boxes, skeleton, norm)
-    for t, threshold in enumerate(THRESHOLDS):
+    coco_result = compute_pck(found, keypoints, boxes, skeleton=skeleton, norm=norm)
+    for t, threshold in enumerate(PCK_THRESHOLDS):
         right, labeled = slowly(found, keypoints, boxes, skeleton, norm, threshold)
-        np.testing.assert_allclose(result.per_keypoint[:, t], np.divide(right, labeled))
-        assert result.mean[t] == pytest.approx(sum(right) / sum(labeled))
-        assert 0.02 < result.mean[t] < 0.98
-    assert NAMES == ("PCK@.2", "PCK@.1") and result.norm == norm
+        np.testing.assert_allclose(coco_result.per_keypoint[:, t], np.divide(right, labeled))
+        assert coco_result.mean[t] == pytest.approx(sum(right) / sum(labeled))
+        assert 0.02 < coco_result.mean[t] < 0.98
+    assert PCK_NAMES == ("PCK@.2", "PCK@.1") and coco_result.norm == norm
 
 
 def test_who_was_left_out_is_missed_and_who_has_no_length_does_not_count():
@@ -65,30 +69,32 @@ def test_who_was_left_out_is_missed_and_who_has_no_length_does_not_count():
     keypoints[..., 2] = 2
     found = keypoints[..., :2].copy()
     found[1] = np.nan
-    assert pck(found, keypoints, boxes, COCO).mean[0] == 0.5
+    assert compute_pck(found, keypoints, boxes, skeleton=COCO).mean[0] == 0.5
     keypoints[1, COCO.hips[1], 2] = 0
-    result = pck(found, keypoints, boxes, COCO)
-    assert result.mean[0] == 1 and result.people == 1
+    coco_result = compute_pck(found, keypoints, boxes, skeleton=COCO)
+    assert coco_result.mean[0] == 1 and coco_result.people == 1
 
 
 def test_a_keypoint_that_nobody_has_labeled_has_no_share():
     found, keypoints, boxes = people(COCO)
     keypoints[:, 3, 2] = 0
-    result = pck(found, keypoints, boxes, COCO)
-    assert np.isnan(result.per_keypoint[3]).all() and not np.isnan(result.mean).any()
+    coco_result = compute_pck(found, keypoints, boxes, skeleton=COCO)
+    assert np.isnan(coco_result.per_keypoint[3]).all() and not np.isnan(coco_result.mean).any()
 
 
 def test_the_length_is_chosen_by_what_the_keypoints_tell():
     worm = from_names("worm", ("head", "tail"))
-    assert (resolve_norm(COCO, "auto"), resolve_norm(LSP, "auto"), resolve_norm(worm, "auto")) == (
+    assert (
+        resolve_pck_norm(COCO, "auto"),
+        resolve_pck_norm(LSP, "auto"),
+        resolve_pck_norm(worm, "auto"),
+    ) == (
         "torso",
         "torso",
         "box",
     )
-    with pytest.raises(
-        InputError, match="--pck_norm=head: the keypoints 'coco' do not tell it; use box"
-    ):
-        resolve_norm(COCO, "head")
+    with pytest.raises(InputError, match="--pck_norm=head: the keypoints 'coco' do not define it"):
+        resolve_pck_norm(COCO, "head")
 
 
 def test_half_bodies_have_no_pck_and_that_stops_nobody(
@@ -118,8 +124,8 @@ def test_half_bodies_have_no_pck_and_that_stops_nobody(
     "changes",
     [
         {},
-        {**BLAZEPOSE, "align_source": "two_pass", "predict_align_points": True},
-        {**BLAZEPOSE, "align_missing": "drop"},
+        {**BLAZEPOSE_DEFAULTS, "align_source": "two_pass", "predict_align_points": True},
+        {**BLAZEPOSE_DEFAULTS, "align_missing": "drop"},
     ],
 )
 def test_keypoints_are_compared_with_those_of_their_own_person(
@@ -139,7 +145,7 @@ def test_keypoints_are_compared_with_those_of_their_own_person(
     )
     metrics = evaluation.evaluate(PerfectKeypoints(evaluation).watch(monkeypatch), 1)
     counted = evaluation.people.people
-    looked_at = {box.person for box in evaluation.people.boxes}
+    looked_at = {box.annotation_id for box in evaluation.people.boxes}
     labels = [(p.keypoints[:, 2] > 0).sum() for p in counted]
     share = sum(n for p, n in zip(counted, labels) if p.id in looked_at) / sum(labels)
     assert (share < 1) == ("align_missing" in changes)

@@ -8,38 +8,42 @@ import tensorflow as tf
 
 from support import recipe
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.data.detections import PersonBox
-from tfcpn.data.results import result
+from tfcpn.data.detections import PersonBox, coco_result
 from tfcpn.evaluation.predictor import Predictor
-from tfcpn.geometry import regions
-from tfcpn.geometry.crops import keypoints_to_image
-from tfcpn.networks.cpn import CpnOutputs, cpn
-from tfcpn.picture.cut import CropSpec
-from tfcpn.picture.look import MEAN_BGR, Preprocessing
+from tfcpn.models.cpn import CpnOutputs, cpn_network
 from tfcpn.skeleton import COCO
+from tfcpn.transforms import regions
+from tfcpn.transforms.cropping import CropSpec
+from tfcpn.transforms.normalize import MEAN_BGR, Preprocessing
+from tfcpn.transforms.regions import keypoints_to_image
 
 SIZE = (256, 192)
 
 
-def predictor_of(model, codec, flip_test=True, joined=False):
+def predictor_of(model, codec, flip_test=True, single_batch_flip=False):
     preprocessing = CropSpec(SIZE, False, MEAN_BGR)
     return Predictor(
-        model, cpn(SIZE, "resnet50", 17), codec, preprocessing, flip_test, joined=joined
+        model,
+        cpn_network(SIZE, "resnet50", 17),
+        codec,
+        preprocessing,
+        flip_test=flip_test,
+        single_batch_flip=single_batch_flip,
     )
 
 
 class StoredMaps:
-    """Stands for the network: returns stored heatmaps, those of the crops and then of their mirror images, whether in
-    one batch or in two.
+    """Stands for the network: returns stored heatmaps, those of the crops and then of their mirror
+    images, whether in one batch or in two.
     """
 
     def __init__(self, straight, mirrored):
-        self.maps, self.given = tf.constant(np.concatenate([straight, mirrored])), 0
+        self.maps, self.explicit = tf.constant(np.concatenate([straight, mirrored])), 0
 
     def __call__(self, images, training):
         assert not training
-        begin, self.given = self.given, self.given + len(images)
-        return CpnOutputs((), self.maps[begin : self.given])
+        begin, self.explicit = self.explicit, self.explicit + len(images)
+        return CpnOutputs((), self.maps[begin : self.explicit])
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def golden():
 
 @pytest.fixture
 def codec():
-    return HeatmapCodec(SIZE, (64, 48), (15, 11, 9, 7), 255, COCO.mirror)
+    return HeatmapCodec(SIZE, (64, 48), (15, 11, 9, 7), 255, COCO.flip_indices)
 
 
 def test_a_batch_of_golden_heatmaps_becomes_the_originals_results_file(golden, codec):
@@ -67,7 +71,10 @@ def test_a_batch_of_golden_heatmaps_becomes_the_originals_results_file(golden, c
     expected = {r["image_id"]: r for r in listed["results"]}
     for detection, person, score in zip(detections, keypoints, scores.numpy()):
         box = PersonBox(detection["image_id"], tuple(detection["bbox"]), detection["score"])
-        ours, theirs = result(box, person, score), expected[detection["image_id"]]
+        ours, theirs = (
+            coco_result(box, keypoints=person, scores=score),
+            expected[detection["image_id"]],
+        )
         np.testing.assert_allclose(ours["keypoints"], theirs["keypoints"], atol=0.01)
         assert ours["score"] == pytest.approx(
             theirs["score"], abs=1.01e-4
@@ -98,7 +105,7 @@ def test_the_network_sees_the_normalized_crop_and_its_mirror_image(codec):
     expected = (crops - np.array([102.9801, 115.9465, 122.7717])) / 255
     for joined, batches in ((False, 2), (True, 1)):
         seen.clear()
-        predictor_of(network, codec, joined=joined).outputs(tf.constant(crops))
+        predictor_of(network, codec, single_batch_flip=joined).outputs(tf.constant(crops))
         assert len(seen) == batches
         images = np.concatenate(seen)
         np.testing.assert_allclose(images[:2], expected, atol=1e-6)
@@ -117,23 +124,23 @@ def test_crops_and_mirror_images_in_one_batch_or_in_two_are_the_same(codec):
 
     found = []
     for joined in (True, False):
-        predictor = predictor_of(pooled, codec, joined=joined)
-        predictor.network = predictor.network._replace(person=sure)
-        found.append([value.numpy() for value in predictor.read(crops)])
+        predictor = predictor_of(pooled, codec, single_batch_flip=joined)
+        predictor.network = predictor.network._replace(presence_score=sure)
+        found.append([value.numpy() for value in predictor.predict_with_presence(crops)])
     for one, two in zip(*found):
         np.testing.assert_array_equal(one, two)
     assert len(found[0][2]) == len(crops)
 
 
 class Coordinates:
-    """A codec that is as unlike heatmaps as can be: outputs are keypoints in shares of the crop, and a score each."""
+    """A codec unlike heatmaps: outputs are normalized keypoints with a score each."""
 
     empty_score = 0.0
 
     def flip(self, outputs):
         xy, score = outputs
-        return tf.gather(xy * [-1.0, 1.0] + [1.0, 0.0], COCO.mirror, axis=1), tf.gather(
-            score, COCO.mirror, axis=1
+        return tf.gather(xy * [-1.0, 1.0] + [1.0, 0.0], COCO.flip_indices, axis=1), tf.gather(
+            score, COCO.flip_indices, axis=1
         )
 
     def decode(self, outputs):
@@ -141,9 +148,11 @@ class Coordinates:
 
 
 def test_a_network_of_another_kind_is_flipped_and_averaged_by_its_own_codec():
-    """Its answer to the mirror image is the mirrored answer, but for a shift that the average halves."""
+    """Its answer to the mirror image is the mirrored answer, but for a shift that the average
+    halves.
+    """
     xy = np.random.default_rng(0).uniform(0.2, 0.8, (1, 17, 2)).astype(np.float32)
-    mirrored = (xy * [-1, 1] + [1, 0])[:, COCO.mirror] + [0, 0.1]
+    mirrored = (xy * [-1, 1] + [1, 0])[:, COCO.flip_indices] + [0, 0.1]
     scores = np.concatenate([np.ones((1, 17)), np.zeros((1, 17))]).astype(np.float32)
     preprocessing = Preprocessing((0.0, 0.0, 0.0), 255.0, rgb=True, pad_color=(0.0, 0.0, 0.0))
     seen = []
@@ -158,7 +167,7 @@ def test_a_network_of_another_kind_is_flipped_and_averaged_by_its_own_codec():
             )
         }
 
-    network = cpn(SIZE, "resnet50", 17)._replace(
+    network = cpn_network(SIZE, "resnet50", 17)._replace(
         preprocessing=preprocessing, prediction=lambda outputs: outputs["joints"]
     )
     crops = np.random.default_rng(1).integers(0, 256, (1, *SIZE, 3)).astype(np.uint8)

@@ -7,13 +7,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from support.perfect import BLAZEPOSE, PerfectKeypoints, ap, changed, config_of, evaluation_of
-from tfcpn.evaluation.estimate import region_of_boxes
-from tfcpn.geometry.crops import keypoints_to_crop
+from support.perfect import (
+    BLAZEPOSE_DEFAULTS,
+    PerfectKeypoints,
+    ap,
+    changed,
+    config_of,
+    evaluation_of,
+)
+from tfcpn.evaluation.estimate import regions_of_boxes
+from tfcpn.transforms.regions import keypoints_to_crop
 
 
 def turn_dataset(people, folder, turns):
-    """The validation set with its annotations, turned by quarter turns counterclockwise; PNG, to lose nothing."""
+    """The validation set with its annotations, turned by quarter turns counterclockwise; PNG, to
+    lose nothing.
+    """
     data = json.loads(people.val_annotations.read_text())
     sizes = {}
     for image in data["images"]:
@@ -49,13 +58,17 @@ def turn_dataset(people, folder, turns):
 
 
 class MeanPose:
-    """A poor but honest predictor: the mean pose of aligned people, moved a little by what the crop shows."""
+    """A weak predictor: the mean pose of aligned people, moved a little by the crop's content."""
 
     def __init__(self, evaluation):
-        oracle, parts, people = PerfectKeypoints(evaluation), evaluation.parts, evaluation.people
+        oracle, components, people = (
+            PerfectKeypoints(evaluation),
+            evaluation.components,
+            evaluation.people,
+        )
         self.strategy, self.crop_spec = oracle.strategy, oracle.crop_spec
-        regions = region_of_boxes(
-            people.boxes, people.image_files, parts.alignment, self.crop_spec.size
+        regions = regions_of_boxes(
+            people.boxes, people.image_files, components.alignment, self.crop_spec.size
         )
         keypoints = keypoints_to_crop(oracle.keypoints, regions, self.crop_spec.size).numpy()
         labeled = keypoints[..., 2:] > 0
@@ -70,7 +83,7 @@ class MeanPose:
 def test_turning_the_images_leaves_the_ap_of_a_rotated_alignment_and_ruins_that_of_the_box(
     people, tmp_path, turns
 ):
-    straight = evaluation_of(config_of(people, **BLAZEPOSE, eval_people="alignable"))
+    straight = evaluation_of(config_of(people, **BLAZEPOSE_DEFAULTS, eval_people="alignable"))
     predictor = MeanPose(straight)
     annotations = turn_dataset(people, tmp_path, turns)
     turned = changed(straight, val_images=str(tmp_path), val_annotations=str(annotations))

@@ -5,9 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from tfcpn.config import REPORTED, Config
 from tfcpn.data.coco import read_annotations
-from tfcpn.evaluation.turns import GROUPS, pck_by_rotation, proportion_with_interval, torso_rotation
-from tfcpn.settings.config import REPORTED, Config
+from tfcpn.evaluation.metrics import (
+    ROTATION_GROUPS,
+    pck_by_rotation,
+    proportion_with_interval,
+    torso_rotation,
+)
 from tfcpn.skeleton import COCO
 
 
@@ -49,12 +54,14 @@ def test_a_share_counts_keypoints_and_its_interval_people():
 def test_groups_part_those_who_have_a_turn():
     turn = np.array([0, 29.9, 30, 89.9, 90, 180, np.nan])
     shares = pck_by_rotation(np.ones((7, 3)), turn)
-    assert [shares[g].people for g in GROUPS] == [6, 2, 2, 2]
+    assert [shares[g].people for g in ROTATION_GROUPS] == [6, 2, 2, 2]
 
 
 @pytest.fixture
 def evaluated(people_copy, edit_json, tmp_path):
-    """Perfect results for the first person of every image, the others being gone; every second one is missed."""
+    """Perfect results for the first person of every image, the others being gone; every second one
+    is missed.
+    """
 
     def alone(data):
         seen = set()

@@ -1,4 +1,5 @@
-"""Every kind of bad file, given to the command that reads it: one line that names it, and nothing is written.
+"""Every kind of bad file, given to the command that reads it: one line that names it, and nothing
+is written.
 
 A case is what the command gets, what is wrong, and the line: which file, which record, which field.
 """
@@ -19,7 +20,7 @@ from support.commands import ROOT
 from support.photos import photo, write
 from support.small_run import flags
 from support.tiny import tiny
-from tfcpn import parts
+from tfcpn import builders
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def trained(people, command, tmp_path_factory):
     """A run of the tiny network with one checkpoint, and an evaluation."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(parts._NETWORKS, "cpn", tiny)
+        patch.setitem(builders.NETWORK_BUILDERS, "cpn", tiny)
         command(
             "-m",
             "tfcpn.train",
@@ -97,7 +98,7 @@ def draw(d):
     return ["tools/draw_poses.py", *words, f"--output={d.made}.png"]
 
 
-def blazepose(d):
+def blazepose_network(d):
     words = [
         f"--val_images={d.val}",
         f"--val_annotations={d.val_annotations}",
@@ -528,7 +529,7 @@ CASES = {
     "config.json: none": (
         evaluate,
         lambda d: (d.run / "config.json").unlink(),
-        r"config\.json not found: no run",
+        r"config\.json not found: .* contains no run",
     ),
     "config.json: not JSON": (
         evaluate,
@@ -543,7 +544,7 @@ CASES = {
     "config.json: wrong type": (
         evaluate,
         settings(lambda c: c.update(seed="a")),
-        r"config\.json: not .* \(seed",
+        r"config\.json: not .* \(--seed",
     ),
     "config.json: wrong keypoints": (
         evaluate,
@@ -596,14 +597,14 @@ CASES = {
         r"/file: .*(not|cannot|damaged)",
     ),
     # Other files.
-    "tflite: none": (blazepose, lambda d: None, r"/file not found; make models"),
+    "tflite: none": (blazepose_network, lambda d: None, r"/file not found; make models"),
     "tflite: text": (
-        blazepose,
+        blazepose_network,
         content(b"x" * 99),
         r"/file: is neither a TensorFlow Lite file nor a \.task bundle",
     ),
     "tflite: only the head": (
-        blazepose,
+        blazepose_network,
         content(FLATBUFFER),
         r"/file: is damaged or no network of ours",
     ),

@@ -1,4 +1,6 @@
-"""tools/benchmark.py measures every part and writes what it printed; how fast things are is no matter here."""
+"""tools/benchmark.py measures every part and writes what it printed; how fast things are is no
+matter here.
+"""
 
 import json
 import os
@@ -9,8 +11,8 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarking import gpu, measure, network, step_profile
 from support.parsing import parse
-from tfcpn.networks.cpn import build_cpn, cpn
-from tfcpn.networks.upsampling import PyramidConv
+from tfcpn.models.cpn import build_cpn, cpn_network
+from tfcpn.models.layers import PyramidConv
 
 
 def run(part, people, command, tmp_path, *more):
@@ -158,8 +160,11 @@ def test_a_trace_is_summed_by_operation_without_what_calls_them(tmp_path):
 
 def test_an_unknown_part_is_told_in_one_line(command):
     failed = command("tools/benchmark.py", "speed", check=False)
-    parts = "input, step, profile, forward, eval, records, video, gpu"
-    assert failed.err.strip() == f"error: want one of {parts}; see python tools/benchmark.py --help"
+    components = "input, step, profile, forward, eval, records, video, gpu"
+    assert (
+        failed.err.strip()
+        == f"error: want one of {components}; see python tools/benchmark.py --help"
+    )
 
 
 def test_the_flops_of_the_network_are_those_of_its_convolutions():
@@ -180,7 +185,7 @@ def test_convolutions_before_the_upsampling_are_counted_in_the_sizes_that_they_s
 
 
 def test_a_prediction_needs_no_global_maps_and_in_its_lean_form_a_seventh_less():
-    cpn50 = cpn((256, 192), "resnet50", 17)
+    cpn50 = cpn_network((256, 192), "resnet50", 17)
     early, lean = (
         network.prediction_flops(cpn50, build())
         for build in (cpn50.build, cpn50.build_for_inference)

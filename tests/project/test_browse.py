@@ -8,7 +8,7 @@ import pytest
 
 from support.browsers import faults, wide
 from tfcpn.data.coco import read_annotations
-from tfcpn.geometry.crops import crop_to_image
+from tfcpn.transforms.regions import crop_to_image
 
 
 @pytest.fixture
@@ -27,7 +27,10 @@ def page(command, browser, tmp_path):
 
 def choose(browser, control: str, value) -> int:
     """Set a control and return how many people are left."""
-    script = "const c = document.getElementById(arguments[0]); c.value = arguments[1]; apply(); return chosen.length"
+    script = (
+        "const c = document.getElementById(arguments[0]); c.value = arguments[1]; apply(); "
+        "return chosen.length"
+    )
     return browser.execute_script(script, control, str(value))
 
 
@@ -74,7 +77,10 @@ def test_crops_are_those_of_the_alignments(page, people):
     browser = page(f"--annotations={people.val_annotations}", f"--images={people.val}")
     for number, crop in enumerate(browser.execute_script("return DATA.crops")):
         assert choose(browser, "crop", number) and drawn(browser)
-        script = f"return DATA.people.map(p => [p.regions[{number}], transform(p.regions[{number}], 100, 200)])"
+        script = (
+            f"return DATA.people.map(p => [p.regions[{number}], "
+            f"transform(p.regions[{number}], 100, 200)])"
+        )
         for region, (a, b, c, d, e, f) in browser.execute_script(script):
             back = np.array([[a, c, e], [b, d, f], [0, 0, 1]])
             there = np.vstack([crop_to_image(np.array(region), (200, 100)).numpy(), [0, 0, 1]])
@@ -117,7 +123,8 @@ def test_ten_thousand_people_are_shown_some_at_a_time(page, people, tmp_path):
     drawn(browser)
     assert choose(browser, "least", 1) == 10_000
     assert browser.execute_script("return document.querySelectorAll('figure').length") <= 480
-    script = """const done = arguments[0], was = shown, look = () => shown > was ? done(shown) : setTimeout(look, 50);
+    script = """const done = arguments[0], was = shown;
+      const look = () => shown > was ? done(shown) : setTimeout(look, 50);
       scrollTo(0, document.body.scrollHeight); look()"""
     assert browser.execute_async_script(script) > 120
 

@@ -1,9 +1,8 @@
-"""The experiments of docs/experiments.md are what its tables say."""
+"""The experiments of docs/notes/experiments.md are what its tables say."""
 
 import pytest
 from experiments import GROUPS, SEVERAL_SEEDS, experiments
 
-from support.commands import ROOT
 from support.parsing import parse
 
 GROUPED = {group: experiments(group) for group in GROUPS}
@@ -11,10 +10,9 @@ RUNS = [(group, name, words) for group, runs in GROUPED.items() for name, words 
 
 
 @pytest.mark.parametrize("group, name, words", RUNS, ids=[name for _, name, _ in RUNS])
-def test_every_experiment_is_a_run(group, name, words, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    cfg, given = parse(f"--flagfile=flags/{GROUPS[group]}.cfg", *words)
-    base, _ = parse(f"--flagfile=flags/{GROUPS[group]}.cfg")
+def test_every_experiment_is_a_run(group, name, words):
+    cfg, given = parse(*GROUPS[group], *words)
+    base, _ = parse(*GROUPS[group])
     place = {"photographs": "data/lsp/", "modern": "data/demo/"}.get(group, "data/drawn_")
     assert cfg.train_records.startswith(place)
     changed = {w.split("=")[0].lstrip("-").replace("noalign", "align") for w in words}

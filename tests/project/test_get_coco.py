@@ -23,7 +23,10 @@ def archive(folder, count) -> bytes:
 
 @pytest.fixture
 def coco(monkeypatch, tmp_path, command):
-    """A small COCO, a server of it, and the tool. `server.fault`: what it does next, by name; `asked`: ranges."""
+    """A small COCO, a server of it, and the tool.
+
+    `server.fault`: what it does next, by name; `asked`: ranges.
+    """
     files = {
         "zips/train2017.zip": archive("train2017", 6),
         "zips/val2017.zip": archive("val2017", 3),

@@ -17,7 +17,8 @@ HERE = Path(__file__).parent
 class Pose:
     def __init__(self, static_image_mode, model_complexity):
         assert static_image_mode and model_complexity == 1
-        (HERE / "seen").write_bytes((HERE / "modules/pose_landmark/pose_landmark_full.tflite").read_bytes())
+        model = HERE / "modules/pose_landmark/pose_landmark_full.tflite"
+        (HERE / "seen").write_bytes(model.read_bytes())
 
     __enter__ = lambda self: self
     __exit__ = lambda self, *how: None

@@ -55,7 +55,8 @@ def test_both_commands_run_from_it_in_an_environment_of_its_own(wheel, tmp_path)
         str(wheel),
     ]
     subprocess.run(install, check=True, capture_output=True)
-    # The libraries are borrowed; the checkout is not, since paths behind a .pth file bring none of their own.
+    # The libraries are borrowed; the checkout is not, since paths behind a .pth file bring none of
+    # their own.
     (site,) = environment.glob("lib/python*/site-packages")
     (site / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -66,7 +67,8 @@ def test_both_commands_run_from_it_in_an_environment_of_its_own(wheel, tmp_path)
         )
 
     assert (
-        str(environment) in run("-c", "import tfcpn.training.loop as l; print(l.__file__)").stdout
+        str(environment)
+        in run("-c", "import tfcpn.training.trainer as l; print(l.__file__)").stdout
     )
     for command in ("train", "eval"):
         done = run("-m", f"tfcpn.{command}", "--help")

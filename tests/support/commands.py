@@ -16,7 +16,10 @@ TENSORFLOW_ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": str(ROOT)}
 
 
 def run_process(*words, cwd=ROOT, check=True, environment=None, timeout=900) -> SimpleNamespace:
-    """Run `python words...` as a user does; returns status, out and err. check: fail if it does not succeed."""
+    """Run `python words...` as a user does; returns status, out and err.
+
+    check: fail if it does not succeed.
+    """
     done = subprocess.run(
         [sys.executable, *map(str, words)],
         cwd=cwd,
@@ -31,14 +34,19 @@ def run_process(*words, cwd=ROOT, check=True, environment=None, timeout=900) -> 
 
 
 def _forget_precision() -> None:
-    """A command sets the precision of its process; the next test's layers are not to be built in it."""
-    device = sys.modules.get("tfcpn.base.device")
+    """A command sets the precision of its process; the next test's layers are not to be built in
+    it.
+    """
+    device = sys.modules.get("tfcpn.utils.device")
     if device is not None:
         device.set_precision("float32")
 
 
 def run_here(*words, check=True) -> SimpleNamespace:
-    """The same in this process. words: "tools/x.py" or "-m", "tfcpn.x", then flags. A traceback fails the test."""
+    """The same in this process.
+
+    words: "tools/x.py" or "-m", "tfcpn.x", then flags. A traceback fails the test.
+    """
     words = [str(word) for word in words]
     if words[0] == "-m":
         module, arguments = importlib.import_module(words[1]), words[2:]

@@ -1,8 +1,8 @@
-"""Properties of the readers of files from outside, for hypothesis: a minute of them in the suite, and as long as one
-likes with `python tests/support/fuzz.py --minutes=10`.
+"""Properties of the readers of files from outside, for hypothesis: a minute of them in the suite,
+and as long as one likes with `python tests/support/fuzz.py --minutes=10`.
 
-Whatever a file holds, a reader raises InputError in one line that names it, or takes it; and what it takes makes
-sense.
+Whatever a file holds, a reader raises InputError in one line that names it, or takes it; and what
+it takes makes sense.
 """
 
 from __future__ import annotations
@@ -27,18 +27,16 @@ from hypothesis import strategies as st
 
 import tfcpn  # noqa: F401  (quietens TensorFlow's start)
 from support.photos import photo, write
-from tfcpn.base.errors import InputError
-from tfcpn.data.coco import CocoImage, categories, read_annotations
+from tfcpn.data.coco import CocoImage, coco_categories, read_annotations
 from tfcpn.data.detections import read_detections
-from tfcpn.data.order import open_training_set
-from tfcpn.data.record_index import Index, write_index
+from tfcpn.data.record_format import RecordIndex, write_index
 from tfcpn.data.record_sets import read_records
-from tfcpn.data.records import write_shard
-from tfcpn.data.skeleton_file import read_skeleton_file
-from tfcpn.data.stream import in_order
-from tfcpn.evaluation.average_precision import coco_metrics
-from tfcpn.networks.tflite_file import TfliteGraph
-from tfcpn.skeleton import COCO
+from tfcpn.data.record_writer import write_shard
+from tfcpn.data.sampling import open_training_set, training_stream
+from tfcpn.evaluation.metrics import coco_metrics
+from tfcpn.models.tflite import TfliteGraph
+from tfcpn.skeleton import COCO, read_skeleton_file
+from tfcpn.utils.errors import InputError
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 SCALARS |= st.sampled_from([2**63, -(2**70), 1e300, 1e6, 1, 2, "nose", "../x", "\0"])
@@ -67,7 +65,9 @@ def places(value, path=()):
 
 @st.composite
 def changed(draw, base):
-    """A copy of a JSON value in which up to three things are replaced, removed or doubled; or another altogether."""
+    """A copy of a JSON value in which up to three things are replaced, removed or doubled; or
+    another altogether.
+    """
     if draw(st.integers(0, 19)) == 0:
         return draw(JSON)
     value = copy.deepcopy(base)
@@ -121,7 +121,7 @@ def person(number: int, image: int) -> dict:
 ANNOTATIONS = {
     "images": [{"id": i, "file_name": f"{i}.jpg", "height": 100, "width": 100} for i in (3, 4)],
     "annotations": [person(1, 3), person(2, 3), person(3, 4)],
-    "categories": categories(),
+    "categories": coco_categories(),
 }
 IMAGES = {i: CocoImage(i, f"{i}.jpg", 100, 100) for i in (3, 4)}
 DETECTIONS = [
@@ -176,7 +176,9 @@ def annotations(value) -> None:
             for p in read.people
             if p.trainable
         ]
-        found = coco_metrics(str(path), results, None, read.skeleton, read.category)
+        found = coco_metrics(
+            str(path), results, counted=None, skeleton=read.skeleton, category=read.category
+        )
         # None counts in COCO's eyes if all of them are too small to have a size.
         assert found["AP"] is None or abs(found["AP"] - 1) < 1e-6, found
 
@@ -195,8 +197,8 @@ def skeleton(value) -> None:
     path.write_text(json.dumps(value))
     with refused_or_fine(path):
         read = read_skeleton_file(str(path))
-        assert sorted(read.mirror) == list(range(read.count)) and all(
-            read.mirror[i] == j for j, i in enumerate(read.mirror)
+        assert sorted(read.flip_indices) == list(range(read.num_keypoints)) and all(
+            read.flip_indices[i] == j for j, i in enumerate(read.flip_indices)
         )
 
 
@@ -211,12 +213,14 @@ def _records() -> dict[str, bytes]:
         write(folder / image.file_name, photo(100, 100))
     items = [(image, [p for p in people if p.image_id == image.id]) for image in images.values()]
     shard = write_shard(folder / "people-00000-of-00001.tfrecord", items, folder, False)
-    write_index(folder, Index({"annotations_sha256": "x"}, COCO, (shard,)))
+    write_index(folder, RecordIndex({"annotations_sha256": "x"}, COCO, (shard,)))
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".jpg"}
 
 
 def records(choice_and_data) -> None:
-    """One file of the folder is damaged; what comes out are the people that went in, or some of them."""
+    """One file of the folder is damaged; what comes out are the people that went in, or some of
+    them.
+    """
     name, content = choice_and_data
     folder = Path(tempfile.mkdtemp(dir=FOLDER))
     for other, data in _records().items():
@@ -227,7 +231,9 @@ def records(choice_and_data) -> None:
         try:
             got = [
                 int(i)
-                for i in in_order(source, 1, lambda group: group["id"]).take(4).as_numpy_iterator()
+                for i in training_stream(source, 1, lambda group: group["id"])
+                .take(4)
+                .as_numpy_iterator()
             ]
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
             return  # which training tells as InputError
@@ -277,8 +283,8 @@ NAMES = ("annotations", "detections", "skeleton", "records", "tflite")
 
 
 def run(name: str, examples: int, the_same: bool = False) -> int:
-    """Try a property on so many examples; returns how many there were. Raises what it raises. the_same: those of
-    every time, as a suite wants them.
+    """Try a property on so many examples; returns how many there were. Raises what it raises.
+    the_same: those of every time, as a suite wants them.
     """
     check, examples_of = properties()[name]
     tried = []

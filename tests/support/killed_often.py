@@ -1,8 +1,9 @@
-"""python killed_often.py PLAN words...: tfcpn.train with the tiny network, in one child after another, each of which
-dies by SIGKILL where the plan says, and a last one that is left alone.
+"""python killed_often.py PLAN words...: tfcpn.train with the tiny network, in one child after
+another, each of which dies by SIGKILL where the plan says, and a last one that is left alone.
 
-PLAN: JSON, a list of [name of a function, n], whose nth call in a child does not come back, or ["", seconds]. Prints
-how each child ended. Children are forked, so that only this process waits for TensorFlow to be imported.
+PLAN: JSON, a list of [name of a function, n], whose nth call in a child does not come back, or ["",
+seconds]. Prints how each child ended. Children are forked, so that only this process waits for
+TensorFlow to be imported.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.tiny import tiny
-from tfcpn import parts, train
-from tfcpn.training import loop  # noqa: F401  (all that a child would import)
+from tfcpn import builders, train
+from tfcpn.training import trainer as loop  # noqa: F401  (all that a child would import)
 
 
 def die() -> None:
@@ -47,7 +48,7 @@ def deadly(name: str, number: int) -> None:
 
 
 def child(plan, words: list[str]) -> None:
-    parts._NETWORKS["cpn"] = tiny
+    builders.NETWORK_BUILDERS["cpn"] = tiny
     if plan and plan[0]:
         deadly(*plan)
     elif plan:

@@ -1,4 +1,6 @@
-"""MediaPipe's files, for tests that look at them; where they cannot be fetched those tests are skipped."""
+"""MediaPipe's files, for tests that look at them; where they cannot be fetched those tests are
+skipped.
+"""
 
 from __future__ import annotations
 

@@ -7,19 +7,18 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tfcpn.builders import build_components
+from tfcpn.config import Config
 from tfcpn.data.coco import read_annotations
 from tfcpn.evaluation import estimate
-from tfcpn.evaluation.average_precision import coco_metrics
-from tfcpn.evaluation.evaluation import Evaluation, predict
+from tfcpn.evaluation.evaluator import Evaluator, predict
+from tfcpn.evaluation.metrics import coco_metrics
 from tfcpn.evaluation.predictor import Predictor
-from tfcpn.geometry.crops import keypoints_to_crop
-from tfcpn.geometry.points import alignment_points
-from tfcpn.networks.cpn import CpnOutputs
-from tfcpn.parts import make_parts
-from tfcpn.settings.config import Config
+from tfcpn.models.cpn import CpnOutputs
 from tfcpn.skeleton import COCO
+from tfcpn.transforms.regions import alignment_points, keypoints_to_crop
 
-BLAZEPOSE = {"align": "blazepose", "input_size": (128, 128)}
+BLAZEPOSE_DEFAULTS = {"align": "blazepose", "input_size": (128, 128)}
 
 
 def config_of(people, **changes) -> Config:
@@ -28,11 +27,11 @@ def config_of(people, **changes) -> Config:
     return Config(**{**files, **small, **changes})
 
 
-def evaluation_of(cfg: Config) -> Evaluation:
-    return Evaluation(cfg, make_parts(cfg, COCO), COCO)
+def evaluation_of(cfg: Config) -> Evaluator:
+    return Evaluator(cfg, build_components(cfg, COCO), COCO)
 
 
-def changed(evaluation: Evaluation, **changes) -> Evaluation:
+def changed(evaluation: Evaluator, **changes) -> Evaluator:
     """The same with another Config."""
     return evaluation_of(dataclasses.replace(evaluation.cfg, **changes))
 
@@ -40,14 +39,17 @@ def changed(evaluation: Evaluation, **changes) -> Evaluation:
 class PerfectKeypoints:
     """Stands where a Predictor does: keypoints of the annotation, in the crop, each with score 1.
 
-    What is not labeled comes out in the middle with score .5, which is that of an empty map. `cut` are the regions
-    of the pass that is under way.
+    What is not labeled comes out in the middle with score .5, which is that of an empty map. `cut`
+    are the regions of the pass that is under way.
     """
 
-    def __init__(self, evaluation: Evaluation):
+    def __init__(self, evaluation: Evaluator):
         self.evaluation, self.cut, self.seen = evaluation, None, 0
-        self.strategy, self.crop_spec = tf.distribute.get_strategy(), evaluation.parts.crop_spec
-        self.codec = evaluation.parts.codec
+        self.strategy, self.crop_spec = (
+            tf.distribute.get_strategy(),
+            evaluation.components.crop_spec,
+        )
+        self.codec = evaluation.components.codec
         _, annotated, *_ = read_annotations(evaluation.cfg.val_annotations)
         by_box = {(p.image_id, p.box): p for p in annotated}
         people = [by_box[b.image_id, b.box] for b in evaluation.people.boxes]
@@ -71,7 +73,10 @@ class PerfectKeypoints:
         return self
 
     def crop_keypoints(self, count):
-        """Keypoints of the next `count` crops. A pass ends with the last box again, to fill its batch."""
+        """Keypoints of the next `count` crops.
+
+        A pass ends with the last box again, to fill its batch.
+        """
         rows = np.minimum(self.seen + np.arange(count), len(self.keypoints) - 1)
         self.seen += count
         return keypoints_to_crop(self.keypoints[rows], self.cut[rows], self.crop_spec.size)
@@ -84,28 +89,35 @@ class PerfectKeypoints:
 
 
 class PerfectMaps(PerfectKeypoints):
-    """Stands for the network itself: the label maps of the crops, then those of their mirror images."""
+    """Stands for the network: returns the label maps of the crops, then those of mirrored crops."""
 
-    def __init__(self, evaluation: Evaluation):
+    def __init__(self, evaluation: Evaluator):
         super().__init__(evaluation)
-        parts = evaluation.parts
-        self.mirror = parts.skeleton.mirror
+        components = evaluation.components
+        self.flip_indices = components.skeleton.flip_indices
         flip = evaluation.cfg.flip_test
-        made = Predictor(self.model, parts.network, parts.codec, parts.crop_spec, flip, joined=True)
+        made = Predictor(
+            self.model,
+            components.network,
+            components.codec,
+            components.crop_spec,
+            flip_test=flip,
+            single_batch_flip=True,
+        )
         self.predictor = made._predict
 
     def model(self, images, training):
         keypoints = self.crop_keypoints(len(images) // 2)
         xy = keypoints[..., :2]
         x = tf.where(xy[..., 0] >= 0, self.codec.input_size[1] - 1 - xy[..., 0], xy[..., 0])
-        mirrored = tf.gather(tf.stack([x, xy[..., 1]], axis=-1), self.mirror, axis=1)
+        mirrored = tf.gather(tf.stack([x, xy[..., 1]], axis=-1), self.flip_indices, axis=1)
         return CpnOutputs((), self.codec.encode(tf.concat([xy, mirrored], axis=0), None).maps[-1])
 
     def __call__(self, crops):
         return self.predictor(crops)
 
 
-def ap(evaluation: Evaluation, predictor) -> float:
+def ap(evaluation: Evaluator, predictor) -> float:
     cfg, people = evaluation.cfg, evaluation.people
-    results = predict(cfg, evaluation.parts, people, predictor, "test")
-    return coco_metrics(cfg.val_annotations, results, people.counted)["AP"]
+    results = predict(cfg, evaluation.components, people, predictor, "test")
+    return coco_metrics(cfg.val_annotations, results, counted=people.counted)["AP"]

@@ -27,7 +27,9 @@ def flags(people, model_dir, *more) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tiny_run(people, tmp_path_factory):
-    """The folder of a run of the tiny network on the drawn people, one epoch long; the network stays in its place."""
+    """The folder of a run of the tiny network on the drawn people, one epoch long; the network
+    stays in its place.
+    """
     folder = tmp_path_factory.mktemp("run") / "run"
     with in_the_cpns_place():
         run_here(

@@ -1,4 +1,6 @@
-"""A convolution and a batch norm in the CPN's place, for what does not depend on which network it is."""
+"""A convolution and a batch norm in the CPN's place, for what does not depend on which network it
+is.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcpn import parts
+from tfcpn import builders
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.networks.network import Network
-from tfcpn.networks.variables import conv_kernels, variables_by_name
-from tfcpn.picture.look import TF_CPN_PREPROCESSING
+from tfcpn.models.model import Network, conv_kernels, variables_by_name
+from tfcpn.transforms.normalize import TF_CPN_PREPROCESSING
 
 
 def build(input_size, keypoints: int) -> tf.keras.Model:
@@ -27,8 +28,8 @@ def build(input_size, keypoints: int) -> tf.keras.Model:
 
 
 def hill(outputs) -> tf.Tensor:
-    """Lower the maps (N, h, w, K) with the distance from a point, so that nowhere, as where a crop leaves its image,
-    rounding alone decides which of many equal values is the peak.
+    """Lower the maps (N, h, w, K) with the distance from a point, so that nowhere, as where a crop
+    leaves its image, rounding alone decides which of many equal values is the peak.
     """
     y, x = (np.arange(n)[:, None] for n in outputs.shape[1:3])
     away = np.hypot(y - 0.41 * len(y), x.T - 0.57 * len(x))
@@ -46,7 +47,7 @@ def tiny(cfg, skeleton) -> tuple[Network, HeatmapCodec]:
     network = Network(
         name="tiny",
         preprocessing=TF_CPN_PREPROCESSING,
-        build=lambda: build(cfg.input_size, skeleton.count),
+        build=lambda: build(cfg.input_size, skeleton.num_keypoints),
         prediction=hill,
         losses=losses,
         loss_names=("global", "refine"),
@@ -56,33 +57,39 @@ def tiny(cfg, skeleton) -> tuple[Network, HeatmapCodec]:
         load_weights=lambda model, found: None,
     )
     kernels, scale = cfg.label_kernels, cfg.heatmap_scale
-    return network, HeatmapCodec(cfg.input_size, cfg.heatmap_size, kernels, scale, skeleton.mirror)
+    return network, HeatmapCodec(
+        cfg.input_size, cfg.heatmap_size, kernels, scale, skeleton.flip_indices
+    )
 
 
 @contextmanager
 def in_the_cpns_place():
-    """Within, commands train and evaluate the tiny network where they say cpn: for fixtures of a whole module."""
-    usual, parts._NETWORKS["cpn"] = parts._NETWORKS["cpn"], tiny
+    """Train and evaluate the tiny network in place of the CPN, in fixtures of a module."""
+    usual, builders.NETWORK_BUILDERS["cpn"] = builders.NETWORK_BUILDERS["cpn"], tiny
     try:
         yield
     finally:
-        parts._NETWORKS["cpn"] = usual
+        builders.NETWORK_BUILDERS["cpn"] = usual
 
 
 # For a process of its own, `python -c TINY module words`: run a module with the tiny network.
 TINY = (
-    "import runpy, sys; sys.path.insert(0, 'tests'); from support.tiny import tiny; from tfcpn import parts;"
-    "parts._NETWORKS['cpn'] = tiny; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+    "import runpy, sys; sys.path.insert(0, 'tests'); from support.tiny import tiny; "
+    "from tfcpn import builders; "
+    "builders.NETWORK_BUILDERS['cpn'] = tiny; runpy.run_module(sys.argv.pop(1), "
+    "run_name='__main__', alter_sys=True)"
 )
 
 
 @pytest.fixture
 def tolerate_ties(monkeypatch):
-    """Let exported files differ where maps are flat and, with the flip test, the same on both sides."""
-    monkeypatch.setattr("tfcpn.exporting.comparison.NEAR", 4.0)
+    """Let exported files differ where maps are flat and, with the flip test, the same on both
+    sides.
+    """
+    monkeypatch.setattr("tfcpn.export.comparison.NEAR", 4.0)
 
 
 @pytest.fixture
 def tiny_network(monkeypatch):
     """Commands train and evaluate the tiny network where they say cpn."""
-    monkeypatch.setitem(parts._NETWORKS, "cpn", tiny)
+    monkeypatch.setitem(builders.NETWORK_BUILDERS, "cpn", tiny)

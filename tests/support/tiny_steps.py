@@ -7,19 +7,19 @@ import tensorflow as tf
 
 from support.tiny import build, losses
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.networks.cpn import cpn
-from tfcpn.networks.variables import conv_kernels
-from tfcpn.picture.look import TF_CPN_PREPROCESSING
-from tfcpn.settings.recipe import VIEWS
+from tfcpn.config import VIEWS
+from tfcpn.models.cpn import cpn_network
+from tfcpn.models.model import conv_kernels
 from tfcpn.skeleton import COCO
 from tfcpn.training import augmentation
-from tfcpn.training.mean_weights import EMA
+from tfcpn.training.augmentation import build_augmentation
+from tfcpn.training.ema import EMA
 from tfcpn.training.step import TrainingStep, make_optimizer
-from tfcpn.training.views import build_augmentation
+from tfcpn.transforms.normalize import TF_CPN_PREPROCESSING
 
 SIZE = (64, 64)
-CODEC = HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror)
-NETWORK = cpn(SIZE, "resnet50", 17)._replace(losses=losses, kernels=conv_kernels)
+CODEC = HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.flip_indices)
+NETWORK = cpn_network(SIZE, "resnet50", 17)._replace(losses=losses, kernels=conv_kernels)
 RATE, FACTOR = 1e-3, 20.0
 
 
@@ -30,10 +30,14 @@ def trained(steps, strategy=None, mean_decay=0.0, model=None, **settings):
         model = model or build(SIZE, 17)
         mean = EMA(mean_decay, build(SIZE, 17)) if mean_decay else None
         optimizer = make_optimizer(RATE, "float32", model.trainable_variables)
-    views = build_augmentation(
-        VIEWS, augmentation.Ranges(), COCO.mirror, TF_CPN_PREPROCESSING, SIZE
+    augment = build_augmentation(
+        VIEWS,
+        ranges=augmentation.Ranges(),
+        flip_indices=COCO.flip_indices,
+        preprocessing=TF_CPN_PREPROCESSING,
+        size=SIZE,
     )
-    settings = {"views": views, "seed": 5, "weight_decay": FACTOR, "mean": mean, **settings}
+    settings = {"augment": augment, "seed": 5, "weight_decay": FACTOR, "ema": mean, **settings}
     step = TrainingStep(model, optimizer, NETWORK, CODEC, strategy, **settings)
     rng = np.random.default_rng(0)
     crops = tf.constant(rng.integers(0, 256, (2, *SIZE, 3)), tf.uint8)

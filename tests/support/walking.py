@@ -1,4 +1,4 @@
-"""People whose keypoints are known in every frame, and a Pose that knows them in a network's place."""
+"""People whose keypoints are known in every frame, and a Pose that predicts exactly these."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 
 from tfcpn.data.detections import PersonBox
-from tfcpn.evaluation.oks import keypoint_sigmas
-from tfcpn.geometry.alignment import Alignment
-from tfcpn.prediction.estimator import NMS_OKS
-from tfcpn.prediction.pose import Pose
-from tfcpn.prediction.reading import RegionPredictions
+from tfcpn.evaluation.metrics import keypoint_sigmas
+from tfcpn.inference.backends import RegionPredictions
+from tfcpn.inference.estimator import NMS_OKS
+from tfcpn.inference.pose import Pose
 from tfcpn.skeleton import COCO
+from tfcpn.transforms.alignment import Alignment
 
 SKELETON = COCO.with_align_points()
 # A standing body of height 200 about its mid-hip, in COCO's order; then the two alignment points.
@@ -40,17 +40,18 @@ def frame(number: int) -> np.ndarray:
 
 
 class KnowingPose(Pose):
-    """truth: from a frame's number to the keypoints (N, 19, 2) of who is in it. The network sees of a region whoever is
-    nearest to its middle, or nobody; the detector finds all but those in `hidden` (places in truth).
+    """truth: from a frame's number to the keypoints (N, 19, 2) of who is in it. The network sees of
+    a region whoever is nearest to its middle, or nobody; the detector finds all but those in
+    `hidden` (places in truth).
     """
 
     def __init__(self, truth, hidden=lambda number: ()):
         self.truth, self.hidden, self.skeleton, self.nms_oks = truth, hidden, SKELETON, NMS_OKS
         self.sigmas, self.alignment = keypoint_sigmas(COCO), Alignment("blazepose")
-        self.reader = SimpleNamespace(
-            least=0.5, codec=SimpleNamespace(empty_score=0.0, missing_keypoints=())
+        self.backend = SimpleNamespace(
+            min_presence=0.5, codec=SimpleNamespace(empty_score=0.0, missing_keypoints=())
         )
-        self.find, self.asked, self._lock = self._find, 0, threading.RLock()
+        self.detector, self.asked, self._lock = self._find, 0, threading.RLock()
 
     @staticmethod
     def number(image) -> int:
@@ -72,7 +73,7 @@ class KnowingPose(Pose):
         size = 2.5 * np.linalg.norm(points[:, 1] - points[:, 0], axis=1)
         return np.concatenate([points[:, 0], np.stack([size, size, 0 * size], axis=1)], axis=1)
 
-    def read(self, image, regions) -> RegionPredictions:
+    def predict_regions(self, image, regions) -> RegionPredictions:
         people = self.truth(self.number(image))
         keypoints, sure = np.zeros((len(regions), 19, 2)), np.zeros(len(regions))
         for place, region in enumerate(regions):
@@ -83,9 +84,9 @@ class KnowingPose(Pose):
 
     def predict_boxes(self, image, boxes):
         regions = self.regions(image, boxes)
-        return self.read(image, regions), regions
+        return self.predict_regions(image, regions), regions
 
-    def points(self, answer):
+    def alignment_points(self, answer):
         return answer.keypoints[:, 17:]
 
 

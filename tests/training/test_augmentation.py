@@ -3,13 +3,15 @@ import pytest
 import tensorflow as tf
 
 from oracle import tf_cpn as reference
-from tfcpn.picture.look import TF_CPN_PREPROCESSING, normalize
 from tfcpn.skeleton import COCO
 from tfcpn.training.augmentation import Draws, Ranges, draw, four_views
+from tfcpn.transforms.normalize import TF_CPN_PREPROCESSING, normalize
 
 
 def people(count, size=(256, 192), seed=0):
-    """Smooth crops (interpolation of noise says nothing), keypoints in and out of them, and visibilities."""
+    """Smooth crops (interpolation of noise says nothing), keypoints in and out of them, and
+    visibilities.
+    """
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 255, (count, 16, 12, 3)).astype(np.float32)
     crops = tf.cast(tf.image.resize(coarse, size), tf.uint8).numpy()
@@ -19,17 +21,15 @@ def people(count, size=(256, 192), seed=0):
     return crops, np.concatenate([keypoints, visibility[..., None]], axis=-1).astype(np.float32)
 
 
-def build_augmentation(crops, keypoints, draws):
-    return four_views(crops, keypoints, draws, COCO.mirror, TF_CPN_PREPROCESSING)
+def views_of(crops, keypoints, draws):
+    return four_views(crops, keypoints, draws, COCO.flip_indices, TF_CPN_PREPROCESSING)
 
 
 @pytest.mark.parametrize("size", [(256, 192), (256, 256), (128, 96)])
 def test_views_equal_the_reference(size):
     crops, keypoints = people(6, size)
     draws = draw((3, 4), 6, Ranges())
-    ours = [
-        np.reshape(t, (6, 4, *t.shape[1:])) for t in build_augmentation(crops, keypoints, draws)
-    ]
+    ours = [np.reshape(t, (6, 4, *t.shape[1:])) for t in views_of(crops, keypoints, draws)]
     for i in range(6):
         args = (
             crops[i],
@@ -48,7 +48,7 @@ def test_views_equal_the_reference(size):
 def test_without_zoom_and_rotation_the_views_are_the_crop_and_its_mirror():
     crops, keypoints = people(2)
     still = Draws(tf.constant([1.25, 1.35]), tf.zeros((2, 2)))
-    images, moved, _ = build_augmentation(crops, keypoints, still)
+    images, moved, _ = views_of(crops, keypoints, still)
     plain = normalize(crops, TF_CPN_PREPROCESSING).numpy()
     for i in range(2):
         for view, expected in ((0, plain[i]), (1, plain[i][:, ::-1]), (2, plain[i]), (3, plain[i])):
@@ -59,9 +59,7 @@ def test_without_zoom_and_rotation_the_views_are_the_crop_and_its_mirror():
 def test_the_mirror_swaps_left_and_right():
     crops, keypoints = people(1)
     keypoints[0, 5] = 30, 40, 2  # left shoulder
-    _, moved, visibility = build_augmentation(
-        crops, keypoints, Draws(tf.constant([1.3]), tf.zeros((1, 2)))
-    )
+    _, moved, visibility = views_of(crops, keypoints, Draws(tf.constant([1.3]), tf.zeros((1, 2))))
     np.testing.assert_allclose(moved[1, 6], [191 - 30, 40], atol=1e-4)
     assert visibility[1, 6] == 2
 
@@ -69,8 +67,10 @@ def test_the_mirror_swaps_left_and_right():
 def test_a_positive_angle_turns_counter_clockwise():
     crops, keypoints = people(1)
     keypoints[0, 0] = 96 + 50, 128, 2  # right of the center
-    _, moved, _ = build_augmentation(
-        crops, keypoints, Draws(tf.constant([1.3]), tf.constant([[30.0, -30.0]]))
+    _, moved, _ = views_of(
+        crops,
+        keypoints,
+        Draws(tf.constant([1.3]), tf.constant([[30.0, -30.0]])),
     )
     assert moved[2, 0, 1] < 128 < moved[3, 0, 1]
 

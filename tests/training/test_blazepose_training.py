@@ -1,4 +1,4 @@
-"""BlazePose from MediaPipe's file to MediaPipe's file: trained on drawn people, evaluated, given back."""
+"""BlazePose from MediaPipe's file to MediaPipe's file: trained, evaluated and exported."""
 
 import json
 
@@ -9,15 +9,15 @@ from support.commands import ROOT
 from support.models import run_tflite
 from support.photos import photo
 from support.small_run import logged
-from tfcpn.networks.blazepose import named_variables
-from tfcpn.networks.blazepose_model import build_blazepose
-from tfcpn.networks.blazepose_table import FULL
-from tfcpn.run.snapshots import CheckpointManager
+from tfcpn.checkpoints.manager import CheckpointManager, TrainingPosition
+from tfcpn.models.blazepose.blazepose import named_variables
+from tfcpn.models.blazepose.model import build_blazepose
+from tfcpn.models.specs import FULL
 
 
 def flags(people, *more):
     return [
-        f"--flagfile={ROOT}/flags/blazepose_finetune.cfg",
+        f"--flagfile={ROOT}/flags/mediapipe_finetune.cfg",
         f"--train_records={people.records}",
         f"--val_images={people.val}",
         f"--val_annotations={people.val_annotations}",
@@ -45,7 +45,7 @@ def run(people, mediapipe, tmp_path_factory, command):
 def test_a_run_tells_how_it_does_beside_the_network_that_it_began_as(run):
     row = logged(run)[0]
     assert 0 < float(row["landmarks"]) < 0.2 and float(row["held"]) > 0
-    assert float(row["beside_shipped"]) == pytest.approx(float(row["shipped"]), rel=0.2)
+    assert float(row["student_distance"]) == pytest.approx(float(row["teacher_distance"]), rel=0.2)
     assert float(row["total"]) == pytest.approx(
         sum(float(row[name]) for name in ("landmarks", "visibility", "heatmaps", "held", "decay")),
         abs=1e-5,
@@ -72,7 +72,7 @@ def test_what_goes_back_is_what_keras_computes(run, mediapipe, command, tmp_path
     )
     assert f"written: {output}" in told.out
     model = build_blazepose(FULL, "scaled")
-    CheckpointManager(run).restore(1, named_variables(model))
+    CheckpointManager(run).restore(TrainingPosition(1), named_variables(model))
     images = np.stack([photo(256, 256, seed).astype(np.float32) / 255 for seed in range(3)])
     theirs = run_tflite(output, images)["Identity"].reshape(3, 39, 5)[..., :2]
     # In float32 it would be equal; float16 keeps three digits of a weight.
@@ -105,11 +105,11 @@ def test_a_file_goes_back_without_a_run_into_a_bundle_too(mediapipe, command, tm
     with zipfile.ZipFile(output) as given:
         assert given.namelist() == ["pose_detector.tflite", "pose_landmarks_detector.tflite"]
         assert given.read("pose_detector.tflite") == Path(mediapipe.detector).read_bytes()
-        for entry in given.infolist():
-            assert entry.compress_type == zipfile.ZIP_STORED
-            header = output.read_bytes()[entry.header_offset :]
+        for to_coco in given.infolist():
+            assert to_coco.compress_type == zipfile.ZIP_STORED
+            header = output.read_bytes()[to_coco.header_offset :]
             name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
-            assert (entry.header_offset + 30 + name + extra) % 4 == 0
+            assert (to_coco.header_offset + 30 + name + extra) % 4 == 0
         images = photo(256, 256)[None].astype(np.float32) / 255
         own = run_tflite(given.read("pose_landmarks_detector.tflite"), images)
     for name, value in run_tflite(mediapipe.landmarks, images).items():
@@ -147,7 +147,7 @@ def test_from_random_weights_without_a_teacher(people, command, tmp_path):
 
 @pytest.mark.slow
 def test_it_may_predict_its_alignment_points_too(people, mediapipe, command, tmp_path):
-    """The network has them: as the two keypoints that --predict_align_points adds, which the first pass uses."""
+    """The network predicts them as two more keypoints, which the first pass uses."""
     file = f"--init_weights={mediapipe.landmarks}"
     words = [f"--model_dir={tmp_path}", file, "--learning_rate=1e-4", "--predict_align_points"]
     command("-m", "tfcpn.train", *flags(people, *words))
@@ -179,7 +179,7 @@ def test_what_does_not_go_together_is_refused(people, command, tmp_path):
         ),
         (["--init_weights=none"], "want --blazepose_freeze=0"),
         (["--init_weights=keras"], "is for --network=cpn"),
-        (["--views=4", "--shift=0.1"], "--shift=0.1: tf-cpn's 4 views are not moved"),
+        (["--views=4", "--shift=0.1"], "--shift=0.1: tf-cpn's 4 views are not shifted"),
         (["--views=1", "--shift_exponent=2"], "--shift_exponent=2 wants a --shift"),
         ([f"--init_weights={tmp_path / 'no.tflite'}"], "not found; make models"),
     ):

@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcpn.base.errors import InputError
-from tfcpn.picture.look import TF_CPN_PREPROCESSING, denormalize, normalize
 from tfcpn.skeleton import COCO, Skeleton
-from tfcpn.training.augmentation import Ranges
-from tfcpn.training.disturbances import color_jitter, random_erasing
-from tfcpn.training.half_body import lower_body_mask, select_half_bodies
-from tfcpn.training.views import build_augmentation
+from tfcpn.training.augmentation import (
+    Ranges,
+    build_augmentation,
+    color_jitter,
+    lower_body_mask,
+    random_erasing,
+    select_half_bodies,
+)
+from tfcpn.transforms.normalize import TF_CPN_PREPROCESSING, denormalize, normalize
+from tfcpn.utils.errors import InputError
 
 SIZE = (64, 48)
 
@@ -38,7 +42,12 @@ def test_something_in_front_hides_one_rectangle_of_the_given_share_of_views():
     keypoints = rng.uniform(0, 1, (400, 17, 2)) * SIZE[::-1]
     before = rng.choice([0.0, 1.0, 2.0], (400, 17)).astype(np.float32)
     changed, seen = random_erasing(
-        images, keypoints.astype(np.float32), before, (3, 4), 0.5, TF_CPN_PREPROCESSING
+        images,
+        keypoints.astype(np.float32),
+        before,
+        seed=(3, 4),
+        probability=0.5,
+        preprocessing=TF_CPN_PREPROCESSING,
     )
     changed, seen = changed.numpy(), seen.numpy()
     hidden = (changed != images.numpy()).any(axis=-1)
@@ -66,7 +75,13 @@ def test_the_seed_alone_decides_and_keypoints_stay(count):
         np.concatenate([rng.uniform(5, 40, (3, 17, 2)), np.full((3, 17, 1), 2)], -1), tf.float32
     )
     plain, hard = Ranges(), Ranges(random_erasing=1.0, color_jitter=0.3)
-    apply = build_augmentation(count, hard, COCO.mirror, TF_CPN_PREPROCESSING, SIZE)
+    apply = build_augmentation(
+        count,
+        ranges=hard,
+        flip_indices=COCO.flip_indices,
+        preprocessing=TF_CPN_PREPROCESSING,
+        size=SIZE,
+    )
     first, again, other = (
         apply(crops, keypoints, (1, 2)),
         apply(crops, keypoints, (1, 2)),
@@ -74,9 +89,13 @@ def test_the_seed_alone_decides_and_keypoints_stay(count):
     )
     np.testing.assert_array_equal(first[0], again[0])
     assert np.abs(first[0] - other[0]).max() > 0.1
-    without = build_augmentation(count, plain, COCO.mirror, TF_CPN_PREPROCESSING, SIZE)(
-        crops, keypoints, (1, 2)
-    )
+    without = build_augmentation(
+        count,
+        ranges=plain,
+        flip_indices=COCO.flip_indices,
+        preprocessing=TF_CPN_PREPROCESSING,
+        size=SIZE,
+    )(crops, keypoints, (1, 2))
     np.testing.assert_array_equal(first[1], without[1])
     assert (first[2] <= without[2]).numpy().all() and (
         (first[2] > 0) == (without[2] > 0)
@@ -100,13 +119,15 @@ def test_keypoints_whose_names_tell_no_halves_are_refused():
     names = Skeleton("hand", tuple(f"finger_{i}" for i in range(8)))
     with pytest.raises(
         InputError,
-        match="--random_half_body: the names of these keypoints .* do not tell the halves",
+        match=r"--random_half_body: the keypoint names \(finger_0, .*\) do not define halves",
     ):
         lower_body_mask(names)
 
 
 def half_views(share, people, labeled=slice(None)):
-    """People who stand in the middle of their crop, 60 high and 20 wide, and where their keypoints come to lie."""
+    """People who stand in the middle of their crop, 60 high and 20 wide, and where their keypoints
+    come to lie.
+    """
     size, inside = (96, 96), np.linspace(0, 1, 17)
     keypoints = np.zeros((people, 17, 3), np.float32)
     keypoints[..., 0] = 60 + 20 * (inside - 0.5)
@@ -118,7 +139,12 @@ def half_views(share, people, labeled=slice(None)):
     lower = lower_body_mask(COCO)
     crops = tf.zeros((people, 120, 120, 3), tf.uint8)
     _, moved, visibility = build_augmentation(
-        1, ranges, COCO.mirror, TF_CPN_PREPROCESSING, size, lower
+        1,
+        ranges=ranges,
+        flip_indices=COCO.flip_indices,
+        preprocessing=TF_CPN_PREPROCESSING,
+        size=size,
+        lower_body=lower,
     )(crops, keypoints, (0, 1))
     return moved.numpy(), visibility.numpy(), np.array(lower)
 
@@ -134,8 +160,8 @@ def test_a_half_body_fills_the_view_and_the_rest_of_the_body_leaves_it():
         y = moved[whom][:, lower == half, 1]
         np.testing.assert_allclose((y.min(axis=1) + y.max(axis=1)) / 2, 48, atol=0.1)
         heights[half] = (y.max(axis=1) - y.min(axis=1)).mean()
-    # The upper half is 37.5 of the region's 96 high and gets 1 / 1.5 of the view; the lower one is at most enlarged
-    # to .4 of the region.
+    # The upper half is 37.5 of the region's 96 high and gets 1 / 1.5 of the view; the lower one is
+    # at most enlarged to .4 of the region.
     assert heights[False] == pytest.approx(96 / 1.5, rel=0.01)
     assert heights[True] == pytest.approx(18.75 / 0.4, rel=0.01)
 

@@ -1,6 +1,8 @@
-"""A disk that fills up, or may not be written: one line, the last good checkpoint as it was, nothing half-written.
+"""A disk that fills up, or may not be written: one line, the last good checkpoint as it was,
+nothing half-written.
 
-On a file system in memory of its own, where Linux lets users have one; what needs none is in test_snapshots.py.
+On a file system in memory of its own, where Linux lets users have one; what needs none is in
+test_snapshots.py.
 """
 
 import os
@@ -18,9 +20,9 @@ pytestmark = pytest.mark.slow
 # The disk is full from before the nth step on; what is freed later lets the run go on.
 FILLING = """
 import os
-from tfcpn.training.pauses import Pauses
-usual, count = Pauses.wish, iter(range(1, 10**6))
-def wish(self):
+from tfcpn.training.preemption import CheckpointSchedule
+usual, count = CheckpointSchedule.requests, iter(range(1, 10**6))
+def requests(self):
     if next(count) == {step}:
         try:
             with open({filler!r}, "wb", buffering=0) as file:
@@ -29,7 +31,7 @@ def wish(self):
         except OSError:
             pass
     return usual(self)
-Pauses.wish = wish
+CheckpointSchedule.requests = requests
 """
 
 
@@ -58,13 +60,15 @@ def disk(tmp_path):
 
 @pytest.mark.parametrize("step", [4, 6])
 def test_a_disk_that_fills_up_within_a_run(people, disk, tmp_path, step):
-    """In its second epoch, before it saves within it (4) and before the epoch's row is written (6)."""
+    """In the second epoch, before its checkpoint within (4) and before its row is written (6)."""
     words = flags(people, disk / "run", "--epoch_size=48", "--epochs=3", "--deterministic")
     words.append("--checkpoint_minutes=1e-9" if step == 4 else "--checkpoint_minutes=0")
     filling = FILLING.format(step=step, filler=str(disk / "filler"))
     train = '$PYTHON -c "$TINY" tfcpn.train ' + " ".join(words)
     script = f"""
-        FILLED="$FILLING$TINY"; $PYTHON -c "$FILLED" tfcpn.train {" ".join(words)} 2> {tmp_path}/err; echo status $?
+        FILLED="$FILLING$TINY"
+        $PYTHON -c "$FILLED" tfcpn.train {" ".join(words)} 2> {tmp_path}/err
+        echo status $?
         find {disk} | sort; rm {disk}/filler
         {train} 2> {tmp_path}/again; echo status $?
         cp -r {disk}/run {tmp_path}/run
@@ -89,7 +93,8 @@ def test_a_disk_without_room_is_told_before_anything_is_written(people, disk, tm
     words = flags(people, disk / "run")
     script = f"""
         head -c 249M /dev/zero > {disk}/filler
-        $PYTHON -m tfcpn.train {" ".join(words)} --init_weights=none 2> {tmp_path}/err; echo status $?
+        $PYTHON -m tfcpn.train {" ".join(words)} --init_weights=none 2> {tmp_path}/err
+        echo status $?
         find {disk} -type f
     """
     done = on_a_small_disk(disk, script)

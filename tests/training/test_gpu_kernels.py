@@ -1,4 +1,6 @@
-"""Every operation of the compiled steps has a kernel for GPUs, so that none falls to the host unseen."""
+"""Every operation of the compiled steps has a kernel for GPUs, so that none falls to the host
+unseen.
+"""
 
 import numpy as np
 import pytest
@@ -6,11 +8,11 @@ import tensorflow as tf
 from tensorflow.python.framework import kernels
 
 from support.parsing import parse
-from tfcpn.base import device
+from tfcpn.builders import build_components
 from tfcpn.evaluation.predictor import Predictor
-from tfcpn.parts import make_parts
 from tfcpn.skeleton import COCO
-from tfcpn.training.learner import make_step, new_learner
+from tfcpn.training.state import build_step, new_state
+from tfcpn.utils import device
 
 # What TensorFlow itself takes apart, or runs on the host by design.
 STRUCTURE = {
@@ -64,14 +66,14 @@ def without_gpu_kernel(nodes) -> set[str]:
 
 def step_nodes(*words) -> list:
     cfg, _ = parse("--input_size=64x64", "--init_weights=none", "--batch_size=4", *words)
-    parts = make_parts(cfg, COCO)
+    components = build_components(cfg, COCO)
     device.set_precision(cfg.mixed_precision)
     strategy = tf.distribute.get_strategy()
-    step = make_step(cfg, parts, new_learner(cfg, parts, strategy), strategy)
-    people, size = cfg.batch_size // cfg.views, parts.training_format.size
+    step = build_step(cfg, components, new_state(cfg, components, strategy), strategy)
+    people, size = cfg.batch_size // cfg.views, components.training_spec.size
     crops, keypoints = (
         np.zeros((people, *size, 3), np.uint8),
-        np.zeros((people, COCO.count, 3), np.float32),
+        np.zeros((people, COCO.num_keypoints, 3), np.float32),
     )
     trace = type(step).__call__.get_concrete_function
     return nodes_of(trace(step, crops, keypoints, tf.constant(0, tf.int64), [0.0, 0.0]))
@@ -86,7 +88,7 @@ ONE_VIEW = (
     "--color_jitter=0.3",
 )
 ONE_VIEW += ("--ema=0.99",)
-BLAZEPOSE = ("--network=blazepose", "--input_size=256x256")
+BLAZEPOSE_DEFAULTS = ("--network=blazepose", "--input_size=256x256")
 
 
 def test_the_registry_tells_operations_of_the_host_from_others():
@@ -114,7 +116,7 @@ def test_a_step_of_the_tiny_network(tiny_network, words):
         ("--mixed_precision=bfloat16",),
         ("--mixed_precision=float16",),
         (*ONE_VIEW, "--late_upsampling"),
-        BLAZEPOSE,
+        BLAZEPOSE_DEFAULTS,
     ],
     ids=["float32", "bfloat16", "float16", "all flags", "blazepose"],
 )
@@ -125,14 +127,19 @@ def test_a_step(words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words", [("--mixed_precision=float16",), BLAZEPOSE], ids=["cpn", "blazepose"]
+    "words", [("--mixed_precision=float16",), BLAZEPOSE_DEFAULTS], ids=["cpn", "blazepose"]
 )
 def test_a_prediction(words):
     cfg, _ = parse("--input_size=64x64", "--init_weights=none", *words)
-    parts = make_parts(cfg, COCO)
+    components = build_components(cfg, COCO)
     device.set_precision(cfg.mixed_precision)
     predictor = Predictor(
-        parts.network.build(), parts.network, parts.codec, parts.crop_spec, True, fold=True
+        components.network.build(),
+        components.network,
+        components.codec,
+        components.crop_spec,
+        flip_test=True,
+        fold=True,
     )
     nodes = nodes_of(predictor.predict.get_concrete_function())
     assert len(nodes) > 500 and without_gpu_kernel(nodes) == set()

@@ -13,19 +13,19 @@ import pytest
 from support.commands import ROOT, TENSORFLOW_ON_CPU, run_process
 from support.small_run import flags, logged, weights
 from tfcpn.data.coco import read_annotations
-from tfcpn.evaluation.average_precision import METRICS, coco_metrics
+from tfcpn.evaluation.metrics import COCO_METRICS, coco_metrics
 
 pytestmark = pytest.mark.slow
 
 # BlazePose's region, with its two points as keypoints 18 and 19.
-BLAZEPOSE = ("--align=blazepose", "--predict_align_points", "--deterministic")
+BLAZEPOSE_DEFAULTS = ("--align=blazepose", "--predict_align_points", "--deterministic")
 
 
 @pytest.fixture(scope="module")
 def killed(people, tmp_path_factory):
     """A run that was killed in its second epoch."""
     model_dir = tmp_path_factory.mktemp("runs") / "smoke"
-    words = flags(people, model_dir, "--epochs=3000", *BLAZEPOSE)
+    words = flags(people, model_dir, "--epochs=3000", *BLAZEPOSE_DEFAULTS)
     words = [sys.executable, "-m", "tfcpn.train", *words]
     environment = {**os.environ, **TENSORFLOW_ON_CPU}
     process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
@@ -35,7 +35,8 @@ def killed(people, tmp_path_factory):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    # What comes after the first checkpoint is lost, to make the kill land in the same place every time.
+    # What comes after the first checkpoint is lost, to make the kill land in the same place every
+    # time.
     for path in (model_dir / "checkpoints").iterdir():
         if path.name != "epoch_0001":
             subprocess.run(["rm", "-r", str(path)], check=True)
@@ -45,14 +46,14 @@ def killed(people, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def resumed(killed, people):
-    run_process("-m", "tfcpn.train", *flags(people, killed, *BLAZEPOSE, "--eval_every=2"))
+    run_process("-m", "tfcpn.train", *flags(people, killed, *BLAZEPOSE_DEFAULTS, "--eval_every=2"))
     return killed
 
 
 def test_a_killed_and_resumed_run_ends_with_the_bits_of_an_undisturbed_one(
     resumed, people, tmp_path
 ):
-    run_process("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *BLAZEPOSE))
+    run_process("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *BLAZEPOSE_DEFAULTS))
     a, b = weights(resumed, 2), weights(tmp_path / "whole", 2)
     assert set(a) == set(b) and len(a) > 446 + 2 * 270
     assert a["model/refine_out.Sweights/.ATTRIBUTES/VARIABLE_VALUE"].shape[-1] == 19
@@ -82,7 +83,7 @@ def test_evaluation_writes_results_and_prints_a_row_an_epoch(resumed, people):
     assert sorted(r["image_id"] for r in results) == sorted(b.image_id for b in boxes)
     assert all(r["category_id"] == 1 and len(r["keypoints"]) == 51 for r in results)
     metrics = json.loads((resumed / "eval/epoch_0002/metrics.json").read_text())
-    assert set(METRICS) <= set(metrics)
+    assert set(COCO_METRICS) <= set(metrics)
     assert (metrics["epoch"], metrics["people"], metrics["boxes_evaluated"]) == (
         2,
         len(boxes),

@@ -1,4 +1,4 @@
-"""More than twenty SIGKILLs, in the middle of everything that a run does: it ends with the bits of one left alone."""
+"""Over twenty SIGKILLs in all phases of a run: the result has the bits of an undisturbed one."""
 
 import contextlib
 import json
@@ -26,22 +26,31 @@ WORDS = (
 )
 # What a child is doing, and which time at the latest: so that little gets done between two kills.
 MOMENTS = {
-    "while a checkpoint's files are being summed up": ("tfcpn.run.checksums:of_file", 4),
-    "before a file or folder is on the disk": ("tfcpn.base.files:fsync_path", 4),
+    "while a checkpoint's files are being summed up": (
+        "tfcpn.checkpoints.manager:file_checksum",
+        4,
+    ),
+    "before a file or folder is on the disk": ("tfcpn.utils.files:fsync_path", 4),
     "between a save and its name": ("pathlib:Path.rename", 2),
-    "between the name and what is deleted then": ("tfcpn.run.snapshots:CheckpointManager.prune", 2),
+    "between the name and what is deleted then": (
+        "tfcpn.checkpoints.manager:CheckpointManager.prune",
+        2,
+    ),
     "between deletions": ("shutil:rmtree", 2),
-    "before an epoch's row": ("tfcpn.run.log:TrainingLogger.epoch", 1),
-    "before a validation's numbers": ("tfcpn.run.log:TrainingLogger.validation", 1),
-    "within a validation": ("tfcpn.evaluation.evaluation:coco_metrics", 1),
-    "before a step": ("tfcpn.training.pauses:CheckpointSchedule.wish", 3),
-    "before the run's settings": ("tfcpn.run.config_file:save", 1),
+    "before an epoch's row": ("tfcpn.training.logger:TrainingLogger.log_epoch", 1),
+    "before a validation's numbers": ("tfcpn.training.logger:TrainingLogger.log_validation", 1),
+    "within a validation": ("tfcpn.evaluation.evaluator:coco_metrics", 1),
+    "before a step": ("tfcpn.training.preemption:CheckpointSchedule.requests", 3),
+    "before the run's settings": ("tfcpn.checkpoints.run_config:save_run", 1),
 }
 SEED = int(os.environ.get("TFCPN_TEST_SEED", time.time_ns() % 1_000_000))
 
 
 def plans(seed: int) -> list:
-    """Every moment twice, at its first, second, ... time in a child, and some that are moments of a clock."""
+    """Every moment twice, at its first, second, ...
+
+    time in a child, and some that are moments of a clock.
+    """
     rng = random.Random(seed)
     named = [[name, rng.randint(1, latest)] for name, latest in MOMENTS.values() for _ in range(2)]
     timed = [["", rng.uniform(0.3, 3)] for _ in range(4)]
@@ -104,7 +113,9 @@ def test_killed_within_and_behind_the_warm_up_it_ends_with_the_bits_of_one_left_
     words = ["--epoch_size=64", "--epochs=3", "--deterministic", "--checkpoint_minutes=1e-9"]
     words += ["--lr_halving=60", *schedule]
     killed_often([], flags(people, tmp_path / "whole", *words))
-    plan = [["tfcpn.training.pauses:CheckpointSchedule.wish", number] for number in (3, 4, 5)]
+    plan = [
+        ["tfcpn.training.preemption:CheckpointSchedule.requests", number] for number in (3, 4, 5)
+    ]
     ends = killed_often(plan, flags(people, tmp_path / "killed", *words))
     assert [status for _, status in ends] == [-signal.SIGKILL] * 3 + [0]
     assert_same(tmp_path / "whole", tmp_path / "killed", epoch=3, exact=True)

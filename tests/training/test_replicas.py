@@ -1,4 +1,4 @@
-"""Several replicas: gradients are summed, the decay counts once, batch statistics stay local, as in tf-cpn."""
+"""Several replicas: summed gradients, decay once, local batch statistics, as in tf-cpn."""
 
 import numpy as np
 import pytest
@@ -6,21 +6,21 @@ import tensorflow as tf
 
 from support import recipe, tiny, tiny_steps
 from tfcpn.codecs.heatmap import HeatmapCodec, HeatmapTargets
-from tfcpn.networks.cpn import build_cpn, cpn
-from tfcpn.networks.variables import conv_kernels, variables_by_name
-from tfcpn.picture.look import TF_CPN_PREPROCESSING
-from tfcpn.settings.recipe import VIEWS
+from tfcpn.config import VIEWS
+from tfcpn.models.cpn import build_cpn, cpn_network
+from tfcpn.models.model import conv_kernels, variables_by_name
 from tfcpn.skeleton import COCO
 from tfcpn.training import augmentation
+from tfcpn.training.augmentation import build_augmentation
 from tfcpn.training.step import TrainingStep, losses_and_gradients, make_optimizer
-from tfcpn.training.views import build_augmentation
+from tfcpn.transforms.normalize import TF_CPN_PREPROCESSING
 
 SIZE = (64, 64)
-CODEC = HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.mirror)
+CODEC = HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.flip_indices)
 # How each is built, and the network as a value.
 NETWORKS = {
     "tiny": (lambda: tiny.build(SIZE, 17), tiny_steps.NETWORK),
-    "cpn": (lambda: build_cpn(SIZE, "resnet50", 17), cpn(SIZE, "resnet50", 17)),
+    "cpn": (lambda: build_cpn(SIZE, "resnet50", 17), cpn_network(SIZE, "resnet50", 17)),
 }
 DECAY = 30.0  # so large that a decay counted twice, or not at all, would show in every kernel
 
@@ -47,10 +47,14 @@ def network(request):
 
 
 def step_of(model, value, optimizer, strategy, decay):
-    views = build_augmentation(
-        VIEWS, augmentation.Ranges(), COCO.mirror, TF_CPN_PREPROCESSING, SIZE
+    augment = build_augmentation(
+        VIEWS,
+        ranges=augmentation.Ranges(),
+        flip_indices=COCO.flip_indices,
+        preprocessing=TF_CPN_PREPROCESSING,
+        size=SIZE,
     )
-    settings = {"views": views, "weight_decay": decay, "seed": 5}
+    settings = {"augment": augment, "weight_decay": decay, "seed": 5}
     return TrainingStep(model, optimizer, value, CODEC, strategy, **settings)
 
 
@@ -87,7 +91,9 @@ def test_two_replicas_step_by_the_sum_of_the_halves_gradients_and_one_decay(
     for part in (slice(0, 4), slice(4, 8)):
         load_recipe(single)
         targets = HeatmapTargets([label[part] for label in labels], visibility[part])
-        values, gradients = losses_and_gradients(single, value, images[part], targets, 0.0)
+        values, gradients = losses_and_gradients(
+            single, value, images[part], targets, weight_decay=0.0
+        )
         expected = gradients if expected is None else [a + b for a, b in zip(expected, gradients)]
         totals.append(float(values["total"]))
         statistics.append([v.numpy() for v in single.non_trainable_variables])
@@ -135,11 +141,11 @@ def test_every_replica_and_step_draws_its_own_augmentation(strategy, network):
             part = slice(2 * replica, 2 * replica + 2)
             draws = augmentation.draw((5, number * 2 + replica), 2, augmentation.Ranges())
             views = augmentation.four_views(
-                crops[part], keypoints[part], draws, COCO.mirror, TF_CPN_PREPROCESSING
+                crops[part], keypoints[part], draws, COCO.flip_indices, TF_CPN_PREPROCESSING
             )
             images, moved, visibility = views
             losses, _ = losses_and_gradients(
-                single, value, images, CODEC.encode(moved, visibility), 0.0
+                single, value, images, CODEC.encode(moved, visibility), weight_decay=0.0
             )
             totals.append(losses["total"])
         assert float(step(*dealt, tf.constant(number, tf.int64)).losses[3]) == pytest.approx(

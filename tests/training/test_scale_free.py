@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from support.parsing import parse
+from tfcpn.builders import build_components
 from tfcpn.codecs.heatmap import HeatmapTargets
-from tfcpn.networks.cpn import build_cpn
-from tfcpn.networks.variables import variables_by_name
-from tfcpn.parts import make_parts
+from tfcpn.models.cpn import build_cpn
+from tfcpn.models.model import variables_by_name
 from tfcpn.skeleton import COCO
 from tfcpn.training.step import losses_and_gradients
 
@@ -21,7 +21,7 @@ SIZE, DECAY = (64, 64), 1e-5
 def first_step(*words):
     """Losses and gradients by name at the first step of a run with these flags."""
     cfg, _ = parse("--input_size=64x64", *words)
-    network = make_parts(cfg, COCO).network
+    network = build_components(cfg, COCO).network
     model = network.build()
     rng = np.random.default_rng(0)
     images = tf.constant(rng.uniform(-0.5, 0.5, (2, *SIZE, 3)))
@@ -30,7 +30,7 @@ def first_step(*words):
     weight = cfg.data_loss_weight
     targets = HeatmapTargets(labels, visibility)
     losses, gradients = losses_and_gradients(
-        model, network, images, targets, DECAY, data_loss_weight=weight
+        model, network, images, targets, weight_decay=DECAY, data_loss_weight=weight
     )
     names = {id(v): name for name, v in variables_by_name(model).items()}
     return losses, {names[id(v)]: g.numpy() for v, g in zip(model.trainable_variables, gradients)}

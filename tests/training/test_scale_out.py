@@ -1,4 +1,6 @@
-"""Several replicas and several processes do what one does; the CPN itself on two replicas is in test_replicas.py."""
+"""Several replicas and several processes do what one does; the CPN itself on two replicas is in
+test_replicas.py.
+"""
 
 import json
 import os
@@ -17,7 +19,7 @@ from support.perfect import PerfectKeypoints, config_of, evaluation_of
 from support.small_run import flags, weights
 from support.tiny import TINY
 from tfcpn.evaluation import estimate
-from tfcpn.evaluation.estimate import region_of_boxes
+from tfcpn.evaluation.estimate import regions_of_boxes
 
 # One process with two virtual CPU devices: the yardstick for two processes with one each.
 TWO_DEVICES = (
@@ -38,8 +40,8 @@ def two_ports():
 
 
 def start_workers(module, words, own=((), ()), first="worker"):
-    """The same command in two processes, which find each other over loopback. own: flags of each. first: what
-    TF_CONFIG calls the first one.
+    """The same command in two processes, which find each other over loopback. own: flags of each.
+    first: what TF_CONFIG calls the first one.
     """
     hosts = [f"localhost:{port}" for port in two_ports()]
     cluster = {"worker": hosts} if first == "worker" else {first: hosts[:1], "worker": hosts[1:]}
@@ -90,7 +92,7 @@ def run_workers(module, words, first="worker"):
 
 @pytest.fixture(scope="module")
 def runs(people, tmp_path_factory):
-    """The same run by one process with two replicas, and by two processes: two epochs of two steps."""
+    """The same two epochs by one process with two replicas and by two processes."""
     folder = tmp_path_factory.mktemp("scale_out")
     words = [
         "--deterministic",
@@ -112,7 +114,7 @@ def runs(people, tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_processes_train_the_weights_of_one(runs):
-    """To 1e-5 of each variable's norm: gradients are summed in another order, nothing else differs."""
+    """Equal to 1e-5 of each variable's norm, as gradients are summed in another order."""
     a, b = weights(runs / "one", 1), weights(runs / "two", 1)
     assert set(a) == set(b)
     for name in a:
@@ -188,7 +190,9 @@ def test_a_lost_process_stops_the_other_and_both_go_on_exactly(people, tmp_path,
 
 @pytest.fixture(scope="module")
 def longer(people, tmp_path_factory):
-    """The run of LONGER, left alone, whose first process is called the chief, as Kubeflow and Vertex do."""
+    """The run of LONGER, left alone, whose first process is called the chief, as Kubeflow and
+    Vertex do.
+    """
     folder = tmp_path_factory.mktemp("longer")
     run_workers("tfcpn.train", flags(people, folder, *LONGER), first="chief")
     return folder
@@ -203,7 +207,10 @@ def test_processes_that_would_not_train_the_same_are_told_by_name_and_train_noth
     for process, (_, err) in zip(processes, finish(processes)):
         assert process.returncode == 1
         last = err.strip().splitlines()[-1]
-        told = r"error: worker 1 \(localhost:\d+\) has another set of settings than the first process \(\d+, not \d+\)"
+        told = (
+            r"error: worker 1 \(localhost:\d+\) has another set of settings than the first process "
+            r"\(\d+, not \d+\)"
+        )
         assert re.search(told, last), last
         assert "has another validation than the first process (1, not 0)" in last
     assert list((tmp_path / "run").iterdir()) == []
@@ -231,8 +238,8 @@ def test_a_tf_config_that_does_not_fit_is_told_in_one_line(
 def test_machines_share_out_the_boxes_of_an_evaluation_in_order(people):
     evaluation = evaluation_of(config_of(people))
     predictor, people = PerfectKeypoints(evaluation), evaluation.people
-    regions = region_of_boxes(
-        people.boxes, people.image_files, evaluation.parts.alignment, predictor.crop_spec.size
+    regions = regions_of_boxes(
+        people.boxes, people.image_files, evaluation.components.alignment, predictor.crop_spec.size
     )
 
     def batches(context=None):

@@ -5,14 +5,12 @@ import pytest
 import tensorflow as tf
 
 from support.photos import photo
-from tfcpn.geometry.crops import keypoints_to_crop
-from tfcpn.picture.cut import warp_region
-from tfcpn.picture.decode import Window
-from tfcpn.picture.look import TF_CPN_PREPROCESSING, Preprocessing, denormalize
-from tfcpn.settings.recipe import TRAINING_MARGIN, training_margin
+from tfcpn.config import TRAINING_MARGIN, Config
 from tfcpn.skeleton import COCO
-from tfcpn.training.augmentation import Ranges
-from tfcpn.training.single_view import SingleViewDraws, draw_single_view, single_view
+from tfcpn.training.augmentation import Ranges, SingleViewDraws, draw_single_view, single_view
+from tfcpn.transforms.cropping import Window, warp_region
+from tfcpn.transforms.normalize import TF_CPN_PREPROCESSING, Preprocessing, denormalize
+from tfcpn.transforms.regions import keypoints_to_crop
 
 REPEATED = Preprocessing((0.0, 0.0, 0.0), 255.0, rgb=True, pad_color=None)
 SIZE, BOX_EXPANSION = (64, 48), (80, 60)
@@ -24,7 +22,15 @@ def draws(rescale=1.0, angle=0.0, mirrored=False, shift=(0.0, 0.0)):
 
 
 def view_of(crops, keypoints, given, preprocessing=TF_CPN_PREPROCESSING, margin=TRAINING_MARGIN):
-    return single_view(crops, keypoints, given, COCO.mirror, preprocessing, SIZE, margin)
+    return single_view(
+        crops,
+        keypoints,
+        given,
+        flip_indices=COCO.flip_indices,
+        preprocessing=preprocessing,
+        size=SIZE,
+        margin=margin,
+    )
 
 
 def crop_of(region):
@@ -51,7 +57,8 @@ REGION, TRAINED = (200.0, 150.0, 120.0, 160.0, 0.0), (200.0, 150.0, 150.0, 200.0
         (draws(rescale=0.75), (200.0, 150.0, 90.0, 120.0, 0.0)),
         # Counter-clockwise: the region turns clockwise.
         (draws(angle=10.0, rescale=0.8), (200.0, 150.0, 96.0, 128.0, np.radians(10))),
-        # An eighth of the width to the right, a sixteenth of the height up; turned about where it then is.
+        # An eighth of the width to the right, a sixteenth of the height up; turned about where it
+        # then is.
         (draws(rescale=0.75, shift=(0.125, -0.0625)), (215.0, 140.0, 90.0, 120.0, 0.0)),
         (
             draws(angle=10.0, rescale=0.6, shift=(0.125, 0.0)),
@@ -139,8 +146,10 @@ def test_a_peak_makes_small_shifts_more_frequent_and_changes_nothing_else():
 
 
 def test_a_moved_view_at_the_widest_zoom_is_still_within_its_crop():
-    """Crops are as much larger as it takes, so that nothing that the image has is repeated or mean color."""
-    margin = training_margin(0.1)
+    """Crops are as much larger as it takes, so that nothing that the image has is repeated or mean
+    color.
+    """
+    margin = Config(views=1, shift=0.1).training_margin
     white = tf.fill((1, round(64 * margin), round(48 * margin), 3), tf.constant(255, tf.uint8))
     wide = draws(rescale=1.25, shift=(0.1, -0.1))
     images, _, _ = view_of(white, keypoints_of(TRAINED), wide, margin=margin)

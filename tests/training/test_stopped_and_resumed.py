@@ -1,4 +1,6 @@
-"""A run that is stopped within an epoch goes on as if it had not been, and what is not finite is not saved."""
+"""A run that is stopped within an epoch goes on as if it had not been, and what is not finite is
+not saved.
+"""
 
 import os
 import re
@@ -12,13 +14,15 @@ from support.commands import run_process
 from support.small_run import flags, logged, weights
 from support.tiny import losses as tiny_losses
 from support.tiny import tiny
-from tfcpn import parts
-from tfcpn.base.errors import EXIT_RESUMABLE
+from tfcpn import builders
 from tfcpn.data.coco import read_annotations
-from tfcpn.training.pauses import CheckpointSchedule
+from tfcpn.training.preemption import CheckpointSchedule
 from tfcpn.training.step import TrainingStep
+from tfcpn.training.trainer import Trainer
+from tfcpn.utils.errors import EXIT_RESUMABLE
 
-# Not --deterministic, which is for a process's whole life: to the last bit it is seen in test_killed_at_random.py.
+# Not --deterministic, which is for a process's whole life: to the last bit it is seen in
+# test_killed_at_random.py.
 COSINE = (
     "--lr_halving=60",
     "--lr_cosine",
@@ -34,13 +38,13 @@ def with_the_tiny_network(tiny_network):
 @pytest.fixture
 def at_step(monkeypatch):
     """at_step(n, what): do something before the nth step that the next command takes."""
-    usual = CheckpointSchedule.wish
+    usual = CheckpointSchedule.requests
 
     def set_up(number, what):
         count = iter(range(1, 1000))
         monkeypatch.setattr(
             CheckpointSchedule,
-            "wish",
+            "requests",
             lambda self: (what() if next(count) == number else None, usual(self))[1],
         )
 
@@ -48,8 +52,9 @@ def at_step(monkeypatch):
 
 
 def assert_same(whole, folder, epoch=2, exact=False):
-    """Of two runs the last checkpoint and the log, but for times. Not exact: to what the order of threads may change; a
-    step too many, or an optimizer that began anew, would show a hundred times as large.
+    """Of two runs the last checkpoint and the log, but for times. Not exact: to what the order of
+    threads may change; a step too many, or an optimizer that began anew, would show a hundred times
+    as large.
     """
     a, b = weights(whole, epoch), weights(folder, epoch)
     assert set(a) == set(b) and len(a) > 10
@@ -75,7 +80,7 @@ def whole(people, command, tmp_path_factory):
     """The same run, left alone."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(parts._NETWORKS, "cpn", tiny)
+        patch.setitem(builders.NETWORK_BUILDERS, "cpn", tiny)
         command("-m", "tfcpn.train", *flags(people, folder, *WORDS))
     return folder
 
@@ -88,12 +93,12 @@ def test_a_signal_finishes_the_step_and_saves_and_the_same_command_goes_on(
     at_step(step, lambda: os.kill(os.getpid(), number))
     stopped = command("-m", "tfcpn.train", *words, check=False)
     assert stopped.status == EXIT_RESUMABLE == 75
-    assert "what was done is saved, the same command goes on" in stopped.err
+    assert "progress saved, rerun the same command to resume" in stopped.err
     epoch, within = divmod(step, 6)
     assert (tmp_path / "checkpoints" / f"epoch_{epoch:04d}_step_{within}").exists()
     at_step(0, None)
     resumed = command("-m", "tfcpn.train", *words)
-    assert f"from epoch {epoch + 1}, step {within + 1} of it" in resumed.err
+    assert f"from epoch {epoch + 1}, step {within + 1}" in resumed.err
     assert_same(whole, tmp_path)
 
 
@@ -105,13 +110,13 @@ def test_a_signal_finishes_the_step_and_saves_and_the_same_command_goes_on(
 def test_every_step_has_the_rate_of_an_undisturbed_run_to_the_bit(
     people, command, tmp_path, at_step, monkeypatch, schedule
 ):
-    """Also behind the warm-up, in the epoch in which it ends: the rate is a function of the step alone."""
+    """Also in the epoch in which the warm-up ends: the rate depends on the step alone."""
     words = [*WORDS, "--eval_every=0", "--warmup_steps=8", "--learning_rate=0.0123457", *schedule]
     rates, usual = [], TrainingStep.__call__
 
-    def step(self, crops, keypoints, number, wish):
+    def step(self, crops, keypoints, number, requests):
         rates.append((int(number), float(self.optimizer.learning_rate)))
-        return usual(self, crops, keypoints, number, wish)
+        return usual(self, crops, keypoints, number, requests)
 
     monkeypatch.setattr(TrainingStep, "__call__", step)
     command("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *words))
@@ -138,10 +143,12 @@ def test_a_signal_at_an_epochs_last_step_saves_the_epoch(people, command, tmp_pa
 def test_a_validation_is_stopped_at_once_and_made_up_for(
     people, command, tmp_path, monkeypatch, whole
 ):
-    from tfcpn.evaluation import evaluation
+    from tfcpn.evaluation import evaluator as evaluation
 
     words, usual = flags(people, tmp_path, *WORDS), evaluation.coco_metrics
-    monkeypatch.setattr(evaluation, "coco_metrics", lambda *a: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(
+        evaluation, "coco_metrics", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)
+    )
     assert command("-m", "tfcpn.train", *words, check=False).status == EXIT_RESUMABLE
     assert logged(tmp_path)[1]["AP"] == ""
     monkeypatch.setattr(evaluation, "coco_metrics", usual)
@@ -150,13 +157,13 @@ def test_a_validation_is_stopped_at_once_and_made_up_for(
 
 
 def test_it_saves_whenever_so_many_minutes_have_passed(people, command, tmp_path, monkeypatch):
-    from tfcpn.run.snapshots import CheckpointManager
+    from tfcpn.checkpoints.manager import CheckpointManager
 
     saved, usual = [], CheckpointManager.save
 
-    def save(self, epoch, *rest, steps=0, **more):
-        saved.append((epoch, steps))
-        usual(self, epoch, *rest, steps=steps, **more)
+    def save(self, position, *rest, **more):
+        saved.append(tuple(position))
+        usual(self, position, *rest, **more)
 
     monkeypatch.setattr(CheckpointManager, "save", save)
     words = [*WORDS, "--eval_every=0", "--epochs=1"]
@@ -221,7 +228,7 @@ def spoilt(after: int, name="global"):
 def test_a_loss_that_is_no_number_is_told_with_step_people_and_gradients(
     people, command, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(parts._NETWORKS, "cpn", spoilt(8))
+    monkeypatch.setitem(builders.NETWORK_BUILDERS, "cpn", spoilt(8))
     failed = command(
         "-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False
     )
@@ -234,39 +241,38 @@ def test_a_loss_that_is_no_number_is_told_with_step_people_and_gradients(
     assert "the last good checkpoint is" in told and "epoch_0001, from which" in told
     # Those of the ninth step of four people, says the order of an undisturbed stream.
     from support.parsing import parse
-    from tfcpn.data.order import open_training_set
     from tfcpn.data.record_sets import read_records
-    from tfcpn.data.stream import in_order
+    from tfcpn.data.sampling import open_training_set, training_stream
 
     cfg, _ = parse(*flags(people, tmp_path, *WORDS))
     source = open_training_set(
         read_records(people.records), seed=cfg.seed, shuffle_buffer=cfg.shuffle_buffer
     )
-    stream = in_order(source, 0, lambda group: group["id"]).take(36)
+    stream = training_stream(source, 0, lambda group: group["id"]).take(36)
     expected = [int(i) for i in stream][32:]
     assert f"; people {', '.join(map(str, expected))}; " in told
     assert set(expected) <= {p.id for p in read_annotations(people.train_annotations)[1]}
 
 
 def test_weights_that_are_no_numbers_are_never_saved(people, command, tmp_path, monkeypatch):
-    """An epoch's last step may spoil the weights while its loss, which was computed before, is fine."""
-    from tfcpn.training import epoch
+    """An epoch's last step may spoil the weights while its loss, which was computed before, is
+    fine.
+    """
+    usual = Trainer._check_finite
 
-    usual = epoch._check_finite
-
-    def spoil(window, names, last, number, step_function, run):
-        usual(window, names, last, number, step_function, run)
-        if number == 2:
+    def spoil(trainer, results, step_function, last_step, epoch):
+        usual(trainer, results, step_function, last_step, epoch)
+        if epoch == 2:
             kernel = step_function.model.get_layer("only").kernel
             kernel.assign(kernel * float("inf"))
 
-    monkeypatch.setattr(epoch, "_check_finite", spoil)
+    monkeypatch.setattr(Trainer, "_check_finite", spoil)
     failed = command(
         "-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False
     )
     told = failed.err.strip().splitlines()[-1]
     assert failed.status == 1 and re.search(
-        r"step \d+ made only/weights something else than numbers.*; people \d+", told
+        r"step \d+ left values in only/weights that are not numbers.*; people \d+", told
     )
     assert "the last good checkpoint is" in told and "epoch_0001" in told
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["epoch_0001"]

@@ -32,8 +32,8 @@ def test_a_validation_shows_people_and_keypoints(run):
     assert (int(width), int(height), len(images)) == (3 * 64, 64, 8)
     first = tf.io.decode_png(images[0]).numpy()
     annotated, found, warm = np.split(first, 3, axis=1)
-    # Of the drawn person there is the same in all three, and over it what each shows: keypoints in their sides' colors,
-    # and the warm colors of a map.
+    # Of the drawn person there is the same in all three, and over it what each shows: keypoints in
+    # their sides' colors, and the warm colors of a map.
     assert (
         0 < (annotated != found).any(axis=-1).mean() < 0.6
         and (found != warm).any(axis=-1).mean() > 0.5

@@ -15,6 +15,7 @@ def test_compiled_steps_learn_the_same(replicas, two_replicas):
         np.testing.assert_allclose(other, told, rtol=1e-4)
     names = [variable.name for variable in build(SIZE, 17).weights]
     for name, a, b in zip(names, plain[0][-1], compiled[0][-1]):
-        # The gradient of a bias before a batch norm is nothing but rounding, and the norm's mean follows the bias.
+        # The gradient of a bias before a batch norm is nothing but rounding, and the norm's mean
+        # follows the bias.
         if name not in ("only/bias:0", "norm/moving_mean:0"):
             np.testing.assert_allclose(b, a, rtol=1e-2, atol=2e-4, err_msg=name)

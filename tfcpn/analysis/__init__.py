@@ -1,1 +1,1 @@
-"""Where the points of AP are lost: evaluations taken apart by kinds of errors, keypoints and people."""
+"""Reports: error analysis of evaluations, and tables of runs."""

@@ -1,1 +1,1 @@
-"""Keypoints to what a network puts out, and back."""
+"""Codecs: keypoints to training targets, and network outputs to keypoints."""

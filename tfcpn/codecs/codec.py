@@ -1,4 +1,4 @@
-"""What every codec can do. One joins by having these three methods; nothing is inherited."""
+"""The interface of codecs. A codec only needs these methods; nothing is inherited."""
 
 from __future__ import annotations
 
@@ -8,20 +8,31 @@ import tensorflow as tf
 
 
 class Codec(Protocol):
-    """The way between keypoints in a crop and what a network puts out. (N, K) stands for N crops of K keypoints.
+    """Conversion between keypoints in a crop and network outputs, for N crops of K keypoints.
 
-    empty_score: what `decode` gives a keypoint for which nothing in the outputs speaks. absent: numbers of the keypoints
-    that the network does not have at all; what `decode` says of them means nothing.
+    Attributes:
+        empty_score: Score that `decode` returns for an all-zero output.
+        missing_keypoints: Indices of keypoints that the network does not predict; what `decode`
+            returns for them is meaningless.
     """
 
     empty_score: float
     missing_keypoints: tuple[int, ...]
 
     def encode(self, keypoints, visibility) -> Any:
-        """Keypoints (N, K, 2) as (x, y) in crop pixels and their visibility (N, K) -> what the losses compare with."""
+        """Encode training targets for the losses.
+
+        Args:
+            keypoints: (N, K, 2) x, y in crop pixels.
+            visibility: (N, K) 0, 1 or 2.
+        """
 
     def flip(self, outputs) -> Any:
-        """Outputs for mirror images -> outputs for the crops, so that the two can be averaged."""
+        """Convert outputs for mirrored crops to outputs for the crops, for averaging."""
 
     def decode(self, outputs) -> tuple[tf.Tensor, tf.Tensor]:
-        """Outputs -> keypoints (N, K, 2) as (x, y) in crop pixels, and scores (N, K)."""
+        """Decode outputs.
+
+        Returns:
+            Keypoints (N, K, 2) as x, y in crop pixels, and scores (N, K).
+        """

@@ -1,4 +1,4 @@
-"""Keypoints <-> heatmaps: label maps for training, peaks of predicted maps for results."""
+"""Heatmap codec: label maps for training, peaks of predicted maps for results."""
 
 from __future__ import annotations
 
@@ -7,40 +7,51 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfcpn.codecs.decoders import build_peak_finder
 from tfcpn.codecs.gaussian import blur_matrix
-from tfcpn.codecs.peaks import build_peak_finder
-from tfcpn.picture.mirror import flip_horizontal
+from tfcpn.transforms.normalize import flip_horizontal
 
 
 class HeatmapTargets(NamedTuple):
-    """maps: one (N, h, w, K) float32 label map for each kernel. visibility: (N, K), 0, 1 or 2."""
+    """Targets of the heatmap losses.
+
+    Attributes:
+        maps: One (N, h, w, K) float32 label map for each kernel.
+        visibility: (N, K) 0, 1 or 2.
+    """
 
     maps: tuple
     visibility: tf.Tensor
 
 
 class HeatmapCodec:
-    """Label maps at four widths, and the way back from predicted maps.
+    """Label maps at several widths, and decoding of predicted maps."""
 
-    input_size, heatmap_size: (height, width). kernels: Gaussian sizes of the label maps in heatmap pixels, one for
-    each of the network's outputs that has labels. scale: a label's peak. mirror: the keypoint that each of the K becomes
-    in a mirror image. decoder: how a peak is found finer than a pixel, one of `peaks.DECODERS`.
-    """
-
-    # tf-cpn's: an empty map scores one half.
+    # As in tf-cpn, an empty map scores one half.
     empty_score = 0.5
     missing_keypoints = ()
 
     def __init__(
-        self, input_size, heatmap_size, kernels, scale: float, mirror, decoder: str = "tf_cpn"
+        self, input_size, heatmap_size, kernels, scale: float, flip_indices, decoder: str = "tf_cpn"
     ):
+        """Create the codec.
+
+        Args:
+            input_size: (height, width) of the crops.
+            heatmap_size: (height, width) of the maps.
+            kernels: Gaussian sizes of the label maps in heatmap pixels, one for each labeled
+            output.
+            scale: Peak of a label.
+            flip_indices: The keypoint that each of the K keypoints becomes in a mirror image.
+            decoder: One of `decoders.DECODERS`.
+        """
         self.input_size = tuple(input_size)
         self.heatmap_size = tuple(heatmap_size)
         self.kernels = tuple(kernels)
         self.scale = float(scale)
-        self.mirror = list(mirror)
+        self.flip_indices = list(flip_indices)
         height, width = self.heatmap_size
-        # Blurring a single 1 is separable, so a label map is the outer product of two columns of these.
+        # The blur of a single 1 is separable: a label map is the outer product of two such columns.
         self._label_columns = []
         for size in self.kernels:
             columns = []
@@ -51,11 +62,18 @@ class HeatmapCodec:
         self._peaks = build_peak_finder(decoder, self.heatmap_size, min(self.kernels))
 
     def encode(self, keypoints, visibility) -> HeatmapTargets:
-        """Keypoints (N, K, 2) as (x, y) in crop pixels -> one (N, h, w, K) float32 map for each kernel.
+        """Encode keypoints as label maps.
 
-        A keypoint with a negative coordinate gets an all-zero map; others are clamped into the crop. The peak is
-        `scale` at the pixel that holds the keypoint (truncated, not rounded), whether or not the keypoint is visible.
-        visibility: (N, K), which goes along for the losses.
+        The peak is `scale` at the pixel that contains the keypoint (truncated, not rounded),
+        visible or not. A keypoint with a negative coordinate gets an all-zero map; others are
+        clamped into the crop.
+
+        Args:
+            keypoints: (N, K, 2) x, y in crop pixels.
+            visibility: (N, K), passed on to the losses.
+
+        Returns:
+            One (N, h, w, K) float32 map for each kernel.
         """
         height, width = self.input_size
         x, y = keypoints[..., 0], keypoints[..., 1]
@@ -69,22 +87,39 @@ class HeatmapCodec:
         return HeatmapTargets(tuple(maps), visibility)
 
     def _columns(self, number: int, axis: int, place) -> tf.Tensor:
-        """Labels of a kernel along an axis, 0 down, 1 across, of keypoints at `place` (N, K), in heatmap pixels from the
-        edge: (N, K, length), 1 at the keypoint.
+        """Return one axis of the label maps of a kernel.
+
+        Args:
+            number: Index of the kernel.
+            axis: 0 for rows, 1 for columns.
+            place: (N, K) positions of the keypoints in heatmap pixels.
+
+        Returns:
+            (N, K, length) with 1 at the keypoint.
         """
         return tf.gather(self._label_columns[number][axis], tf.cast(place, tf.int32))
 
     def flip(self, heatmaps) -> tf.Tensor:
-        """Heatmaps (N, h, w, K) of mirrored crops -> those of the crops: mirrored, left and right keypoints swapped."""
-        # Whole maps trade places faster than single numbers.
+        """Convert heatmaps of mirrored crops: flipped, left and right keypoints swapped.
+
+        Args:
+            heatmaps: (N, h, w, K).
+        """
+        # Swapping whole maps is faster than swapping single numbers.
         maps = tf.transpose(flip_horizontal(heatmaps), (0, 3, 1, 2))
-        return tf.transpose(tf.gather(maps, self.mirror, axis=1), (0, 2, 3, 1))
+        return tf.transpose(tf.gather(maps, self.flip_indices, axis=1), (0, 2, 3, 1))
 
     def decode(self, heatmaps) -> tuple[tf.Tensor, tf.Tensor]:
-        """Heatmaps (N, h, w, K) -> keypoints (N, K, 2) as (x, y) in crop pixels and scores (N, K), float32.
+        """Decode heatmaps.
 
-        The score is the unblurred map at the peak, over the scale, plus one half, as in tf-cpn. Never NaN for finite
-        maps.
+        The score is the unblurred map at the peak, over the scale, plus one half, as in tf-cpn. It
+        is never NaN for finite maps.
+
+        Args:
+            heatmaps: (N, h, w, K).
+
+        Returns:
+            Keypoints (N, K, 2) as x, y in crop pixels, and scores (N, K), both float32.
         """
         height, width = self.heatmap_size
         maps = tf.transpose(tf.cast(heatmaps, tf.float32), (0, 3, 1, 2))

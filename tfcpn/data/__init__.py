@@ -1,1 +1,1 @@
-"""Annotations and records in, results out; who is trained on, in which order, cut by whom."""
+"""Annotations, image files, records, and the input pipeline."""

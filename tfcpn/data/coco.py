@@ -1,4 +1,4 @@
-"""COCO's annotation files -> images, people and their skeleton. Every field that the program uses is checked."""
+"""Read COCO annotation files: images, people and skeleton, with every used field checked."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfcpn.base.errors import InputError
-from tfcpn.base.progress import status
-from tfcpn.data.json_input import MAX_AREA, is_int, is_number_list, read_json
 from tfcpn.skeleton import COCO, Skeleton, from_category, unpaired_keypoints
+from tfcpn.utils.console import status
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.json_io import MAX_AREA, is_int, is_number_list, read_json
 
-PERSON = 1  # COCO's id of the category person
-_LONGEST_SIDE = 100_000
-_LEAST_AREA = 1e-3  # square pixels; below, rounding alone is a miss in OKS
+PERSON_CATEGORY_ID = 1  # COCO's id of the category person
+_MAX_SIDE = 100_000
+_MIN_AREA = 1e-3  # square pixels; below, rounding unpaired ruins OKS
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class CocoImage:
+    """An image of an annotation file; height and width in pixels."""
+
     id: int
     file_name: str
     height: int
@@ -30,10 +32,16 @@ class CocoImage:
 
 
 @dataclass(frozen=True)
-class Person:
-    """One annotated person. box: x, y, w, h in pixels. keypoints: (K, 3) x, y, visibility (0, 1, 2).
+class PersonAnnotation:
+    """An annotated person.
 
-    reach: from the mid-hip to the farthest point of the segmentation, in pixels; 0 if either is not annotated.
+    Attributes:
+        box: x, y, width, height in pixels.
+        keypoints: (K, 3) x, y, visibility (0, 1 or 2).
+        area: Area of the segmentation in square pixels.
+        crowd: COCO's iscrowd.
+        max_radius: Distance in pixels from the mid-hip to the farthest point of the segmentation; 0
+            if either is not annotated.
     """
 
     id: int
@@ -47,15 +55,22 @@ class Person:
 
     @property
     def trainable(self) -> bool:
-        """Whether tf-cpn would train on this person: no crowd, and at least one keypoint is labeled."""
+        """Whether tf-cpn trains on this person: not a crowd, and a keypoint is labeled."""
         return not self.crowd and self.num_keypoints > 0
 
 
 class Annotations(NamedTuple):
-    """An annotation file: images by id, people in the file's order, their skeleton and its category's id."""
+    """The content of an annotation file.
+
+    Attributes:
+        images: Images by id.
+        people: People in the order of the file.
+        skeleton: Their keypoints.
+        category: Id of their category.
+    """
 
     images: dict[int, CocoImage]
-    people: list[Person]
+    people: list[PersonAnnotation]
     skeleton: Skeleton
     category: int
 
@@ -64,7 +79,7 @@ def _parse_image(record: dict) -> CocoImage:
     if not is_int(record.get("id")):
         raise ValueError(f"id is {record.get('id')!r}, want a whole number")
     for field in ("width", "height"):
-        if not is_int(record.get(field)) or not 0 < record[field] <= _LONGEST_SIDE:
+        if not is_int(record.get(field)) or not 0 < record[field] <= _MAX_SIDE:
             raise ValueError(
                 f"{field} is {record.get(field)!r}, want a positive whole number of pixels"
             )
@@ -80,7 +95,9 @@ def _parse_image(record: dict) -> CocoImage:
     return CocoImage(record["id"], name, record["height"], record["width"])
 
 
-def _parse_person(record: dict, images: dict[int, CocoImage], skeleton: Skeleton) -> Person:
+def _parse_person(
+    record: dict, images: dict[int, CocoImage], skeleton: Skeleton
+) -> PersonAnnotation:
     if not is_int(record.get("id")):
         raise ValueError(f"id is {record.get('id')!r}, want a whole number")
     if not is_int(record.get("image_id")) or record["image_id"] not in images:
@@ -89,15 +106,16 @@ def _parse_person(record: dict, images: dict[int, CocoImage], skeleton: Skeleton
         raise ValueError(f"bbox is {record.get('bbox')!r}, want [x, y, width, height]")
     if not is_number_list(record.get("keypoints")):
         raise ValueError("keypoints is missing or holds something that is not a number")
-    if len(record["keypoints"]) != 3 * skeleton.count:
+    if len(record["keypoints"]) != 3 * skeleton.num_keypoints:
         raise ValueError(
-            f"keypoints has {len(record['keypoints'])} values, want {skeleton.count} keypoints x 3"
+            f"keypoints has {len(record['keypoints'])} values, want {skeleton.num_keypoints} "
+            "keypoints x 3"
         )
-    keypoints = np.array(record["keypoints"], np.float32).reshape(skeleton.count, 3)
+    keypoints = np.array(record["keypoints"], np.float32).reshape(skeleton.num_keypoints, 3)
     if not np.isin(keypoints[:, 2], (0, 1, 2)).all():
         raise ValueError("keypoints has a visibility other than 0, 1, 2")
     area, crowd = record.get("area"), record.get("iscrowd", 0)
-    if not is_number_list([area], most=MAX_AREA) or area < 0:
+    if not is_number_list([area], maximum=MAX_AREA) or area < 0:
         raise ValueError(f"area is {area!r}, want a number of pixels")
     if crowd not in (0, 1):
         raise ValueError(f"iscrowd is {crowd!r}, want 0 or 1")
@@ -107,13 +125,13 @@ def _parse_person(record: dict, images: dict[int, CocoImage], skeleton: Skeleton
         raise ValueError(f"num_keypoints is {count!r}, but {labeled} keypoints are labeled")
     if labeled and not crowd and min(record["bbox"][2:]) <= 0:
         raise ValueError(f"bbox is {record['bbox']}: a labeled person needs a box with an area")
-    if labeled and not crowd and area < _LEAST_AREA:
+    if labeled and not crowd and area < _MIN_AREA:
         raise ValueError(
             f"area is {area!r}: a labeled person needs one, by which distances are judged"
         )
     box = tuple(float(v) for v in record["bbox"])
-    max_radius = _reach(record.get("segmentation"), keypoints, skeleton)
-    return Person(
+    max_radius = _outline_radius(record.get("segmentation"), keypoints, skeleton)
+    return PersonAnnotation(
         record["id"],
         record["image_id"],
         box,
@@ -125,8 +143,8 @@ def _parse_person(record: dict, images: dict[int, CocoImage], skeleton: Skeleton
     )
 
 
-def _reach(segmentation, keypoints: np.ndarray, skeleton: Skeleton) -> float:
-    """`Person.reach`. A crowd's run lengths tell nothing of a person; both hips must be labeled."""
+def _outline_radius(segmentation, keypoints: np.ndarray, skeleton: Skeleton) -> float:
+    """Return `PersonAnnotation.max_radius`; 0 for crowds and without both hips."""
     if segmentation is None or isinstance(segmentation, dict):
         return 0.0
     if not isinstance(segmentation, list) or not all(
@@ -141,36 +159,40 @@ def _reach(segmentation, keypoints: np.ndarray, skeleton: Skeleton) -> float:
 
 
 def _category(data: dict, path, expected: Skeleton | None) -> tuple[int, Skeleton, set[int] | None]:
-    """Id and skeleton of the category that has keypoints, and the ids of all; a file that lists none is COCO's."""
+    """Return id and skeleton of the category with keypoints, and the ids of all categories.
+
+    A file without categories is taken for COCO's.
+    """
     listed = data.get("categories")
     if "categories" not in data:
-        return PERSON, expected or COCO, None
+        return PERSON_CATEGORY_ID, expected or COCO, None
     if not isinstance(listed, list) or not all(
         isinstance(c, dict) and is_int(c.get("id")) for c in listed
     ):
         raise InputError(f"{path}: categories is no list of objects, each with an id")
     ids = {c["id"] for c in listed}
-    keypointed = [c for c in listed if "keypoints" in c]
-    keypointed = [c for c in keypointed if c["id"] == PERSON] or keypointed
-    if not keypointed:
-        # Such are COCO's lists of test images, whose categories are those of its detection task.
+    with_keypoints = [c for c in listed if "keypoints" in c]
+    with_keypoints = [c for c in with_keypoints if c["id"] == PERSON_CATEGORY_ID] or with_keypoints
+    if not with_keypoints:
+        # COCO's lists of test images have the categories of its detection task.
         if data.get("annotations"):
             raise InputError(
                 f"{path}: none of its categories has keypoints; want a COCO person_keypoints file"
             )
-        return PERSON, expected or COCO, ids
-    if len(keypointed) > 1:
+        return PERSON_CATEGORY_ID, expected or COCO, ids
+    if len(with_keypoints) > 1:
         raise InputError(
-            f"{path}: {len(keypointed)} categories have keypoints, want one of them, or one with id 1"
+            f"{path}: {len(with_keypoints)} categories have keypoints, want one of them, or one "
+            "with id 1"
         )
     try:
-        return keypointed[0]["id"], from_category(keypointed[0]), ids
+        return with_keypoints[0]["id"], from_category(with_keypoints[0]), ids
     except ValueError as error:
-        raise InputError(f"{path}: category id {keypointed[0]['id']}: {error}") from error
+        raise InputError(f"{path}: category id {with_keypoints[0]['id']}: {error}") from error
 
 
-def _records(path, kind: str, records: list, parse):
-    """The parsed records of a list, one by one. Raises InputError that names file, record and field."""
+def _parse_records(path, kind: str, records: list, parse):
+    """Yield the parsed records of a list; InputError names file, record and field."""
     for number, record in enumerate(records):
         try:
             if not isinstance(record, dict):
@@ -185,7 +207,7 @@ def _records(path, kind: str, records: list, parse):
             raise InputError(f"{path}: {kind} {name}: {error}") from error
 
 
-def _add(values: dict, value, path, kind: str) -> None:
+def _add_unique(values: dict, value, path, kind: str) -> None:
     if value.id in values:
         raise InputError(f"{path}: {kind} id {value.id} appears twice")
     values[value.id] = value
@@ -194,12 +216,19 @@ def _add(values: dict, value, path, kind: str) -> None:
 def read_annotations(
     path, require_people: bool = True, expected: Skeleton | None = None
 ) -> Annotations:
-    """A COCO keypoint annotation file; annotations of other categories than the one with keypoints are passed over.
+    """Read a COCO keypoint annotation file.
 
-    In a file where no keypoint has visibility 2, 1 says that a keypoint is labeled, and becomes COCO's 2. need_people:
-    refuse a file in which nobody has a labeled keypoint; without, `annotations` may be missing, as in COCO's test sets.
-    expected: the skeleton that the people get; the file must have its keypoints, if it tells them. Raises InputError
-    that names file, record and field.
+    Annotations of other categories are skipped. If no keypoint in the file has visibility 2, then 1
+    means labeled and is converted to COCO's 2.
+
+    Args:
+        path: The file.
+        require_people: Refuse a file without labeled people. If False, `annotations` may be
+            missing, as in COCO's test sets.
+        expected: Skeleton to use; the file must have its keypoints, if it lists any.
+
+    Raises:
+        InputError: Naming file, record and field.
     """
     large = Path(path).exists() and Path(path).stat().st_size > 10_000_000
     with status(f"reading {path}", immediate=large):
@@ -218,53 +247,67 @@ def _annotations_of(data, path, require_people: bool, expected: Skeleton | None)
         check_same_keypoints(path, skeleton, expected)
         skeleton = expected
     elif unpaired_keypoints(skeleton):
-        alone = ", ".join(unpaired_keypoints(skeleton))
+        unpaired = ", ".join(unpaired_keypoints(skeleton))
         _log.warning(
-            "%s: %s: no keypoint of the other side; kept in place in mirror images", path, alone
+            "%s: %s: no keypoint on the other side; kept in place in mirror images", path, unpaired
         )
     images: dict[int, CocoImage] = {}
-    for image in _records(path, "image", data["images"], _parse_image):
-        _add(images, image, path, "image")
+    for image in _parse_records(path, "image", data["images"], _parse_image):
+        _add_unique(images, image, path, "image")
 
-    def parse(record: dict) -> Person | None:
-        own = record.get("category_id", category)
-        if not is_int(own) or (ids is not None and own not in ids):
-            raise ValueError(f"category_id is {own!r}, which is not among the file's categories")
-        return _parse_person(record, images, skeleton) if own == category else None
+    def parse(record: dict) -> PersonAnnotation | None:
+        category_id = record.get("category_id", category)
+        if not is_int(category_id) or (ids is not None and category_id not in ids):
+            raise ValueError(
+                f"category_id is {category_id!r}, which is not among the file's categories"
+            )
+        return _parse_person(record, images, skeleton) if category_id == category else None
 
-    people: dict[int, Person] = {}
-    for person in _records(path, "annotation", data.get("annotations", []), parse):
+    people: dict[int, PersonAnnotation] = {}
+    for person in _parse_records(path, "annotation", data.get("annotations", []), parse):
         if person is not None:
-            _add(people, person, path, "annotation")
+            _add_unique(people, person, path, "annotation")
     if require_people and not any(p.trainable for p in people.values()):
         raise InputError(f"{path}: no person in it has a labeled keypoint")
-    return Annotations(images, _as_coco_labels(list(people.values()), path), skeleton, category)
+    return Annotations(
+        images, _normalize_visibility(list(people.values()), path), skeleton, category
+    )
 
 
-def check_same_keypoints(path, told: Skeleton, expected: Skeleton) -> None:
-    """See that a file's keypoints are those that are expected, in their order. Raises InputError."""
-    if told.keypoints != expected.keypoints:
+def check_same_keypoints(path, actual: Skeleton, expected: Skeleton) -> None:
+    """Check that a file has the expected keypoints in the expected order.
+
+    Args:
+        path: Name of the file in errors.
+        actual: The keypoints of the file.
+        expected: The expected keypoints.
+
+    Raises:
+        InputError: If they differ.
+    """
+    if actual.keypoints != expected.keypoints:
         raise InputError(
-            f"{path}: its keypoints are {', '.join(told.keypoints)}; want those of {expected.name!r}, "
+            f"{path}: its keypoints are {', '.join(actual.keypoints)}; want those of "
+            f"{expected.name!r}, "
             f"{', '.join(expected.keypoints)}"
         )
 
 
-def _as_coco_labels(people: list[Person], path) -> list[Person]:
-    """People of a file that knows only 0 and 1 with COCO's visibilities, on which losses and reports depend."""
-    greatest = max((float(p.keypoints[:, 2].max(initial=0)) for p in people), default=0.0)
-    if greatest != 1:
+def _normalize_visibility(people: list[PersonAnnotation], path) -> list[PersonAnnotation]:
+    """Convert visibilities of a file that only uses 0 and 1 to COCO's."""
+    maximum = max((float(p.keypoints[:, 2].max(initial=0)) for p in people), default=0.0)
+    if maximum != 1:
         return people
     _log.warning("%s: no keypoint has visibility 2, so 1 is taken to say labeled and visible", path)
     return [replace(p, keypoints=p.keypoints * np.array([1, 1, 2], np.float32)) for p in people]
 
 
-def categories(skeleton: Skeleton = COCO) -> list[dict]:
-    """The `categories` list of a COCO keypoint annotation file."""
+def coco_categories(skeleton: Skeleton = COCO) -> list[dict]:
+    """Return the `categories` list of a COCO keypoint annotation file."""
     limbs = [[a + 1, b + 1] for a, b in skeleton.limbs]
     return [
         {
-            "id": PERSON,
+            "id": PERSON_CATEGORY_ID,
             "name": "person",
             "supercategory": "person",
             "keypoints": list(skeleton.keypoints),
@@ -274,5 +317,5 @@ def categories(skeleton: Skeleton = COCO) -> list[dict]:
 
 
 def without_keypoints(record: dict) -> dict:
-    """The annotation of a person who shall not count: as COCO marks one, without labeled keypoints."""
+    """Return the annotation of a person who shall not count, as COCO marks one: unlabeled."""
     return {**record, "keypoints": [0] * len(record["keypoints"]), "num_keypoints": 0}

@@ -1,39 +1,45 @@
-"""People to estimate the pose of: from a detector's results file, or from an annotation."""
+"""Boxes of people from detectors, and results in COCO format."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 
-from tfcpn.base.errors import InputError
-from tfcpn.data.coco import PERSON, CocoImage
-from tfcpn.data.json_input import is_int, is_number_list, read_json
+import numpy as np
+
+from tfcpn.data.coco import PERSON_CATEGORY_ID, CocoImage
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.json_io import is_int, is_number_list, read_json
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PersonBox:
-    """A person to estimate the pose of. box: x, y, w, h in pixels.
+    """A box of a person whose pose is to be estimated.
 
-    points: the alignment points (x, y of mid-hip, x, y on the body's circle), if they are known. person: the id of
-    the annotation that the box is of, if it is of one.
+    Attributes:
+        image_id: Id of the image.
+        box: x, y, width, height in pixels.
+        score: Score of the detector; 1 for annotated boxes.
+        points: x, y of the mid-hip and x, y of the point on the circle; None if unknown.
+        annotation_id: Id of the annotation whose box it is, if any.
     """
 
     image_id: int
     box: tuple[float, float, float, float]
     score: float
     points: tuple[float, float, float, float] | None = None
-    person: int | None = None
+    annotation_id: int | None = None
 
 
 def _problem(record) -> str:
-    """What is wrong with a detection; empty if nothing is."""
+    """Return what is wrong with a detection; "" if nothing is."""
     if not isinstance(record, dict):
         return "is not an object"
     if not is_int(record.get("image_id")):
         return f"image_id is {record.get('image_id')!r}, want a whole number"
-    if not is_int(record.get("category_id", PERSON)):
+    if not is_int(record.get("category_id", PERSON_CATEGORY_ID)):
         return f"category_id is {record['category_id']!r}, want a whole number"
     if not is_number_list(record.get("bbox"), 4):
         return f"bbox is {record.get('bbox')!r}, want [x, y, width, height]"
@@ -44,12 +50,21 @@ def _problem(record) -> str:
     return ""
 
 
-def read_detections(path, images: dict[int, CocoImage], category: int = PERSON) -> list[PersonBox]:
-    """The people that a detector found on these images, from results in COCO's format.
+def read_detections(
+    path, images: dict[int, CocoImage], category: int = PERSON_CATEGORY_ID
+) -> list[PersonBox]:
+    """Read the detections of people in COCO's results format.
 
-    category: the id of a person's category. A record may have the field `align_points`, x and y of the two alignment
-    points. As in tf-cpn, detections on other images are passed over; a box without an area is left out, and how many
-    there are is told. Raises InputError for a bad record, or if none is left.
+    As in tf-cpn, detections on other images are skipped. Boxes without an area are dropped and
+    counted.
+
+    Args:
+        path: The file. Records may have a field `align_points`: x, y of the two alignment points.
+        images: Images by id.
+        category: Id of the people's category.
+
+    Raises:
+        InputError: For a bad record, and if no detection is left.
     """
     records = read_json(path)
     if not isinstance(records, list):
@@ -75,7 +90,7 @@ def read_detections(path, images: dict[int, CocoImage], category: int = PERSON) 
         )
     if empty:
         _log.warning(
-            "%s: %d of its %d detections have a box without an area: left out",
+            "%s: %d of its %d detections have a box without an area: dropped",
             path,
             empty,
             len(records),
@@ -83,3 +98,33 @@ def read_detections(path, images: dict[int, CocoImage], category: int = PERSON) 
     if not boxes:
         raise InputError(f"{path}: holds no detection of a person on the annotated images")
     return boxes
+
+
+def coco_result(
+    box: PersonBox,
+    *,
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    category: int = PERSON_CATEGORY_ID,
+    missing_keypoints: tuple[int, ...] = (),
+) -> dict:
+    """Return an entry of a results file, rounded as in tf-cpn.
+
+    Args:
+        box: The box.
+        keypoints: (K, 2) x, y in the image; annotated keypoints only.
+        scores: (K,).
+        category: Id of the people's category.
+        missing_keypoints: Indices of keypoints that the network does not have: 0, 0, 0, and no part
+            of the score.
+    """
+    flat = np.concatenate([np.round(keypoints, 3), np.ones((len(keypoints), 1))], axis=1)
+    if missing_keypoints:
+        flat[list(missing_keypoints)] = 0
+        scores = np.delete(scores, list(missing_keypoints))
+    return {
+        "image_id": box.image_id,
+        "category_id": category,
+        "keypoints": flat.ravel().tolist(),
+        "score": round(float(box.score * np.mean(scores)), 4),
+    }

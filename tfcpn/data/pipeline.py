@@ -1,71 +1,97 @@
-"""tf.data wiring: people of the records -> training batches, regions of images -> batches to predict.
+"""Input pipelines: training people to batches, regions of images to batches for prediction.
 
-What leaves a pipeline is small: one uint8 crop and its keypoints a person. Views and labels are made on the device.
+What leaves a pipeline is small: a uint8 crop and its keypoints per person. Views and labels are
+made on the device.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tfcpn.data.order import Source
-from tfcpn.data.pictures import ImageFile
-from tfcpn.data.stream import in_order
-from tfcpn.geometry.alignment import Alignment
-from tfcpn.geometry.crops import keypoints_to_crop
-from tfcpn.geometry.points import alignment_points, has_alignment_keypoints
-from tfcpn.geometry.regions import person_region
-from tfcpn.picture.cut import CropSpec, decode_and_crop
+from tfcpn.data.images import ImageFile
+from tfcpn.data.sampling import TrainingSet, image_groups, map_and_flatten, training_stream
 from tfcpn.skeleton import Skeleton
+from tfcpn.transforms.alignment import Alignment
+from tfcpn.transforms.cropping import CropSpec, decode_and_crop
+from tfcpn.transforms.regions import (
+    alignment_points,
+    has_alignment_keypoints,
+    keypoints_to_crop,
+    person_region,
+)
+from tfcpn.utils.errors import InputError
+
+# Orders of the shards that a data service repeats in turn.
+SERVICE_PASSES = 4
 
 
 def build_crop_fn(
-    alignment: Alignment, skeleton: Skeleton, crop_spec: CropSpec, margin: float
+    *, alignment: Alignment, skeleton: Skeleton, crop_spec: CropSpec, margin: float
 ) -> Callable:
-    """The function from a group of people to what crosses to the device: crops (P, H, W, 3) uint8, keypoints (P, K, 3).
+    """Return the function from a group of people (see `sampling`) to crops and keypoints.
 
-    skeleton: the network's keypoints; where the alignment points are among them, they follow those of the annotation,
-    visible where they are known. margin: of the region, on top of the alignment's own.
+    Args:
+        alignment: How regions are defined.
+        skeleton: Keypoints of the network. Alignment points among them follow those of the
+            annotation and are visible where they are known.
+        crop_spec: What crops look like.
+        margin: Extra factor of the region's size.
+
+    Returns:
+        Function that returns crops (P, H, W, 3) uint8 and keypoints (P, K, 3) float32.
     """
 
-    def apply(group):
+    def crop_fn(group):
         keypoints = group["keypoints"]
-        points, found = (
-            tf.zeros((tf.shape(keypoints)[0], 2, 2), tf.float64),
-            tf.zeros(tf.shape(keypoints)[0], tf.bool),
-        )
+        count = tf.shape(keypoints)[0]
+        points, found = tf.zeros((count, 2, 2), tf.float64), tf.zeros(count, tf.bool)
         if alignment.uses_points or skeleton.align_points:
             points = alignment_points(keypoints, group["reach"], skeleton, alignment.radius)
             found = has_alignment_keypoints(keypoints, skeleton, alignment.radius)
-        place = (group["box"], points, found, group["image_size"])
-        regions = person_region(*place, alignment, crop_spec.size, margin)
+        regions = person_region(
+            group["box"],
+            points,
+            found,
+            group["image_size"],
+            alignment=alignment,
+            input_size=crop_spec.size,
+            margin=margin,
+        )
         if skeleton.align_points:
             visibility = tf.repeat(2 * tf.cast(found, tf.float32)[:, None, None], 2, axis=1)
-            keypoints = tf.concat(
-                [keypoints, tf.concat([tf.cast(points, tf.float32), visibility], axis=2)], axis=1
-            )
-        keypoints = tf.ensure_shape(keypoints, (None, skeleton.count, 3))
+            more = tf.concat([tf.cast(points, tf.float32), visibility], axis=2)
+            keypoints = tf.concat([keypoints, more], axis=1)
+        keypoints = tf.ensure_shape(keypoints, (None, skeleton.num_keypoints, 3))
         crops = decode_and_crop(group, regions, crop_spec)
         return crops, keypoints_to_crop(keypoints, regions, crop_spec.size)
 
-    return apply
+    return crop_fn
 
 
 def training_batches(
-    source: Source,
+    training_set: TrainingSet,
     first: int,
-    work: Callable,
+    crop_fn: Callable,
     people_per_replica: int,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """Batches for one replica after another: crops (P, H, W, 3) uint8 and keypoints (P, K, 3) float32.
+    """Return batches for one replica after another.
 
-    first: people that an interrupted run has seen. work: as from `crops_and_joints`. context: which of several input
-    pipelines (machines) this is.
+    Args:
+        training_set: The training set.
+        first: Number of examples that were already seen.
+        crop_fn: See `build_crop_fn`.
+        people_per_replica: People in a batch.
+        context: Which of several input pipelines (machines) this is.
+
+    Returns:
+        Batches of crops (P, H, W, 3) uint8 and keypoints (P, K, 3) float32.
     """
-    people = in_order(source, first, work, people_per_replica, context)
+    people = training_stream(training_set, first, crop_fn, people_per_replica, context)
     return people.batch(people_per_replica, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
@@ -76,33 +102,105 @@ def region_batches(
     batch_size: int,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """Batches of crops (N, H, W, 3) uint8 in the order of the regions (B, 5), across images.
+    """Return batches of crops in the order of the regions.
 
-    images: that of each region; neighbors of one image share its decoding. context: which of several input
-    pipelines (machines) this is; they share out the batches, in order, by their replicas.
+    Args:
+        image_files: The image of each region; consecutive regions of an image share its decoding.
+        regions: (B, 5).
+        crop_spec: What crops look like.
+        batch_size: Crops in a batch.
+        context: Which of several input pipelines (machines) this is; the batches are dealt out in
+            order, by their replicas.
+
+    Returns:
+        Batches of crops (N, H, W, 3) uint8.
     """
-    mine = np.arange(len(image_files))
+    local = np.arange(len(image_files))
     if context is not None and context.num_input_pipelines > 1:
         share = batch_size * context.num_replicas_in_sync // context.num_input_pipelines
-        mine = mine[mine // share % context.num_input_pipelines == context.input_pipeline_id]
-    paths = np.array([image_files[i].path for i in mine])
+        local = local[local // share % context.num_input_pipelines == context.input_pipeline_id]
+    paths = np.array([image_files[i].path for i in local])
     starts = np.flatnonzero(np.concatenate([[True], paths[1:] != paths[:-1]]))
-    first = [image_files[i] for i in mine[starts]]
+    first = [image_files[i] for i in local[starts]]
     images = tf.data.Dataset.from_tensor_slices(
         {
-            "path": [image_file.path for image_file in first],
-            "orientation": np.array([image_file.orientation for image_file in first], np.int64),
-            "image_size": np.array(
-                [(image_file.height, image_file.width) for image_file in first], np.int64
-            ),
-            "people": np.stack([starts, np.append(starts[1:], len(mine))], axis=1),
+            "path": [image.path for image in first],
+            "orientation": np.array([image.orientation for image in first], np.int64),
+            "image_size": np.array([(image.height, image.width) for image in first], np.int64),
+            "people": np.stack([starts, np.append(starts[1:], len(local))], axis=1),
         }
     )
-    regions = tf.constant(np.asarray(regions, np.float64)[mine])
+    regions = tf.constant(np.asarray(regions, np.float64)[local])
 
     def crops(image):
         image["encoded"] = tf.io.read_file(image["path"])
-        return decode_and_crop(image, regions[image["people"][0] : image["people"][1]], crop_spec)
+        start, end = image["people"][0], image["people"][1]
+        return decode_and_crop(image, regions[start:end], crop_spec)
 
     people = images.map(crops, num_parallel_calls=tf.data.AUTOTUNE)
     return people.rebatch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def check_reachable(address: str) -> None:
+    """Raise InputError if nothing listens at host:port; TensorFlow would wait silently forever."""
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--data_service={address}: no answer ({error}); start tools/data_service.py "
+            "--role=dispatcher"
+        ) from error
+
+
+def from_data_service(
+    address: str,
+    *,
+    run_name: str,
+    training_set: TrainingSet,
+    crop_fn: Callable,
+    first: int,
+    context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Return the endless stream of crop_fn's results from a tf.data service, person by person.
+
+    Each pass contains every example once. Only a few passes are registered, and the service repeats
+    them: their shards come in the same order each time, are dealt out to its workers and are
+    shuffled anew.
+
+    Args:
+        address: host:port of the dispatcher.
+        run_name: Name that all processes of a training share, and no other start of a training has.
+            The processes share the people. Workers read records from the paths of the first
+            process.
+        training_set: The training set.
+        crop_fn: See `build_crop_fn`.
+        first: Number of examples that were already seen. As many are skipped, but not necessarily
+            the same ones, since the order depends on when workers finish.
+        context: Which of several input pipelines this is; each skips its share.
+    """
+    service = tf.data.experimental.service
+    done, offset = divmod(first, training_set.people)
+    passes = []
+    for number in range(done, done + SERVICE_PASSES):
+        # Without a seed, so that a repeated pass is shuffled anew.
+        people = map_and_flatten(image_groups(training_set, number), crop_fn)
+        people = people.shuffle(training_set.shuffle_buffer)
+        name = f"{run_name}, pass {number} and every {SERVICE_PASSES}th after it"
+        # A name of our own: the default is made from the dataset, which differs where paths differ.
+        service.register_dataset(f"grpc://{address}", people, dataset_id=name)
+        passes.append(
+            service.from_dataset_id(
+                processing_mode=service.ShardingPolicy.DYNAMIC,
+                service=f"grpc://{address}",
+                dataset_id=name,
+                element_spec=people.element_spec,
+                job_name=name,
+            )
+        )
+    stream = passes[0]
+    for following in passes[1:]:
+        stream = stream.concatenate(following)
+    # Each repetition is another iteration of the named jobs, which all processes share.
+    pipelines = context.num_input_pipelines if context is not None else 1
+    return stream.repeat().skip(offset // pipelines)

@@ -1,1 +1,1 @@
-"""Validation people, estimated keypoints, and their score."""
+"""Validation sets, estimated keypoints, and their metrics."""

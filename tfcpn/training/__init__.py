@@ -1,1 +1,1 @@
-"""Augmentation, one step, and the loop over epochs."""
+"""Training: augmentation, the step, and the trainer."""

@@ -17,22 +17,20 @@ import tensorflow as tf
 
 from benchmarking.measure import cpu_seconds, in_turn, peak_memory_mb
 from oracle import tf_cpn as reference
-from tfcpn.base import device
-from tfcpn.data.coco import CocoImage, Person, categories, read_annotations
-from tfcpn.data.detections import PersonBox
-from tfcpn.data.order import open_training_set
+from tfcpn.builders import build_components
+from tfcpn.config import VIEWS, Config
+from tfcpn.data.coco import CocoImage, PersonAnnotation, coco_categories, read_annotations
+from tfcpn.data.detections import PersonBox, coco_result
 from tfcpn.data.pipeline import build_crop_fn, training_batches
 from tfcpn.data.record_sets import read_records
-from tfcpn.data.record_workers import write_shards
-from tfcpn.data.results import result
-from tfcpn.evaluation.average_precision import coco_metrics
-from tfcpn.evaluation.evaluation import predict
-from tfcpn.evaluation.evaluation import read_people as read_validation
+from tfcpn.data.record_writer import write_shards
+from tfcpn.data.sampling import open_training_set
+from tfcpn.evaluation.evaluator import predict
+from tfcpn.evaluation.evaluator import validation_set_of as read_validation
+from tfcpn.evaluation.metrics import coco_metrics
 from tfcpn.evaluation.predictor import Predictor
-from tfcpn.parts import make_parts
-from tfcpn.settings.config import Config
-from tfcpn.settings.recipe import VIEWS
 from tfcpn.skeleton import COCO
+from tfcpn.utils import device
 
 HOSTS, SHUFFLED = 4, 32
 ONE_HOST = f"tfcpn, each of {HOSTS} hosts"
@@ -42,11 +40,11 @@ class People(NamedTuple):
     """Annotated people with their encoded images."""
 
     images: dict[int, CocoImage]
-    people: list[Person]
+    people: list[PersonAnnotation]
     encoded: dict[int, bytes]
 
 
-def read_people(annotations: str, image_dir: str) -> People:
+def validation_set_of(annotations: str, image_dir: str) -> People:
     images, people, *_ = read_annotations(annotations)
     people = [p for p in people if p.trainable]
     encoded = {
@@ -56,7 +54,7 @@ def read_people(annotations: str, image_dir: str) -> People:
 
 
 def _reference_input(data: People, cfg: Config, count: int) -> None:
-    """The original's way: decode, crop, four views and sixteen label maps a person, in numpy and OpenCV."""
+    """Process one person as the original does: decode, crop, four views and sixteen label maps."""
     rng = np.random.default_rng(0)
     for person in (data.people * (1 + count // len(data.people)))[:count]:
         image = cv2.imdecode(
@@ -84,17 +82,21 @@ def our_batches(
     cfg: Config, people_in_batch: int, context: tf.distribute.InputContext | None = None
 ):
     packed = read_records(cfg.train_records)
-    # A small buffer: what a large one holds when the clock starts would count as if it had cost nothing.
+    # A small buffer: what a large one holds when the clock starts would count as if it had cost
+    # nothing.
     source = open_training_set(packed, shuffle_buffer=SHUFFLED)
-    parts = make_parts(cfg, packed.skeleton)
+    components = build_components(cfg, packed.skeleton)
     work = build_crop_fn(
-        parts.alignment, parts.skeleton, parts.training_format, parts.training_margin
+        alignment=components.alignment,
+        skeleton=components.skeleton,
+        crop_spec=components.training_spec,
+        margin=components.training_margin,
     )
     return iter(training_batches(source, 0, work, people_in_batch, context))
 
 
 def _one_host(cfg: Config, number: int, count: int) -> float:
-    """In a process of its own: seconds of a core for `count` batches of one of several hosts that train together."""
+    """Return core seconds for `count` batches of one of several hosts, in a separate process."""
     device.hide_gpus()
     batches = our_batches(cfg, 8, tf.distribute.InputContext(HOSTS, number, HOSTS))
     for _ in range(8):
@@ -106,7 +108,7 @@ def _one_host(cfg: Config, number: int, count: int) -> float:
 
 
 def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[dict]:
-    """Rows of the table: seconds of one core that a training crop costs, and memory over `epoch` people."""
+    """Return table rows: core seconds per training crop, and memory over `epoch` people."""
     cv2.setNumThreads(1)
     original = in_turn(
         {"original's way": lambda: _reference_input(data, cfg, 32)}, rounds, cpu_seconds
@@ -114,7 +116,8 @@ def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[
     batches, count, memory = our_batches(cfg, 8), epoch // 8, []
     for _ in range(8):
         next(batches)  # what is made ahead is there now
-    # All of ours in one go: batches are made ahead, so that a short round would count the work of its neighbor.
+    # All of ours in one go: batches are made ahead, so that a short round would count the work of
+    # its neighbor.
     cpu, began = cpu_seconds(), time.perf_counter()
     for i in range(count):
         next(batches)
@@ -135,10 +138,10 @@ def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[
     for name, each in seconds.items():
         row = {"input": name, "ms of a core a crop": 1000 * each, "crops/s and core": 1 / each}
         row["times the original's"] = seconds["original's way"] / each
-        own = name == "tfcpn"
-        row["crops/s, all cores"] = count * 8 * cfg.views / elapsed if own else ""
+        args = name == "tfcpn"
+        row["crops/s, all cores"] = count * 8 * cfg.views / elapsed if args else ""
         row["MB, first and second half"] = (
-            f"{max(memory[:half]):.0f}, {max(memory[half:]):.0f}" if own else ""
+            f"{max(memory[:half]):.0f}, {max(memory[half:]):.0f}" if args else ""
         )
         rows.append(row)
     return rows
@@ -155,7 +158,7 @@ def _memory_mb() -> float:
 
 
 class _NoNetwork:
-    """Stands for the network and costs nothing: the same maps for every batch, of which it gives the first."""
+    """Stands for the network at no cost: returns the same maps for every batch."""
 
     def __init__(self, cfg: Config, keypoints: int):
         self.maps = tf.random.stateless_uniform(
@@ -167,7 +170,7 @@ class _NoNetwork:
 
 
 def _reference_eval(data: People, cfg: Config, maps: np.ndarray, count: int) -> list[dict]:
-    """The original's way without the network: decode, crop, mirror, average, decode the maps, person by person."""
+    """Evaluate as the original does, without the network."""
     results = []
     for person in (data.people * (1 + count // len(data.people)))[:count]:
         image = cv2.imdecode(
@@ -181,26 +184,33 @@ def _reference_eval(data: People, cfg: Config, maps: np.ndarray, count: int) -> 
             mirrored[..., [left, right]] = mirrored[..., [right, left]]
         keypoints, scores = reference.decode((maps + mirrored) / 2, cfg.heatmap_scale)
         keypoints = keypoints / cfg.input_size[::-1] * (corners[2:] - corners[:2]) + corners[:2]
-        results.append(result(PersonBox(person.image_id, person.box, 1.0), keypoints, scores))
+        results.append(
+            coco_result(
+                PersonBox(person.image_id, person.box, 1.0), keypoints=keypoints, scores=scores
+            )
+        )
     return results
 
 
 def benchmark_eval(cfg: Config, data: People, rounds: int, people: int) -> list[dict]:
-    """Rows of the table: what of an evaluation is not the network, and COCO's summary of 10,000 people."""
+    """Return table rows: the parts of an evaluation beside the network."""
     cv2.setNumThreads(1)
-    parts = make_parts(cfg, COCO)
-    validation, model = read_validation(cfg, parts, COCO), _NoNetwork(cfg, parts.skeleton.count)
+    components = build_components(cfg, COCO)
+    validation, model = (
+        read_validation(cfg, components, COCO),
+        _NoNetwork(cfg, components.skeleton.num_keypoints),
+    )
     # The same boxes several times, so that starting a pass does not weigh.
     copies = max(1, people // len(validation.boxes))
     again = {"boxes": validation.boxes * copies, "image_files": validation.image_files * copies}
     validation = dataclasses.replace(validation, **again)
-    network = parts.network._replace(prediction=lambda maps: maps)
-    predictor = Predictor(model, network, parts.codec, parts.crop_spec)
+    network = components.network._replace(prediction=lambda maps: maps)
+    predictor = Predictor(model, network, components.codec, components.crop_spec)
     maps = model.maps[0].numpy()
     count = min(64, len(validation.boxes))
     functions = {
         "original's way": lambda: _reference_eval(data, cfg, maps, count),
-        "tfcpn": lambda: predict(cfg, parts, validation, predictor, "without network"),
+        "tfcpn": lambda: predict(cfg, components, validation, predictor, "without network"),
     }
     times = in_turn(functions, rounds, cpu_seconds)
     each = {"original's way": count, "tfcpn": len(validation.boxes)}
@@ -246,11 +256,17 @@ def _summary_seconds(count: int) -> float:
             }
         )
         box = PersonBox(record["image_id"], (0, 0, 400, 400), float(rng.random()))
-        results.append(result(box, keypoints[:, :2] + rng.normal(0, 5, (17, 2)), np.ones(17)))
+        results.append(
+            coco_result(
+                box, keypoints=keypoints[:, :2] + rng.normal(0, 5, (17, 2)), scores=np.ones(17)
+            )
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "annotations.json"
         path.write_text(
-            json.dumps({"images": images, "annotations": annotations, "categories": categories()})
+            json.dumps(
+                {"images": images, "annotations": annotations, "categories": coco_categories()}
+            )
         )
         began = time.perf_counter()
         coco_metrics(str(path), results)
@@ -258,8 +274,8 @@ def _summary_seconds(count: int) -> float:
 
 
 def benchmark_records(data: People, image_dir: str, copies: int) -> list[dict]:
-    """Rows of the table: images a second that one and two workers pack, from the first image to the last."""
-    by_image: dict[int, list[Person]] = {}
+    """Return table rows: images per second that one and two workers pack."""
+    by_image: dict[int, list[PersonAnnotation]] = {}
     for person in data.people:
         by_image.setdefault(person.image_id, []).append(person)
     items = [(data.images[i], people) for i, people in by_image.items()] * copies

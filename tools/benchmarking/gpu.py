@@ -1,4 +1,4 @@
-"""What one wants to know of a GPU before a training of days: speed by precision, the batch that fits, the hours."""
+"""Measure a GPU before a training of days: speed by precision, maximum batch size, hours."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ import tensorflow as tf
 
 from benchmarking import data, network
 from benchmarking.measure import peak_memory_mb
-from tfcpn.base import device
-from tfcpn.base.errors import InputError
-from tfcpn.base.progress import progress
-from tfcpn.parts import make_parts
-from tfcpn.settings.config import Config
+from tfcpn.builders import build_components
+from tfcpn.config import Config
 from tfcpn.skeleton import COCO
+from tfcpn.utils import device
+from tfcpn.utils.console import progress_bar
+from tfcpn.utils.errors import InputError
 
 WARM_UP, LEAST_STEPS, SECONDS = 3, 5, 6.0
 NO_ROOM = "does not fit"
 
 
 def _one(cfg: Config) -> dict:
-    """In a process of its own: crops/s of steps as a Config says, and the memory that they took in MB."""
+    """Return crops/s of training steps and their memory in MB, in a separate process."""
     device.select_device(cfg.device)
     device.configure(deterministic=False)
     gpus = tf.config.list_logical_devices("GPU")
     if cfg.mixed_precision == "tf32" and not (gpus and device.compute_capability() >= (8, 0)):
         return {"problem": "not on this device"}
-    size = make_parts(cfg, COCO).training_format.size
-    crops, keypoints = network.build_crop_fn(cfg, cfg.batch_size // cfg.views, size)
+    size = build_components(cfg, COCO).training_spec.size
+    crops, keypoints = network.build_crop_fn(
+        alignment=cfg, skeleton=cfg.batch_size // cfg.views, crop_spec=size
+    )
     try:
         _, step = network.our_step(cfg, cfg.mixed_precision, crops, keypoints)
         began = time.perf_counter()
@@ -60,7 +62,7 @@ def _one(cfg: Config) -> dict:
 
 
 def _input_rate(cfg: Config, people: int) -> float:
-    """In a process of its own: training crops/s that all cores of this machine read, decode and cut."""
+    """Return training crops/s that all cores read, decode and crop, in a separate process."""
     device.hide_gpus()
     batches, count = data.our_batches(cfg, 8), people // 8
     for _ in range(8):
@@ -81,8 +83,8 @@ def _alone(function, *args):
 
 
 def _room_for_twice(told: dict) -> bool:
-    """Whether a batch twice as large may be tried. A GPU says by itself that there is no room; a CPU's memory is
-    everybody's, and whoever takes too much of it ends other programs.
+    """Whether a batch twice as large may be tried. A GPU says by itself that there is no room; a
+    CPU's memory is everybody's, and whoever takes too much of it ends other programs.
     """
     info = Path("/proc/meminfo")
     if tf.config.list_physical_devices("GPU") or not info.exists():
@@ -108,14 +110,14 @@ def _row(cfg: Config, told: dict, input_rate: float) -> dict:
 def benchmark_gpu(
     cfg: Config, precisions: tuple[str, ...], people: int, minutes: float
 ) -> list[dict]:
-    """Rows: a step in each precision, with XLA and without, at cfg.batch_size; then the fastest of them at batches
-    twice as large each time, until one does not fit or `minutes` are over; and what the host delivers. What fails in
-    one of them is told in its row. Hours are
-    those of cfg.epochs epochs of cfg.epoch_size crops, at the slower of the step's rate and the host's.
+    """Rows: a step in each precision, with XLA and without, at cfg.batch_size; then the fastest of
+    them at batches twice as large each time, until one does not fit or `minutes` are over; and what
+    the host delivers. What fails in one of them is told in its row. Hours are those of cfg.epochs
+    epochs of cfg.epoch_size crops, at the slower of the step's rate and the host's.
     """
     began = time.monotonic()
     choices = [(precision, xla) for precision in precisions for xla in (False, True)]
-    with progress(len(choices) + 1, "gpu", "measurement") as bar:
+    with progress_bar(len(choices) + 1, "gpu", "measurement") as bar:
         rate = _alone(_input_rate, cfg, people)
         if isinstance(rate, dict):
             raise InputError(

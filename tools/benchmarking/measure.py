@@ -40,7 +40,7 @@ def ratio(slow: list[float], fast: list[float]) -> float:
 
 
 def milliseconds(times: list[float], items: int = 1) -> float:
-    """The median of a list of seconds in milliseconds for each of the `items` that a call works on."""
+    """Return the median milliseconds for each of the `items` that a call works on."""
     return 1000 * statistics.median(times) / items
 
 

@@ -1,4 +1,4 @@
-"""What a step and a forward pass cost: beside a plain Keras step, by precision, and beside the machine's limit."""
+"""Cost of a step and a forward pass, beside a plain Keras step and the machine's peak."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarking.measure import in_turn, milliseconds, ratio
-from tfcpn.base import device
+from tfcpn.builders import Components, build_components
+from tfcpn.config import Config
 from tfcpn.evaluation.predictor import Predictor
-from tfcpn.networks.network import Network
-from tfcpn.networks.upsampling import PyramidConv
-from tfcpn.networks.variables import conv_kernels
-from tfcpn.parts import Parts, make_parts
-from tfcpn.picture.look import normalize
-from tfcpn.settings.config import Config
+from tfcpn.models.layers import PyramidConv
+from tfcpn.models.model import Network, conv_kernels
 from tfcpn.skeleton import COCO
-from tfcpn.training.learner import make_step, new_learner
-from tfcpn.training.views import augmentation_for
+from tfcpn.training.augmentation import augmentation_for
+from tfcpn.training.state import build_step, new_state
+from tfcpn.transforms.normalize import normalize
+from tfcpn.utils import device
 
 
 def forward_flops(model: tf.keras.Model) -> int:
-    """Floating-point operations of one image's convolutions: two for each multiplication and addition."""
+    """Return the FLOPs of one image's convolutions: two per multiply-add."""
     flops = 0
     for layer in model.layers:
         if isinstance(layer, PyramidConv):
@@ -56,7 +55,9 @@ def build_crop_fn(cfg: Config, people: int, size: tuple[int, int]):
     """Random crops (P, *size, 3) uint8 and keypoints (P, K, 3), all inside."""
     rng = np.random.default_rng(0)
     crops = tf.constant(rng.integers(0, 256, (people, *size, 3)), tf.uint8)
-    keypoints = rng.uniform(0.2, 0.8, (people, make_parts(cfg, COCO).skeleton.count, 3)) * [
+    keypoints = rng.uniform(
+        0.2, 0.8, (people, build_components(cfg, COCO).skeleton.num_keypoints, 3)
+    ) * [
         *size[::-1],
         0,
     ]
@@ -65,26 +66,30 @@ def build_crop_fn(cfg: Config, people: int, size: tuple[int, int]):
 
 
 def our_step(cfg: Config, precision: str, crops, keypoints):
-    """The network, and a function that trains it a step on the given crops and returns when that is done."""
+    """The network, and a function that trains it a step on the given crops and returns when that is
+    done.
+    """
     device.set_precision(precision)
-    parts, strategy = make_parts(cfg, COCO), tf.distribute.get_strategy()
-    found = parts.network.find_weights(cfg.init_weights) if parts.network.told else "none"
-    state = new_learner(
-        dataclasses.replace(cfg, mixed_precision=precision, init_weights=found), parts, strategy
+    components, strategy = build_components(cfg, COCO), tf.distribute.get_strategy()
+    found = components.network.find_weights(cfg.init_weights) if components.network.told else "none"
+    state = new_state(
+        dataclasses.replace(cfg, mixed_precision=precision, init_weights=found),
+        components,
+        strategy,
     )
-    step = make_step(cfg, parts, state, strategy)
+    step = build_step(cfg, components, state, strategy)
     return state.model, lambda: step(crops, keypoints, tf.constant(1, tf.int64)).losses.numpy()
 
 
-def _targets(cfg: Config, parts: Parts, crops, keypoints):
-    images, keypoints, visibility = augmentation_for(cfg, parts)(crops, keypoints, (0, 1))
-    return images, parts.codec.encode(keypoints, visibility)
+def _targets(cfg: Config, components: Components, crops, keypoints):
+    images, keypoints, visibility = augmentation_for(cfg, components)(crops, keypoints, (0, 1))
+    return images, components.codec.encode(keypoints, visibility)
 
 
 def _plain_keras(cfg: Config, images, targets):
     """A step as one would write it with Keras alone: finished images and labels, Keras's Adam."""
     device.set_precision("float32")
-    network = make_parts(cfg, COCO).network
+    network = build_components(cfg, COCO).network
     model = network.build()
     optimizer = tf.keras.optimizers.Adam(cfg.learning_rate)
     kernels = conv_kernels(model)
@@ -105,24 +110,26 @@ def _plain_keras(cfg: Config, images, targets):
 
 def _around_the_network(cfg: Config, crops, keypoints):
     """Augmentation, labels and losses alone."""
-    parts = make_parts(cfg, COCO)
-    outputs = parts.network.build()(
+    components = build_components(cfg, COCO)
+    outputs = components.network.build()(
         tf.zeros((cfg.views * len(crops), *cfg.input_size, 3)), training=False
     )
 
     @tf.function
     def work():
-        _, targets = _targets(cfg, parts, crops, keypoints)
-        return tf.add_n(list(parts.network.losses(outputs, targets, None).values()))
+        _, targets = _targets(cfg, components, crops, keypoints)
+        return tf.add_n(list(components.network.losses(outputs, targets, None).values()))
 
     return lambda: work().numpy()
 
 
 def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
-    """Rows of the table: a training step of cfg.batch_size crops. Late upsampling has a row of its own."""
+    """Return table rows: a training step of cfg.batch_size crops, and late upsampling."""
     cfg = dataclasses.replace(cfg, late_upsampling=False)
     crops, keypoints = build_crop_fn(
-        cfg, cfg.batch_size // cfg.views, make_parts(cfg, COCO).training_format.size
+        alignment=cfg,
+        skeleton=cfg.batch_size // cfg.views,
+        crop_spec=build_components(cfg, COCO).training_spec.size,
     )
     half = device.resolve_precision("auto")
     model, ours = our_step(cfg, "float32", crops, keypoints)
@@ -130,7 +137,7 @@ def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
     functions = {
         "tfcpn float32": ours,
         "plain Keras float32": _plain_keras(
-            cfg, *_targets(cfg, make_parts(cfg, COCO), crops, keypoints)
+            cfg, *_targets(cfg, build_components(cfg, COCO), crops, keypoints)
         ),
     }
     others = {}
@@ -153,7 +160,8 @@ def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
         if name not in models:
             row |= {"GFLOP/s": "", "of a matrix product": ""}
         else:
-            # A step goes through the network three times: forward, and back to the inputs and to the weights.
+            # A step goes through the network three times: forward, and back to the inputs and to
+            # the weights.
             speed = 3 * forward_flops(models[name]) / (row["ms a crop"] / 1000)
             limit = matmul_flops_per_second(half if name.endswith(half) else "float32")
             row |= {"GFLOP/s": speed / 1e9, "of a matrix product": f"{speed / limit:.0%}"}
@@ -162,28 +170,38 @@ def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
 
 
 def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
-    """Rows of the table: prediction of cfg.eval_batch_size crops, with flip test and without, and by the network as
-    it is trained: with batch norms, and by default with tf-cpn's order of upsampling and convolutions.
+    """Rows of the table: prediction of cfg.eval_batch_size crops, with flip test and without, and
+    by the network as it is trained: with batch norms, and by default with tf-cpn's order of
+    upsampling and convolutions.
     """
-    crops, _ = build_crop_fn(cfg, cfg.eval_batch_size, cfg.input_size)
+    crops, _ = build_crop_fn(alignment=cfg, skeleton=cfg.eval_batch_size, crop_spec=cfg.input_size)
     cfg = dataclasses.replace(cfg, late_upsampling=False)
     half = device.resolve_precision("auto")
     functions, models, flops = {}, {}, {}
     for precision in dict.fromkeys(["float32", half]):
         device.set_precision(precision)
-        parts = make_parts(cfg, COCO)
-        models[precision] = model = parts.network.build()
-        lean = parts.network.build_for_inference() if parts.network.build_for_inference else model
+        components = build_components(cfg, COCO)
+        models[precision] = model = components.network.build()
+        lean = (
+            components.network.build_for_inference()
+            if components.network.build_for_inference
+            else model
+        )
         ways = {"": {}, ", flip test": {"flip_test": True}, ", as it is trained": {"fold": False}}
         for name, how in ways.items():
             how = {"flip_test": False, "fold": True, **how}
-            needed = prediction_flops(parts.network, lean if how["fold"] else model)
+            needed = prediction_flops(components.network, lean if how["fold"] else model)
             flops[f"tfcpn {precision}{name}"] = needed * (2 if how["flip_test"] else 1)
-            predictor = Predictor(model, parts.network, parts.codec, parts.crop_spec, **how)
+            predictor = Predictor(
+                model, components.network, components.codec, components.crop_spec, **how
+            )
             functions[f"tfcpn {precision}{name}"] = lambda p=predictor: p(crops)[0].numpy()
-    plain, images = tf.function(models["float32"]), normalize(crops, parts.network.preprocessing)
+    plain, images = (
+        tf.function(models["float32"]),
+        normalize(crops, components.network.preprocessing),
+    )
     functions["plain Keras float32, no decoding"] = lambda: tf.nest.flatten(
-        parts.network.prediction(plain(images, training=False))
+        components.network.prediction(plain(images, training=False))
     )[0].numpy()
     flops["plain Keras float32, no decoding"] = forward_flops(models["float32"])
     times = in_turn(functions, rounds)

@@ -1,4 +1,6 @@
-"""Which operations the time of a training step goes into, as TensorFlow's profiler sees them on a CPU."""
+"""Which operations the time of a training step goes into, as TensorFlow's profiler sees them on a
+CPU.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarking import network
-from tfcpn.base import device
-from tfcpn.base.errors import InputError
-from tfcpn.parts import make_parts
-from tfcpn.settings.config import Config
+from tfcpn.builders import build_components
+from tfcpn.config import Config
 from tfcpn.skeleton import COCO
+from tfcpn.utils import device
+from tfcpn.utils.errors import InputError
 
 # Operations that only run others, whose time is theirs.
 _CALLS = {
@@ -29,7 +31,9 @@ SHOWN = 14
 
 
 def operation_times(folder: str) -> dict[str, tuple[float, int]]:
-    """Seconds and calls by type of operation, of a profiler's trace; oneDNN's and TensorFlow's kernels together."""
+    """Seconds and calls by type of operation, of a profiler's trace; oneDNN's and TensorFlow's
+    kernels together.
+    """
     seconds: dict[str, float] = collections.defaultdict(float)
     calls: dict[str, int] = collections.Counter()
     for path in Path(folder).rglob("*.xplane.pb"):
@@ -38,8 +42,8 @@ def operation_times(folder: str) -> dict[str, tuple[float, int]]:
         for plane in space.planes:
             for event in (event for line in plane.lines for event in line.events):
                 node, _, operation = plane.event_metadata[event.metadata_id].name.rpartition(":")
-                own = operation.isidentifier() and operation not in _CALLS
-                if own and node and not node.endswith(":"):
+                args = operation.isidentifier() and operation not in _CALLS
+                if args and node and not node.endswith(":"):
                     operation = operation.removeprefix("_MklNative").removeprefix("_Mkl")
                     seconds[operation] += event.duration_ps / 1e12
                     calls[operation] += 1
@@ -47,16 +51,21 @@ def operation_times(folder: str) -> dict[str, tuple[float, int]]:
 
 
 def benchmark_profile(cfg: Config, rounds: int) -> list[dict]:
-    """Rows of the table: the costliest operations of a step of cfg.batch_size crops, in cfg.mixed_precision.
+    """Rows of the table: the costliest operations of a step of cfg.batch_size crops, in
+    cfg.mixed_precision.
 
-    What runs side by side counts twice, so that the sum may be more than the step. Raises InputError on a GPU.
+    What runs side by side counts twice, so that the sum may be more than the step. Raises
+    InputError on a GPU.
     """
     if tf.config.list_physical_devices("GPU"):
         raise InputError(
-            "profile reads a CPU's trace; on a GPU use TensorBoard's profiler, or CUDA_VISIBLE_DEVICES="
+            "profile reads a CPU's trace; on a GPU use TensorBoard's profiler, or "
+            "CUDA_VISIBLE_DEVICES="
         )
-    size = make_parts(cfg, COCO).training_format.size
-    crops, keypoints = network.build_crop_fn(cfg, cfg.batch_size // cfg.views, size)
+    size = build_components(cfg, COCO).training_spec.size
+    crops, keypoints = network.build_crop_fn(
+        alignment=cfg, skeleton=cfg.batch_size // cfg.views, crop_spec=size
+    )
     _, step = network.our_step(cfg, device.resolve_precision(cfg.mixed_precision), crops, keypoints)
     step(), step()
     with tempfile.TemporaryDirectory() as folder:

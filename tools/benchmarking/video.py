@@ -14,17 +14,18 @@ import numpy as np
 from make_video import draw_frame, walkers
 
 from synthetic.scenery import background
-from tfcpn.base.errors import InputError
-from tfcpn.geometry.alignment import Alignment
-from tfcpn.geometry.regions import WIDEN_X, WIDEN_Y
-from tfcpn.parts import make_parts
-from tfcpn.prediction import loading
-from tfcpn.prediction.estimator import PoseEstimator
-from tfcpn.prediction.reading import KerasBackend
-from tfcpn.prediction.tracker import BOX_EXPANSION, Tracker
-from tfcpn.prediction.video_file import VideoReader
-from tfcpn.settings.config import Config
+from tfcpn.builders import build_components
+from tfcpn.config import Config
+from tfcpn.inference.backends import KerasBackend
+from tfcpn.inference.detectors import load_detector
+from tfcpn.inference.estimator import PoseEstimator
+from tfcpn.inference.pose import Pose
+from tfcpn.inference.tracker import BOX_EXPANSION, Tracker
+from tfcpn.inference.video import VideoReader
 from tfcpn.skeleton import COCO
+from tfcpn.transforms.alignment import Alignment
+from tfcpn.transforms.regions import WIDEN_X, WIDEN_Y
+from tfcpn.utils.errors import InputError
 
 SIZE = (720, 1280)
 _DRAWN = 24  # different frames, to and fro
@@ -53,53 +54,64 @@ def _timed(pose: PoseEstimator, video: Path) -> tuple[float, int]:
     return time.perf_counter() - start, seen
 
 
-class _Steady:
-    """A network of random weights that runs as any does, whose keypoints are then put where those of somebody who fills
-    the box would be: what it costs does not hang on what it knows, and the people of the video are followed.
+class _FixedKeypointsBackend:
+    """Runs a network of random weights and replaces its keypoints by those of a person who fills
+    the box.
+
+    So the cost does not depend on the weights, and the people of the video are tracked.
     """
 
-    least = 0.0
+    min_presence = 0.0
 
-    def __init__(self, reader: KerasBackend):
-        self.codec, self.crop_spec, self._reader = reader.codec, reader.crop_spec, reader
+    def __init__(self, backend: KerasBackend):
+        """Wrap a backend."""
+        self.codec, self.crop_spec, self._backend = backend.codec, backend.crop_spec, backend
 
     def __call__(self, crops):
-        keypoints, scores, person = self._reader(crops)
+        keypoints, scores, presence = self._backend(crops)
         height, width = self.crop_spec.size
-        # The corners, in turn, of what the tracker and the region widen to the whole crop.
+        # The corners, in turn, of what the tracker and the region expand to the whole crop.
         half = 0.5 / BOX_EXPANSION / np.array([WIDEN_X, WIDEN_Y])
         corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * half
-        places = (np.resize(corners, keypoints.shape[1:]) + 0.5) * [width, height]
-        return keypoints * 0 + places.astype(np.float32), scores, person
+        fixed = (np.resize(corners, keypoints.shape[1:]) + 0.5) * [width, height]
+        return keypoints * 0 + fixed.astype(np.float32), scores, presence
 
 
 def _random_cpn(cfg: Config, find) -> PoseEstimator:
-    """A CPN that takes everybody for a person."""
-    parts = make_parts(cfg, COCO)
-    reader = KerasBackend(
-        parts.network.build(), parts.network, parts.codec, parts.crop_spec, flip_test=False
+    """Return a CPN of random weights that accepts every detection."""
+    components = build_components(cfg, COCO)
+    backend = KerasBackend(
+        components.network.build(),
+        components.network,
+        components.codec,
+        components.crop_spec,
+        flip_test=False,
     )
-    return PoseEstimator(_Steady(reader), COCO, Alignment("person"), find, alike=None)
+    return PoseEstimator(
+        _FixedKeypointsBackend(backend), COCO, Alignment("person"), find, nms_oks=None
+    )
 
 
 def benchmark_video(
     cfg: Config, rounds: int, frames: int, python: str, folder: str = "data/mediapipe"
 ) -> list[dict]:
-    """Rows: each way, with one person and with four. python: that has mediapipe; it is left out where it is not."""
-    from tfcpn.base import device
+    """Return table rows: each backend, with one person and with four.
 
-    model, find = (
-        f"{folder}/pose_landmark_full.tflite",
-        loading.finder(f"{folder}/pose_detection.tflite"),
-    )
-    ways = {
-        "BlazePose, TensorFlow Lite": lambda: PoseEstimator(
-            *loading.of_file(model, "auto", find, loading.ALIKE)
-        )
-    }
+    Args:
+        cfg: Settings of the CPN.
+        rounds: Timed passes, of which the fastest counts.
+        frames: Frames per video.
+        python: A Python with mediapipe; MediaPipe's row is left out if it does not exist.
+        folder: Folder of MediaPipe's models.
+    """
+    from tfcpn.utils import device
+
+    model = f"{folder}/pose_landmark_full.tflite"
+    find = load_detector(f"{folder}/pose_detection.tflite")
+    ways = {"BlazePose, TensorFlow Lite": lambda: Pose.load(model, detector=find)}
     for precision in ("float32", "bfloat16"):
-        ways[f"BlazePose, Keras {precision}"] = lambda p=precision: PoseEstimator(
-            *loading.of_weights(model, "auto", find, loading.ALIKE, precision=p)
+        ways[f"BlazePose, Keras {precision}"] = lambda p=precision: Pose.load(
+            model, detector=find, as_keras=True, mixed_precision=p
         )
 
     def random_cpn(precision):

@@ -1,4 +1,4 @@
-"""What the page is told of each person: where it is, what can be filtered by, and its regions by alignment."""
+"""Data of each person for the page: place, filter values, and regions by alignment."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfcpn.data.coco import Person
-from tfcpn.evaluation.turns import torso_rotation
-from tfcpn.geometry.alignment import Alignment
-from tfcpn.geometry.points import alignment_points, has_alignment_keypoints
-from tfcpn.geometry.regions import person_region
+from tfcpn.data.coco import PersonAnnotation
+from tfcpn.evaluation.metrics import torso_rotation
 from tfcpn.skeleton import Skeleton
+from tfcpn.transforms.alignment import Alignment
+from tfcpn.transforms.regions import alignment_points, has_alignment_keypoints, person_region
 
 # Crops that the page can show: their alignment and the input's (height, width).
 CROPS = {
@@ -24,11 +23,11 @@ CROPS = {
 
 
 class Shown(NamedTuple):
-    """A person with its image: the file's address as the page finds it, its name, its (height, width), and how many
-    people are annotated there.
+    """A person with its image: the file's address as the page finds it, its name, its (height,
+    width), and how many people are annotated there.
     """
 
-    person: Person
+    person: PersonAnnotation
     address: str
     name: str
     size: tuple[int, int]
@@ -40,8 +39,8 @@ def _rounded(values, digits: int = 1) -> list:
 
 
 def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
-    """What the page reads: the keypoints, the crops, and of each person the image, the box, the keypoints, the regions
-    and what it is filtered by.
+    """What the page reads: the keypoints, the crops, and of each person the image, the box, the
+    keypoints, the regions and what it is filtered by.
     """
     shown = list(shown)
     keypoints = np.stack([s.person.keypoints for s in shown])
@@ -57,7 +56,9 @@ def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
         ).numpy()
         turns = torso_rotation(keypoints, skeleton)
     regions = {
-        name: person_region(boxes, points, known, sizes, alignment, size).numpy()
+        name: person_region(
+            boxes, points, known, sizes, alignment=alignment, input_size=size
+        ).numpy()
         for name, (alignment, size) in CROPS.items()
     }
     images = list(dict.fromkeys((s.address, s.name) for s in shown))
@@ -80,7 +81,7 @@ def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
     return {
         "joints": list(skeleton.keypoints),
         "limbs": [list(limb) for limb in skeleton.limbs],
-        "sides": [_side(skeleton, keypoint) for keypoint in range(skeleton.count)],
+        "sides": [_side(skeleton, keypoint) for keypoint in range(skeleton.num_keypoints)],
         "crops": [{"name": name, "size": list(size)} for name, (_, size) in CROPS.items()],
         "pictures": [list(image) for image in images],
         "people": people,

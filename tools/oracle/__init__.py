@@ -1,1 +1,1 @@
-"""Test oracles: the slow programs, easy to check by eye, that the fast code is proven against and timed beside."""
+"""Test oracles: slow, simple programs that fast code is checked against and timed beside."""

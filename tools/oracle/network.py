@@ -1,8 +1,9 @@
-"""tf-cpn's network and loss in plain TensorFlow operations, in the precision of the values it is given.
+"""tf-cpn's network and loss in plain TensorFlow operations, in the precision of the values it is
+given.
 
-Written from the description of what tf-cpn computes. It shares no code with the package and uses no Keras layer, so
-that in float64, where rounding plays no part, the package's gradients can be compared with its gradients on any
-processor.
+Written from the description of what tf-cpn computes. It shares no code with the package and uses no
+Keras layer, so that in float64, where rounding plays no part, the package's gradients can be
+compared with its gradients on any processor.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Network:
         return tf.nn.relu(x) if relu else x
 
     def bottleneck(self, x: tf.Tensor, name: str, stride: int = 1) -> tf.Tensor:
-        """1x1, 3x3 with the stride, 1x1, plus a shortcut that is projected where the checkpoint has a projection."""
+        """1x1, 3x3 with the stride, 1x1, plus a shortcut that is projected where the checkpoint has
+        a projection.
+        """
         projected = f"{name}/shortcut/weights" in self.values
         shortcut = self.conv_bn(x, f"{name}/shortcut", stride, relu=False) if projected else x
         x = self.conv_bn(self.conv_bn(x, f"{name}/conv1"), f"{name}/conv2", stride)
@@ -119,7 +122,7 @@ class Network:
 
 
 def upsample(x: tf.Tensor, size) -> tf.Tensor:
-    """Resize (N, h, w, C) to (N, *size, C) as TensorFlow 1 did: output i lies at input i * h / H."""
+    """Resize (N, h, w, C) to (N, *size, C) as TensorFlow 1 did: output i is input i * h / H."""
     for axis, length in zip((1, 2), size):
         place = tf.range(length, dtype=x.dtype) * (x.shape[axis] / length)
         low = tf.cast(tf.floor(place), tf.int32)

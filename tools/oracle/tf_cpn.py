@@ -1,6 +1,8 @@
-"""The original's arithmetic once more, in numpy and OpenCV, one person at a time: slow, and easy to check by eye.
+"""The original's arithmetic once more, in numpy and OpenCV, one person at a time: slow, and easy to
+check by eye.
 
-Written from the description of what tf-cpn computes; the fast code is proven against it on inputs of any kind.
+Written from the description of what tf-cpn computes; the fast code is proven against it on inputs
+of any kind.
 """
 
 from __future__ import annotations

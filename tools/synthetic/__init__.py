@@ -1,1 +1,1 @@
-"""People that do not exist: bodies in three dimensions, drawn into images with exact annotations."""
+"""Synthetic people: bodies in three dimensions, drawn into images with exact annotations."""

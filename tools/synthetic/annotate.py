@@ -15,7 +15,7 @@ HIDDEN_BY_HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 
 
 def _visibility(name: str, point, points, canvas: Canvas, person: int) -> int:
-    """COCO's visibility: 0 outside or behind the own head (nobody labels those), 1 covered, 2 seen."""
+    """Return COCO's visibility: 0 outside or behind the own head, 1 covered, 2 visible."""
     height, width = canvas.owner.shape
     x, y = int(point[0]), int(point[1])
     if not (0 <= x < width and 0 <= y < height):
@@ -24,9 +24,11 @@ def _visibility(name: str, point, points, canvas: Canvas, person: int) -> int:
         [p[1] for p in points.values()]
     ):
         return 0
-    parts = [person * PARTS + PART[part] for part in CARRIERS[name]]
+    components = [person * PARTS + PART[part] for part in CARRIERS[name]]
     return (
-        2 if np.isin(canvas.owner[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3], parts).any() else 1
+        2
+        if np.isin(canvas.owner[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3], components).any()
+        else 1
     )
 
 

@@ -1,7 +1,8 @@
 """A body: proportions, a pose, and the places of its 17 keypoints in camera space.
 
-Body axes: X to the person's left, Y up, Z forward. Camera axes: x to the right, y up, z towards the viewer, so that
-a person who faces the viewer shows the left side on the right. Lengths are in body heights.
+Body axes: X to the person's left, Y up, Z forward. Camera axes: x to the right, y up, z towards the
+viewer, so that a person who faces the viewer shows the left side on the right. Lengths are in body
+heights.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def _vary(rng: np.random.Generator, value: float, share: float = 0.12) -> float:
 
 
 def _limb(start, rotation, flexion, upper: float, lower: float):
-    """Two segments that hang down (-Y) where nothing turns them; returns the keypoint between and the end."""
+    """Two segments that hang down (-Y) where nothing turns them; returns the keypoint between and
+    the end.
+    """
     middle = start + rotation @ np.array([0, -upper, 0])
     end = middle + rotation @ flexion @ np.array([0, -lower, 0])
     return middle, end

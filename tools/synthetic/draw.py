@@ -1,7 +1,8 @@
 """Draw bodies, and keep track of what covers what.
 
-A Canvas holds the image and, of the same size, who owns each pixel: `person * PARTS + part`, so that a keypoint's
-visibility is read off the drawing itself. Everything is drawn at SUPERSAMPLE times the final size.
+A Canvas holds the image and, of the same size, who owns each pixel: `person * PARTS + part`, so
+that a keypoint's visibility is read off the drawing itself. Everything is drawn at SUPERSAMPLE
+times the final size.
 """
 
 from __future__ import annotations
@@ -145,7 +146,8 @@ def _torso(canvas, p, scale, girth, clothes, front: bool, owner, light) -> None:
         np.clip(clothes.shirt * 1.06 + 8, 0, 255),
         None,
     )
-    # The front has a neckline, buttons or a print; the back has none: that, face and feet tell left from right.
+    # The front has a neckline, buttons or a print; the back has none: that, face and feet tell left
+    # from right.
     if front:
         canvas.polygon(
             np.array([top - 0.4 * across, top + 0.4 * across, top + 0.28 * down]),
@@ -200,7 +202,8 @@ def draw_person(
 ) -> dict:
     """Paint a body, far parts first. origin: pixel of the mid-hip. scale: pixels of a body height.
 
-    Returns name -> (x, y) in canvas pixels and z in pixels towards the viewer, for all points of the body.
+    Returns name -> (x, y) in canvas pixels and z in pixels towards the viewer, for all points of
+    the body.
     """
     flip = np.array([1, -1, 1.0])
     p = {name: np.array([*origin, 0.0]) + scale * flip * q for name, q in body.points.items()}

@@ -41,7 +41,10 @@ def _between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
 
 
 def update_appearance(first: Body, a: Body, b: Body, share: float) -> Body:
-    """The pose between those of two bodies, with the limbs of `first`. share: 0, that of a, to 1, that of b."""
+    """The pose between those of two bodies, with the limbs of `first`.
+
+    share: 0, that of a, to 1, that of b.
+    """
     share = (1 - np.cos(np.pi * share)) / 2  # slow at both ends
     points: dict[str, np.ndarray] = {}
 

@@ -34,7 +34,7 @@ def textured(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) uint8 for an image of height x width, supersampled: a textured scene, a ground and clutter."""
+    """Return (H, W, 3) uint8, supersampled: a textured scene, a ground and clutter."""
     image = textured(rng, height, width)
     horizon = int(height * rng.uniform(0.4, 0.9))
     image[horizon:] = textured(rng, height - horizon, width)

@@ -1,4 +1,5 @@
-"""MediaPipe's own Pose on images, as JSON: run by tools/mediapipe_check.py with the Python that has mediapipe.
+"""MediaPipe's own Pose on images, as JSON: run by tools/mediapipe_check.py with the Python that has
+mediapipe.
 
 usage: pose.py MODEL.tflite PICTURE...   writes, in the images' order, 33 [x, y] in pixels, or null.
 """

@@ -1,0 +1,238 @@
+"""MediaPipe's landmark network as a Keras model: equal outputs, all weights, and export back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from support.commands import ROOT
+from support.models import run_tflite
+from support.photos import photo
+from tfcpn.models.blazepose.blazepose import blazepose_network
+from tfcpn.models.blazepose.model import build_blazepose, convolutions
+from tfcpn.models.blazepose.weights import (
+    calibrate_norms,
+    export_landmark_model,
+    folded_convolutions,
+    load_landmark_weights,
+    read_landmark_model,
+)
+from tfcpn.models.specs import FULL, LITE
+from tfcpn.models.tflite import TfliteGraph
+from tfcpn.utils import device
+from tfcpn.utils.errors import InputError
+
+# What the file calls the outputs, in the order of ours.
+NAMES = ("Identity", "Identity_1", "Identity_2", "Identity_3", "Identity_4")
+
+
+def sample_images(count=4):
+    """Smooth images, and noise."""
+    smooth = [photo(256, 256, seed).astype(np.float32) / 255 for seed in range(count)]
+    noise = np.random.default_rng(0).uniform(0, 1, (2, 256, 256, 3)).astype(np.float32)
+    return np.concatenate([np.stack(smooth), noise])
+
+
+def outputs_of(model, images) -> dict[str, np.ndarray]:
+    """Ours, in the file's form."""
+    found = model(images, training=False)
+    person = tf.sigmoid(found.person)
+    arrays = (found.landmarks, person, found.mask, found.heatmaps, found.world)
+    count = len(images)
+    flat = {"Identity": (count, -1), "Identity_4": (count, -1)}
+    return {name: np.reshape(a.numpy(), flat.get(name, a.shape)) for name, a in zip(NAMES, arrays)}
+
+
+@pytest.fixture(scope="module")
+def told(mediapipe):
+    """Images, and what the shipped file says of them in tf.lite.Interpreter."""
+    images = sample_images()
+    return images, run_tflite(mediapipe.landmarks, images)
+
+
+def assert_same(ours, theirs, landmarks=0.1, maps=1e-3):
+    """Landmarks within so many crop pixels; maps relative to their greatest value.
+
+    The mask's last layers multiply by hundreds, and with that how float16 weights are rounded in
+    the interpreter.
+    """
+    assert np.abs(ours["Identity"] - theirs["Identity"]).max() < landmarks
+    assert np.abs(ours["Identity_1"] - theirs["Identity_1"]).max() < 1e-3
+    for name, least in (("Identity_2", 1e-2), ("Identity_3", maps), ("Identity_4", maps)):
+        assert (
+            np.abs(ours[name] - theirs[name]).max() < max(least, maps) * np.abs(theirs[name]).max()
+        ), name
+
+
+SCALED_FIRST = [
+    "scaled",
+    *(pytest.param(norm, marks=pytest.mark.slow) for norm in ("none", "batch")),
+]
+
+
+@pytest.mark.parametrize("norm", SCALED_FIRST)
+def test_it_is_the_function_of_mediapipes_file(mediapipe, told, norm):
+    model = build_blazepose(FULL, norm)
+    load_landmark_weights(model, mediapipe.landmarks)
+    assert_same(outputs_of(model, told[0]), told[1])
+
+
+@pytest.mark.slow
+def test_it_is_the_same_on_photographs(mediapipe):
+    folder = ROOT.parent / "shared" / "coco_sample" / "val2017"
+    if not folder.exists():
+        pytest.skip("COCO's sample is not here")
+    import cv2
+
+    files = sorted(folder.glob("*.jpg"))[:20]
+    images = np.stack(
+        [cv2.resize(cv2.imread(str(f)), (256, 256))[..., ::-1] / np.float32(255) for f in files]
+    )
+    model = build_blazepose(FULL, "scaled")
+    load_landmark_weights(model, mediapipe.landmarks)
+    assert_same(outputs_of(model, images), run_tflite(mediapipe.landmarks, images))
+
+
+def test_all_values_of_the_file_have_one_place_each(mediapipe):
+    graph, table = read_landmark_model(mediapipe.landmarks)
+    assert table is FULL and len(graph.convolutions) == 96
+    assert graph.constants == 3_169_489
+    model = build_blazepose(FULL, "none")
+    assert sum(int(tf.size(w)) for w in model.weights) == graph.constants
+    load_landmark_weights(model, mediapipe.landmarks)
+    for layer, read in zip(convolutions(model), graph.convolutions):
+        np.testing.assert_array_equal(layer.weights[0].numpy(), read.kernel)
+        np.testing.assert_array_equal(layer.weights[1].numpy(), read.bias)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["scaled", "batch"])
+def test_what_is_put_back_from_measured_statistics_changes_nothing(mediapipe, told, norm):
+    model = build_blazepose(FULL, norm)
+    load_landmark_weights(model, mediapipe.landmarks)
+    before = [w.numpy().copy() for w in model.weights]
+    calibrate_norms(model, [sample_images(8)])
+    assert sum(not np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights)) > 90
+    assert_same(outputs_of(model, told[0]), told[1])
+
+
+@pytest.mark.parametrize("norm", SCALED_FIRST)
+def test_it_goes_back_into_the_file_unchanged(mediapipe, told, norm):
+    model = build_blazepose(FULL, norm)
+    load_landmark_weights(model, mediapipe.landmarks)
+    found = run_tflite(export_landmark_model(model, mediapipe.landmarks), told[0])
+    assert_same(found, told[1], landmarks=1e-3)
+
+
+def test_other_weights_go_into_a_copy_of_the_file(mediapipe):
+    """With weights that float16 holds, Keras and the interpreter agree, and only weights differ."""
+    model = build_blazepose(FULL, "scaled")
+    load_landmark_weights(model, mediapipe.landmarks)
+    rng = np.random.default_rng(1)
+    plain = build_blazepose(FULL, "none")
+    for (kernel, bias), target in zip(folded_convolutions(model), convolutions(plain)):
+        kernel = kernel * (1 + 0.003 * rng.standard_normal(kernel.shape))
+        target.set_weights([kernel.astype(np.float16), bias])
+    images = sample_images()
+    content = export_landmark_model(plain, mediapipe.landmarks)
+    shipped, found = run_tflite(mediapipe.landmarks, images), run_tflite(content, images)
+    assert np.abs(found["Identity"] - shipped["Identity"]).max() > 1
+    assert_same(outputs_of(plain, images), found)
+    old, new = (
+        TfliteGraph(Path(mediapipe.landmarks).read_bytes(), "old"),
+        TfliteGraph(content, "new"),
+    )
+    assert new.tensors() == old.tensors() and new.outputs() == old.outputs()
+
+
+def test_weights_that_float16_does_not_hold_are_refused(mediapipe):
+    model = build_blazepose(FULL, "none")
+    load_landmark_weights(model, mediapipe.landmarks)
+    convolutions(model)[5].weights[1].assign(tf.fill((8,), 1e6))
+    with pytest.raises(InputError, match="convolution 5 .* float16"):
+        export_landmark_model(model, mediapipe.landmarks)
+
+
+def test_the_mask_is_made_of_a_quarter_of_the_crops_in_training():
+    model = build_blazepose(LITE, "none")
+    images = sample_images(4)[:5]
+    whole, part = model(images, training=False), model(images, training=True)
+    assert whole.mask.shape[0] == 5 and part.mask.shape[0] == 2
+    np.testing.assert_allclose(part.mask, whole.mask[:2], atol=1e-4)
+    assert part.heatmaps.shape[0] == 5
+
+
+def test_from_random_weights_the_regression_leaves_the_encoder_alone():
+    """The paper's section 2.4: heatmaps teach the encoder, coordinates only their own branch."""
+    model = build_blazepose(LITE, "batch", stop_gradient=True)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.abs(model(sample_images(1), training=True).landmarks))
+    taught = [
+        w.name
+        for w, g in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights))
+        if g is not None
+    ]
+    assert taught and all("regression" in name or "landmarks_out" in name for name in taught)
+
+
+@pytest.mark.parametrize("table", [FULL, LITE], ids=lambda t: t.name)
+def test_folding_is_the_models_own_function(table):
+    """With a batch norm of any statistics: what is folded computes what the model computes."""
+    model, plain = build_blazepose(table, "batch", seed=2), build_blazepose(table, "none")
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+    for layer, (kernel, bias) in zip(convolutions(plain), folded_convolutions(model)):
+        layer.set_weights([kernel, bias])
+    images = sample_images(1)
+    ours, theirs = model(images, training=False), plain(images, training=False)
+    for a, b in zip(ours, theirs):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max())
+
+
+def test_other_files_are_refused(tmp_path, mediapipe):
+    content = Path(mediapipe.landmarks).read_bytes()
+    half, other = tmp_path / "half.tflite", tmp_path / "text.tflite"
+    half.write_bytes(content[: len(content) // 2])
+    other.write_text("no network")
+    find = blazepose_network(
+        "full", norm="none", seed=0, from_teacher=True, distillation_weight=0.1, heatmap_weight=1.0
+    ).find_weights
+    for path, what in (
+        (half, "damaged"),
+        (other, "neither"),
+        (tmp_path / "none.tflite", "make models"),
+    ):
+        with pytest.raises(InputError, match=f"{path.name}.*{what}"):
+            find(str(path))
+    with pytest.raises(InputError, match="no network of ours|not those of MediaPipe"):
+        find(mediapipe.detector)
+    with pytest.raises(InputError, match="is the full network: want --blazepose_size=full"):
+        blazepose_network(
+            "lite",
+            norm="none",
+            seed=0,
+            from_teacher=True,
+            distillation_weight=0.1,
+            heatmap_weight=1.0,
+        ).find_weights(mediapipe.landmarks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("norm", ["scaled", "batch"])
+def test_it_is_built_and_differentiated_in_half_precision(precision, norm):
+    device.set_precision(precision)
+    try:
+        model = build_blazepose(LITE, norm)
+        with tf.GradientTape() as tape:
+            outputs = model(sample_images(1)[:2], training=True)
+            loss = tf.reduce_mean(outputs.landmarks)
+        gradients = tape.gradient(loss, model.trainable_weights)
+        assert all(o.dtype == tf.float32 for o in outputs)
+        assert sum(g is not None for g in gradients) > 100
+        assert [k.dtype for k, _ in folded_convolutions(model)[:2]] == [np.float32] * 2
+    finally:
+        device.set_precision("float32")

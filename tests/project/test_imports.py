@@ -1,0 +1,102 @@
+"""The house's order: imports go down the list of rooms, and each outside library has its place."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from support.commands import ROOT, run_process
+
+# From the bottom up: a package may use those before it.
+PACKAGES = [
+    "utils",
+    "skeleton",
+    "transforms",
+    "codecs",
+    "data",
+    "models",
+    "config",
+    "cli",
+    "builders",
+    "checkpoints",
+    "visualization",
+    "evaluation",
+    "analysis",
+    "training",
+    "inference",
+    "export",
+    "train",
+    "eval",
+    "predict",
+]
+MODULES = sorted((ROOT / "tfcpn").rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def own(names: set[str]) -> set[str]:
+    modules = {name_of(path) for path in MODULES}
+    return {name for name in names if name in modules and name != "tfcpn"}
+
+
+def test_every_file_is_in_a_room_of_the_list():
+    assert {name_of(path).split(".")[1] for path in MODULES if name_of(path) != "tfcpn"} == set(
+        PACKAGES
+    )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_down(path):
+    room = name_of(path).split(".")[1:2]
+    if not room:
+        return  # the package itself stands above all of them
+    for name in own(imported(path)):
+        below = name.split(".")[1]
+        assert below == room[0] or PACKAGES.index(below) < PACKAGES.index(room[0]), name
+
+
+def test_within_a_room_nothing_goes_round():
+    needs = {name_of(path): own(imported(path)) for path in MODULES}
+    while needs:
+        free = [name for name, others in needs.items() if not others & set(needs) - {name}]
+        assert free, f"these import each other: {sorted(needs)}"
+        for name in free:
+            del needs[name]
+
+
+@pytest.mark.parametrize(
+    "library, places",
+    [
+        ("absl", ["tfcpn/cli.py"]),
+        ("tensorflow_addons", ["tfcpn/transforms/normalize.py"]),
+        ("pycocotools", ["tfcpn/evaluation/metrics.py"]),
+    ],
+)
+def test_a_library_is_imported_in_its_place_only(library, places):
+    for path in [*MODULES, *(ROOT / "tools").rglob("*.py")]:
+        if any(name.split(".")[0] == library for name in imported(path)):
+            assert any(str(path.relative_to(ROOT)).startswith(place) for place in places), path
+
+
+def test_importing_the_commands_does_not_wait_for_tensorflow():
+    """Help, mistakes in flags, drawing people, reports: all without it."""
+    tools = [p.stem for p in (ROOT / "tools").glob("*.py") if p.stem != "check_gpu"]
+    modules = ["tfcpn.train", "tfcpn.eval", "tfcpn.predict", *tools]
+    code = f"import sys; sys.path.insert(0, 'tools'); import {', '.join(modules)}"
+    done = run_process(
+        "-c", f"{code}; print(sorted({{'tensorflow', 'matplotlib'}} & set(sys.modules)))"
+    )
+    assert done.out.strip() == "[]"

@@ -1,0 +1,914 @@
+"""The settings of a run. Every field of `Config` is also a flag, see `cli`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from tfcpn.models.specs import STRIDE, UNITS
+from tfcpn.transforms.alignment import MODES, RADII
+from tfcpn.utils.errors import InputError
+
+# tf-cpn trains on four views of each person at a time: rescaled, mirrored and twice rotated.
+VIEWS = 4
+# Side of a training crop over that of the view made from it, which leaves room for rescaling.
+TRAINING_MARGIN = 1.25
+# Peak of tf-cpn's label heatmaps.
+TF_CPN_SCALE = 255.0
+
+RUN, NETWORK, ALIGNMENT, DATA = "Run", "Network and labels", "Alignment", "Data and augmentation"
+TRAINING, MACHINE, EVALUATION = "Training", "Machine", "Evaluation"
+
+# Defaults of --network=blazepose: its only input size, the region that it was made for, and no
+# decay of weights that start out good.
+BLAZEPOSE_DEFAULTS = {
+    "input_size": (256, 256),
+    "align": "blazepose",
+    "weight_decay": 0.0,
+    "views": 1,
+}
+
+
+# Flags of 1.x: their names in 2.0.
+RENAMED_FIELDS = {
+    "held_weight": "distillation_weight",
+    "blazepose_frozen": "blazepose_freeze",
+    "norm_momentum": "batch_norm_momentum",
+    "filter_min_joints": "filter_min_keypoints",
+    "shift_peak": "shift_exponent",
+    "half_body": "random_half_body",
+    "occlusion": "random_erasing",
+    "colour": "color_jitter",
+    "keep_snapshots": "keep_checkpoints",
+    "first_pass_turns": "first_pass_rotations",
+}
+# Flags of 1.x that no longer exist, and the values with which a run is still the same.
+REMOVED_FIELDS = {
+    "output_gain": 1.0,
+    "data_loss_weight": 1.0,
+    "decoupled_decay": False,
+    "subpixel_labels": False,
+    "heatmap_epochs": 0,
+}
+
+
+def _flag(
+    group: str,
+    scope: str,
+    default,
+    help: str,
+    *,
+    choices: Collection[str] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    path: bool = False,
+    advanced: bool = False,
+    in_eval: bool = False,
+):
+    """Declare a field of `Config` that is also a flag.
+
+    Args:
+        group: Title of its section in the help.
+        scope: "model": part of the network, fixed for the life of a run. "train": fixed while a run
+            is trained. "eval": how a run is evaluated. "machine": where and how long it runs; may
+            change whenever a run is resumed.
+        default: Default value.
+        help: Help text.
+        choices: Allowed strings.
+        minimum: Smallest allowed number.
+        maximum: Largest allowed number.
+        path: Whether it is a file or folder.
+        advanced: Whether only --helpfull shows it.
+        in_eval: Whether an evaluation may differ from the run in this "train" setting.
+    """
+    metadata = {"group": group, "scope": scope, "help": help, "choices": tuple(choices)}
+    metadata |= {"minimum": minimum, "maximum": maximum, "path": path}
+    metadata |= {"advanced": advanced, "in_eval": in_eval or scope == "eval"}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of a run. Sizes are (height, width) in pixels.
+
+    Raises:
+        InputError: On construction, for values that no run can have.
+    """
+
+    experiment: str = _flag(
+        RUN, "machine", "", "Name of the run; empty: made from its differences to the baseline."
+    )
+    model_dir: str = _flag(
+        RUN, "machine", "", "Folder of the run; empty: runs/<experiment>.", path=True
+    )
+    seed: int = _flag(
+        RUN, "train", 0, "Seed of initial weights, data order and augmentation.", minimum=0
+    )
+
+    skeleton: str = _flag(
+        NETWORK,
+        "model",
+        "auto",
+        "Keypoint definition: auto (from the records), coco, lsp, mediapipe, or a .json file with "
+        "flip pairs, limbs and OKS sigmas.",
+        path=True,
+    )
+    network: str = _flag(
+        NETWORK,
+        "model",
+        "cpn",
+        "cpn: tf-cpn's Cascaded Pyramid Network; blazepose: MediaPipe's pose landmark network.",
+        choices=["cpn", "blazepose"],
+    )
+    backbone: str = _flag(NETWORK, "model", "resnet50", "CPN: backbone.", choices=list(UNITS))
+    input_size: tuple[int, int] = _flag(
+        NETWORK,
+        "model",
+        (256, 192),
+        "HEIGHTxWIDTH of a crop, multiples of 32; 256x256 for BlazePose.",
+    )
+    heatmap_scale: float = _flag(
+        NETWORK,
+        "model",
+        TF_CPN_SCALE,
+        "CPN: peak of the label heatmaps; 255 is tf-cpn's.",
+        minimum=1e-6,
+    )
+    scale_free: bool = _flag(
+        NETWORK,
+        "model",
+        False,
+        "CPN: at any heatmap scale, start training as at 255: data losses times (255/scale)^2, "
+        "gain of the output batch norms times scale/255.",
+    )
+    label_kernels: tuple[int, ...] = _flag(
+        NETWORK,
+        "model",
+        (15, 11, 9, 7),
+        "CPN: Gaussian sizes of the labels in heatmap pixels; the last is the refine output's.",
+    )
+    hard_keypoints: int = _flag(
+        NETWORK,
+        "model",
+        8,
+        "CPN: number of hardest keypoints per crop in the refine loss (OHKM).",
+        minimum=1,
+    )
+    batch_norm_momentum: float = _flag(
+        NETWORK,
+        "model",
+        0.99,
+        "CPN: batch-norm momentum (decay of the moving averages). Lower it for short runs.",
+        minimum=0,
+        maximum=0.9999,
+        advanced=True,
+    )
+    late_upsampling: bool = _flag(
+        NETWORK,
+        "machine",
+        False,
+        "CPN: apply 1x1 convolutions before upsampling instead of after: the same function up to "
+        "rounding, with less work. Always on in half precision and prediction.",
+        advanced=True,
+    )
+    blazepose_size: str = _flag(
+        NETWORK, "model", "full", "BlazePose: size of the network.", choices=["full", "lite"]
+    )
+    blazepose_norm: str = _flag(
+        NETWORK,
+        "model",
+        "auto",
+        "BlazePose: how to replace the batch norms that are folded into MediaPipe's weights: "
+        "scaled "
+        "(per-channel weight scaling) or batch (trainable batch norms); auto: scaled for "
+        "MediaPipe's weights, batch for random ones.",
+        choices=["auto", "scaled", "batch"],
+        advanced=True,
+    )
+    blazepose_freeze: int = _flag(
+        NETWORK,
+        "model",
+        0,
+        "BlazePose: number of leading convolutions to freeze; 11 freezes everything up to stride "
+        "4, "
+        "most of the cost of a step.",
+        minimum=0,
+        maximum=96,
+    )
+    distillation_weight: float = _flag(
+        NETWORK,
+        "model",
+        0.1,
+        "BlazePose: weight of the distillation loss that keeps unlabeled outputs close to the "
+        "original MediaPipe model.",
+        minimum=0,
+        advanced=True,
+    )
+    heatmap_weight: float = _flag(
+        NETWORK,
+        "model",
+        2.0,
+        "BlazePose: weight of the heatmap loss of labeled keypoints.",
+        minimum=0,
+        advanced=True,
+    )
+
+    align: str = _flag(
+        ALIGNMENT,
+        "model",
+        "person",
+        "Region cropped for a person: the box, a square about it, or BlazePose's square about the "
+        "mid-hip.",
+        choices=MODES,
+    )
+    align_rotate: bool = _flag(
+        ALIGNMENT, "model", True, "Rotate BlazePose's region until the body is upright."
+    )
+    align_margin: float = _flag(
+        ALIGNMENT,
+        "model",
+        1.25,
+        "Side of BlazePose's region over the diameter of the circle around the body.",
+        minimum=0.1,
+        advanced=True,
+    )
+    align_radius: str = _flag(
+        ALIGNMENT,
+        "model",
+        "body",
+        "Radius of the circle around the body: to the farthest keypoint or outline point (body), "
+        "1.15 times the farthest keypoint (keypoints), or 1.3 times the distance to the nose, the "
+        "rule of tf-cpn's experiment log (nose).",
+        choices=RADII,
+        advanced=True,
+    )
+    align_missing: str = _flag(
+        ALIGNMENT,
+        "train",
+        "square",
+        "People whose keypoints do not define BlazePose's region: drop them, or crop the square "
+        "box.",
+        choices=["drop", "square"],
+        in_eval=True,
+    )
+    predict_align_points: bool = _flag(
+        ALIGNMENT,
+        "model",
+        False,
+        "Predict the mid-hip and the point above it on the circle as two more keypoints.",
+    )
+
+    train_records: str = _flag(
+        DATA,
+        "machine",
+        "data/coco/records",
+        "Folders of records, comma-separated; a:2,b:1 repeats the people of a twice in each pass.",
+        path=True,
+    )
+    val_images: str = _flag(
+        DATA, "eval", "data/coco/val2017", "Folder of the validation images.", path=True
+    )
+    val_annotations: str = _flag(
+        DATA,
+        "eval",
+        "data/coco/annotations/person_keypoints_val2017.json",
+        "COCO annotations of the validation images.",
+        path=True,
+    )
+    filter_min_keypoints: int = _flag(
+        DATA,
+        "train",
+        1,
+        "Minimum number of labeled keypoints of a training person.",
+        minimum=1,
+        advanced=True,
+    )
+    filter_require: tuple[str, ...] = _flag(
+        DATA,
+        "train",
+        (),
+        "Keypoints that a training person must have labeled, such as nose,left_hip,right_hip.",
+        advanced=True,
+    )
+    filter_max_people: int = _flag(
+        DATA,
+        "train",
+        0,
+        "Maximum number of labeled people in a training image; 0: any.",
+        minimum=0,
+        advanced=True,
+    )
+    filter_min_area: float = _flag(
+        DATA,
+        "train",
+        0.0,
+        "Minimum area of a training person in square pixels; COCO's medium starts at 1024.",
+        minimum=0,
+        advanced=True,
+    )
+    shuffle_buffer: int = _flag(
+        DATA,
+        "train",
+        2048,
+        "Size of the shuffle buffer in people; one crop of memory each.",
+        minimum=1,
+        advanced=True,
+    )
+    views: int = _flag(
+        DATA,
+        "train",
+        VIEWS,
+        "Views of each person in a step: tf-cpn's 4 (rescaled, mirrored, twice rotated), or 1 that "
+        "is rescaled, rotated and randomly mirrored, for four times as many people per step.",
+        minimum=1,
+        maximum=VIEWS,
+    )
+    rescale_min: float = _flag(
+        DATA,
+        "train",
+        0.7,
+        "Minimum scale of the region shown in a view; the whole crop is shown from 1.25 on.",
+        minimum=0.1,
+        advanced=True,
+    )
+    rescale_max: float = _flag(
+        DATA,
+        "train",
+        1.35,
+        "Maximum scale of the region shown in a view.",
+        minimum=0.1,
+        advanced=True,
+    )
+    rotation: float = _flag(
+        DATA,
+        "train",
+        45.0,
+        "Maximum rotation of a view in degrees, in either direction.",
+        minimum=0,
+        maximum=180,
+        advanced=True,
+    )
+    shift: float = _flag(
+        DATA,
+        "train",
+        0.0,
+        "With --views=1: maximum shift of a view along each axis, as a fraction of the region's "
+        "side. Imitates a detector's errors.",
+        minimum=0,
+        maximum=0.5,
+        advanced=True,
+    )
+    shift_exponent: float = _flag(
+        DATA,
+        "train",
+        1.0,
+        "Exponent that concentrates random shifts near zero (shift = max_shift * u**exponent, u "
+        "uniform in [0, 1]); 1 is uniform.",
+        minimum=1,
+        maximum=10,
+        advanced=True,
+    )
+    random_half_body: float = _flag(
+        DATA,
+        "train",
+        0.0,
+        "With --views=1: probability that a view shows only the upper or the lower body.",
+        minimum=0,
+        maximum=1,
+        advanced=True,
+    )
+    random_erasing: float = _flag(
+        DATA,
+        "train",
+        0.0,
+        "Probability that a view is covered by a rectangle of one color.",
+        minimum=0,
+        maximum=1,
+        advanced=True,
+    )
+    color_jitter: float = _flag(
+        DATA,
+        "train",
+        0.0,
+        "Maximum relative change of a view's contrast and saturation; brightness changes by up to "
+        "half of it.",
+        minimum=0,
+        maximum=1,
+        advanced=True,
+    )
+
+    batch_size: int = _flag(
+        TRAINING, "train", 32, "Crops per replica and step, --views of each person.", minimum=1
+    )
+    epoch_size: int = _flag(
+        TRAINING,
+        "train",
+        60000,
+        "Crops per epoch. An epoch is a fixed number of steps, not a pass over the data.",
+        minimum=1,
+    )
+    epochs: int = _flag(TRAINING, "machine", 400, "Number of epochs to train.", minimum=1)
+    learning_rate: float = _flag(
+        TRAINING, "train", 5e-4, "Initial learning rate of Adam.", minimum=0
+    )
+    lr_halving: int = _flag(
+        TRAINING, "train", 60, "Epochs after which the learning rate is halved.", minimum=1
+    )
+    lr_cosine: bool = _flag(
+        TRAINING,
+        "train",
+        False,
+        "Cosine learning-rate decay to 0 at --epochs, instead of step decay.",
+    )
+    warmup_steps: int = _flag(
+        TRAINING, "train", 0, "Steps of linear learning-rate warm-up from 0.", minimum=0
+    )
+    weight_decay: float = _flag(
+        TRAINING,
+        "train",
+        1e-5,
+        "Factor of the L2 loss over the convolution kernels.",
+        minimum=0,
+        advanced=True,
+    )
+    ema: float = _flag(
+        TRAINING,
+        "train",
+        0.0,
+        "Decay of the exponential moving average of the weights, e.g. 0.999; the average is what "
+        "is evaluated, saved and exported. 0 disables it.",
+        minimum=0,
+        maximum=0.99999,
+    )
+    init_weights: str = _flag(
+        TRAINING,
+        "train",
+        "auto",
+        "Initial weights. CPN: a TensorFlow 1 checkpoint of the backbone; keras: ImageNet weights "
+        "of "
+        "tf.keras.applications; none: random; auto: slim's checkpoint in data/imagenet if it "
+        "exists, else random with a warning. BlazePose: MediaPipe's .tflite or .task file; auto: "
+        "data/mediapipe/pose_landmark_full.tflite.",
+        path=True,
+    )
+    keep_checkpoints: int = _flag(
+        TRAINING,
+        "machine",
+        10,
+        "Number of newest checkpoints to keep, besides every 50th; 0: all. A CPN's takes 0.3 GB, a "
+        "third more with --ema.",
+        minimum=0,
+    )
+    checkpoint_minutes: float = _flag(
+        TRAINING,
+        "machine",
+        10.0,
+        "Minutes between checkpoints within an epoch; 0: none.",
+        minimum=0,
+        advanced=True,
+    )
+    eval_every: int = _flag(
+        TRAINING, "machine", 10, "Epochs between validations; 0: never.", minimum=0
+    )
+
+    mixed_precision: str = _flag(
+        MACHINE,
+        "train",
+        "float32",
+        "Precision of the layers; auto: the fastest that the hardware supports natively; tf32: "
+        "float32 with shortened products on NVIDIA GPUs from the A100 on.",
+        choices=["float32", "tf32", "bfloat16", "float16", "auto"],
+        in_eval=True,
+    )
+    xla: bool = _flag(
+        MACHINE,
+        "machine",
+        False,
+        "Compile the network's part of a step with XLA, for GPUs (benchmark.py gpu measures the "
+        "gain); slower on a CPU.",
+        advanced=True,
+    )
+    device: str = _flag(
+        MACHINE,
+        "machine",
+        "auto",
+        "auto: GPU if available, else CPU (fails if an NVIDIA card is present but unusable); cpu; "
+        "gpu: fail without a GPU.",
+        choices=["auto", "cpu", "gpu"],
+    )
+    strategy: str = _flag(
+        MACHINE,
+        "train",
+        "one",
+        "one: one device; mirrored: all GPUs of the machine; multi_worker: those of all machines "
+        "in "
+        "TF_CONFIG.",
+        choices=["one", "mirrored", "multi_worker"],
+        in_eval=True,
+    )
+    data_service: str = _flag(
+        MACHINE,
+        "machine",
+        "",
+        "host:port of a tf.data service whose workers read, decode and crop; empty: this process "
+        "does.",
+        advanced=True,
+    )
+    deterministic: bool = _flag(
+        MACHINE,
+        "machine",
+        False,
+        "Produce the same bits in every run. Slower: on a CPU by the number of cores, on a GPU "
+        "because layout optimization and fusion are off.",
+        advanced=True,
+    )
+
+    epoch: str = _flag(
+        EVALUATION, "eval", "latest", "Epochs to evaluate: numbers, comma-separated, or latest."
+    )
+    boxes: str = _flag(
+        EVALUATION,
+        "eval",
+        "gt",
+        "gt: annotated boxes; else a detector's results file in COCO format.",
+        path=True,
+    )
+    align_source: str = _flag(
+        EVALUATION,
+        "eval",
+        "gt",
+        "Source of BlazePose's alignment points: the annotation (gt, an upper bound), the file in "
+        "--boxes (detections), a first pass of the network over the square box (two_pass), or "
+        "MediaPipe's detector on the whole image (detector).",
+        choices=["gt", "detections", "two_pass", "detector"],
+    )
+    detector: str = _flag(
+        EVALUATION,
+        "eval",
+        "data/mediapipe/pose_detection.tflite",
+        "With --align_source=detector: MediaPipe's .tflite or .task file.",
+        path=True,
+        advanced=True,
+    )
+    first_pass_rotations: int = _flag(
+        EVALUATION,
+        "eval",
+        1,
+        "With --align_source=two_pass: number of quarter turns of the square box to try; the most "
+        "confident one is used.",
+        minimum=1,
+        maximum=4,
+        advanced=True,
+    )
+    eval_people: str = _flag(
+        EVALUATION,
+        "eval",
+        "all",
+        "People that count: all, or those with the keypoints of the alignment points.",
+        choices=["all", "alignable"],
+        advanced=True,
+    )
+    pck_norm: str = _flag(
+        EVALUATION,
+        "eval",
+        "auto",
+        "Reference length of PCK: torso (left shoulder to right hip), head (neck to head top) or "
+        "the box's longer side; auto: the torso if the keypoints define it, else the box.",
+        choices=["auto", "torso", "head", "box"],
+        advanced=True,
+    )
+    flip_test: bool = _flag(
+        EVALUATION, "eval", True, "Average each prediction with that of the mirrored crop."
+    )
+    decoder: str = _flag(
+        EVALUATION,
+        "eval",
+        "tf_cpn",
+        "CPN: sub-pixel decoding of heatmaps: tf_cpn, a quarter of a pixel towards the second "
+        "peak; "
+        "dark, a Newton step on the logarithm of the heatmap.",
+        choices=["tf_cpn", "dark"],
+    )
+    result_nms: str = _flag(
+        EVALUATION,
+        "eval",
+        "none",
+        "Suppress duplicate poses: none, oks (OKS-NMS at --nms_oks) or soft (Soft-NMS).",
+        choices=["none", "oks", "soft"],
+        advanced=True,
+    )
+    nms_oks: float = _flag(
+        EVALUATION,
+        "eval",
+        0.9,
+        "OKS threshold of --result_nms=oks.",
+        minimum=0.0,
+        maximum=1.0,
+        advanced=True,
+    )
+    refine_landmarks: bool = _flag(
+        EVALUATION,
+        "eval",
+        False,
+        "BlazePose: move each keypoint to the mean of its heatmap around it, as MediaPipe's graph "
+        "does.",
+    )
+    eval_batch_size: int = _flag(
+        EVALUATION, "eval", 32, "Crops per forward pass.", minimum=1, advanced=True
+    )
+
+    def __post_init__(self):
+        self.validate()
+
+    def validate(self) -> None:
+        """Check every value by itself and the values against each other.
+
+        Raises:
+            InputError: Naming the flag, its value and what is expected.
+        """
+        for field in dataclasses.fields(self):
+            _check_value(field, getattr(self, field.name))
+        for is_wrong, message in _CONFLICTS:
+            if is_wrong(self):
+                raise InputError(message(self) if callable(message) else message)
+
+    @property
+    def heatmap_size(self) -> tuple[int, int]:
+        """(height, width) of the CPN's heatmaps."""
+        return (self.input_size[0] // STRIDE, self.input_size[1] // STRIDE)
+
+    @property
+    def output_gain(self) -> float:
+        """Initial gain of the CPN's output batch norms; 1 is tf-cpn's."""
+        return self.heatmap_scale / TF_CPN_SCALE if self.scale_free else 1.0
+
+    @property
+    def data_loss_weight(self) -> float:
+        """Factor of the data losses. Squared errors grow with the square of the heatmap scale."""
+        return (TF_CPN_SCALE / self.heatmap_scale) ** 2 if self.scale_free else 1.0
+
+    @property
+    def training_margin(self) -> float:
+        """Side of a training crop over that of the region. Shifted views reach further."""
+        return TRAINING_MARGIN * (1 + 2 * self.shift)
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def fields_of_scope(*scopes: str) -> list[str]:
+    """Return the names of the fields of some scopes, see `_flag`."""
+    return [name for name, field in FIELDS.items() if field.metadata["scope"] in scopes]
+
+
+# The settings that metrics.json reports: all that decides the weights and their evaluation.
+REPORTED = [
+    name
+    for name in fields_of_scope("model", "train", "eval")
+    if name not in ("epoch", "eval_batch_size")
+]
+
+
+def _check_value(field: dataclasses.Field, value) -> None:
+    """Raise InputError unless a value has the type and the range of its field."""
+    metadata, text = field.metadata, f"--{field.name}={value}"
+    base, is_tuple = field.type, field.type.startswith("tuple[")
+    if is_tuple:
+        base = field.type.removeprefix("tuple[").split(",")[0]
+    types = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}[base]
+    items = value if is_tuple and isinstance(value, tuple) else (value,)
+    if (is_tuple and not isinstance(value, tuple)) or not all(type(v) in types for v in items):
+        raise InputError(f"{text}: want {field.type}")
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise InputError(f"{text}: want one of {', '.join(metadata['choices'])}")
+    if base == "float" and not math.isfinite(value):
+        raise InputError(f"{text}: want a number")
+    if metadata["minimum"] is not None and value < metadata["minimum"]:
+        raise InputError(f"{text}: want at least {metadata['minimum']:g}")
+    if metadata["maximum"] is not None and value > metadata["maximum"]:
+        raise InputError(f"{text}: want at most {metadata['maximum']:g}")
+
+
+def _is_size(size: tuple[int, ...]) -> bool:
+    return len(size) == 2 and all(n > 0 and n % 32 == 0 for n in size)
+
+
+# Pairs of a predicate on a Config and the message if it holds: the only rules between flags.
+_CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]], ...] = (
+    (
+        lambda c: not _is_size(c.input_size),
+        lambda c: (
+            f"--input_size={'x'.join(map(str, c.input_size))}: want HEIGHTxWIDTH in multiples "
+            "of 32, such as 256x192"
+        ),
+    ),
+    (
+        lambda c: len(c.label_kernels) != 4 or not all(k > 0 and k % 2 for k in c.label_kernels),
+        lambda c: (
+            f"--label_kernels={','.join(map(str, c.label_kernels))}: want four odd sizes, such "
+            "as 15,11,9,7"
+        ),
+    ),
+    (
+        lambda c: c.network == "blazepose" and c.input_size != BLAZEPOSE_DEFAULTS["input_size"],
+        "--network=blazepose: takes --input_size=256x256 only",
+    ),
+    (
+        lambda c: c.network == "blazepose" and c.decoder != "tf_cpn",
+        lambda c: f"--decoder={c.decoder}: is for heatmaps; BlazePose predicts coordinates",
+    ),
+    (
+        lambda c: c.network == "blazepose" and c.blazepose_freeze and c.init_weights == "none",
+        "--init_weights=none: random weights must not be frozen, want --blazepose_freeze=0",
+    ),
+    (
+        lambda c: (
+            c.network == "blazepose" and c.init_weights == "none" and c.blazepose_norm == "scaled"
+        ),
+        "--init_weights=none wants --blazepose_norm=batch: nothing else learns from random weights",
+    ),
+    (
+        lambda c: c.align == "blazepose" and c.input_size[0] != c.input_size[1],
+        "--align=blazepose: its region is square, want a square such as --input_size=256x256",
+    ),
+    (lambda c: c.views not in (1, VIEWS), lambda c: f"--views={c.views}: want {VIEWS} or 1"),
+    (
+        lambda c: c.shift and c.views == VIEWS,
+        lambda c: f"--shift={c.shift:g}: tf-cpn's {VIEWS} views are not shifted; want --views=1",
+    ),
+    (
+        lambda c: c.random_half_body and c.views == VIEWS,
+        lambda c: (
+            f"--random_half_body={c.random_half_body:g}: tf-cpn's {VIEWS} views show the whole "
+            "person; want --views=1"
+        ),
+    ),
+    (
+        lambda c: c.shift_exponent != 1 and not c.shift,
+        lambda c: f"--shift_exponent={c.shift_exponent:g} wants a --shift",
+    ),
+    (
+        lambda c: c.batch_size % c.views,
+        lambda c: (
+            f"--batch_size={c.batch_size}: want a multiple of {c.views}, the views of a person"
+        ),
+    ),
+    (
+        lambda c: c.data_service and not re.fullmatch(r"[^:/\s]+:\d+", c.data_service),
+        lambda c: f"--data_service={c.data_service}: want host:port, such as localhost:5050",
+    ),
+    (
+        lambda c: c.data_service and c.deterministic,
+        "--data_service: the order of people depends on its workers; want it without "
+        "--deterministic",
+    ),
+    (lambda c: c.rescale_max < c.rescale_min, "--rescale_max is below --rescale_min"),
+)
+
+
+class _Requirement(NamedTuple):
+    """When some flags have an effect.
+
+    Attributes:
+        flags: Names of the flags.
+        is_met: Whether a run with this Config uses them.
+        needs: What it would have to be, for the message.
+    """
+
+    flags: tuple[str, ...]
+    is_met: Callable[[Config], bool]
+    needs: str
+
+
+_REQUIREMENTS = (
+    _Requirement(
+        (
+            "backbone",
+            "heatmap_scale",
+            "scale_free",
+            "label_kernels",
+            "batch_norm_momentum",
+            "hard_keypoints",
+            "late_upsampling",
+        ),
+        lambda c: c.network == "cpn",
+        "--network=cpn",
+    ),
+    _Requirement(
+        (
+            "blazepose_size",
+            "blazepose_norm",
+            "blazepose_freeze",
+            "distillation_weight",
+            "heatmap_weight",
+            "refine_landmarks",
+        ),
+        lambda c: c.network == "blazepose",
+        "--network=blazepose",
+    ),
+    _Requirement(
+        ("distillation_weight",),
+        lambda c: c.init_weights != "none",
+        "MediaPipe's weights: random ones have no teacher",
+    ),
+    _Requirement(
+        ("align_rotate", "align_margin", "align_missing", "align_source"),
+        lambda c: c.align == "blazepose",
+        "--align=blazepose",
+    ),
+    _Requirement(
+        ("align_radius",),
+        lambda c: c.align == "blazepose" or c.predict_align_points,
+        "--align=blazepose or --predict_align_points",
+    ),
+    _Requirement(
+        ("first_pass_rotations",),
+        lambda c: c.align_source == "two_pass",
+        "--align_source=two_pass",
+    ),
+    _Requirement(("detector",), lambda c: c.align_source == "detector", "--align_source=detector"),
+    _Requirement(
+        ("pck_norm",),
+        lambda c: c.boxes == "gt",
+        "--boxes=gt: a detector's boxes are not matched to people",
+    ),
+    _Requirement(("nms_oks",), lambda c: c.result_nms == "oks", "--result_nms=oks"),
+    _Requirement(
+        ("lr_halving",), lambda c: not c.lr_cosine, "step decay, which --lr_cosine replaces"
+    ),
+)
+# An evaluation takes the flags of a training, so that both take the same flagfile.
+_TRAINING_ONLY = ("xla", "data_service")
+
+
+def _default(cfg: Config, name: str):
+    defaults = BLAZEPOSE_DEFAULTS if cfg.network == "blazepose" else {}
+    return defaults.get(name, FIELDS[name].default)
+
+
+def check_flags_apply(cfg: Config, explicit: Collection[str], evaluating: bool = False) -> None:
+    """Refuse flags that would have no effect.
+
+    Args:
+        cfg: The settings in use, those of an earlier run included.
+        explicit: Names of the flags that the command line or a flagfile sets. Flags that are set to
+            their defaults are accepted.
+        evaluating: Whether nothing is trained.
+
+    Raises:
+        InputError: Naming the first flag without effect and what it is for.
+    """
+    for requirement in _REQUIREMENTS:
+        for name in sorted(set(explicit) & set(requirement.flags)):
+            if getattr(cfg, name) != _default(cfg, name) and not requirement.is_met(cfg):
+                raise InputError(f"--{name} has no effect here: it needs {requirement.needs}")
+    for name in sorted(set(explicit) & set(_TRAINING_ONLY)) if evaluating else ():
+        if getattr(cfg, name) != FIELDS[name].default:
+            raise InputError(f"--{name} has no effect here: it is for training")
+
+
+def default_experiment(values: dict) -> str:
+    """Return the name of a run by its differences to the baseline.
+
+    Args:
+        values: The values of a Config by name.
+    """
+    if values["network"] == "blazepose":
+        suffix = "_scratch" if values["init_weights"] == "none" else ""
+        return f"blazepose_{values['blazepose_size']}{suffix}"
+    name = "{}_{}x{}".format(values["backbone"], *values["input_size"])
+    if values["heatmap_scale"] != FIELDS["heatmap_scale"].default:
+        name += f"_scale{values['heatmap_scale']:g}" + ("_free" if values["scale_free"] else "")
+    if values["align"] != FIELDS["align"].default:
+        name += f"_{values['align']}"
+    if values["align"] == "blazepose" and not values["align_rotate"]:
+        name += "_norotate"
+    if values["predict_align_points"]:
+        name += "_points"
+    return name
+
+
+def make_config(values: dict, explicit: Collection[str] = ()) -> Config:
+    """Complete the values of flags to a Config.
+
+    Args:
+        values: Values by name; missing ones have their defaults.
+        explicit: Names of the values that were set by the user. The others get the defaults of the
+            network.
+
+    Raises:
+        InputError: For values that no run can have.
+    """
+    values = {name: field.default for name, field in FIELDS.items()} | values
+    if values["network"] == "blazepose":
+        defaults = BLAZEPOSE_DEFAULTS.items()
+        values |= {name: value for name, value in defaults if name not in explicit}
+        if values["blazepose_norm"] == "auto":
+            values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
+    values["experiment"] = values["experiment"] or default_experiment(values)
+    values["model_dir"] = values["model_dir"] or os.path.join("runs", values["experiment"])
+    return Config(**values)

@@ -1,0 +1,1 @@
+"""Export to MediaPipe, TensorFlow Lite, ONNX and SavedModel, and verify against Keras."""

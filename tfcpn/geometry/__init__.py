@@ -1,1 +1,0 @@
-"""Regions, alignment points and the maps between image and crop."""

@@ -1,0 +1,1 @@
+"""Poses of images and videos: detection, prediction, tracking and output."""

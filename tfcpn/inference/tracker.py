@@ -1,0 +1,418 @@
+"""Track people from frame to frame: the last pose defines the next region, as in MediaPipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tfcpn.data.detections import PersonBox
+from tfcpn.inference.estimator import Person, PoseEstimator, check_image_array, pose_oks
+from tfcpn.inference.video import VideoReader
+from tfcpn.models.blazepose.detector import iou
+from tfcpn.skeleton import Skeleton
+
+
+class OneEuroFilter:
+    """Low-pass filter whose cutoff grows with speed (Casiez, Roussel, Vogel, CHI 2012).
+
+    For arrays of one shape. The defaults are MediaPipe's parameters for landmarks.
+    """
+
+    def __init__(self, least: float = 0.05, slope: float = 80.0, speed_cutoff: float = 1.0):
+        """Set the parameters.
+
+        Args:
+            least: Cutoff in Hz at rest.
+            slope: Growth of the cutoff in Hz for a speed of one object size per second.
+            speed_cutoff: Cutoff in Hz of the speed's own filter.
+        """
+        self.min_presence, self.slope, self.speed_cutoff = least, slope, speed_cutoff
+        self._raw = self._smooth = self._speed = None
+        self._seconds = 0.0
+
+    def __call__(self, values: np.ndarray, seconds: float, size: float) -> np.ndarray:
+        """Return smoothed values.
+
+        The first values, and those not later than the last, are returned unchanged.
+
+        Args:
+            values: The values.
+            seconds: Their time.
+            size: Size of the object, in the unit of the values.
+        """
+        values = np.asarray(values, float)
+        if self._raw is None:
+            self._speed = np.zeros_like(values)
+            self._smooth = values
+        elif seconds <= self._seconds:
+            return values
+        else:
+            step = seconds - self._seconds
+            velocity = (values - self._raw) / size / step
+            self._speed = self._speed + _smoothing_factor(self.speed_cutoff, step) * (
+                velocity - self._speed
+            )
+            cutoff = self.min_presence + self.slope * np.abs(self._speed)
+            self._smooth = self._smooth + _smoothing_factor(cutoff, step) * (values - self._smooth)
+        self._raw, self._seconds = values, seconds
+        return self._smooth
+
+
+def _smoothing_factor(cutoff, step: float):
+    """Return the weight of a new value in an exponential filter of a cutoff in Hz."""
+    return 1 / (1 + 1 / (2 * np.pi * cutoff * step))
+
+
+def for_landmarks() -> OneEuroFilter:
+    """Return a filter with MediaPipe's parameters for landmarks."""
+    return OneEuroFilter()
+
+
+def for_region() -> OneEuroFilter:
+    """Return a filter with MediaPipe's parameters for the points of the next region."""
+    return OneEuroFilter(0.01, 10.0, 1.0)
+
+
+# Patches of the torso: from shoulders to hips, and from left to right.
+_DOWN, _ACROSS = (0.25, 0.55, 0.9), (0.3, 0.5, 0.7)
+_SIZE = 0.06  # of a patch, relative to the torso's length
+_LIGHTNESS = 0.5  # weight of lightness: shadows change it
+_COLOR_SCALE = 20.0  # CIE Lab difference at which the similarity is 1/e
+
+
+def color_signature(image: np.ndarray, person: Person, skeleton: Skeleton) -> np.ndarray | None:
+    """Return colors of patches of the torso, by which people in similar poses are distinguished.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        person: The person.
+        skeleton: Keypoints of the person.
+
+    Returns:
+        (P, 3) CIE Lab with reduced lightness; NaN outside the image. None if the keypoints
+        define no torso.
+    """
+    if not skeleton.shoulders or not skeleton.hips:
+        return None
+    (sl, sr), (hl, hr) = (
+        person.keypoints[list(pair)] for pair in (skeleton.shoulders, skeleton.hips)
+    )
+    length = np.linalg.norm((sl + sr - hl - hr) / 2)
+    if not np.isfinite(length):
+        return None  # the network does not have these keypoints
+    radius = int(np.clip(round(_SIZE * length), 1, 30))
+    down, across = (grid.reshape(-1, 1) for grid in np.meshgrid(_DOWN, _ACROSS, indexing="ij"))
+    left, right = sl + down * (hl - sl), sr + down * (hr - sr)
+    middles, size = left + across * (right - left), np.array(image.shape[1::-1])
+    inside = ((middles >= 0) & (middles < size)).all(axis=1)
+    found = np.full((len(middles), 3), np.nan)
+    if inside.any():
+        about = np.arange(-radius, radius + 1)
+        x, y = np.clip(
+            middles[inside].astype(int)[:, :, None] + about, 0, size[:, None] - 1
+        ).transpose(1, 0, 2)
+        patches = image[y[:, :, None], x[:, None, :]]
+        found[inside] = np.median(patches.reshape(len(patches), -1, 3), axis=1)
+        lab = cv2.cvtColor((found[inside][None] / 255).astype(np.float32), cv2.COLOR_BGR2LAB)[0]
+        found[inside] = lab * [_LIGHTNESS, 1, 1]
+    return found
+
+
+def color_similarity(a: np.ndarray | None, b: np.ndarray | None) -> float:
+    """Return the similarity of two color signatures from 0 to 1; 1 if they cannot be compared."""
+    if a is None or b is None:
+        return 1.0
+    away = np.linalg.norm(a - b, axis=1)
+    away = away[np.isfinite(away)]
+    return float(np.exp(-np.median(away) / _COLOR_SCALE)) if len(away) else 1.0
+
+
+def update_appearance(
+    old: np.ndarray | None, new: np.ndarray | None, share: float
+) -> np.ndarray | None:
+    """Return the moving average of color signatures; `share` is the weight of the new one."""
+    if old is None or new is None:
+        return new if old is None else old
+    mixed = old + share * (new - old)
+    return np.where(np.isfinite(mixed), mixed, np.where(np.isfinite(old), old, new))
+
+
+# A detection is a duplicate of an existing track above these thresholds.
+DUPLICATE_BOX_IOU, DUPLICATE_REGION_IOU, DUPLICATE_OKS = 0.6, 0.7, 0.4
+# A detection resumes a lost track above this OKS to its expected pose, with scaled sigmas.
+REID_OKS, REID_SIGMA_SCALE = 0.1, 4.0
+OCCLUSION_IOU = 0.05  # box IoU above which people may be confused
+APPEARANCE_MOMENTUM = 0.1  # weight of a frame's colors in the appearance
+VELOCITY_MOMENTUM = 0.3  # weight of the last step in the velocity
+BOX_EXPANSION = 1.1  # the next frame's box over that of the keypoints
+
+
+@dataclass
+class Track:
+    """A tracked person.
+
+    Attributes:
+        person: As last predicted, not smoothed.
+        region: Region to predict in the next frame.
+        score: Score of the detector.
+        seconds: Time of `person`.
+        appearance: Moving average of the color signature.
+        velocity: Of the center, in pixels per second.
+        smooth_keypoints, smooth_region: Filters.
+    """
+
+    person: Person
+    region: np.ndarray
+    score: float
+    seconds: float
+    appearance: np.ndarray | None = None
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    smooth_keypoints: OneEuroFilter = field(default_factory=for_landmarks)
+    smooth_region: OneEuroFilter = field(default_factory=for_region)
+
+    def expected(self, seconds: float) -> Person:
+        """Return the person moved on with constant velocity."""
+        return replace(
+            self.person, keypoints=self.person.keypoints + self.velocity * (seconds - self.seconds)
+        )
+
+
+def _center_of(person: Person) -> np.ndarray:
+    """Return the center of a person's box."""
+    x, y, width, height = person.box
+    return np.array([x + width / 2, y + height / 2])
+
+
+def _square(region: np.ndarray) -> np.ndarray:
+    """Return the corners of a region, ignoring its rotation."""
+    return np.stack([region[:2] - region[2:4] / 2, region[:2] + region[2:4] / 2])
+
+
+def _corners(box: Sequence[float]) -> np.ndarray:
+    return np.array([box[:2], np.add(box[:2], box[2:])], float)
+
+
+class Tracker:
+    """Tracks the people of a video, frame by frame."""
+
+    def __init__(
+        self,
+        pose: PoseEstimator,
+        detect_every: int = 10,
+        smooth: bool = True,
+        track_timeout: float = 1.0,
+    ):
+        """Start without tracks.
+
+        Args:
+            pose: Estimates poses.
+            detect_every: Frames between runs of the detector. It also runs while a person is lost,
+                and while there is no track.
+            smooth: Whether to smooth keypoints.
+            track_timeout: Seconds within which a person who is people again keeps the id.
+        """
+        self.pose, self.detect_every, self.smooth, self.track_timeout = (
+            pose,
+            detect_every,
+            smooth,
+            track_timeout,
+        )
+        self.detections = 0  # number of runs of the detector
+        self._tracks: list[Track] = []
+        self._lost: list[Track] = []
+        self._frames = self._people = 0
+
+    def __call__(self, image: np.ndarray, seconds: float) -> list[Person]:
+        """Return the people of the next frame.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            seconds: Time of the frame.
+        """
+        check_image_array(image)
+        due = not self._tracks or self._frames % self.detect_every == 0
+        self._frames += 1
+        self._update_tracks(image, seconds)
+        if due or self._lost:
+            self.detections += 1
+            self._start_tracks(image, seconds)
+        self._lost = [
+            track for track in self._lost if seconds - track.seconds <= self.track_timeout
+        ]
+        return [
+            self._smoothed(track, seconds)
+            for track in sorted(self._tracks, key=lambda t: t.person.track_id)
+        ]
+
+    def _update_tracks(self, image: np.ndarray, seconds: float) -> None:
+        """Predict the tracks in a frame; those that are not found become lost."""
+        if not self._tracks:
+            return
+        regions = np.stack([track.region for track in self._tracks])
+        predictions = self.pose.predict_regions(image, regions)
+        people = self.pose.people(predictions, regions, [track.score for track in self._tracks])
+        points = (
+            self.pose.alignment_points(predictions)
+            if self.pose.alignment.uses_points
+            else [None] * len(people)
+        )
+        appearance = [color_signature(image, person, self.pose.skeleton) for person in people]
+        # A track that moved as expected, in the same colors, wins over one that jumped onto another
+        # person.
+        consistency = [
+            pose_oks(person.keypoints, track.expected(seconds), self.pose.sigmas, 2.0)
+            * color_similarity(track.appearance, colors)
+            for person, colors, track in zip(people, appearance, self._tracks)
+        ]
+        kept: list[int] = []
+        for row in sorted(range(len(people)), key=lambda row: -consistency[row]):
+            is_duplicate = any(self._is_duplicate(people[row], people[other]) for other in kept)
+            if predictions.presence[row] >= self.pose.backend.min_presence and not is_duplicate:
+                kept.append(row)
+        self._lost += [track for row, track in enumerate(self._tracks) if row not in kept]
+        isolated = {row for row in kept if not self._touches_another(row, people)}
+        for row in kept:
+            track = self._tracks[row]
+            self._update_track(track, people[row], points[row], image, seconds)
+            if row in isolated:
+                track.appearance = update_appearance(
+                    track.appearance, appearance[row], APPEARANCE_MOMENTUM
+                )
+        self._tracks = [self._tracks[row] for row in sorted(kept)]
+
+    def _is_duplicate(self, person: Person, other: Person) -> bool:
+        return (
+            self.pose.nms_oks is not None
+            and pose_oks(person.keypoints, other, self.pose.sigmas) > self.pose.nms_oks
+        )
+
+    @staticmethod
+    def _touches_another(row: int, people: list[Person]) -> bool:
+        """Return whether a person's box overlaps another's, which may mix their colors."""
+        others = [_corners(p.box) for n, p in enumerate(people) if n != row]
+        return bool(others) and bool(
+            (iou(_corners(people[row].box), np.stack(others)) > OCCLUSION_IOU).any()
+        )
+
+    def _update_track(
+        self, track: Track, person: Person, points, image: np.ndarray, seconds: float
+    ) -> None:
+        """Update a track with a prediction."""
+        step = seconds - track.seconds
+        if step > 0:
+            velocity = (_center_of(person) - _center_of(track.person)) / step
+            track.velocity = track.velocity + VELOCITY_MOMENTUM * (velocity - track.velocity)
+        track.region = self._next_region(track, person, points, image, seconds)
+        track.person, track.seconds = replace(person, track_id=track.person.track_id), seconds
+
+    def _next_region(
+        self, track: Track, person: Person, points, image: np.ndarray, seconds: float
+    ) -> np.ndarray:
+        size = float(np.mean(person.region[2:4]))
+        if points is not None:
+            points = track.smooth_region(points, seconds, size) if self.smooth else points
+            return self.pose.regions(image, [PersonBox(0, person.box, 1.0)], points[None])[0]
+        corners = _corners(person.box)
+        corners = corners + (BOX_EXPANSION - 1) / 2 * (corners[1] - corners[0]) * [[-1], [1]]
+        corners = track.smooth_region(corners, seconds, size) if self.smooth else corners
+        box = (*corners[0], *np.maximum(corners[1] - corners[0], 1))
+        return self.pose.regions(image, [PersonBox(0, tuple(map(float, box)), 1.0)])[0]
+
+    def _start_tracks(self, image: np.ndarray, seconds: float) -> None:
+        """Run the detector, and start tracks of people who have none."""
+        known = (
+            np.stack([_corners(t.person.box) for t in self._tracks])
+            if self._tracks
+            else np.zeros((0, 2, 2))
+        )
+        boxes = [
+            b
+            for b in self.pose.detect(image)
+            if not (iou(_corners(b.box), known) > DUPLICATE_BOX_IOU).any()
+        ]
+        boxes = self._untracked_boxes(image, boxes)
+        if not boxes:
+            return
+        predictions, regions = self.pose.predict_boxes(image, boxes)
+        people = self.pose.people(predictions, regions, [box.score for box in boxes])
+        points = (
+            self.pose.alignment_points(predictions)
+            if self.pose.alignment.uses_points
+            else [None] * len(people)
+        )
+        for row in np.argsort([-person.score for person in people], kind="stable"):
+            person = people[row]
+            followed = [track.person for track in self._tracks]
+            same = any(
+                pose_oks(person.keypoints, other, self.pose.sigmas) > DUPLICATE_OKS
+                for other in followed
+            )
+            if same or predictions.presence[row] < self.pose.backend.min_presence:
+                continue
+            appearance = color_signature(image, person, self.pose.skeleton)
+            person = replace(person, track_id=self._assign_track_id(person, appearance, seconds))
+            track = Track(person, regions[row], boxes[row].score, seconds, appearance)
+            track.region = self._next_region(track, person, points[row], image, seconds)
+            self._tracks.append(track)
+
+    def _untracked_boxes(self, image: np.ndarray, boxes: list[PersonBox]) -> list[PersonBox]:
+        """Drop boxes whose regions are tracked already, which saves predicting them."""
+        if not boxes or not self._tracks or not self.pose.alignment.uses_points:
+            return boxes
+        taken = np.stack([_square(track.region) for track in self._tracks])
+        squares = [_square(region) for region in self.pose.regions(image, boxes)]
+        return [
+            box
+            for box, row in zip(boxes, squares)
+            if not (iou(row, taken) > DUPLICATE_REGION_IOU).any()
+        ]
+
+    def _assign_track_id(
+        self, person: Person, appearance: np.ndarray | None, seconds: float
+    ) -> int:
+        """Return the id of the lost track that a person resumes, or a new id."""
+        nms_oks = [
+            pose_oks(person.keypoints, track.expected(seconds), self.pose.sigmas, REID_SIGMA_SCALE)
+            * color_similarity(track.appearance, appearance)
+            for track in self._lost
+        ]
+        if nms_oks and max(nms_oks) >= REID_OKS:
+            return self._lost.pop(int(np.argmax(nms_oks))).person.track_id
+        self._people += 1
+        return self._people
+
+    def _smoothed(self, track: Track, seconds: float) -> Person:
+        if not self.smooth:
+            return track.person
+        size = float(np.mean(track.person.region[2:4]))
+        return replace(
+            track.person, keypoints=track.smooth_keypoints(track.person.keypoints, seconds, size)
+        )
+
+
+def track_video(
+    pose: PoseEstimator,
+    frames: str | Path | int | Iterable[np.ndarray],
+    rate: float = 30.0,
+    **options,
+) -> Iterator[tuple[np.ndarray, list[Person]]]:
+    """Yield the frames of a video with their people.
+
+    Args:
+        pose: Estimates poses.
+        frames: A video file, the number of a camera, or images.
+        rate: Frames per second of images.
+        options: Arguments of `Tracker`.
+    """
+    tracker = Tracker(pose, **options)
+    if isinstance(frames, (str, Path, int)):
+        with VideoReader(str(frames)) as video:
+            for frame, seconds in video:
+                yield frame, tracker(frame, seconds)
+    else:
+        for number, frame in enumerate(frames):
+            yield frame, tracker(frame, number / rate)

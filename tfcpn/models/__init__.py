@@ -1,0 +1,1 @@
+"""Networks: architectures, losses, and pretrained weights."""

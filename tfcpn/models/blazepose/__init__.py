@@ -1,0 +1,1 @@
+"""BlazePose: MediaPipe's pose landmark network and its detector."""

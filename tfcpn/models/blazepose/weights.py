@@ -1,0 +1,206 @@
+"""MediaPipe's weights into our model, and ours into copies of MediaPipe's files."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+
+import numpy as np
+import tensorflow as tf
+
+from tfcpn.models.batchnorm_folding import folded_weights
+from tfcpn.models.blazepose.model import NORM_EPSILON, build_blazepose, convolutions, norm_of
+from tfcpn.models.specs import (
+    BLAZEPOSE_HEATMAP_SIZE,
+    BLAZEPOSE_INPUT_SIZE,
+    BLAZEPOSE_SPECS,
+    NUM_LANDMARKS,
+    VALUES_PER_LANDMARK,
+    BlazePoseSpec,
+)
+from tfcpn.models.tflite import TfliteGraph, find_bundle_member, read_tflite_bytes
+from tfcpn.utils.errors import InputError
+
+LANDMARK_MEMBER = "pose_landmark"  # what the landmark network's file is called in a .task bundle
+_OUTPUTS = [
+    (1, NUM_LANDMARKS * VALUES_PER_LANDMARK),
+    (1, 1),
+    (1, *BLAZEPOSE_INPUT_SIZE, 1),
+    (1, *BLAZEPOSE_HEATMAP_SIZE, NUM_LANDMARKS),
+    (1, NUM_LANDMARKS * 3),
+]
+
+
+def read_landmark_model(path: str) -> tuple[TfliteGraph, BlazePoseSpec]:
+    """Read MediaPipe's landmark network and its spec; InputError for any other file."""
+    graph = TfliteGraph(read_tflite_bytes(path, LANDMARK_MEMBER), path)
+    for spec in BLAZEPOSE_SPECS.values():
+        if _shapes(graph) == spec_shapes(spec) and graph.outputs() == _OUTPUTS:
+            return graph, spec
+    raise InputError(
+        f"{path}: its {len(graph.convolutions)} convolutions are not those of MediaPipe's pose "
+        "landmark network "
+        f"{' or '.join(BLAZEPOSE_SPECS)} of 0.10"
+    )
+
+
+def _shapes(graph: TfliteGraph) -> list:
+    return [(c.depthwise, c.stride, c.kernel.shape) for c in graph.convolutions]
+
+
+_SHAPES: dict[str, list] = {}
+
+
+def spec_shapes(spec: BlazePoseSpec) -> list:
+    """Return whether each convolution of a spec is depthwise, its stride and its kernel shape."""
+    if spec.name not in _SHAPES:
+        layers = convolutions(build_blazepose(spec))
+        _SHAPES[spec.name] = [
+            (
+                isinstance(c, tf.keras.layers.DepthwiseConv2D),
+                c.strides[0],
+                tuple(c.weights[0].shape),
+            )
+            for c in layers
+        ]
+    return _SHAPES[spec.name]
+
+
+def load_landmark_weights(model: tf.keras.Model, path: str) -> None:
+    """Load the weights of a file.
+
+    A batch norm gets the bias as its offset and is otherwise neutral.
+    """
+    graph, _ = read_landmark_model(path)
+    layers = convolutions(model)
+    if len(layers) != len(graph.convolutions):
+        raise InputError(
+            f"{path}: has {len(graph.convolutions)} convolutions, the network {len(layers)}"
+        )
+    for layer, read in zip(layers, graph.convolutions):
+        norm = norm_of(model, layer)
+        if hasattr(layer, "kernel_unit"):
+            unit = np.sqrt((read.kernel**2).mean(axis=(0, 1, 3) if read.depthwise else (0, 1, 2)))
+            unit = np.where(unit > 0, unit, 1).astype(np.float32)
+            layer.set_weights(
+                [
+                    read.kernel / (unit[:, None] if read.depthwise else unit),
+                    read.bias,
+                    unit,
+                    unit**0,
+                ]
+            )
+            continue
+        layer.weights[0].assign(read.kernel)
+        if norm is None:
+            layer.weights[1].assign(read.bias)
+            continue
+        channels = len(read.bias)
+        # Of moving variance 1 - epsilon, so that what it divides by is 1.
+        variance = np.full(channels, 1 - NORM_EPSILON)
+        norm.set_weights([np.ones(channels), read.bias, np.zeros(channels), variance])
+
+
+def folded_convolutions(model: tf.keras.Model) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return kernel and bias of each convolution with its batch norm folded in, float32."""
+    weights = [folded_weights(layer, norm_of(model, layer)) for layer in convolutions(model)]
+    return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in weights]
+
+
+def export_landmark_model(model: tf.keras.Model, template: str) -> bytes:
+    """Return a copy of MediaPipe's file with a model's weights; InputError for another network."""
+    graph, spec = read_landmark_model(template)
+    if model.name != f"blazepose_{spec.name}":
+        raise InputError(
+            f"--template={template} is the {spec.name} network, not "
+            f"{model.name.removeprefix('blazepose_')}"
+        )
+    return graph.with_weights(folded_convolutions(model))
+
+
+def calibrate_norms(model: tf.keras.Model, batches) -> None:
+    """Set the statistics of batch norms, or the scales of biases, to those of given images.
+
+    Gain and offset compensate, so that the model's function stays the same up to rounding.
+
+    Args:
+        model: The model.
+        batches: Arrays of images (N, 256, 256, 3).
+    """
+    layers = [
+        layer
+        for layer in convolutions(model)
+        if norm_of(model, layer) or hasattr(layer, "bias_unit")
+    ]
+    probe = tf.keras.Model(model.input, [layer.output for layer in layers])
+
+    @tf.function
+    def moments(images):
+        outputs = [
+            tf.cast(tf.reshape(o, (-1, o.shape[-1])), tf.float32)
+            for o in probe(images, training=False)
+        ]
+        return [
+            tf.concat([tf.reduce_mean(o**power, axis=0) for o in outputs], axis=0)
+            for power in (1, 2)
+        ]
+
+    measured = np.mean(
+        [[m.numpy().astype(np.float64) for m in moments(images)] for images in batches], axis=0
+    )
+    means, variances = measured[0], np.maximum(measured[1] - measured[0] ** 2, 0)
+    start = 0
+    for layer in layers:
+        channels = layer.output_shape[-1]
+        mean, variance = (v[start : start + channels] for v in (means, variances))
+        start += channels
+        norm = norm_of(model, layer)
+        if norm is None:
+            kernel, bias, kernel_unit, old = layer.get_weights()
+            unit = np.sqrt(variance)
+            unit = np.where(unit > 0, unit, old)
+            layer.set_weights([kernel, bias * old / unit, kernel_unit, unit])
+            continue
+        gamma, beta, old_mean, old_variance = norm.get_weights()
+        gain = gamma / np.sqrt(old_variance + NORM_EPSILON)
+        norm.set_weights(
+            [
+                gain * np.sqrt(variance + NORM_EPSILON),
+                beta + gain * (mean - old_mean),
+                mean,
+                variance,
+            ]
+        )
+
+
+_ALIGNMENT = 4  # bytes; a model begins at a multiple of it in its bundle
+_HEADER = 30  # bytes of a zip's local header, before name and extra field
+
+
+def replace_bundle_member(path: str, member: str, content: bytes) -> bytes:
+    """Return a copy of a .task bundle with other content of one of its files.
+
+    Nothing is compressed, since the runtime maps the models from the bundle.
+
+    Args:
+        path: The bundle.
+        member: Prefix of the file's name.
+        content: The new content.
+
+    Raises:
+        InputError: For a file that is no bundle or lacks the member.
+    """
+    copy = io.BytesIO()
+    try:
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as new:
+            replaced = find_bundle_member(old, path, member)
+            for entry in old.infolist():
+                data = content if entry.filename == replaced else old.read(entry)
+                info = zipfile.ZipInfo(entry.filename, entry.date_time)
+                start = copy.tell() + _HEADER + len(entry.filename.encode())
+                info.extra = b"\0" * (-start % _ALIGNMENT)
+                new.writestr(info, data)
+    except (zipfile.BadZipFile, zlib.error, FileNotFoundError) as error:
+        raise InputError(f"{path}: is no .task bundle ({error})") from error
+    return copy.getvalue()

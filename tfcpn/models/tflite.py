@@ -1,0 +1,206 @@
+"""TensorFlow Lite files: interpreter, convolution weights, and copies with other weights."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tfcpn.utils.errors import InputError
+
+# More threads do not help networks of MediaPipe's size.
+_MAX_THREADS = 4
+_IDENTIFIER = b"TFL3"
+
+
+def make_interpreter(content: bytes, threads: int | None = None):
+    """Return a `tf.lite.Interpreter` that is ready to run.
+
+    Args:
+        content: Content of a .tflite file.
+        threads: Number of threads; None for one per core, at most four.
+
+    Raises:
+        ValueError, RuntimeError: By TensorFlow Lite, for content that it cannot run.
+    """
+    import tensorflow as tf
+
+    threads = threads or min(_MAX_THREADS, os.cpu_count() or 1)
+    interpreter = tf.lite.Interpreter(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+class Convolution(NamedTuple):
+    """A CONV_2D or DEPTHWISE_CONV_2D of a file.
+
+    Attributes:
+        depthwise: Whether it is depthwise.
+        stride: 1 or 2.
+        kernel: (kh, kw, in, out), or (kh, kw, channels, 1) if depthwise, as in Keras; float32.
+        bias: (out,) float32.
+    """
+
+    depthwise: bool
+    stride: int
+    kernel: np.ndarray
+    bias: np.ndarray
+
+
+def read_tflite_bytes(path: str, member: str) -> bytes:
+    """Return the content of a .tflite file, or of one in a .task bundle.
+
+    Args:
+        path: The file.
+        member: Prefix of the name in a bundle.
+
+    Raises:
+        InputError: If it does not exist or is something else.
+    """
+    if not Path(path).exists():
+        raise InputError(
+            f"{path} not found; make models fetches MediaPipe's files into data/mediapipe"
+        )
+    content = Path(path).read_bytes()
+    # A .tflite file may have a zip of its own behind it, so this question comes first.
+    if content[4:8] == _IDENTIFIER:
+        return content
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            content = bundle.read(find_bundle_member(bundle, path, member))
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path}: is neither a TensorFlow Lite file nor a .task bundle ({error})"
+        ) from error
+    if content[4:8] != _IDENTIFIER:
+        raise InputError(f"{path}: the {member}*.tflite in it is no TensorFlow Lite file")
+    return content
+
+
+def find_bundle_member(bundle: zipfile.ZipFile, path: str, member: str) -> str:
+    """Return the .tflite of a bundle whose name begins with `member`; InputError if none does."""
+    names = [
+        n for n in bundle.namelist() if Path(n).name.startswith(member) and n.endswith(".tflite")
+    ]
+    if not names:
+        raise InputError(
+            f"{path}: is a bundle without a {member}*.tflite; it holds "
+            f"{', '.join(bundle.namelist())}"
+        )
+    return names[0]
+
+
+class TfliteGraph:
+    """The only graph of a file, unpacked. Raises InputError for a damaged file."""
+
+    def __init__(self, content: bytes, path: str):
+        from tensorflow.lite.python import schema_py_generated as schema
+
+        self.path, self._schema = path, schema
+        try:
+            self._model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+            self._graph = self._model.subgraphs[0]
+            # Read every buffer now, so that a truncated file is an error here.
+            self._producers = {o: op for op in self._graph.operators for o in op.outputs}
+            codes = schema.BuiltinOperator
+            self._kinds = {codes.CONV_2D: False, codes.DEPTHWISE_CONV_2D: True}
+            self._convolutions = [
+                op for op in self._graph.operators if self._code(op) in self._kinds
+            ]
+            self.convolutions = [self._read(op) for op in self._convolutions]
+        except Exception as error:  # the generated reader raises whatever its offsets lead to
+            raise InputError(
+                f"{path}: is damaged or no network of ours ({error!r}); fetch it again"
+            ) from error
+
+    def _code(self, operator) -> int:
+        code = self._model.operatorCodes[operator.opcodeIndex]
+        return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+    def _constant(self, tensor: int):
+        """Return the tensor with the values: itself, or the float16 one it is dequantized from."""
+        producer = self._producers.get(tensor)
+        if producer is not None and self._code(producer) == self._schema.BuiltinOperator.DEQUANTIZE:
+            tensor = producer.inputs[0]
+        return self._graph.tensors[tensor]
+
+    def _values(self, tensor: int) -> np.ndarray:
+        constant = self._constant(tensor)
+        types = {
+            self._schema.TensorType.FLOAT16: np.float16,
+            self._schema.TensorType.FLOAT32: np.float32,
+        }
+        raw = bytes(self._model.buffers[constant.buffer].data)
+        return np.frombuffer(raw, types[constant.type]).reshape(constant.shape)
+
+    def _read(self, operator) -> Convolution:
+        depthwise = self._kinds[self._code(operator)]
+        kernel, bias = (self._values(t).astype(np.float32) for t in operator.inputs[1:3])
+        stride = operator.builtinOptions.strideH
+        if kernel.ndim != 4 or bias.ndim != 1 or stride < 1:
+            raise ValueError(
+                f"a convolution of kernel {kernel.shape}, bias {bias.shape} and stride {stride}"
+            )
+        # Files have (out, kh, kw, in), and (1, kh, kw, channels).
+        axes = (1, 2, 3, 0)
+        return Convolution(depthwise, stride, np.transpose(kernel, axes), bias)
+
+    @property
+    def constants(self) -> int:
+        """Number of float16 and float32 values in the file."""
+        floats = (self._schema.TensorType.FLOAT16, self._schema.TensorType.FLOAT32)
+        kept = {t.buffer: t for t in self._graph.tensors if t.type in floats}
+        return sum(
+            int(np.prod(t.shape))
+            for b, t in kept.items()
+            if self._model.buffers[b].data is not None
+        )
+
+    def tensors(self) -> list[tuple[bytes, int, tuple[int, ...]]]:
+        """Return name, type and shape of every tensor."""
+        return [(bytes(t.name), t.type, tuple(t.shape)) for t in self._graph.tensors]
+
+    def outputs(self) -> list[tuple[int, ...]]:
+        """Return the shapes of the outputs, in order."""
+        return [tuple(int(n) for n in self._graph.tensors[o].shape) for o in self._graph.outputs]
+
+    def with_weights(self, weights: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
+        """Return the file with other weights of its convolutions, in the types of the file.
+
+        Args:
+            weights: Kernel and bias of each convolution.
+
+        Raises:
+            InputError: For values that the file's types cannot represent.
+        """
+        import flatbuffers
+
+        for number, (operator, arrays) in enumerate(zip(self._convolutions, weights)):
+            for tensor, array in zip(operator.inputs[1:3], arrays):
+                constant = self._constant(tensor)
+                dtype = (
+                    np.float16 if constant.type == self._schema.TensorType.FLOAT16 else np.float32
+                )
+                stored = np.transpose(array, (3, 0, 1, 2)) if array.ndim == 4 else array
+                with np.errstate(over="ignore"):
+                    stored = stored.astype(dtype)
+                if not np.isfinite(stored).all():
+                    raise InputError(
+                        f"{self.path}: convolution {number} has weights that {np.dtype(dtype)} "
+                        "does not hold"
+                    )
+                if tuple(stored.shape) != tuple(constant.shape):
+                    raise InputError(
+                        f"{self.path}: convolution {number} is {tuple(constant.shape)}, not "
+                        f"{stored.shape}"
+                    )
+                self._model.buffers[constant.buffer].data = np.frombuffer(
+                    stored.tobytes(), np.uint8
+                )
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(self._model.Pack(builder), _IDENTIFIER)
+        return bytes(builder.Output())

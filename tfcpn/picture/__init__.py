@@ -1,1 +1,0 @@
-"""Pixels: decoding, cropping, normalization, flipping."""

@@ -1,1 +1,0 @@
-"""Images, tables and pages for people."""

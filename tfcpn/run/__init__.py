@@ -1,1 +1,0 @@
-"""What lies in a model_dir: config.json, checkpoints, the log."""

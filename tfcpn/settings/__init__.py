@@ -1,1 +1,0 @@
-"""Flags, and the frozen Config that they become; the commands' help and errors. Nothing else knows absl."""

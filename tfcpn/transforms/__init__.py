@@ -1,0 +1,1 @@
+"""Regions of images, crops of them, and how their pixels become inputs."""
