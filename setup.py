@@ -37,7 +37,11 @@ setup(
     description="Cascaded Pyramid Network for human pose: a faithful TensorFlow 2 port of tf-cpn",
     license="Apache-2.0",
     packages=find_packages(include=["tfcpn", "tfcpn.*"]),
-    package_data={"tfcpn.inference": ["page/index.html"]},
+    package_data={
+        "tfcpn.inference": ["page/index.html"],
+        "tfcpn.commands": ["browse_page.html"],
+    },
+    entry_points={"console_scripts": ["tfcpn = tfcpn.__main__:main"]},
     python_requires=">=3.9",
     install_requires=[
         "absl-py>=1.4,<3",

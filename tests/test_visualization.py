@@ -1,10 +1,10 @@
 import json
 
 import cv2
-import draw_poses
 import numpy as np
 import pytest
 
+from tfcpn.commands import draw_poses
 from tfcpn.data.coco import read_annotations
 from tfcpn.data.detections import PersonBox, coco_result
 from tfcpn.skeleton import COCO

@@ -10,13 +10,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import draw_poses
-import make_people
-import make_records
-
 from tfcpn import eval as evaluation
 from tfcpn import train
 from tfcpn.cli import Command, Options, float_, integer, path
+from tfcpn.commands import draw_poses, make_people, make_records
 from tfcpn.config import Config
 from tfcpn.utils.console import import_tensorflow, status
 from tfcpn.utils.errors import InputError

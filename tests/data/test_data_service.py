@@ -163,7 +163,7 @@ def test_a_service_that_is_not_there_is_told_in_one_line(people, command, tmp_pa
     words = flags(people, tmp_path / "run", "--data_service=localhost:1")
     failed = command("-m", "tfcpn.train", *words, check=False)
     (line,) = failed.err.strip().splitlines()
-    assert failed.status == 1 and "--data_service=localhost:1: nobody answers" in line
+    assert failed.status == 1 and "--data_service=localhost:1: no answer" in line
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_person_is_shown_in_its_image(page, people):
 
 
 def test_records_bring_their_images(page, people, tmp_path):
-    images = tmp_path / "browse" / "pictures_of_records"
+    images = tmp_path / "browse" / "images_of_records"
     images.mkdir(parents=True)
     for name in ("900000.jpg", "mine.jpg"):
         (images / name).write_text("of an earlier page, and somebody's own")

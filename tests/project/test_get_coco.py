@@ -7,9 +7,10 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
-import get_coco
 import numpy as np
 import pytest
+
+from tfcpn.commands import get_coco
 
 
 def archive(folder, count) -> bytes:

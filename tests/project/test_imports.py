@@ -28,6 +28,9 @@ PACKAGES = [
     "train",
     "eval",
     "predict",
+    "synthetic",
+    "commands",
+    "__main__",
 ]
 MODULES = sorted((ROOT / "tfcpn").rglob("*.py"))
 

@@ -39,37 +39,49 @@ def test_it_holds_every_file_of_the_package_and_no_other(wheel):
     assert held == own
 
 
-def test_both_commands_run_from_it_in_an_environment_of_its_own(wheel, tmp_path):
-    environment = tmp_path / "environment"
+@pytest.fixture(scope="module")
+def run(wheel, tmp_path_factory):
+    """Run programs of an environment that has the wheel, far from the checkout."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    environment = folder / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
-    python = environment / "bin" / "python"
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        str(python),
-        "install",
-        "--quiet",
-        "--no-deps",
-        str(wheel),
-    ]
-    subprocess.run(install, check=True, capture_output=True)
+    python = str(environment / "bin" / "python")
+    install = ["--python", python, "install", "--quiet", "--no-deps", str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True, capture_output=True)
     # The libraries are borrowed; the checkout is not, since paths behind a .pth file bring none of
     # their own.
     (site,) = environment.glob("lib/python*/site-packages")
     (site / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    plain["CUDA_VISIBLE_DEVICES"] = ""
 
-    def run(*words):
-        return subprocess.run(
-            [str(python), *words], cwd=tmp_path, env=plain, capture_output=True, text=True
-        )
+    def run(*words, program="tfcpn"):
+        words = [str(environment / "bin" / program), *map(str, words)]
+        done = subprocess.run(words, cwd=folder, env=plain, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
 
-    assert (
-        str(environment)
-        in run("-c", "import tfcpn.training.trainer as l; print(l.__file__)").stdout
+    return run
+
+
+def test_it_is_what_runs_there(run):
+    code = "import tfcpn.training.trainer as trainer; print(trainer.__file__)"
+    assert "environment" in run("-c", code, program="python")
+    assert run("--version").startswith("tfcpn 2")
+
+
+def test_from_annotations_to_an_export_by_the_wheel_alone(run):
+    small = ["--input_size=64x64", "--batch_size=4", "--epoch_size=8", "--epochs=1"]
+    val = ["--val_annotations=d/annotations/person_keypoints_val.json", "--val_images=d/val"]
+    run("draw", "people", "--output=d", "--train=12", "--val=4")
+    annotations = "--annotations=d/annotations/person_keypoints_train.json"
+    run("data", "records", annotations, "--images=d/train", "--output=d/records", "--shards=2")
+    run(
+        *("train", "--train_records=d/records", "--model_dir=run", "--init_weights=none"),
+        *(*small, *val, "--label_kernels=11,9,7,5", "--eval_every=0"),
     )
-    for command in ("train", "eval"):
-        done = run("-m", f"tfcpn.{command}", "--help")
-        assert done.returncode == 0 and "Network and labels:" in done.stdout, done.stderr
+    assert "AP" in run("eval", "--model_dir=run", "--epoch=1", "--noflip_test")
+    run("predict", "--model_dir=run", "--boxes=image", "--output=out", "d/val")
+    exported = ["--format=savedmodel", "--output=saved", "--people=4"]
+    assert "saved" in run("export", "--model_dir=run", *exported)
+    run("report", "--runs=run", "--output=report")

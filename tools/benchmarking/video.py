@@ -11,10 +11,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from make_video import draw_frame, walkers
 
-from synthetic.scenery import background
 from tfcpn.builders import build_components
+from tfcpn.commands.make_video import draw_frame, walkers
 from tfcpn.config import Config
 from tfcpn.inference.backends import KerasBackend
 from tfcpn.inference.detectors import load_detector
@@ -23,6 +22,7 @@ from tfcpn.inference.pose import Pose
 from tfcpn.inference.tracker import BOX_EXPANSION, Tracker
 from tfcpn.inference.video import VideoReader
 from tfcpn.skeleton import COCO
+from tfcpn.synthetic.scenery import background
 from tfcpn.transforms.alignment import Alignment
 from tfcpn.transforms.regions import WIDEN_X, WIDEN_Y
 from tfcpn.utils.errors import InputError

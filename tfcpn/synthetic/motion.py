@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from synthetic.body import Body, pose_body
+from tfcpn.synthetic.body import Body, pose_body
 
 # Each point and the one from which it grows; the mid-hip is the origin.
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "mouth")
@@ -40,7 +40,7 @@ def _between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
     return way / length if length > 1e-6 else a / np.linalg.norm(a)
 
 
-def update_appearance(first: Body, a: Body, b: Body, share: float) -> Body:
+def interpolate_body(first: Body, a: Body, b: Body, share: float) -> Body:
     """The pose between those of two bodies, with the limbs of `first`.
 
     share: 0, that of a, to 1, that of b.

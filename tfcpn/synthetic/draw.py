@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from synthetic.body import Body
+from tfcpn.synthetic.body import Body
 
 SUPERSAMPLE = 2
 PARTS = 32

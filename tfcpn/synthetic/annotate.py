@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from synthetic.draw import CARRIERS, PART, PARTS, SUPERSAMPLE, Canvas
 from tfcpn.skeleton import COCO
+from tfcpn.synthetic.draw import CARRIERS, PART, PARTS, SUPERSAMPLE, Canvas
 
 LEAST_KEYPOINTS = (
     4  # with fewer in sight, a person's keypoints are not labeled, as on COCO's smallest people

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from synthetic.draw import OBSTACLE, SUPERSAMPLE, Canvas, hsv
+from tfcpn.synthetic.draw import OBSTACLE, SUPERSAMPLE, Canvas, hsv
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:

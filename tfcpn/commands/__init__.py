@@ -1,0 +1,1 @@
+"""The subcommands of `tfcpn`, besides train, eval and predict."""

@@ -1,0 +1,154 @@
+"""Make a web page to browse the people of annotations or records."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from tfcpn.cli import SKELETON, Command, Options, integer, path
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
+
+COMMAND = Command(
+    "python tools/browse.py",
+    __doc__,
+    {
+        "What": [
+            path("annotations", "", "COCO person_keypoints JSON file."),
+            path("images", "", "--annotations: folder of its images."),
+            path(
+                "records",
+                "",
+                "Folder of records instead; their images are written to the page's folder.",
+            ),
+            SKELETON,
+            integer(
+                "most", 20_000, "People: the first so many who have labeled keypoints.", minimum=1
+            ),
+        ],
+        "Where": [
+            path("output", "browse", "Folder for index.html and what it reads; open it from there.")
+        ],
+    },
+)
+IMAGE_FOLDER = "images_of_records"
+PAGE = Path(__file__).with_name("browse_page.html")
+
+
+def of_annotations(args) -> tuple[list, object]:
+    """The people of an annotation file, and their skeleton.
+
+    The page finds their images where they are.
+    """
+    from tfcpn.commands.browse_people import Shown
+    from tfcpn.data.coco import read_annotations
+    from tfcpn.skeleton import skeleton_from_flag
+
+    images, people, skeleton, _ = read_annotations(
+        args.annotations, expected=skeleton_from_flag(args.skeleton)
+    )
+    if not Path(args.images).is_dir():
+        raise InputError(f"--images={args.images}: there is no such folder")
+    folder, shown = os.path.relpath(args.images, args.output), []
+    beside = Counter(person.image_id for person in people)
+    for person in [person for person in people if person.trainable][: args.most]:
+        image = images[person.image_id]
+        address = "/".join(quote(part) for part in Path(folder, image.file_name).parts)
+        size = image.height, image.width
+        shown.append(Shown(person, address, image.file_name, size, beside[person.image_id]))
+    return shown, skeleton
+
+
+def record_crops(args) -> tuple[list, object]:
+    """The people of records, and their skeleton; the images are written into the page's folder."""
+    from tfcpn.data.record_sets import read_records
+
+    records = read_records(args.records)
+    shown = []
+    for item in _images_of(records, Path(args.output)):
+        shown += item
+        if len(shown) >= args.most:
+            break
+    return shown[: args.most], records.skeleton
+
+
+def _images_of(records, output: Path) -> Iterator[list]:
+    """Of each image with people its people, after it is written."""
+    import numpy as np
+    import tensorflow as tf
+
+    from tfcpn.commands.browse_people import Shown
+    from tfcpn.data.coco import PersonAnnotation
+    from tfcpn.data.record_format import parse_example
+
+    number = 0
+    for earlier in (output / IMAGE_FOLDER).glob("[0-9]" * 6 + ".*"):
+        earlier.unlink()  # Of an earlier page.
+    for file in dict.fromkeys(records.files):
+        for serialized in tf.data.TFRecordDataset(file):
+            record = {
+                name: value.numpy()
+                for name, value in parse_example(serialized, records.skeleton.num_keypoints).items()
+            }
+            trainable = np.flatnonzero(record["people/trainable"])
+            if not len(trainable):
+                continue
+            encoded = record["image/encoded"]
+            name = f"{number:06d}{'.png' if encoded[:4] == bytes([137, 80, 78, 71]) else '.jpg'}"
+            (output / IMAGE_FOLDER).mkdir(parents=True, exist_ok=True)
+            (output / IMAGE_FOLDER / name).write_bytes(encoded)
+            people = []
+            for row in trainable:
+                keypoints, box = (
+                    record["people/keypoints"][row],
+                    tuple(map(float, record["people/box"][row])),
+                )
+                known = int((keypoints[:, 2] > 0).sum())
+                area, max_radius = (
+                    float(record["people/area"][row]),
+                    float(record["people/reach"][row]),
+                )
+                person = PersonAnnotation(
+                    number * 1000 + int(row), number, box, keypoints, known, area, False, max_radius
+                )
+                size = tuple(map(int, record["image/size"]))
+                people.append(
+                    Shown(
+                        person,
+                        f"{IMAGE_FOLDER}/{name}",
+                        name,
+                        size,
+                        len(record["people/trainable"]),
+                    )
+                )
+            yield people
+            number += 1
+
+
+def main(options: Options) -> None:
+    args = options.args
+    if bool(args.annotations) == bool(args.records):
+        raise InputError("want --annotations with --images, or --records")
+    for name in ("images", "skeleton"):
+        if args.records and name in options.explicit:
+            raise InputError(f"--{name}: the records have their own")
+    shown, skeleton = record_crops(args) if args.records else of_annotations(args)
+    if not shown:
+        raise InputError(f"{args.annotations or args.records}: no person has a labeled keypoint")
+    from tfcpn.commands.browse_people import describe
+
+    data = json.dumps(
+        describe(shown, skeleton) | {"title": Path(args.annotations or args.records).name}
+    )
+    # A script and not JSON: a page that is opened from a disk may not fetch.
+    write_atomically(Path(args.output) / "people.js", f"const DATA = {data};\n")
+    write_atomically(Path(args.output) / "index.html", PAGE.read_text())
+    print(f"written: {Path(args.output) / 'index.html'}, {len(shown)} people; open it in a browser")
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)

@@ -1,0 +1,129 @@
+"""Write an annotation file with the people that pass a filter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tfcpn.cli import SKELETON, Command, Options, float_, integer, path, string_list
+from tfcpn.data.coco import PersonAnnotation, read_annotations, without_keypoints
+from tfcpn.data.record_sets import PersonFilter, passes_filter
+from tfcpn.skeleton import Skeleton, skeleton_from_flag
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
+from tfcpn.utils.json_io import read_json
+
+REQUIRE = "Keypoints that must be labeled, such as nose,left_hip,right_hip."
+COMMAND = Command(
+    "python tools/filter_coco.py",
+    __doc__,
+    {
+        "Files": [
+            path("annotations", None, "COCO person_keypoints JSON file.", required=True),
+            SKELETON,
+            path("output", None, "File to write.", required=True),
+        ],
+        "Who stays": [
+            integer("min_keypoints", 1, "Least number of labeled keypoints.", minimum=1),
+            string_list("require", (), REQUIRE),
+            integer("max_people", 0, "Most labeled people in an image; 0: any number.", minimum=0),
+            float_(
+                "min_area",
+                0.0,
+                "Least area in square pixels; COCO's medium starts at 1024.",
+                minimum=0,
+            ),
+        ],
+    },
+)
+COUNTS = (
+    "images",
+    "images with people",
+    "labeled people",
+    "labeled keypoints",
+    "people BlazePose can align",
+)
+
+
+def _counts(images: int, people: list[PersonAnnotation], skeleton: Skeleton) -> list[int]:
+    from tfcpn.transforms.regions import has_alignment_keypoints
+
+    keypoints = (
+        np.stack([p.keypoints for p in people])
+        if people
+        else np.zeros((0, skeleton.num_keypoints, 3))
+    )
+    upright = skeleton.hips and skeleton.shoulders
+    return [
+        images,
+        len({p.image_id for p in people}),
+        len(people),
+        int((keypoints[..., 2] > 0).sum()),
+        int(np.sum(has_alignment_keypoints(keypoints, skeleton, "body"))) if upright else 0,
+    ]
+
+
+def filtered(
+    data: dict, people: list[PersonAnnotation], category: int, rules: PersonFilter
+) -> tuple[dict, list[PersonAnnotation]]:
+    """The content of an annotation file after the filter, and its people who are left.
+
+    Who does not pass keeps box and outline but loses the keypoints, as COCO has it for people it
+    does not label: so they neither train nor count, and a prediction on them is no error. Images
+    with more people than allowed, or with nobody left, go with all that is in them; images in which
+    nobody was labeled before stay. Annotations of other categories are left out.
+    """
+    in_image = {p.image_id: 0 for p in people}
+    for p in people:
+        in_image[p.image_id] += 1
+    passes = passes_filter(
+        np.stack([p.keypoints for p in people]),
+        np.array([p.area for p in people]),
+        np.array([in_image[p.image_id] for p in people]),
+        rules,
+    ).numpy()
+    left = [p for p, stays in zip(people, passes) if stays]
+    dropped = {p.id for p, stays in zip(people, passes) if not stays}
+    gone = set(in_image) - {p.image_id for p in left}
+    args = [
+        a
+        for a in data["annotations"]
+        if a.get("category_id", category) == category and a["image_id"] not in gone
+    ]
+    annotations = [without_keypoints(a) if a["id"] in dropped else a for a in args]
+    images = [image for image in data["images"] if image["id"] not in gone]
+    return {**data, "images": images, "annotations": annotations}, left
+
+
+def main(options: Options) -> None:
+    args = options.args
+    if Path(args.output).resolve() == Path(args.annotations).resolve():
+        raise InputError("--output is the file that --annotations names; give another")
+    images, people, skeleton, category = read_annotations(
+        args.annotations, expected=skeleton_from_flag(args.skeleton)
+    )
+    required = skeleton.indices(args.require, "require")
+    rules = PersonFilter(args.min_keypoints, required, args.max_people, args.min_area)
+    people = [p for p in people if p.trainable]
+    data, left = filtered(read_json(args.annotations), people, category, rules)
+    if not left:
+        raise InputError(
+            f"{args.annotations}: none of its {len(people)} labeled people passes the filter"
+        )
+    info = data.get("info")
+    data["info"] = {**(info if isinstance(info, dict) else {}), "filter": rules._asdict()}
+    write_atomically(Path(args.output), json.dumps(data))
+    print(
+        f"| {'':26} | {'before':>9} | {'after':>9} | {'share':>6} "
+        f"|\n|{'-' * 28}|{'-' * 11}|{'-' * 11}|{'-' * 8}|"
+    )
+    counts = _counts(len(images), people, skeleton), _counts(len(data["images"]), left, skeleton)
+    for name, before, after in zip(COUNTS, *counts):
+        print(f"| {name:26} | {before:9d} | {after:9d} | {after / max(before, 1):6.1%} |")
+    print(f"written: {args.output}")
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)

@@ -1,1 +1,0 @@
-"""The page of tools/browse.py and what it shows."""
