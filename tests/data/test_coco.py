@@ -151,9 +151,9 @@ def test_annotations_of_other_categories_are_passed_over(tmp_path):
 
 def test_a_result_is_rounded_as_the_originals():
     box = PersonBox(1, (0, 0, 9, 9), 0.5)
-    to_coco = coco_result(box, keypoints=np.full((17, 2), 1.23456), scores=np.full(17, 0.77777))
-    assert to_coco["keypoints"][:3] == [1.235, 1.235, 1.0]
-    assert to_coco["score"] == 0.3889
+    entry = coco_result(box, keypoints=np.full((17, 2), 1.23456), scores=np.full(17, 0.77777))
+    assert entry["keypoints"][:3] == [1.235, 1.235, 1.0]
+    assert entry["score"] == 0.3889
 
 
 def test_perfect_keypoints_score_one_and_lost_ones_zero(people):

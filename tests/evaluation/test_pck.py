@@ -55,13 +55,13 @@ def people(skeleton, count=40, seed=0):
 )
 def test_shares_are_those_of_the_plain_loop(skeleton, norm):
     found, keypoints, boxes = people(skeleton)
-    coco_result = compute_pck(found, keypoints, boxes, skeleton=skeleton, norm=norm)
+    found_pck = compute_pck(found, keypoints, boxes, skeleton=skeleton, norm=norm)
     for t, threshold in enumerate(PCK_THRESHOLDS):
         right, labeled = slowly(found, keypoints, boxes, skeleton, norm, threshold)
-        np.testing.assert_allclose(coco_result.per_keypoint[:, t], np.divide(right, labeled))
-        assert coco_result.mean[t] == pytest.approx(sum(right) / sum(labeled))
-        assert 0.02 < coco_result.mean[t] < 0.98
-    assert PCK_NAMES == ("PCK@.2", "PCK@.1") and coco_result.norm == norm
+        np.testing.assert_allclose(found_pck.per_keypoint[:, t], np.divide(right, labeled))
+        assert found_pck.mean[t] == pytest.approx(sum(right) / sum(labeled))
+        assert 0.02 < found_pck.mean[t] < 0.98
+    assert PCK_NAMES == ("PCK@.2", "PCK@.1") and found_pck.norm == norm
 
 
 def test_who_was_left_out_is_missed_and_who_has_no_length_does_not_count():
@@ -71,15 +71,15 @@ def test_who_was_left_out_is_missed_and_who_has_no_length_does_not_count():
     found[1] = np.nan
     assert compute_pck(found, keypoints, boxes, skeleton=COCO).mean[0] == 0.5
     keypoints[1, COCO.hips[1], 2] = 0
-    coco_result = compute_pck(found, keypoints, boxes, skeleton=COCO)
-    assert coco_result.mean[0] == 1 and coco_result.people == 1
+    found_pck = compute_pck(found, keypoints, boxes, skeleton=COCO)
+    assert found_pck.mean[0] == 1 and found_pck.people == 1
 
 
 def test_a_keypoint_that_nobody_has_labeled_has_no_share():
     found, keypoints, boxes = people(COCO)
     keypoints[:, 3, 2] = 0
-    coco_result = compute_pck(found, keypoints, boxes, skeleton=COCO)
-    assert np.isnan(coco_result.per_keypoint[3]).all() and not np.isnan(coco_result.mean).any()
+    found_pck = compute_pck(found, keypoints, boxes, skeleton=COCO)
+    assert np.isnan(found_pck.per_keypoint[3]).all() and not np.isnan(found_pck.mean).any()
 
 
 def test_the_length_is_chosen_by_what_the_keypoints_tell():

@@ -39,8 +39,8 @@ def test_who_lacks_a_hip_has_no_turn():
 
 
 def test_a_share_counts_keypoints_and_its_interval_people():
-    correct_keypoints = np.array([[1, 1, 1, 1], [0, np.nan, np.nan, np.nan], [np.nan] * 4])
-    share = proportion_with_interval(correct_keypoints)
+    correct = np.array([[1, 1, 1, 1], [0, np.nan, np.nan, np.nan], [np.nan] * 4])
+    share = proportion_with_interval(correct)
     assert (share.mean, share.people) == (0.8, 2) and (share.low, share.high) == (0, 1)
     rng = np.random.default_rng(0)
     many = (rng.random((400, 10)) < 0.6).astype(float)
@@ -48,7 +48,7 @@ def test_a_share_counts_keypoints_and_its_interval_people():
     spread = 1.96 * np.sqrt(0.6 * 0.4 / 4000)
     assert share.mean - share.low == pytest.approx(spread, rel=0.15)
     assert share.high - share.mean == pytest.approx(spread, rel=0.15)
-    assert np.isnan(proportion_with_interval(correct_keypoints[2:]).mean)
+    assert np.isnan(proportion_with_interval(correct[2:]).mean)
 
 
 def test_groups_part_those_who_have_a_turn():

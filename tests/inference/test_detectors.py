@@ -157,8 +157,8 @@ class Scripted:
     image.
     """
 
-    def __init__(self, full_image_box, *components):
-        self.answers = [full_image_box, *components]
+    def __init__(self, *answers):
+        self.answers = list(answers)
 
     def __call__(self, image):
         return self.answers.pop(0) if self.answers else []

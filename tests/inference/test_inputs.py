@@ -119,17 +119,17 @@ def test_images_are_read_as_they_are_shown(tmp_path):
     )
     for name in ("e.webp", "e.tif"):
         write(tmp_path / name, pixels, orientation=6)
-        apply_exif_orientation = read_image(str(tmp_path / name))
-        assert apply_exif_orientation.shape == (60, 40, 3)
-        assert np.abs(apply_exif_orientation.astype(int) - np.rot90(pixels, -1)).mean() < 16
+        upright = read_image(str(tmp_path / name))
+        assert upright.shape == (60, 40, 3)
+        assert np.abs(upright.astype(int) - np.rot90(pixels, -1)).mean() < 16
 
 
 def test_images_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(InputError, match=r"text.jpg: cannot be read as an image"):
         read_image(str(tmp_path / "text.jpg"))
-    full_image_box = write(tmp_path / "cut.png", photo(300, 400))
-    (tmp_path / "cut.png").write_bytes(full_image_box[:60])
+    encoded = write(tmp_path / "cut.png", photo(300, 400))
+    (tmp_path / "cut.png").write_bytes(encoded[:60])
     with pytest.raises(InputError, match=r"cut.png: cannot be"):
         read_image(str(tmp_path / "cut.png"))
     jpeg = write(tmp_path / "cut.jpg", photo(300, 400), quality=95)

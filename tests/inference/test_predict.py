@@ -358,8 +358,8 @@ def test_mediapipes_network_finds_what_an_evaluation_finds(mediapipe, command, p
     )
 
 
-def _place(to_coco):
-    return to_coco["image_id"], to_coco["keypoints"][0]
+def _place(entry):
+    return entry["image_id"], entry["keypoints"][0]
 
 
 LSP = ROOT.parent / "shared" / "lsp_extended"
@@ -391,15 +391,13 @@ def test_athletes_are_found_as_an_evaluation_finds_them(mediapipe, command, tmp_
     truth = {p.image_id: p for p in annotated}
     shares = []
     for entries in (found, expected):
-        keypoints = np.array(
-            [np.reshape(to_coco["keypoints"], (-1, 3))[:, :2] for to_coco in entries]
-        )
-        of = [truth[to_coco["image_id"]] for to_coco in entries]
+        keypoints = np.array([np.reshape(entry["keypoints"], (-1, 3))[:, :2] for entry in entries])
+        of = [truth[entry["image_id"]] for entry in entries]
         shares.append(
             compute_pck(
                 keypoints,
                 *(np.stack([getattr(p, name) for p in of]) for name in ("keypoints", "box")),
-                skeleton,
+                skeleton=skeleton,
             )
         )
     assert (

@@ -223,13 +223,11 @@ def test_an_image_dropped_in_a_browser_shows_its_skeletons(
         "const p = canvas.getContext('2d').getImageData({}, {}, 1, 1).data; "
         "return [p[0], p[1], p[2]]"
     )
-    color_signature = [
+    colors = [
         browser.execute_script(script.format(*map(int, place)))
         for place in (left, right, (20, 380))
     ]
-    assert (
-        np.abs(np.subtract(color_signature, [[232, 113, 10], [26, 140, 255], [0, 0, 0]])).max() < 12
-    )
+    assert np.abs(np.subtract(colors, [[232, 113, 10], [26, 140, 255], [0, 0, 0]])).max() < 12
     # Nothing is cut off or reaches beyond the window.
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     # The name and score of the keypoint under the pointer.

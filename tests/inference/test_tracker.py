@@ -141,7 +141,7 @@ def test_a_frame_that_is_no_image_is_told():
         list(track_video(KnowingPose(lambda number: []), [np.zeros((40, 40), np.uint8)]))
 
 
-def test_two_videos_at_once_ask_the_detector_interleave_shards():
+def test_two_videos_at_once_ask_the_detector_in_turn():
     pose, inside, most = KnowingPose(lambda number: []), [], []
 
     def find(image):

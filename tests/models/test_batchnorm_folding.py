@@ -50,19 +50,13 @@ def test_a_folded_network_predicts_the_same_with_no_norm_left_and_follows_its_so
     networks, name
 ):
     model = networks[name]()
-    folded_convolutions, images = FoldedModel(model), images_for(model)
-    assert not [
-        x
-        for x in folded_convolutions.model.layers
-        if isinstance(x, tf.keras.layers.BatchNormalization)
-    ]
+    folded, images = FoldedModel(model), images_for(model)
+    assert not [x for x in folded.model.layers if isinstance(x, tf.keras.layers.BatchNormalization)]
     for seed in (1, 2):
         some_weights(model, seed)
-        folded_convolutions.sync_weights()
+        folded.sync_weights()
         expected = tf.nest.flatten(model(images, training=False))
-        for a, b in zip(
-            expected, tf.nest.flatten(folded_convolutions.model(images, training=False))
-        ):
+        for a, b in zip(expected, tf.nest.flatten(folded.model(images, training=False))):
             assert np.abs(a).max() > 0 and np.abs(a - b).max() <= 3e-5 * np.abs(a).max()
 
 
@@ -86,10 +80,9 @@ def test_cpn_is_folded_in_its_lean_form_which_predicts_the_same_with_a_seventh_l
     network = cpn_network(SIZE, "resnet50", 17)
     model = network.build()
     some_weights(model, 1)
-    images, folded_convolutions = images_for(model), FoldedModel(model, network.build_for_inference)
+    images, folded = images_for(model), FoldedModel(model, network.build_for_inference)
     plain, lean = (
-        partial(lambda m, x: m(x, training=False).refine, m)
-        for m in (model, folded_convolutions.model)
+        partial(lambda m, x: m(x, training=False).refine, m) for m in (model, folded.model)
     )
     expected = plain(images)
     assert np.abs(lean(images) - expected).max() <= 3e-5 * np.abs(expected).max()
@@ -104,9 +97,9 @@ def test_of_the_lean_model_nothing_is_kept():
         made.append(weakref.ref(model := network.build_for_inference()))
         return model
 
-    folded_convolutions = FoldedModel(network.build(), build)
+    folded = FoldedModel(network.build(), build)
     gc.collect()
-    assert folded_convolutions.model and made[0]() is None
+    assert folded.model and made[0]() is None
 
 
 def test_a_predictor_that_folds_finds_the_same_keypoints_and_sees_new_weights_when_told():
@@ -136,9 +129,9 @@ def test_on_several_replicas_the_norms_statistics_are_the_replicas_mean(two_repl
             strategy.experimental_local_results(model.layers[-1].moving_mean)[replica].assign(
                 [value] * 4
             )
-        folded_convolutions = FoldedModel(model)
+        folded = FoldedModel(model)
     np.testing.assert_allclose(
-        folded_convolutions.model.layers[1].bias.numpy(), [-2.0 / np.sqrt(1.001)] * 4, rtol=1e-5
+        folded.model.layers[1].bias.numpy(), [-2.0 / np.sqrt(1.001)] * 4, rtol=1e-5
     )
 
 
@@ -154,14 +147,12 @@ def test_in_half_precision_folding_is_as_near_to_float32_as_not_folding(precisio
         half = build_cpn(SIZE, "resnet50", 17)
         half.set_weights(model.get_weights())
         folding = FoldedModel(half, network.build_for_inference).model
-        plain, folded_convolutions = (
-            each(images, training=False).refine for each in (half, folding)
-        )
+        plain, folded = (each(images, training=False).refine for each in (half, folding))
     finally:
         set_precision("float32")
     kernels = {
         layer.kernel.dtype for layer in folding.layers if isinstance(layer, tf.keras.layers.Conv2D)
     }
     assert kernels == {tf.float32, tf.as_dtype(precision)}  # the output layers are in float32
-    away, folded_away = (np.abs(maps - expected).mean() for maps in (plain, folded_convolutions))
+    away, folded_away = (np.abs(maps - expected).mean() for maps in (plain, folded))
     assert 0 < folded_away < 1.5 * away

@@ -148,8 +148,8 @@ def test_slims_checkpoint_starts_the_backbone_and_nothing_else(model, tmp_path, 
     path = tmp_path / "resnet_v1_50.ckpt"
     write_tf1(path, {**slim, **extra}, version)
     assert pretrained.checkpoint_exists(path)
-    match_detections, missing = pretrained.init_from_tf1(model, path)
-    assert set(match_detections) == set(slim) and missing == [missing_keypoints]
+    restored, missing = pretrained.init_from_tf1(model, path)
+    assert set(restored) == set(slim) and missing == [missing_keypoints]
     for name, variable in ours.items():
         np.testing.assert_array_equal(variable, slim.get(name, before[name]))
 

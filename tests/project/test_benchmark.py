@@ -64,7 +64,7 @@ def test_every_part_is_measured(people, command, tiny_network, tmp_path, part, r
 
 @pytest.mark.slow
 def test_ways_through_a_video_are_measured(mediapipe, people, command, tiny_network, tmp_path):
-    _, written = run("video", people, command, tmp_path, "--max_frames=4", "--python=none")
+    _, written = run("video", people, command, tmp_path, "--frames=4", "--python=none")
     assert [(row["video"], row["people"]) for row in written["rows"]][:2] == [
         ("BlazePose, TensorFlow Lite", 1),
         ("BlazePose, Keras float32", 1),

@@ -28,6 +28,4 @@ def wide(driver, width: int) -> None:
 
 def faults(driver) -> list[str]:
     """What the page's console says is wrong."""
-    return [
-        to_coco["message"] for to_coco in driver.get_log("browser") if to_coco["level"] == "SEVERE"
-    ]
+    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]

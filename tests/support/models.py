@@ -33,14 +33,14 @@ def run_tflite(content: bytes | str | Path, images) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     how = {"model_content": content} if isinstance(content, bytes) else {"model_path": str(content)}
-    make_interpreter = tf.lite.Interpreter(**how)
-    make_interpreter.allocate_tensors()
-    place, outputs = make_interpreter.get_input_details()[0]["index"], {}
+    interpreter = tf.lite.Interpreter(**how)
+    interpreter.allocate_tensors()
+    place, outputs = interpreter.get_input_details()[0]["index"], {}
     for image in np.asarray(images):
-        make_interpreter.set_tensor(place, image[None])
-        make_interpreter.invoke()
-        for detail in make_interpreter.get_output_details():
+        interpreter.set_tensor(place, image[None])
+        interpreter.invoke()
+        for detail in interpreter.get_output_details():
             outputs.setdefault(detail["name"], []).append(
-                make_interpreter.get_tensor(detail["index"])[0].copy()
+                interpreter.get_tensor(detail["index"])[0].copy()
             )
     return {name: np.stack(values) for name, values in outputs.items()}

@@ -44,10 +44,13 @@ def run(people, mediapipe, tmp_path_factory, command):
 @pytest.mark.slow
 def test_a_run_tells_how_it_does_beside_the_network_that_it_began_as(run):
     row = logged(run)[0]
-    assert 0 < float(row["landmarks"]) < 0.2 and float(row["held"]) > 0
+    assert 0 < float(row["landmarks"]) < 0.2 and float(row["distillation"]) > 0
     assert float(row["student_distance"]) == pytest.approx(float(row["teacher_distance"]), rel=0.2)
     assert float(row["total"]) == pytest.approx(
-        sum(float(row[name]) for name in ("landmarks", "visibility", "heatmaps", "held", "decay")),
+        sum(
+            float(row[name])
+            for name in ("landmarks", "visibility", "heatmaps", "distillation", "decay")
+        ),
         abs=1e-5,
     )
 
@@ -105,11 +108,11 @@ def test_a_file_goes_back_without_a_run_into_a_bundle_too(mediapipe, command, tm
     with zipfile.ZipFile(output) as given:
         assert given.namelist() == ["pose_detector.tflite", "pose_landmarks_detector.tflite"]
         assert given.read("pose_detector.tflite") == Path(mediapipe.detector).read_bytes()
-        for to_coco in given.infolist():
-            assert to_coco.compress_type == zipfile.ZIP_STORED
-            header = output.read_bytes()[to_coco.header_offset :]
+        for entry in given.infolist():
+            assert entry.compress_type == zipfile.ZIP_STORED
+            header = output.read_bytes()[entry.header_offset :]
             name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
-            assert (to_coco.header_offset + 30 + name + extra) % 4 == 0
+            assert (entry.header_offset + 30 + name + extra) % 4 == 0
         images = photo(256, 256)[None].astype(np.float32) / 255
         own = run_tflite(given.read("pose_landmarks_detector.tflite"), images)
     for name, value in run_tflite(mediapipe.landmarks, images).items():
@@ -127,7 +130,7 @@ def test_a_rate_that_ruins_it_is_told(people, mediapipe, command, tmp_path):
     failed = command("-m", "tfcpn.train", *words, check=False)
     assert (
         failed.status == 1
-        and "the network is being ruined" in failed.err
+        and "the network diverges" in failed.err
         and "--learning_rate" in failed.err
     )
 

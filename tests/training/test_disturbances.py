@@ -63,8 +63,8 @@ def test_something_in_front_hides_one_rectangle_of_the_given_share_of_views():
     assert 0.01 < behind.mean() < 0.2
     # What was visible is occluded there, but for pixels that the rectangle's edge crosses.
     assert np.mean(seen == np.where(behind, np.minimum(before, 1), before)) > 0.995
-    color_signature = denormalize(changed[of_view], TF_CPN_PREPROCESSING)[hidden[of_view]]
-    assert color_signature.min() < 20 and color_signature.max() > 235
+    erased = denormalize(changed[of_view], TF_CPN_PREPROCESSING)[hidden[of_view]]
+    assert erased.min() < 20 and erased.max() > 235
 
 
 @pytest.mark.parametrize("count", [1, 4])

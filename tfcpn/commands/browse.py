@@ -63,7 +63,7 @@ def of_annotations(args) -> tuple[list, object]:
     return shown, skeleton
 
 
-def record_crops(args) -> tuple[list, object]:
+def record_people(args) -> tuple[list, object]:
     """The people of records, and their skeleton; the images are written into the page's folder."""
     from tfcpn.data.record_sets import read_records
 
@@ -136,7 +136,7 @@ def main(options: Options) -> None:
     for name in ("images", "skeleton"):
         if args.records and name in options.explicit:
             raise InputError(f"--{name}: the records have their own")
-    shown, skeleton = record_crops(args) if args.records else of_annotations(args)
+    shown, skeleton = record_people(args) if args.records else of_annotations(args)
     if not shown:
         raise InputError(f"{args.annotations or args.records}: no person has a labeled keypoint")
     from tfcpn.commands.browse_people import describe

@@ -46,14 +46,14 @@ COMMAND = Command(
 def _read_results(file: str, keypoints: int) -> list[dict]:
     """Raises InputError for a file that tfcpn.eval did not write of such people."""
     results = read_json(file)
-    for place, to_coco in enumerate(results if isinstance(results, list) else [None]):
-        if not isinstance(to_coco, dict) or not {"image_id", "score", "keypoints"} <= set(to_coco):
+    for place, entry in enumerate(results if isinstance(results, list) else [None]):
+        if not isinstance(entry, dict) or not {"image_id", "score", "keypoints"} <= set(entry):
             raise InputError(
                 f"{file}: entry number {place} lacks image_id, score or keypoints; not a results "
                 "file"
             )
-        if not is_number_list(to_coco["keypoints"], 3 * keypoints) or not is_number_list(
-            [to_coco["score"]]
+        if not is_number_list(entry["keypoints"], 3 * keypoints) or not is_number_list(
+            [entry["score"]]
         ):
             raise InputError(
                 f"{file}: entry number {place}: want {keypoints} keypoints x 3 numbers, and a score"

@@ -98,7 +98,7 @@ def unpacked(part: Part, output: Path) -> bool:
     """
     folder = output / part.folder
     there = (
-        {to_coco.name: to_coco.stat().st_size for to_coco in os.scandir(folder)}
+        {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
         if folder.is_dir()
         else {}
     )

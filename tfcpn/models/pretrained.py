@@ -47,18 +47,18 @@ def init_from_tf1(model, checkpoint: str) -> tuple[list[str], list[str]]:
     """
     reader = open_tf1_checkpoint(checkpoint)
     shapes = reader.get_variable_to_shape_map()
-    match_detections, missing = [], []
+    restored, missing = [], []
     for name, variable in variables_by_name(model).items():
         if shapes.get(name) == variable.shape.as_list():
             variable.assign(reader.get_tensor(name))
-            match_detections.append(name)
+            restored.append(name)
         elif name.startswith("resnet_v1"):
             missing.append(name)
-    if not match_detections:
+    if not restored:
         raise InputError(
             f"{checkpoint}: none of its {len(shapes)} variables belongs to this network"
         )
-    return match_detections, missing
+    return restored, missing
 
 
 def detect_backbone(reader, path) -> str:
@@ -223,7 +223,7 @@ def load_backbone_weights(model: tf.keras.Model, init_weights: str, backbone: st
         done = init_from_keras(model, backbone, load_keras_resnet(backbone))
         _log.info("tf.keras.applications: %d variables set", len(done))
     elif init_weights != "none":
-        match_detections, missing = init_from_tf1(model, init_weights)
-        _log.info("%s: %d variables restored", init_weights, len(match_detections))
+        restored, missing = init_from_tf1(model, init_weights)
+        _log.info("%s: %d variables restored", init_weights, len(restored))
         if missing:
             _log.warning("%d of the backbone are not in it: %s", len(missing), ", ".join(missing))

@@ -32,9 +32,7 @@ def _one(cfg: Config) -> dict:
     if cfg.mixed_precision == "tf32" and not (gpus and device.compute_capability() >= (8, 0)):
         return {"problem": "not on this device"}
     size = build_components(cfg, COCO).training_spec.size
-    crops, keypoints = network.build_crop_fn(
-        alignment=cfg, skeleton=cfg.batch_size // cfg.views, crop_spec=size
-    )
+    crops, keypoints = network.random_batch(cfg, cfg.batch_size // cfg.views, size)
     try:
         _, step = network.our_step(cfg, cfg.mixed_precision, crops, keypoints)
         began = time.perf_counter()

@@ -51,8 +51,8 @@ def matmul_flops_per_second(precision: str, rounds: int = 5) -> float:
     return 2 * 2048**3 / min(times)
 
 
-def build_crop_fn(cfg: Config, people: int, size: tuple[int, int]):
-    """Random crops (P, *size, 3) uint8 and keypoints (P, K, 3), all inside."""
+def random_batch(cfg: Config, people: int, size: tuple[int, int]):
+    """Return random crops (P, *size, 3) uint8 and keypoints (P, K, 3), all inside."""
     rng = np.random.default_rng(0)
     crops = tf.constant(rng.integers(0, 256, (people, *size, 3)), tf.uint8)
     keypoints = rng.uniform(
@@ -126,11 +126,8 @@ def _around_the_network(cfg: Config, crops, keypoints):
 def benchmark_step(cfg: Config, rounds: int) -> list[dict]:
     """Return table rows: a training step of cfg.batch_size crops, and late upsampling."""
     cfg = dataclasses.replace(cfg, late_upsampling=False)
-    crops, keypoints = build_crop_fn(
-        alignment=cfg,
-        skeleton=cfg.batch_size // cfg.views,
-        crop_spec=build_components(cfg, COCO).training_spec.size,
-    )
+    size = build_components(cfg, COCO).training_spec.size
+    crops, keypoints = random_batch(cfg, cfg.batch_size // cfg.views, size)
     half = device.resolve_precision("auto")
     model, ours = our_step(cfg, "float32", crops, keypoints)
     models = {"plain Keras float32": model, "tfcpn float32": model}
@@ -174,7 +171,7 @@ def benchmark_forward(cfg: Config, rounds: int) -> list[dict]:
     by the network as it is trained: with batch norms, and by default with tf-cpn's order of
     upsampling and convolutions.
     """
-    crops, _ = build_crop_fn(alignment=cfg, skeleton=cfg.eval_batch_size, crop_spec=cfg.input_size)
+    crops, _ = random_batch(cfg, cfg.eval_batch_size, cfg.input_size)
     cfg = dataclasses.replace(cfg, late_upsampling=False)
     half = device.resolve_precision("auto")
     functions, models, flops = {}, {}, {}

@@ -63,9 +63,7 @@ def benchmark_profile(cfg: Config, rounds: int) -> list[dict]:
             "CUDA_VISIBLE_DEVICES="
         )
     size = build_components(cfg, COCO).training_spec.size
-    crops, keypoints = network.build_crop_fn(
-        alignment=cfg, skeleton=cfg.batch_size // cfg.views, crop_spec=size
-    )
+    crops, keypoints = network.random_batch(cfg, cfg.batch_size // cfg.views, size)
     _, step = network.our_step(cfg, device.resolve_precision(cfg.mixed_precision), crops, keypoints)
     step(), step()
     with tempfile.TemporaryDirectory() as folder:

@@ -82,13 +82,13 @@ class Network:
             x = self.conv_bn(self.conv_bn(x, f"tmp/res{level}"), f"pyramid/res{level}", relu=False)
             global_maps.insert(0, upsample(x, size))
 
-        refine_by_heatmap = []
+        refined = []
         for depth, level in enumerate((2, 3, 4, 5)):
             x = pyramid[level]
             for i in range(depth):
                 x = self.bottleneck(x, f"res{level}/refine_conv{i}")
-            refine_by_heatmap.append(upsample(x, size))
-        x = self.bottleneck(tf.concat(refine_by_heatmap, axis=-1), "final_bottleneck")
+            refined.append(upsample(x, size))
+        x = self.bottleneck(tf.concat(refined, axis=-1), "final_bottleneck")
         return global_maps, self.conv_bn(x, "refine_out", relu=False)
 
     def losses(self, images, labels, visibility, weight_decay: float) -> dict[str, tf.Tensor]:
