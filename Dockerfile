@@ -1,4 +1,4 @@
-# tfcpn on one GPU box. Build: docker build -t tfcpn .   Run: see "In Docker" in README.md.
+# tfcpn on one GPU box. Build: docker build -t tfcpn .   Run: see docs/getting_started.md.
 # The base brings TensorFlow and CUDA. 2.15.0-gpu itself was built with the CUDA of an older TensorFlow.
 ARG BASE=tensorflow/tensorflow:2.15.0.post1-gpu
 FROM ${BASE}

@@ -66,7 +66,15 @@ def main(options: Options) -> None:
         evaluator = None
         if validated:
             evaluator = Evaluator(validated, components, annotated, strategy)
-        train(cfg, components, annotated, records, strategy, evaluator, request)
+        train(
+            cfg,
+            components,
+            annotated,
+            records=records,
+            strategy=strategy,
+            evaluator=evaluator,
+            request=request,
+        )
 
 
 if __name__ == "__main__":

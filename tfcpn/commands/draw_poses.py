@@ -33,7 +33,7 @@ COMMAND = Command(
                 "worst.",
             ),
         ],
-        "Picture": [
+        "Image": [
             path("output", "poses.png", "Image to write, .png or .jpg."),
             integer("count", 12, "Images on the sheet, of those that have people.", minimum=1),
             integer("columns", 4, "Images in a row.", minimum=1),

@@ -196,13 +196,13 @@ def to_other(args, given: set[str], cfg, skeleton) -> None:
     message = written.write(
         args.format,
         args.output,
-        args.quantize,
-        args.with_decoder,
-        predictor,
-        components,
-        shown,
-        learn_from,
-        cfg,
+        quantize=args.quantize,
+        decoded=args.with_decoder,
+        predictor=predictor,
+        components=components,
+        shown=shown,
+        calibration=learn_from,
+        cfg=cfg,
     )
     print(message, end="")
     print(f"written: {args.output}; the table is {written.table_of(args.output)}")

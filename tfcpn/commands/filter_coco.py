@@ -68,12 +68,21 @@ def _counts(images: int, people: list[PersonAnnotation], skeleton: Skeleton) -> 
 def filtered(
     data: dict, people: list[PersonAnnotation], category: int, rules: PersonFilter
 ) -> tuple[dict, list[PersonAnnotation]]:
-    """The content of an annotation file after the filter, and its people who are left.
+    """Filter the content of an annotation file.
 
-    Who does not pass keeps box and outline but loses the keypoints, as COCO has it for people it
-    does not label: so they neither train nor count, and a prediction on them is no error. Images
-    with more people than allowed, or with nobody left, go with all that is in them; images in which
-    nobody was labeled before stay. Annotations of other categories are left out.
+    People who do not pass keep box and outline but lose their keypoints, as COCO's unlabeled people
+    have none: they neither train nor count, and a prediction on them is no error. Images with more
+    people than allowed, or with none left, are removed; images without labeled people before the
+    filter stay. Annotations of other categories are removed.
+
+    Args:
+        data: Content of the file.
+        people: Its people.
+        category: Id of their category.
+        rules: Which people pass.
+
+    Returns:
+        The filtered content, and the people who are left.
     """
     in_image = {p.image_id: 0 for p in people}
     for p in people:

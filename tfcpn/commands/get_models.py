@@ -81,13 +81,12 @@ def fetch() -> bytes:
             )
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
-            told = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [
+            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [
                 "pip brought nothing"
             ]
             raise InputError(
-                f"mediapipe {VERSION} cannot be fetched ({told[-1]}); where there is no way to the "
-                "internet, bring "
-                "its wheel and give it as --wheel=FILE"
+                f"mediapipe {VERSION} cannot be fetched ({errors[-1]}); without access to "
+                "the internet, copy its wheel here and give it as --wheel=FILE"
             )
         return wheels[0].read_bytes()
 

@@ -70,11 +70,12 @@ def _claim(output: Path, source: dict) -> None:
 
 
 def _finished(path: Path, items: list, image_dir: Path, skip_bad: bool) -> Shard | None:
-    """What an earlier run made of a shard, if it need not be made anew. Raises InputError for other
-    images' records.
+    """Return the shard of an earlier run, if it need not be made again.
 
-    Without skip_bad, what an earlier run left out may have been mended, and must be told about if
-    not.
+    Without skip_bad, images that an earlier run skipped are read again.
+
+    Raises:
+        InputError: If it was made of other images.
     """
     shard = record_format.load_finished_shard(path)
     if shard is None or (shard.bad and not skip_bad):

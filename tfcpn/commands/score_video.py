@@ -34,10 +34,14 @@ COMMAND = Command(
 
 
 def read_frames(file: str, who: str):
-    """The skeleton of a file in COCO's form, and its people by frame. who: the field that tells who
-    somebody is.
+    """Return the skeleton of a COCO file, and its people by frame.
 
-    Raises InputError.
+    Args:
+        file: The file.
+        who: Field with the id of a person.
+
+    Raises:
+        InputError: For a file that is none of a video.
     """
     data = read_json(file)
     try:

@@ -15,7 +15,7 @@ COMMAND = Command(
     "python tools/show_batch.py",
     __doc__,
     {
-        "Picture": [
+        "Image": [
             path("output", "batch.png", "Image to write, .png or .jpg."),
             integer("people", 4, "People on the sheet, one a row.", minimum=1),
         ]

@@ -26,7 +26,7 @@ COMMAND = Command(
             integer("count", 8, "People: the first that BlazePose can align.", minimum=1),
             enum("radius", "body", RADII, "How the circle around the body is found."),
         ],
-        "Picture": [path("output", "crops.png", "Image to write, .png or .jpg.")],
+        "Image": [path("output", "crops.png", "Image to write, .png or .jpg.")],
     },
 )
 

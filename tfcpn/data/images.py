@@ -103,7 +103,7 @@ _JPEG_END, _TRAILER = b"\xff\xd9", 65_536  # end of a complete JPEG; some camera
 
 
 def apply_exif_orientation(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Transform pixels by their EXIF orientation; `picture.decode` does the same in TensorFlow.
+    """Transform pixels by their EXIF orientation; `cropping` does the same in TensorFlow.
 
     Args:
         pixels: (H, W, C) as stored in the file.

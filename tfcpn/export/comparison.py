@@ -16,11 +16,11 @@ from tfcpn.export.graph import ExportGraph, SampleCrops, crops_spec, functions_o
 from tfcpn.skeleton import Skeleton
 from tfcpn.transforms.regions import keypoints_to_image
 
-# Of AP, or of PCK@.1 where there is none, so much may be lost; and of files in float32 99% of the
-# keypoints lie within so many crop pixels of Keras's.
+# Maximum drop of AP, or of PCK@.1 without AP; and the crop pixels within which 99% of the keypoints
+# of float32 files must be of those of Keras.
 MAX_ACCURACY_DROP = {"none": 0.001, "float16": 0.002, "dynamic": 0.02, "int8": 0.02}
 NEAR, ALMOST_ALL = 0.05, 99
-# Where nobody tells AP or PCK, the median keypoint may be so many crop pixels off.
+# Maximum median distance of keypoints in crop pixels, without annotations for AP or PCK.
 MAX_OFFSET_PX = 2.0
 _TIMED = 32
 

@@ -76,6 +76,7 @@ def table_of(output: str) -> Path:
 def write(
     kind: str,
     output: str,
+    *,
     quantize: str,
     decoded: bool,
     predictor: Predictor,
@@ -149,7 +150,7 @@ def saved_run(folder: str, signature: str) -> Callable:
     """Return the signature of a SavedModel as a function of crops."""
     loaded = tf.saved_model.load(folder)
     run = loaded.signatures[signature]
-    run.loaded = loaded  # its variables live as long as somebody holds it
+    run.loaded = loaded  # keeps its variables alive
     return lambda crops: {
         name: value.numpy() for name, value in run(crops=tf.constant(crops)).items()
     }

@@ -126,7 +126,7 @@ class SampleCrops(NamedTuple):
     Attributes:
         crops: (N, H, W, 3) uint8 BGR.
         regions: (N, 5) in their images.
-        people: The people, of whom the first N are cropped; None for random crops.
+        people: The people, the first N of which are cropped; None for random crops.
     """
 
     crops: np.ndarray

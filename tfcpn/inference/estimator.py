@@ -174,7 +174,7 @@ class PoseEstimator:
         Args:
             image: (H, W, 3) uint8 BGR, as cv2.imread returns it.
             boxes: Boxes to predict; all of them are returned, in order. None: those of the
-                detector, without people in whom the network sees none.
+                detector, without those in which the network sees no person.
 
         Raises:
             InputError: For an array that is no such image.

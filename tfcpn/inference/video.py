@@ -60,7 +60,7 @@ def open_sink(
     """
     program = ffmpeg(os.environ.get("PATH"))
     return (
-        _Ffmpeg(program, path, size, rate, source, cut, aspect)
+        _Ffmpeg(program, path, size, rate, source=source, cut=cut, aspect=aspect)
         if program
         else _OpenCV(path, size, rate)
     )
@@ -94,6 +94,7 @@ class _Ffmpeg:
         path: Path,
         size: tuple[int, int],
         rate: float,
+        *,
         source: str | None,
         cut: bool,
         aspect: tuple[int, int],
@@ -200,7 +201,7 @@ class VideoReader:
                 else "cannot be read as a video"
             )
             raise InputError(f"{path}: {what}")
-        # Some builds of OpenCV do, some do not, if they are not told.
+        # Not all builds of OpenCV do so by default.
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         width, height = (
             self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)

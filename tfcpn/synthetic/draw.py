@@ -16,7 +16,7 @@ from tfcpn.synthetic.body import Body
 
 SUPERSAMPLE = 2
 PARTS = 32
-BACKGROUND, OBSTACLE = -1, -2  # owners that are nobody
+BACKGROUND, OBSTACLE = -1, -2  # owners that are no people
 SIDES = ("left", "right")
 
 # Parts, and for each keypoint the parts on which it may be seen.
@@ -59,7 +59,7 @@ class Canvas:
 
 @dataclass
 class Clothes:
-    """Colors (BGR) and cut of what somebody wears."""
+    """Colors (BGR) and cut of what a person wears."""
 
     skin: np.ndarray
     hair: np.ndarray

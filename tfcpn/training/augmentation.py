@@ -405,7 +405,7 @@ class HalfBodies(NamedTuple):
 def select_half_bodies(
     keypoints, draws, probability: float, lower_body: tuple[bool, ...]
 ) -> HalfBodies:
-    """Select the people of whom half a body is shown, if enough of its keypoints are labeled.
+    """Select the people who are shown in half, if enough keypoints of the half are labeled.
 
     Args:
         keypoints: (P, K, 3) x, y in crop pixels and visibility.

@@ -84,6 +84,7 @@ def train(
     cfg: Config,
     components: Components,
     annotated: Skeleton,
+    *,
     records: Records,
     strategy: tf.distribute.Strategy,
     evaluator: Evaluator | None,
