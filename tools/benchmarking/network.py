@@ -71,7 +71,11 @@ def our_step(cfg: Config, precision: str, crops, keypoints):
     """
     device.set_precision(precision)
     components, strategy = build_components(cfg, COCO), tf.distribute.get_strategy()
-    found = components.network.find_weights(cfg.init_weights) if components.network.told else "none"
+    found = (
+        components.network.find_weights(cfg.init_weights)
+        if components.network.logged_losses
+        else "none"
+    )
     state = new_state(
         dataclasses.replace(cfg, mixed_precision=precision, init_weights=found),
         components,
