@@ -32,6 +32,7 @@ RENAMED = {
     "show_regions": "draw_regions",
     "joints": "skeleton",
     "joint_set": "skeleton",
+    "analyse": "analyze",
     "min_joints": "min_keypoints",
 }
 

@@ -18,11 +18,11 @@ COMMAND = Command(
     {
         "Network": [
             path("model_dir", "", "Folder of a run."),
-            string("epoch", "latest", "Which of its checkpoints."),
+            string("epoch", "latest", "Epoch of the run's checkpoint to use, or latest."),
             path(
                 "model",
                 "",
-                "Instead of a run a .tflite or .task file in MediaPipe's form, or a SavedModel of "
+                "Instead of a run: a .tflite or .task file in MediaPipe's form, or a SavedModel of "
                 f"tools/export.py; default: {DEFAULT_LANDMARK_MODEL}, which make models fetches.",
             ),
             enum(
@@ -79,7 +79,7 @@ COMMAND = Command(
             integer(
                 "tiles",
                 1,
-                "Search the image for smaller people in tiles of 2 x 2 to n x n, too; 1: no tiles.",
+                "Also search tiles of 2 x 2 to n x n for smaller people; 1: no tiles.",
                 minimum=1,
                 maximum=6,
             ),
@@ -122,7 +122,7 @@ COMMAND = Command(
         ],
         "Page": [
             boolean("serve", False, "Open a page on this computer for images and short videos."),
-            integer("port", 8000, "Its port.", minimum=1, maximum=65535, advanced=True),
+            integer("port", 8000, "Port of the page.", minimum=1, maximum=65535, advanced=True),
             integer("max_upload_mb", 50, "Maximum size of an upload.", minimum=1, advanced=True),
         ],
     },

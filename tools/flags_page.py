@@ -17,8 +17,8 @@ INTRODUCTION = """# Configuration
 After this page you can set every flag of `train`, `eval` and `predict`. It is written by
 `python tools/flags_page.py`; the text is that of `--helpfull`.
 
-- A value comes from the command line, else from the flagfiles it names, else from the default,
-  which stands in parentheses. Of two values the last one counts.
+- A value comes from the command line, else from the flagfiles it names, else from the default
+  in parentheses. Of two values the last one counts.
 - `--name` sets a boolean flag, `--noname` unsets it.
 - `train` and `eval` take the same flags, so one flagfile serves both. A flag that would have no
   effect is refused in one line.

@@ -1,4 +1,4 @@
-"""tools/report.py --analyse as a user runs it, and its page in a browser at a phone's width and a
+"""tools/report.py --analyze as a user runs it, and its page in a browser at a phone's width and a
 desktop's.
 """
 
@@ -35,13 +35,13 @@ def evaluations(people, tmp_path_factory):
 
 
 def analyse(command, output, *folders, check=True):
-    words = [f"--analyse={','.join(map(str, folders))}", f"--output={output}"]
+    words = [f"--analyze={','.join(map(str, folders))}", f"--output={output}"]
     return command("tools/report.py", *words, check=check)
 
 
 def test_one_evaluation(command, evaluations, tmp_path):
     told = analyse(command, tmp_path, evaluations[0]).out
-    assert re.search(r"miss\s+[+-]\d\.\d{3} AP to be won", told)
+    assert re.search(r"miss\s+[+-]\d\.\d{3} AP gain", told)
     page = (tmp_path / "analysis.html").read_text()
     assert (
         page.count("data:image/jpeg;base64,") > 8
@@ -61,7 +61,9 @@ def test_one_evaluation(command, evaluations, tmp_path):
 def test_two_evaluations_person_by_person(command, evaluations, tmp_path):
     analyse(command, tmp_path, *evaluations)
     page = (tmp_path / "analysis.html").read_text()
-    assert re.search(r"Of \d+ people [1-9]\d* are found better by B", page) and "Won most" in page
+    assert (
+        re.search(r"Of \d+ people [1-9]\d* are found better by B", page) and "Largest gains" in page
+    )
 
 
 @pytest.mark.parametrize("width", [360, 1440])
@@ -85,20 +87,20 @@ def test_the_page_in_a_browser(browser, command, evaluations, tmp_path, width):
 
 def test_without_images_the_numbers_stay(command, evaluations, tmp_path):
     words = [
-        f"--analyse={evaluations[0]}",
+        f"--analyze={evaluations[0]}",
         f"--output={tmp_path}",
         f"--images={tmp_path / 'nowhere'}",
     ]
     command("tools/report.py", *words)
-    assert "the image is not there" in (tmp_path / "analysis.html").read_text()
+    assert "(image not found)" in (tmp_path / "analysis.html").read_text()
 
 
 @pytest.mark.parametrize(
     "words, told",
     [
-        (["--analyse=nowhere"], "nowhere"),
-        (["--analyse=a,b,c"], "want one evaluation, or two"),
-        (["--analyse=a", "--runs=b"], "want --runs or --analyse, not both"),
+        (["--analyze=nowhere"], "nowhere"),
+        (["--analyze=a,b,c"], "want one evaluation, or two"),
+        (["--analyze=a", "--runs=b"], "want --runs or --analyze, not both"),
     ],
 )
 def test_a_mistake_is_told(command, tmp_path, words, told):

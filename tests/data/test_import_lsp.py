@@ -112,11 +112,11 @@ def a_image_is_none(folder, keypoints):
         (
             wrong_shape,
             [],
-            r"joints.mat: keypoints is float64 (13, 3, 3), want (14, 3, N) or (3, 14, N)",
+            r"joints.mat: joints is float64 (13, 3, 3), want (14, 3, N) or (3, 14, N)",
         ),
         (no_keypoints, [], "joints.mat: not the joints.mat of Leeds Sports Pose"),
         (no_matlab, [], "joints.mat: not the joints.mat of Leeds Sports Pose"),
-        (not_numbers, [], "joints.mat: keypoints holds something else than coordinates and 0 or 1"),
+        (not_numbers, [], "joints.mat: joints has other values than coordinates and 0 or 1"),
         (a_image_is_gone, [], "1 images are missing, the first is im00002.jpg"),
         (a_image_is_none, [], "im00002.jpg: not a JPEG, PNG, BMP, WebP or TIFF image"),
         (None, ["--first=3", "--last=9"], "holds images 1 to 3"),

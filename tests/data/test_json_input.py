@@ -22,7 +22,8 @@ def test_byte_order_marks_are_read(tmp_path, encoding):
 def test_a_byte_that_is_no_utf8_is_shown_with_what_stands_before_it(tmp_path):
     (tmp_path / "a.json").write_bytes(b'{\n"id": 7,\n"name": "Z\xfcge"}')
     with pytest.raises(
-        InputError, match=r"a.json: line 3, byte 22: b'\\xfc' is no UTF-8 \(behind .*\"name\": \"Z"
+        InputError,
+        match=r"a.json: line 3, byte 22: b'\\xfc' is not valid UTF-8 \(after .*\"name\": \"Z",
     ):
         read_json(tmp_path / "a.json")
 
@@ -31,7 +32,7 @@ def test_a_control_character_is_shown_with_what_stands_before_it(tmp_path):
     (tmp_path / "a.json").write_text('{"id": 7,\n"name": "two\tcolumns"}')
     with pytest.raises(
         InputError,
-        match=r"a.json: line 2: the control character '\\t' stands in a text \(behind .*two",
+        match=r"a.json: line 2: the control character '\\t' stands in a text \(after .*two",
     ):
         read_json(tmp_path / "a.json")
 

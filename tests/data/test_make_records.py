@@ -33,7 +33,7 @@ def test_a_second_run_does_nothing_and_a_damaged_shard_alone_is_made_anew(people
     whole = victim.read_bytes()
     victim.write_bytes(whole[:1000])
     done = command(*words(people_copy, people_copy.records))
-    assert "going on, 3 of 4 shards are there" in done.out
+    assert "resuming, 3 of 4 shards are finished" in done.out
     after = stamps(people_copy.records)
     assert [name for name in before if before[name] != after[name]] == [victim.name]
     assert victim.read_bytes() == whole

@@ -485,17 +485,17 @@ CASES = {
     "joints.mat: shape": (
         import_lsp,
         keypoints_mat(np.zeros((14, 2, 9))),
-        r"/file: keypoints is float64 \(14, 2, 9\), want",
+        r"/file: joints is float64 \(14, 2, 9\), want",
     ),
     "joints.mat: text within": (
         import_lsp,
         keypoints_mat(np.full((14, 3, 9), "a")),
-        r"/file: keypoints is",
+        r"/file: joints is",
     ),
     "joints.mat: not finite": (
         import_lsp,
         keypoints_mat(np.full((14, 3, 9), np.nan)),
-        r"/file: keypoints holds something else",
+        r"/file: joints has other values",
     ),
     # Records.
     "records: none": (

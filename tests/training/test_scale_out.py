@@ -180,7 +180,7 @@ def test_a_lost_process_stops_the_other_and_both_go_on_exactly(people, tmp_path,
     last = told.strip().splitlines()[-1]
     assert (
         last.startswith("error: another process was lost (")
-        and "; start again; the last good" in last
+        and "; run the same command to resume; the last good" in last
     )
     assert "1 of it" not in run_workers("tfcpn.train", words)
     a, b = weights(longer, 1), weights(tmp_path, 1)

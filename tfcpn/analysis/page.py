@@ -59,10 +59,8 @@ def plot(points: Sequence[tuple[float, float]], across: str, up: str, joined: bo
     )
 
 
-_HEIGHT, _AROUND = (
-    240,
-    0.35,
-)  # pixels of an image; what is shown about the box, in parts of its longer side
+_HEIGHT = 240  # of a thumbnail, in pixels
+_AROUND = 0.35  # shown around the box, over its longer side
 _GAP = 6
 
 
@@ -223,16 +221,14 @@ def _kinds(evaluations: Sequence[LoadedEvaluation]) -> str:
             for c in (_gain(e.gains[kind]), "" if kind == SCORE else str(n))
         ]
         rows.append([f"<b>{kind}</b>: {_MEANING[kind]}", *cells])
-    head = ["AP to be won", "how many"] * len(evaluations)
+    head = ["AP gain", "count"] * len(evaluations)
     if len(evaluations) == 2:
         head = [f"{letter}: {name}" for letter, name in zip("AABB", head)]
     return (
-        '<h2 id="kinds">Where the points of AP are lost</h2><p>What AP would win if all errors of '
-        "one kind were put "
-        "right and everything else stayed: a wrong keypoint goes onto its place. The kinds are "
-        "those of Ronchi and "
-        "Perona (2017); a keypoint is near its place from a similarity of .5 and right from "
-        ".85.</p>"
+        '<h2 id="kinds">Where the points of AP are lost</h2><p>The AP that correcting all errors '
+        "of one type would gain, with everything else unchanged. Error types are those of Ronchi "
+        "and Perona (2017); a keypoint is near its annotated position from a similarity of .5 and "
+        "good from .85.</p>"
         f"{_table(['', *head], rows)}"
     )
 
@@ -259,7 +255,7 @@ def _keypoints(evaluation: LoadedEvaluation, named: bool) -> str:
             ]
         )
     title = f"Keypoints of {html.escape(evaluation.name)}" if named else "Keypoints"
-    head = ["", "labeled", "similarity (OKS)", "PCK@.2", "PCK@.1", "kinds"]
+    head = ["", "labeled", "similarity (OKS)", "PCK@.2", "PCK@.1", "error types"]
     return f'<h2>{title}</h2><p class="legend">{legend}</p>{_table(head, rows)}'
 
 
@@ -275,9 +271,9 @@ def _groups(evaluations: Sequence[LoadedEvaluation]) -> str:
         )
     note = (
         "A result without a person counts against every group, so AP by size is not COCO's APm and "
-        "APl where there are such."
+        "APl if there are any."
     )
-    return f'<h2 id="groups">AP of some people</h2><p>{note}</p>' + "".join(components)
+    return f'<h2 id="groups">AP by group of people</h2><p>{note}</p>' + "".join(components)
 
 
 def _calibration(evaluations: Sequence[LoadedEvaluation]) -> str:
@@ -292,12 +288,12 @@ def _calibration(evaluations: Sequence[LoadedEvaluation]) -> str:
             joined=True,
         )
         agreement = rank_correlation(evaluation.found)
+        table = _table(["mean score", "mean OKS", "results"], rows)
         components.append(
-            f"<p>{html.escape(evaluation.name)}: score and similarity go together by "
-            f"{_number(agreement)} (Spearman; "
-            f"AP wants 1).</p>{drawn}{_table(['mean score', 'mean OKS', 'results'], rows)}"
+            f"<p>{html.escape(evaluation.name)}: rank correlation of score and OKS "
+            f"{_number(agreement)} (Spearman).</p>{drawn}{table}"
         )
-    return '<h2 id="calibration">Whether scores mean what they say</h2>' + "".join(components)
+    return '<h2 id="calibration">Calibration of scores</h2>' + "".join(components)
 
 
 def _people_by_oks(evaluation: LoadedEvaluation) -> list[tuple[PersonAnnotation, float]]:
@@ -322,7 +318,7 @@ def _figures(
         image = (
             f'<img src="{shown}" alt="{name}" loading="lazy">'
             if shown
-            else "<p>(the image is not there)</p>"
+            else "<p>(image not found)</p>"
         )
         components.append(
             f"<figure>{image}<figcaption>{name}, person {person.id}: "
@@ -363,8 +359,8 @@ def _compared(a: LoadedEvaluation, b: LoadedEvaluation) -> str:
     )
     gained.sort(key=lambda row: (row[1], row[0].id))
     for title, some in (
-        ("Lost most", gained[:NUM_PEOPLE]),
-        ("Won most", gained[::-1][:NUM_PEOPLE]),
+        ("Largest losses", gained[:NUM_PEOPLE]),
+        ("Largest gains", gained[::-1][:NUM_PEOPLE]),
     ):
         chosen = [(person, f"OKS {x:.2f} by A, {y:.2f} by B") for person, _, x, y in some]
         heading = f"<h2>{title}</h2><p>As annotated, as found by A, and by B.</p>"

@@ -17,7 +17,6 @@ from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
 
 FILE = "config.json"
-# Fields of 1.x: their names in 2.0.
 
 
 class Run(NamedTuple):

@@ -14,13 +14,11 @@ COMMAND = Command(
     __doc__,
     {
         "What": [
-            path(
-                "before", "data/mediapipe/pose_landmark_full.tflite", "The network that was there."
-            ),
+            path("before", "data/mediapipe/pose_landmark_full.tflite", "The original network."),
             path(
                 "after",
                 None,
-                "The network that came of it, such as tools/export.py writes.",
+                "The trained network, as exported by tools/export.py.",
                 required=True,
             ),
             path(
@@ -29,10 +27,10 @@ COMMAND = Command(
                 "COCO annotations of people whose alignment points are known.",
                 required=True,
             ),
-            path("images", None, "Their images.", required=True),
-            integer("people", 200, "How many of them, by image.", minimum=1),
+            path("images", None, "Folder of their images.", required=True),
+            integer("people", 200, "Number of people.", minimum=1),
         ],
-        "Where": [path("output", "", "JSON file for the same numbers.")],
+        "Where": [path("output", "", "JSON file to write the numbers to.")],
     },
 )
 # Landmarks by what they are of: the first and the last of each range of MediaPipe's numbers.

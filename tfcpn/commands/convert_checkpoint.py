@@ -20,10 +20,8 @@ COMMAND = Command(
                 "The checkpoint, as given to TensorFlow 1's Saver: .../snapshot_350.ckpt.",
                 required=True,
             ),
-            boolean("to_tf1", False, "Write the checkpoint from the run's checkpoint."),
-            boolean(
-                "overwrite", False, "Replace a checkpoint, or a checkpoint, that is already there."
-            ),
+            boolean("to_tf1", False, "Write a TensorFlow 1 checkpoint from that of the run."),
+            boolean("overwrite", False, "Replace an existing checkpoint."),
             "model_dir",
             "epoch",
         ]

@@ -13,7 +13,7 @@ COMMAND = Command(
     "python tools/export.py",
     __doc__,
     {
-        "Where": [
+        "File": [
             enum(
                 "format",
                 "mediapipe",
@@ -29,8 +29,8 @@ COMMAND = Command(
                 "none",
                 ("none", "float16", "dynamic", "int8"),
                 "tflite, onnx: weights in float16, weights in int8, or weights and activations in "
-                "int8, which learns "
-                "from people of --train_records.",
+                "int8, calibrated "
+                "on people of --train_records.",
             ),
             boolean(
                 "with_decoder",
@@ -40,8 +40,8 @@ COMMAND = Command(
             path(
                 "template",
                 "data/mediapipe/pose_landmark_full.tflite",
-                "mediapipe: the file whose graph, names and types stay; with --task the bundle's "
-                "args.",
+                "mediapipe: the file whose graph, names and types stay; with --task those of "
+                "the bundle.",
             ),
             path(
                 "task",
@@ -49,17 +49,17 @@ COMMAND = Command(
                 "mediapipe: a .task bundle; a copy of it with the new network is written.",
             ),
             path("output", None, "File or folder to write.", required=True),
-            boolean("overwrite", False, "Write over a file that is there."),
+            boolean("overwrite", False, "Replace an existing file."),
             integer(
                 "people",
                 200,
-                "How many people of --val_annotations the file is compared on; 0: all.",
+                "Number of people of --val_annotations to compare the file on; 0: all.",
                 minimum=0,
             ),
             integer(
                 "learn_from",
                 128,
-                "int8: how many people of --train_records it learns from.",
+                "int8: number of people of --train_records to calibrate on.",
                 minimum=1,
             ),
             "model_dir",
@@ -70,8 +70,8 @@ COMMAND = Command(
 )
 
 
-# Flags that only some formats heed.
-_HEED = {
+# Flags that only some formats use.
+_USED_BY = {
     "quantize": ("tflite", "onnx"),
     "with_decoder": ("tflite", "onnx"),
     "people": ("savedmodel", "tflite", "onnx"),
@@ -83,7 +83,7 @@ _HEED = {
 
 def _check(args, given: set[str]) -> None:
     """Raise InputError for a flag that would change nothing."""
-    for name, formats in _HEED.items():
+    for name, formats in _USED_BY.items():
         if name in given and args.format not in formats:
             raise InputError(f"--{name} wants --format={' or '.join(formats)}, not {args.format}")
     if "learn_from" in given and args.quantize != "int8":
@@ -94,7 +94,7 @@ def main(options: Options) -> None:
     args, cfg = options.args, options.config
     output = Path(args.output)
     if output.exists() and not args.overwrite:
-        raise InputError(f"{output} is there; --overwrite writes over it")
+        raise InputError(f"{output} already exists; --overwrite replaces it")
     if output.exists() and output.is_dir() != (args.format == "savedmodel"):
         raise InputError(
             f"{output} is {'a folder' if output.is_dir() else 'a file'}, and "
@@ -116,8 +116,8 @@ def main(options: Options) -> None:
     epochs = CheckpointManager(cfg.model_dir).parse_epochs(cfg.epoch)
     if len(epochs) > 1:
         raise InputError(f"--epoch={cfg.epoch}: want one")
-    lives = (Path(cfg.model_dir) / run_config.FILE).exists()
-    if epochs != [INITIAL_EPOCH] or (lives and "init_weights" not in options.explicit):
+    has_run = (Path(cfg.model_dir) / run_config.FILE).exists()
+    if epochs != [INITIAL_EPOCH] or (has_run and "init_weights" not in options.explicit):
         run = run_config.evaluation_config(cfg, options.explicit - {"train_records"})
         records = (
             cfg.train_records if "train_records" in options.explicit else run.config.train_records
@@ -152,7 +152,7 @@ def to_mediapipe(args, given: set[str], cfg, skeleton) -> None:
             "trained, and MediaPipe would find no people"
         )
     _, model = load_model(cfg, skeleton)
-    # A bundle's own network has metadata that MediaPipe's tasks want and the wheel's file lacks.
+    # A bundle's own network has metadata that MediaPipe's tasks need and the wheel's file lacks.
     template = args.task if args.task and "template" not in given else args.template
     content = export_landmark_model(model, template)
     median, worst = checked(content, model)

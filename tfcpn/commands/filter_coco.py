@@ -25,14 +25,19 @@ COMMAND = Command(
             SKELETON,
             path("output", None, "File to write.", required=True),
         ],
-        "Who stays": [
-            integer("min_keypoints", 1, "Least number of labeled keypoints.", minimum=1),
+        "Filter": [
+            integer("min_keypoints", 1, "Minimum number of labeled keypoints.", minimum=1),
             string_list("require", (), REQUIRE),
-            integer("max_people", 0, "Most labeled people in an image; 0: any number.", minimum=0),
+            integer(
+                "max_people",
+                0,
+                "Maximum number of labeled people per image; 0: any.",
+                minimum=0,
+            ),
             float_(
                 "min_area",
                 0.0,
-                "Least area in square pixels; COCO's medium starts at 1024.",
+                "Minimum area in square pixels; COCO's medium starts at 1024.",
                 minimum=0,
             ),
         ],

@@ -72,12 +72,8 @@ COMMAND = Command(
             boolean("keep_archives", False, "Keep the .zip files after they are unpacked."),
         ],
         "How": [
-            string(
-                "server", "http://images.cocodataset.org", "Where COCO lies, or a mirror of it."
-            ),
-            integer(
-                "retries", 5, "How often a download may break off without a byte more.", minimum=0
-            ),
+            string("server", "http://images.cocodataset.org", "Address of COCO, or of a mirror."),
+            integer("retries", 5, "Attempts without progress before a download fails.", minimum=0),
         ],
     },
 )

@@ -21,12 +21,11 @@ COMMAND = Command(
     __doc__,
     {
         "Where": [
-            path("output", "data/mediapipe", "Folder for the networks and their licence."),
+            path("output", "data/mediapipe", "Folder for the networks and their license."),
             path(
                 "wheel",
                 "",
-                "A wheel of mediapipe 0.10.14 that is here already, for machines without the "
-                "internet.",
+                "A local wheel of mediapipe 0.10.14, for machines without internet access.",
             ),
         ]
     },

@@ -80,7 +80,7 @@ def read_keypoints(file: str) -> np.ndarray:
         or keypoints.dtype.kind not in "iuf"
     ):
         raise InputError(
-            f"{file}: keypoints is {keypoints.dtype} {keypoints.shape}, want (14, 3, N) or (3, 14, "
+            f"{file}: joints is {keypoints.dtype} {keypoints.shape}, want (14, 3, N) or (3, 14, "
             "N) numbers"
         )
     extended = keypoints.shape[:2] == (14, 3)
@@ -88,7 +88,7 @@ def read_keypoints(file: str) -> np.ndarray:
         np.float64
     )
     if not np.isfinite(keypoints).all() or not np.isin(keypoints[..., 2], (0, 1)).all():
-        raise InputError(f"{file}: keypoints holds something else than coordinates and 0 or 1")
+        raise InputError(f"{file}: joints has other values than coordinates and 0 or 1")
     keypoints[..., 2] = keypoints[..., 2] * 2 if extended else 2 - keypoints[..., 2]
     return keypoints
 

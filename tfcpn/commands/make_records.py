@@ -26,12 +26,12 @@ COMMAND = Command(
             SKELETON,
             integer("shards", 64, "Number of record files; at least 16 mix well.", minimum=1),
         ],
-        "How": [
-            integer("workers", os.cpu_count() or 1, "Processes.", minimum=1),
+        "Work": [
+            integer("workers", os.cpu_count() or 1, "Number of processes.", minimum=1),
             boolean(
                 "skip_bad",
                 False,
-                "Leave out images that are missing, unreadable or of another size.",
+                "Skip images that are missing, unreadable or of another size.",
             ),
         ],
     },
@@ -44,9 +44,7 @@ SOURCE = "source.json"  # fingerprint of the input, written first
 def _shard_items(
     images: dict[int, CocoImage], people: list[PersonAnnotation], shards: int
 ) -> list[list]:
-    """Deal the images that have people to the shards; an image keeps its place whatever the number
-    of workers.
-    """
+    """Assign the images that have people to shards, independently of the number of workers."""
     by_image: dict[int, list[PersonAnnotation]] = {}
     for person in people:
         by_image.setdefault(person.image_id, []).append(person)
@@ -55,7 +53,7 @@ def _shard_items(
 
 
 def _claim(output: Path, source: dict) -> None:
-    """See that the folder is new, or holds the same input's records. Raises InputError."""
+    """Raise InputError unless the folder is new or has records of the same input."""
     plan = output / SOURCE
     try:
         other = plan.exists() and json.loads(plan.read_text()) != source
@@ -90,7 +88,7 @@ def _finished(path: Path, items: list, image_dir: Path, skip_bad: bool) -> Shard
 
 
 def _already_there(output: Path, finished: list[Shard | None]) -> RecordIndex | None:
-    """The index of the folder, if it is that of these shards and nothing is left to do."""
+    """Return the index of the folder if it is complete and of these shards, else None."""
     try:
         index = record_format.read_index(output)
     except InputError:
@@ -134,7 +132,7 @@ def main(options: Options) -> None:
     todo = {path: items for path, items in zip(paths, shards) if finished[path] is None}
     write_atomically(output / SOURCE, json.dumps(source))
     if len(todo) < len(paths):
-        print(f"{output}: going on, {len(paths) - len(todo)} of {len(paths)} shards are there")
+        print(f"{output}: resuming, {len(paths) - len(todo)} of {len(paths)} shards are finished")
     written = write_shards(todo, image_dir, args.workers, args.skip_bad) if todo else []
 
     all_shards = [s for s in finished.values() if s is not None] + written
@@ -146,7 +144,7 @@ def main(options: Options) -> None:
         if not args.skip_bad:
             raise InputError(
                 f"{len(bad)} of {sum(map(len, shards))} images are bad, listed in "
-                f"{output / BAD_LIST}: mend them and "
+                f"{output / BAD_LIST}: fix them and "
                 "run again (finished shards are kept), or give --skip_bad to leave them out"
             )
     else:

@@ -20,12 +20,11 @@ COMMAND = Command(
         "What": [
             string_list("runs", (), RUNS),
             string_list(
-                "analyse",
+                "analyze",
                 (),
-                "Instead of --runs an evaluation's folder, such as runs/scale255/eval/epoch_0350: "
-                "AP by kinds of "
-                "errors, keypoints and people, the worst people with images; or two with a comma, "
-                "person by person.",
+                "Instead of --runs an evaluation's folder, such as runs/square/eval/epoch_0350: "
+                "AP by error types, keypoints and groups of people, and the worst people with "
+                "images; or two folders, comma-separated, person by person.",
             ),
         ],
         "Where": [
@@ -34,14 +33,12 @@ COMMAND = Command(
                 "report",
                 "Folder for report.md, report.html and curves.png, or for analysis.html.",
             ),
-            path(
-                "images", "", "--analyse: folder of the validation images, if not the run's args."
-            ),
+            path("images", "", "--analyze: folder of the validation images, if not the run's own."),
             integer(
                 "watch",
                 0,
                 "--runs: write the report again every so many seconds until interrupted; the page "
-                "loads itself anew.",
+                "reloads itself.",
                 minimum=0,
             ),
         ],
@@ -49,13 +46,13 @@ COMMAND = Command(
 )
 
 
-def analyse(folders: tuple[str, ...], images: str, output: Path) -> None:
+def analyze(folders: tuple[str, ...], images: str, output: Path) -> None:
     """Write the analysis of one evaluation, or of two of the same people."""
     from tfcpn.analysis.evaluation import read_evaluation
     from tfcpn.analysis.page import page as analysis_page
 
     if len(folders) > 2:
-        raise InputError(f"--analyse={','.join(folders)}: want one evaluation, or two")
+        raise InputError(f"--analyze={','.join(folders)}: want one evaluation, or two")
     evaluations = [read_evaluation(Path(os.path.expanduser(folder)), images) for folder in folders]
     first, last = evaluations[0], evaluations[-1]
     ids = [[person.id for person in evaluation.all_people] for evaluation in (first, last)]
@@ -65,24 +62,24 @@ def analyse(folders: tuple[str, ...], images: str, output: Path) -> None:
     for evaluation in evaluations:
         print(evaluation.name)
         for kind, gain in evaluation.gains.items():
-            print(f"  {kind:<11}{gain:+.3f} AP to be won")
+            print(f"  {kind:<11}{gain:+.3f} AP gain")
     print(f"written: {output / 'analysis.html'}")
 
 
 def main(options: Options) -> None:
     args = options.args
-    if args.analyse:
+    if args.analyze:
         if args.runs:
-            raise InputError("want --runs or --analyse, not both")
+            raise InputError("want --runs or --analyze, not both")
         if args.watch:
             raise InputError("--watch is of --runs; an analysis is of an evaluation that has ended")
-        analyse(args.analyse, args.images, Path(args.output))
+        analyze(args.analyze, args.images, Path(args.output))
         return
     if args.images:
-        raise InputError("--images is of --analyse")
+        raise InputError("--images is of --analyze")
     if not args.runs:
         raise InputError(
-            "--runs is missing, or --analyse for one evaluation; see python tools/report.py --help"
+            "--runs is missing, or --analyze for one evaluation; see python tools/report.py --help"
         )
     files = f"{Path(args.output) / 'report.md'}, {Path(args.output) / 'report.html'}"
     if not args.watch:

@@ -205,7 +205,7 @@ def _eight_bits(shown: Image.Image, opened: Image.Image, name: str) -> np.ndarra
     if white is None or not (np.isfinite([low, high]).all() and low >= 0):
         kind = "floats" if opened.mode == "F" else "whole numbers"
         raise InputError(
-            f"{name}: has {kind} from {low:g} to {high:g}, of which nothing tells what white is; "
+            f"{name}: has {kind} from {low:g} to {high:g}, with unknown white level; "
             "save it with 8 bits"
         )
     gray = np.round(np.clip(values / white, 0, 1) * 255).astype(np.uint8)
@@ -258,7 +258,7 @@ def _check_size(image: CocoImage, header: ImageHeader, name: str) -> None:
     why = ""
     if header.orientation >= 5 and (header.width, header.height) == (image.height, image.width):
         why = (
-            ": it was annotated as it lies in the file, and its EXIF orientation "
+            ": it was annotated as stored in the file, and its EXIF orientation "
             f"({header.orientation}) turns it; "
             "remove the orientation from the file, or annotate it as it is shown"
         )

@@ -152,7 +152,7 @@ class Journal:
         Args:
             folder: The output folder.
             settings: Settings of the prediction; with others, the files of this call are predicted
-            again.
+                again.
             sources: Names of outputs with the paths of their files.
             overwrite: Predict the files of this call again in any case.
 
@@ -320,7 +320,7 @@ class PredictOptions(NamedTuple):
         max_frames: Maximum number of frames of a video; 0 for all.
         detect_every, smooth, track_timeout: See `Tracker`.
         boxes: Function from an image's name, and the image, to boxes; None for those of the
-        detector.
+            detector.
     """
 
     draw: bool = True
@@ -412,8 +412,8 @@ class BatchPredictor:
                 raise
             self._report(f"{error.filename or self.output}: {error.strerror or error}")
 
-    def _report(self, paths: str) -> None:
-        line = " ".join(paths.split())
+    def _report(self, message: str) -> None:
+        line = " ".join(message.split())
         self._failed.append(line)
         print(f"\nerror: {line}", file=sys.stderr)
 

@@ -204,9 +204,8 @@ def find_backbone_weights(init_weights: str, backbone: str) -> str:
         if checkpoint_exists(path):
             return path
         _log.warning(
-            "%s not found: the backbone starts from RANDOM weights, which costs AP; the README "
-            "tells where slim's "
-            "ImageNet weights are",
+            "%s not found: the backbone starts from RANDOM weights, which costs AP; "
+            "docs/getting_started.md has the address of slim's ImageNet weights",
             path,
         )
         return "none"

@@ -146,7 +146,7 @@ def format_peer_failure(what: str, error: Exception, latest: str) -> str:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     relevant = [line for line in lines if _PEER_FAILURE_PATTERN.search(line)]
     cause = (relevant or lines or [type(error).__name__])[-1][:300]
-    return f"{what} ({cause}); start again; {latest}"
+    return f"{what} ({cause}); run the same command to resume; {latest}"
 
 
 def check_disk_space(
@@ -269,7 +269,7 @@ class Trainer:
                 "epoch": self.start.epoch,
                 "step within the epoch": self.start.steps,
                 "set of settings": checksum(run_config.training_settings(self.cfg)),
-                "set of records, replicas or first weights": checksum(trained_on),
+                "set of records, replicas or initial weights": checksum(trained_on),
                 "number of people to train on": self.training_set.people,
                 "validation": self.cfg.eval_every if self.evaluator else 0,
                 "set of people to validate on": checksum(work),

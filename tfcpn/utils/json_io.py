@@ -26,8 +26,8 @@ def _text_of(content: bytes, path) -> str:
     except UnicodeDecodeError as error:
         before, byte = content[: error.start], content[error.start : error.start + 1]
         raise InputError(
-            f"{path}: line {before.count(10) + 1}, byte {error.start + 1}: {byte!r} is no "
-            f"{encoding.upper().removesuffix('-SIG')} (behind "
+            f"{path}: line {before.count(10) + 1}, byte {error.start + 1}: {byte!r} is not valid "
+            f"{encoding.upper().removesuffix('-SIG')} (after "
             f"{_end_of(before.decode(encoding, 'replace'))}); save "
             "the file as UTF-8"
         ) from error
@@ -62,7 +62,7 @@ def read_json(path):
             raise InputError(
                 f"{path}: line {text.count(chr(10), 0, place) + 1}: the control character "
                 f"{text[place]!a} stands "
-                f"in a text (behind {_end_of(text[:place])}); remove it, or write it as an escape "
+                f"in a text (after {_end_of(text[:place])}); remove it, or write it as an escape "
                 "such as \\n"
             ) from error
         raise InputError(
