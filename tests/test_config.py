@@ -48,12 +48,12 @@ def test_along_a_cosine_the_rate_falls_from_what_was_asked_for_to_0():
     "word, message",
     [
         ("--input_size=250x192", "multiples of 32"),
-        ("--input_size=256", "want HEIGHTxWIDTH"),
+        ("--input_size=256", "expected HEIGHTxWIDTH"),
         ("--batch_size=30", "multiple of 4"),
         ("--label_kernels=15,11,9", "four odd sizes"),
         ("--label_kernels=15,11,9,8", "four odd sizes"),
         ("--rescale_min=2", "--rescale_max is below"),
-        ("--random_half_body=0.3", "want --views=1"),
+        ("--random_half_body=0.3", "use --views=1"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(word, message):

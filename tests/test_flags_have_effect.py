@@ -245,7 +245,7 @@ def test_a_least_score_of_no_results_is_refused(command, people):
         "--score_threshold=0.5",
     ]
     failed = command("tools/draw_poses.py", *words, check=False)
-    assert failed.status == 1 and "--score_threshold=0.5 wants --results" in failed.err
+    assert failed.status == 1 and "--score_threshold=0.5 needs --results" in failed.err
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ def test_the_help_has_a_line_for_each_subcommand():
     "words, message",
     [
         (["dance"], "error: tfcpn dance: no such subcommand; see tfcpn --help"),
-        (["draw"], "error: tfcpn draw: want one of batch, crops, poses, people, video"),
-        (["draw", "dance"], "error: tfcpn draw: want one of batch"),
+        (["draw"], "error: tfcpn draw: expected one of batch, crops, poses, people, video"),
+        (["draw", "dance"], "error: tfcpn draw: expected one of batch"),
         (["train", "--learn=1"], "error: --learn: tfcpn train has no such flag"),
     ],
 )

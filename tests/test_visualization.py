@@ -94,7 +94,7 @@ def test_the_worst_are_those_whose_keypoints_are_farthest_from_their_annotation(
 def test_an_image_of_another_kind_is_refused_before_anything_is_read(command, tmp_path, tool):
     words = [] if tool == "show_batch" else ["--annotations=nowhere.json", "--images=nowhere"]
     failed = command(f"tools/{tool}.py", *words, f"--output={tmp_path / 'x.gif'}", check=False)
-    assert failed.status == 1 and "x.gif: want a name that ends in .png or .jpg" in failed.err
+    assert failed.status == 1 and "x.gif: expected a name that ends in .png or .jpg" in failed.err
 
 
 def test_a_results_file_of_other_keypoints_is_named(people, command, tmp_path):
@@ -108,6 +108,7 @@ def test_a_results_file_of_other_keypoints_is_named(people, command, tmp_path):
     ]
     failed = command("tools/draw_poses.py", *words, f"--output={tmp_path / 'a.png'}", check=False)
     assert (
-        failed.status == 1 and "r.json: entry number 0: want 17 keypoints x 3 numbers" in failed.err
+        failed.status == 1
+        and "r.json: entry number 0: expected 17 keypoints x 3 numbers" in failed.err
     )
     assert not (tmp_path / "a.png").exists()

@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
     inner = [name.split()[1] for name in PROGRAMS if name.split()[0] == words[0] and " " in name]
     if inner:
-        sys.exit(f"error: tfcpn {words[0]}: want one of {', '.join(inner)}; see tfcpn --help")
+        sys.exit(f"error: tfcpn {words[0]}: expected one of {', '.join(inner)}; see tfcpn --help")
     sys.exit(f"error: tfcpn {words[0]}: no such subcommand; see tfcpn --help")
 
 

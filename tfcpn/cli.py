@@ -170,7 +170,7 @@ def _parsed_value(flag: Flag, values: absl_flags.FlagValues):
     """Return the value of a flag: a tuple for a list, a path with the home folder expanded."""
     value = values[flag.name].value
     if flag.kind == "float" and value is not None and not math.isfinite(value):
-        raise InputError(f"--{flag.name}={value}: want a number")
+        raise InputError(f"--{flag.name}={value}: expected a number")
     if flag.kind == "string_list":
         return tuple(word.strip() for word in value.split(",") if word.strip())
     if flag.kind == "path" and value:
@@ -182,7 +182,7 @@ def _parse_input_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if not match:
         raise InputError(
-            f"--input_size={text}: want HEIGHTxWIDTH in multiples of 32, such as 256x192"
+            f"--input_size={text}: expected HEIGHTxWIDTH in multiples of 32, such as 256x192"
         )
     return tuple(int(n) for n in match.groups())
 
@@ -190,7 +190,7 @@ def _parse_input_size(text: str) -> tuple[int, int]:
 def _parse_kernels(text: str) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdigit() for word in words):
-        raise InputError(f"--label_kernels={text}: want four odd sizes, such as 15,11,9,7")
+        raise InputError(f"--label_kernels={text}: expected four odd sizes, such as 15,11,9,7")
     return tuple(int(word) for word in words)
 
 
@@ -306,7 +306,7 @@ class Command:
             raise InputError(str(error).removeprefix("ERROR:: ")) from error
         help_hint = f"see {self.program} --help"
         if self.choices and (len(positional) != 1 or positional[0] not in self.choices):
-            raise InputError(f"want one of {', '.join(self.choices)}; {help_hint}")
+            raise InputError(f"expected one of {', '.join(self.choices)}; {help_hint}")
         if positional and not (self.choices or self.positional):
             raise InputError(f"unexpected argument {positional[0]!r}; {help_hint}")
         for flag in (flag for group in self.groups.values() for flag in group):

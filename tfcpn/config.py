@@ -682,15 +682,15 @@ def _check_value(field: dataclasses.Field, value) -> None:
     types = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}[base]
     items = value if is_tuple and isinstance(value, tuple) else (value,)
     if (is_tuple and not isinstance(value, tuple)) or not all(type(v) in types for v in items):
-        raise InputError(f"{text}: want {field.type}")
+        raise InputError(f"{text}: expected {field.type}")
     if metadata["choices"] and value not in metadata["choices"]:
-        raise InputError(f"{text}: want one of {', '.join(metadata['choices'])}")
+        raise InputError(f"{text}: expected one of {', '.join(metadata['choices'])}")
     if base == "float" and not math.isfinite(value):
-        raise InputError(f"{text}: want a number")
+        raise InputError(f"{text}: expected a number")
     if metadata["minimum"] is not None and value < metadata["minimum"]:
-        raise InputError(f"{text}: want at least {metadata['minimum']:g}")
+        raise InputError(f"{text}: expected at least {metadata['minimum']:g}")
     if metadata["maximum"] is not None and value > metadata["maximum"]:
-        raise InputError(f"{text}: want at most {metadata['maximum']:g}")
+        raise InputError(f"{text}: expected at most {metadata['maximum']:g}")
 
 
 def _is_size(size: tuple[int, ...]) -> bool:
@@ -702,14 +702,14 @@ _CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]]
     (
         lambda c: not _is_size(c.input_size),
         lambda c: (
-            f"--input_size={'x'.join(map(str, c.input_size))}: want HEIGHTxWIDTH in multiples "
+            f"--input_size={'x'.join(map(str, c.input_size))}: expected HEIGHTxWIDTH in multiples "
             "of 32, such as 256x192"
         ),
     ),
     (
         lambda c: len(c.label_kernels) != 4 or not all(k > 0 and k % 2 for k in c.label_kernels),
         lambda c: (
-            f"--label_kernels={','.join(map(str, c.label_kernels))}: want four odd sizes, such "
+            f"--label_kernels={','.join(map(str, c.label_kernels))}: expected four odd sizes, such "
             "as 15,11,9,7"
         ),
     ),
@@ -723,47 +723,47 @@ _CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]]
     ),
     (
         lambda c: c.network == "blazepose" and c.blazepose_freeze and c.init_weights == "none",
-        "--init_weights=none: random weights must not be frozen, want --blazepose_freeze=0",
+        "--init_weights=none: random weights must not be frozen, use --blazepose_freeze=0",
     ),
     (
         lambda c: (
             c.network == "blazepose" and c.init_weights == "none" and c.blazepose_norm == "scaled"
         ),
-        "--init_weights=none wants --blazepose_norm=batch: nothing else learns from random weights",
+        "--init_weights=none needs --blazepose_norm=batch: nothing else learns from random weights",
     ),
     (
         lambda c: c.align == "blazepose" and c.input_size[0] != c.input_size[1],
-        "--align=blazepose: its region is square, want a square such as --input_size=256x256",
+        "--align=blazepose: its region is square, expected a square such as --input_size=256x256",
     ),
-    (lambda c: c.views not in (1, VIEWS), lambda c: f"--views={c.views}: want {VIEWS} or 1"),
+    (lambda c: c.views not in (1, VIEWS), lambda c: f"--views={c.views}: expected {VIEWS} or 1"),
     (
         lambda c: c.shift and c.views == VIEWS,
-        lambda c: f"--shift={c.shift:g}: tf-cpn's {VIEWS} views are not shifted; want --views=1",
+        lambda c: f"--shift={c.shift:g}: tf-cpn's {VIEWS} views are not shifted; use --views=1",
     ),
     (
         lambda c: c.random_half_body and c.views == VIEWS,
         lambda c: (
             f"--random_half_body={c.random_half_body:g}: tf-cpn's {VIEWS} views show the whole "
-            "person; want --views=1"
+            "person; use --views=1"
         ),
     ),
     (
         lambda c: c.shift_exponent != 1 and not c.shift,
-        lambda c: f"--shift_exponent={c.shift_exponent:g} wants a --shift",
+        lambda c: f"--shift_exponent={c.shift_exponent:g} needs a --shift",
     ),
     (
         lambda c: c.batch_size % c.views,
         lambda c: (
-            f"--batch_size={c.batch_size}: want a multiple of {c.views}, the views of a person"
+            f"--batch_size={c.batch_size}: expected a multiple of {c.views}, the views of a person"
         ),
     ),
     (
         lambda c: c.data_service and not re.fullmatch(r"[^:/\s]+:\d+", c.data_service),
-        lambda c: f"--data_service={c.data_service}: want host:port, such as localhost:5050",
+        lambda c: f"--data_service={c.data_service}: expected host:port, such as localhost:5050",
     ),
     (
         lambda c: c.data_service and c.deterministic,
-        "--data_service: the order of people depends on its workers; want it without "
+        "--data_service: the order of people depends on its workers; use it without "
         "--deterministic",
     ),
     (lambda c: c.rescale_max < c.rescale_min, "--rescale_max is below --rescale_min"),

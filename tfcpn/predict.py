@@ -138,7 +138,7 @@ def check_flags_apply(args: SimpleNamespace, explicit: set[str]) -> None:
         InputError: Naming the flag.
     """
     if sum(map(bool, (args.model, args.model_dir, args.network != "auto"))) > 1:
-        raise InputError("want one of --model, --model_dir and --network")
+        raise InputError("expected one of --model, --model_dir and --network")
     is_keras = args.model_dir or args.network == "blazepose"
     detects, serves = args.boxes == "detect", args.serve
     needs = {
@@ -271,10 +271,11 @@ def serve_page(args: SimpleNamespace, explicit: set[str], paths: list[str]) -> N
     check_flags_apply(args, explicit)
     if paths or args.output:
         raise InputError(
-            "--serve takes images from its page only and writes none: want no PATH and no --output"
+            "--serve takes images from its page only and writes none: expected no PATH and no "
+            "--output"
         )
     if args.boxes not in ("detect", "image"):
-        raise InputError(f"--boxes={args.boxes}: is for named images, want detect or image")
+        raise InputError(f"--boxes={args.boxes}: is for named images, expected detect or image")
     options = PredictOptions(
         detect_every=args.detect_every, smooth=args.smooth, track_timeout=args.track_timeout
     )
@@ -293,7 +294,7 @@ def main(options: Options) -> None:
         raise InputError("--output is missing; see python -m tfcpn.predict --help")
     if not options.positional:
         raise InputError(
-            "want images, videos, folders, a camera's number, or - for a list on standard input"
+            "expected images, videos, folders, a camera's number, or - for a list on standard input"
         )
     import_tensorflow()
     summary = predict_files(args, options.explicit, options.positional)

@@ -378,7 +378,7 @@ def skeleton_from_flag(flag: str) -> Skeleton | None:
         return KNOWN_SKELETONS[flag]
     if not flag.endswith(".json"):
         raise InputError(
-            f"--skeleton={flag}: want auto, {', '.join(KNOWN_SKELETONS)} or a .json file"
+            f"--skeleton={flag}: expected auto, {', '.join(KNOWN_SKELETONS)} or a .json file"
         )
     return read_skeleton_file(flag)
 
@@ -391,7 +391,8 @@ def _keypoints_of(
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or len(names) not in counts:
         raise ValueError(
-            f"{field} is {data[field]!r}, want {' or '.join(map(str, counts))} names of keypoints"
+            f"{field} is {data[field]!r}, expected {' or '.join(map(str, counts))} names of "
+            "keypoints"
         )
     for name in names:
         if name not in keypoints:
@@ -404,7 +405,7 @@ def _keypoints_of(
 def _pairs_of(data: dict, field: str, keypoints: list[str]) -> tuple[tuple[int, int], ...]:
     pairs = data.get(field, [])
     if not isinstance(pairs, list):
-        raise ValueError(f"{field} is {pairs!r}, want a list of pairs of keypoints")
+        raise ValueError(f"{field} is {pairs!r}, expected a list of pairs of keypoints")
     return tuple(_keypoints_of({field: pair}, field, keypoints, (2,)) for pair in pairs)
 
 
@@ -421,7 +422,7 @@ def read_skeleton_file(file: str) -> Skeleton:
     data = read_json(file)
     try:
         if not isinstance(data, dict):
-            raise ValueError("want an object")
+            raise ValueError("expected an object")
         data = {
             "keypoints" if field == "joints" else field: value for field, value in data.items()
         }  # 1.x: joints
@@ -436,7 +437,7 @@ def read_skeleton_file(file: str) -> Skeleton:
             or not keypoints
             or not all(isinstance(j, str) and j for j in keypoints)
         ):
-            raise ValueError(f"keypoints is {keypoints!r}, want a list of names")
+            raise ValueError(f"keypoints is {keypoints!r}, expected a list of names")
         if len(set(keypoints)) < len(keypoints) or set(keypoints) & set(ALIGN_POINTS):
             raise ValueError(
                 f"keypoints names one twice, or {' or '.join(ALIGN_POINTS)}, which are no "
@@ -444,13 +445,13 @@ def read_skeleton_file(file: str) -> Skeleton:
             )
         name = data.get("name", "own")
         if not isinstance(name, str) or not name:
-            raise ValueError(f"name is {name!r}, want a text")
+            raise ValueError(f"name is {name!r}, expected a text")
         sigmas = data.get("sigmas")
         if sigmas is not None and (
             not is_number_list(sigmas, len(keypoints)) or min(sigmas) < MIN_SIGMA
         ):
             raise ValueError(
-                f"sigmas is {sigmas!r}, want {len(keypoints)} numbers from {MIN_SIGMA} on"
+                f"sigmas is {sigmas!r}, expected {len(keypoints)} numbers from {MIN_SIGMA} on"
             )
         pairs = _pairs_of(data, "pairs", keypoints)
         if len({keypoint for pair in pairs for keypoint in pair}) < 2 * len(pairs):

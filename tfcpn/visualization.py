@@ -76,7 +76,7 @@ def draw_results(pixels: np.ndarray, results: list[dict], skeleton: Skeleton) ->
 def check_name(output: str) -> None:
     """Raise InputError unless a file name is that of a PNG or JPEG."""
     if Path(output).suffix not in (".png", ".jpg"):
-        raise InputError(f"--output={output}: want a name that ends in .png or .jpg")
+        raise InputError(f"--output={output}: expected a name that ends in .png or .jpg")
 
 
 def write_image(output: str, pixels: np.ndarray) -> None:

@@ -66,7 +66,8 @@ def measure(part: str, options: Options) -> list[dict]:
         known = FIELDS["mixed_precision"].metadata["choices"]
         if not args.precisions or not set(args.precisions) <= set(known) - {"auto"}:
             raise InputError(
-                f"--precisions={','.join(args.precisions)}: want some of {', '.join(known[:-1])}"
+                f"--precisions={','.join(args.precisions)}: expected some of "
+                f"{', '.join(known[:-1])}"
             )
         from benchmarking import gpu
 

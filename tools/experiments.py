@@ -226,7 +226,8 @@ def import_photographs(archive: str) -> None:
     place = [f"--images={archive}/images", f"--joints={archive}/joints.mat"]
     if not archive or not Path(archive, "joints.mat").exists():
         raise InputError(
-            f"--archive={archive}: want the folder of Leeds Sports Pose Extended, with joints.mat"
+            f"--archive={archive}: expected the folder of Leeds Sports Pose Extended, with "
+            "joints.mat"
         )
     for split, share in (("train", ["--last=8000"]), ("val", ["--first=8001"])):
         call("tools/import_lsp.py", *place, *share, f"--output=data/lsp/annotations_{split}.json")

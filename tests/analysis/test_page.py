@@ -99,8 +99,8 @@ def test_without_images_the_numbers_stay(command, evaluations, tmp_path):
     "words, told",
     [
         (["--analyze=nowhere"], "nowhere"),
-        (["--analyze=a,b,c"], "want one evaluation, or two"),
-        (["--analyze=a", "--runs=b"], "want --runs or --analyze, not both"),
+        (["--analyze=a,b,c"], "expected one evaluation, or two"),
+        (["--analyze=a", "--runs=b"], "expected --runs or --analyze, not both"),
     ],
 )
 def test_a_mistake_is_told(command, tmp_path, words, told):

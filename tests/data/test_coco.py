@@ -52,7 +52,7 @@ def test_people_are_read_with_their_fields(tmp_path):
     [
         (
             {"keypoints": [0] * 48, "num_keypoints": 0},
-            "annotation id 7: keypoints has 48 values, want 17 keypoints x 3",
+            "annotation id 7: keypoints has 48 values, expected 17 keypoints x 3",
         ),
         ({"bbox": [1, 2, 3]}, "annotation id 7: bbox"),
         ({"bbox": [1, 2, 0, 5]}, "annotation id 7: bbox .* needs a box with an area"),
@@ -105,7 +105,7 @@ def test_detections_keep_people_on_known_images(tmp_path):
         ([{**detection, "image_id": [1]}], "detection number 0: image_id is"),
         ([detection, {**detection, "bbox": [1, 2, 3]}], "detection number 1: bbox"),
         ([{**detection, "score": "high"}], "score is 'high'"),
-        ({"boxes": []}, "want a list of detections"),
+        ({"boxes": []}, "expected a list of detections"),
     ):
         path.write_text(json.dumps(bad))
         with pytest.raises(InputError, match=message):

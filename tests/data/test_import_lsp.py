@@ -112,7 +112,7 @@ def a_image_is_none(folder, keypoints):
         (
             wrong_shape,
             [],
-            r"joints.mat: joints is float64 (13, 3, 3), want (14, 3, N) or (3, 14, N)",
+            r"joints.mat: joints is float64 (13, 3, 3), expected (14, 3, N) or (3, 14, N)",
         ),
         (no_keypoints, [], "joints.mat: not the joints.mat of Leeds Sports Pose"),
         (no_matlab, [], "joints.mat: not the joints.mat of Leeds Sports Pose"),

@@ -29,7 +29,7 @@ def test_keypoints_are_chosen_by_name():
     )
     assert MEDIAPIPE.keypoints[31:] == ("left_foot_index", "right_foot_index")
     with pytest.raises(
-        InputError, match="--skeleton=beetle: want auto, coco, lsp, mediapipe or a .json file"
+        InputError, match="--skeleton=beetle: expected auto, coco, lsp, mediapipe or a .json file"
     ):
         skeleton_from_flag("beetle")
 
@@ -53,21 +53,21 @@ def test_a_file_tells_what_names_cannot(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"keypoints": None}, "keypoints is None, want a list of names"),
+        ({"keypoints": None}, "keypoints is None, expected a list of names"),
         ({"keypoints": ["a", "a"]}, "keypoints names one twice"),
-        ({"name": 5}, "name is 5, want a text"),
-        ({"pairs": [["jaw"]]}, r"pairs is \['jaw'\], want 2 names of keypoints"),
+        ({"name": 5}, "name is 5, expected a text"),
+        ({"pairs": [["jaw"]]}, r"pairs is \['jaw'\], expected 2 names of keypoints"),
         ({"pairs": [["jaw", "leg"]]}, "pairs: there is no keypoint 'leg'"),
         ({"pairs": [["jaw", "jaw"]]}, "pairs names a keypoint twice"),
         ({"pairs": [["jaw", "tail"], ["tail", "wing_a"]]}, "pairs has a keypoint in two pairs"),
-        ({"limbs": 3}, "limbs is 3, want a list of pairs"),
-        ({"sigmas": [1, 2]}, r"sigmas is \[1, 2\], want 4 numbers from 0.001 on"),
-        ({"sigmas": [1, 2, 3, 0]}, "want 4 numbers from 0.001 on"),
+        ({"limbs": 3}, "limbs is 3, expected a list of pairs"),
+        ({"sigmas": [1, 2]}, r"sigmas is \[1, 2\], expected 4 numbers from 0.001 on"),
+        ({"sigmas": [1, 2, 3, 0]}, "expected 4 numbers from 0.001 on"),
         ({"hips": ["jaw", "jaw"]}, "hips names a keypoint twice"),
         ({"keypoints": ["mid_hip", "a"]}, "which are no annotated keypoints"),
-        ({"hips": ["jaw"]}, r"hips is \['jaw'\], want 0 or 2 names"),
-        ({"nose": ["jaw", "tail"]}, "want 0 or 1 names"),
-        ({"nose": {"a": 1}}, "want 0 or 1 names"),
+        ({"hips": ["jaw"]}, r"hips is \['jaw'\], expected 0 or 2 names"),
+        ({"nose": ["jaw", "tail"]}, "expected 0 or 1 names"),
+        ({"nose": {"a": 1}}, "expected 0 or 1 names"),
         ({"legs": []}, "there is no field 'legs'; there are head, hips"),
     ],
 )
@@ -79,7 +79,11 @@ def test_each_fault_of_a_file_is_named(tmp_path, change, message):
 
 
 def test_a_file_that_is_none_is_named(tmp_path):
-    for content, message in (("", "is empty"), ("[1]", "want an object"), ("{", "not valid JSON")):
+    for content, message in (
+        ("", "is empty"),
+        ("[1]", "expected an object"),
+        ("{", "not valid JSON"),
+    ):
         (tmp_path / "a.json").write_text(content)
         with pytest.raises(InputError, match=message):
             skeleton_from_flag(str(tmp_path / "a.json"))

@@ -250,10 +250,10 @@ def test_a_result_on_someone_who_does_not_count_is_no_error(people):
     "changes, message",
     [
         ({"align_source": "two_pass"}, "--align=person needs no alignment points"),
-        ({**BLAZEPOSE_DEFAULTS, "boxes": "d.json"}, "--align_source=gt wants --boxes=gt"),
+        ({**BLAZEPOSE_DEFAULTS, "boxes": "d.json"}, "--align_source=gt needs --boxes=gt"),
         (
             {**BLAZEPOSE_DEFAULTS, "align_source": "detections"},
-            "wants a detector's file in --boxes",
+            "needs a detector's file in --boxes",
         ),
     ],
 )

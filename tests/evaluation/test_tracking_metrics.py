@@ -137,4 +137,4 @@ def test_files_that_do_not_fit_are_told(command, tmp_path):
         and "is no such file of a video with track_id of its people" in failed.err
     )
     failed = command("tools/make_video.py", f"--output={tmp_path / 'a.txt'}", check=False)
-    assert failed.status == 1 and "want a name that ends in .mp4" in failed.err
+    assert failed.status == 1 and "expected a name that ends in .mp4" in failed.err

@@ -85,9 +85,9 @@ def test_files_that_are_no_such_detector_are_named(tmp_path):
         FileDetector(str(tmp_path / "text.onnx"))
     with pytest.raises(InputError, match="cannot be read as TensorFlow Lite"):
         FileDetector(str(tmp_path / "text.tflite"))
-    with pytest.raises(InputError, match=r"takes \[1, 96, 64, 3\], want one square image"):
+    with pytest.raises(InputError, match=r"takes \[1, 96, 64, 3\], expected one square image"):
         FileDetector(tflite_file(tmp_path / "wide.tflite", shape=(1, 96, 64, 3)))
-    with pytest.raises(InputError, match=r"returns \[1, 1, 5\], want \[1, N, 6\]"):
+    with pytest.raises(InputError, match=r"returns \[1, 1, 5\], expected \[1, N, 6\]"):
         FileDetector(tflite_file(tmp_path / "five.tflite", [[1, 2, 3, 4, 0.9]]))(photo(100, 200))
 
 
@@ -221,7 +221,7 @@ def test_half_floats_and_bytes_are_what_a_file_takes(tmp_path, kind, most):
         np.full((96, 96, 3), 255, np.uint8)
     )
     assert box.score == pytest.approx(most)
-    with pytest.raises(InputError, match=r"takes tensor\(int64\), want floats or bytes"):
+    with pytest.raises(InputError, match=r"takes tensor\(int64\), expected floats or bytes"):
         load_detector(with_input(tmp_path / "d.onnx", "INT64"))
 
 
@@ -240,5 +240,5 @@ def test_a_tflite_file_of_bytes_is_read_too(tmp_path):
 
 
 def test_a_file_that_cannot_be_run_is_told_before_the_first_image(tmp_path):
-    with pytest.raises(InputError, match=r"d.tflite: returns \[1, 4, 5\], want \[1, N, 6\]"):
+    with pytest.raises(InputError, match=r"d.tflite: returns \[1, 4, 5\], expected \[1, N, 6\]"):
         load_detector(tflite_file(tmp_path / "d.tflite", [row[:5] for row in ROWS]))

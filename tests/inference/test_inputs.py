@@ -93,7 +93,7 @@ def test_no_source_is_written_over(folder):
     [
         (["no.jpg"], "out", "no.jpg not found"),
         (["no*.jpg"], "out", "not found"),
-        (["in/notes.txt"], "out", "want an image"),
+        (["in/notes.txt"], "out", "expected an image"),
         (["empty"], "out", "neither an image nor a video"),
         (["in/a.jpg"], "in", "would be written over"),
     ],

@@ -130,7 +130,7 @@ def test_batch_and_video_are_the_same_people(pose, drawn):
     ],
 )
 def test_what_is_no_image_is_told(pose, image):
-    with pytest.raises(InputError, match="want an image"):
+    with pytest.raises(InputError, match="expected an image"):
         pose(image)
 
 

@@ -206,9 +206,9 @@ def test_a_video_keeps_rate_size_and_frames(predict, tmp_path, command):
 @pytest.mark.parametrize(
     "words, told",
     [
-        ([], "want images, videos, folders"),
+        ([], "expected images, videos, folders"),
         (["no.jpg"], "no.jpg not found"),
-        (["PICTURES", "--model=a.tflite"], "want one of --model, --model_dir and --network"),
+        (["PICTURES", "--model=a.tflite"], "expected one of --model, --model_dir and --network"),
         (["PICTURES", "--skeleton=lsp"], "a CPN has the keypoints that it was trained on"),
         (["PICTURES", "--epoch=7"], "epoch_0007 does not exist"),
         (["PICTURES", "--boxes=no.json"], "no.json"),
@@ -258,7 +258,7 @@ def test_flags_that_would_change_nothing_are_refused(mediapipe, command, people,
         "--skeleton=cocoo",
         check=False,
     )
-    assert failed.status == 1 and "--skeleton=cocoo: want auto" in failed.err
+    assert failed.status == 1 and "--skeleton=cocoo: expected auto" in failed.err
 
 
 def test_people_of_a_file_that_is_broken_now_are_gone(predict, people, tmp_path):

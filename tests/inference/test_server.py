@@ -81,7 +81,7 @@ def test_a_video_is_answered_frame_by_frame(send, walk):
 @pytest.mark.parametrize(
     "name, content, told",
     [
-        ("notes.txt", b"text", "notes.txt: want an image or a video"),
+        ("notes.txt", b"text", "notes.txt: expected an image or a video"),
         ("", b"", "no file"),
         ("bad.jpg", b"no picture", "bad.jpg: cannot be read as an image"),
         ("bad.mp4", b"no video", "bad.mp4: cannot be read as a video"),
@@ -144,7 +144,7 @@ def test_nothing_stays_behind(send, tmp_path, monkeypatch):
     "words, told",
     [
         (["a.jpg"], "--serve takes images from its page only"),
-        (["--boxes=b.json"], "want detect or image"),
+        (["--boxes=b.json"], "expected detect or image"),
         (["--model=no.tflite", "--detector=none"], "no.tflite not found"),
         (["--flip_test=no"], "has no effect here"),
     ],

@@ -137,7 +137,7 @@ def test_frames_of_any_source_come_with_their_people():
 
 
 def test_a_frame_that_is_no_image_is_told():
-    with pytest.raises(InputError, match="want an image"):
+    with pytest.raises(InputError, match="expected an image"):
         list(track_video(KnowingPose(lambda number: []), [np.zeros((40, 40), np.uint8)]))
 
 

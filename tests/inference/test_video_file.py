@@ -222,7 +222,7 @@ def test_what_is_no_video_is_told(tmp_path, name, told):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(InputError, match=told):
         VideoReader(str(tmp_path / name))
-    with pytest.raises(InputError, match="want a name that ends in .mp4"):
+    with pytest.raises(InputError, match="expected a name that ends in .mp4"):
         VideoWriter(tmp_path / "a.txt", 25.0)
 
 

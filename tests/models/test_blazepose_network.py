@@ -209,7 +209,7 @@ def test_other_files_are_refused(tmp_path, mediapipe):
             find(str(path))
     with pytest.raises(InputError, match="no network of ours|not those of MediaPipe"):
         find(mediapipe.detector)
-    with pytest.raises(InputError, match="is the full network: want --blazepose_size=full"):
+    with pytest.raises(InputError, match="is the full network: use --blazepose_size=full"):
         blazepose_network(
             "lite",
             norm="none",

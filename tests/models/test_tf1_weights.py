@@ -94,7 +94,7 @@ def test_what_is_missing_left_over_or_misshapen_is_listed(command, tmp_path):
     assert failed.out.splitlines() == [
         "missing: merge/res3/biases (256,)",
         "left over: stranger (3,)",
-        "shape: refine_out/weights is (3, 3, 256, 19), want (3, 3, 256, 17)",
+        "shape: refine_out/weights is (3, 3, 256, 19), expected (3, 3, 256, 17)",
     ]
     assert not (tmp_path / "run").exists()
 

@@ -154,7 +154,7 @@ def test_levels_that_would_be_upsampled_otherwise_are_refused(shapes):
 
 @pytest.mark.parametrize("how", [{"kernel_size": 3}, {"strides": 2}, {"activation": "relu"}])
 def test_what_it_would_not_do_is_refused(how):
-    with pytest.raises(ValueError, match="wants a kernel of 1, no strides and no activation"):
+    with pytest.raises(ValueError, match="needs a kernel of 1, no strides and no activation"):
         PyramidConv(4, SIZE, **how)
 
 

@@ -279,7 +279,7 @@ CASES = {
     "image: id": (
         make_records,
         image(id="7"),
-        r"train\.json: image id '7': id is '7', want a whole number",
+        r"train\.json: image id '7': id is '7', expected a whole number",
     ),
     "image: id 2**70": (make_records, image(id=2**70), r"image id 1180591620717411303424: id is"),
     "image: twice": (
@@ -287,7 +287,11 @@ CASES = {
         lambda d: edit(d.train_annotations, lambda data: data["images"].append(data["images"][0])),
         r"train\.json: image id \d+ appears twice",
     ),
-    "image: width 0": (make_records, image(width=0), r"image id \d+: width is 0, want a positive"),
+    "image: width 0": (
+        make_records,
+        image(width=0),
+        r"image id \d+: width is 0, expected a positive",
+    ),
     "image: height huge": (
         make_records,
         image(height=10**9),
@@ -296,7 +300,7 @@ CASES = {
     "image: no name": (
         make_records,
         image(file_name=""),
-        r"image id \d+: file_name is '', want the name of a file",
+        r"image id \d+: file_name is '', expected the name of a file",
     ),
     "image: a name with a zero": (
         make_records,
@@ -332,7 +336,7 @@ CASES = {
     "person: box of three": (
         make_records,
         person(bbox=[1, 2, 3]),
-        r"annotation id \d+: bbox is \[1, 2, 3\], want",
+        r"annotation id \d+: bbox is \[1, 2, 3\], expected",
     ),
     "person: inverted box": (
         make_records,
@@ -377,7 +381,7 @@ CASES = {
     "person: area": (
         make_records,
         person(area=-1),
-        r"annotation id \d+: area is -1, want a number of pixels",
+        r"annotation id \d+: area is -1, expected a number of pixels",
     ),
     "person: no area": (
         make_records,
@@ -387,7 +391,7 @@ CASES = {
     "person: iscrowd": (
         make_records,
         person(iscrowd=2),
-        r"annotation id \d+: iscrowd is 2, want 0 or 1",
+        r"annotation id \d+: iscrowd is 2, expected 0 or 1",
     ),
     "person: outline": (
         make_records,
@@ -435,7 +439,7 @@ CASES = {
     ),
     # Detections.
     "detections: no file": (detections, lambda d: None, r"/file: cannot be read"),
-    "detections: an object": (detections, content({}), r"/file: want a list of detections"),
+    "detections: an object": (detections, content({}), r"/file: expected a list of detections"),
     "detections: image": (
         detections,
         boxes(image_id="1"),
@@ -485,7 +489,7 @@ CASES = {
     "joints.mat: shape": (
         import_lsp,
         keypoints_mat(np.zeros((14, 2, 9))),
-        r"/file: joints is float64 \(14, 2, 9\), want",
+        r"/file: joints is float64 \(14, 2, 9\), expected",
     ),
     "joints.mat: text within": (
         import_lsp,
@@ -647,7 +651,7 @@ CASES = {
     "skeleton: other keypoints": (
         with_skeleton,
         skeleton(),
-        r"train\.json: its keypoints are nose, .*; want those of",
+        r"train\.json: its keypoints are nose, .*; expected those of",
     ),
     "results: no list": (draw, content(3), r"/file: entry number 0 lacks image_id"),
     "results: without score": (
@@ -658,7 +662,7 @@ CASES = {
     "results: keypoints": (
         draw,
         results(keypoints=[1, 2, 3]),
-        r"/file: entry number 0: want 17 keypoints x 3 numbers",
+        r"/file: entry number 0: expected 17 keypoints x 3 numbers",
     ),
     "report: nothing there": (
         lambda d: ["tools/report.py", f"--runs={d.train}", f"--output={d.made}"],

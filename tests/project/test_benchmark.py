@@ -163,7 +163,7 @@ def test_an_unknown_part_is_told_in_one_line(command):
     components = "input, step, profile, forward, eval, records, video, gpu"
     assert (
         failed.err.strip()
-        == f"error: want one of {components}; see python tools/benchmark.py --help"
+        == f"error: expected one of {components}; see python tools/benchmark.py --help"
     )
 
 

@@ -149,8 +149,11 @@ def test_names_of_images_may_hold_anything(page, people, tmp_path):
 @pytest.mark.parametrize(
     "words, told",
     [
-        ([], "want --annotations with --images, or --records"),
-        (["--annotations=a.json", "--records=b"], "want --annotations with --images, or --records"),
+        ([], "expected --annotations with --images, or --records"),
+        (
+            ["--annotations=a.json", "--records=b"],
+            "expected --annotations with --images, or --records",
+        ),
         (["--annotations=nowhere.json", "--images=."], "nowhere.json"),
         (["--records=nowhere"], "nowhere"),
     ],

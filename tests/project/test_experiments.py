@@ -33,5 +33,5 @@ def test_photographs_want_their_archive(command):
     )
     assert (
         failed.status == 1
-        and "--archive=nowhere: want the folder of Leeds Sports Pose Extended" in failed.err
+        and "--archive=nowhere: expected the folder of Leeds Sports Pose Extended" in failed.err
     )

@@ -254,5 +254,6 @@ def test_the_published_sizes_are_those_of_coco():
 def test_an_unknown_part_is_told(coco):
     failed = coco.get("--parts=test", check=False)
     assert (
-        failed.status == 1 and "there is no 'test'; want of annotations, val, train" in failed.err
+        failed.status == 1
+        and "there is no 'test'; expected of annotations, val, train" in failed.err
     )

@@ -178,12 +178,12 @@ def test_what_does_not_go_together_is_refused(people, command, tmp_path):
         (["--input_size=256x192"], "takes --input_size=256x256 only"),
         (
             ["--init_weights=none", "--blazepose_freeze=0", "--blazepose_norm=scaled"],
-            "wants --blazepose_norm=batch",
+            "needs --blazepose_norm=batch",
         ),
-        (["--init_weights=none"], "want --blazepose_freeze=0"),
+        (["--init_weights=none"], "expected --blazepose_freeze=0"),
         (["--init_weights=keras"], "is for --network=cpn"),
         (["--views=4", "--shift=0.1"], "--shift=0.1: tf-cpn's 4 views are not shifted"),
-        (["--views=1", "--shift_exponent=2"], "--shift_exponent=2 wants a --shift"),
+        (["--views=1", "--shift_exponent=2"], "--shift_exponent=2 needs a --shift"),
         ([f"--init_weights={tmp_path / 'no.tflite'}"], "not found; make models"),
     ):
         failed = command(

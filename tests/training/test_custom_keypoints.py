@@ -214,8 +214,8 @@ def test_several_folders_are_trained_on_together_each_person_once_a_pass(
     failed = command("-m", "tfcpn.train", *again, check=False)
     assert failed.status == 1 and "was trained on other records" in failed.err
     for words, message in (
-        (f"{people.records},", "want folders, with commas between them"),
-        (f"{people.records}:0", "want folders, with commas between them"),
+        (f"{people.records},", "expected folders, with commas between them"),
+        (f"{people.records}:0", "expected folders, with commas between them"),
         (f"{people.records},{people.records}", "a folder is named twice"),
         (f"{people.records},nowhere", "nowhere does not exist"),
     ):

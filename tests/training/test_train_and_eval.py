@@ -85,7 +85,7 @@ def test_an_evaluation_is_the_runs_own_unless_told_otherwise(people, command, tm
     "words, message",
     [
         (["--epoch=7"], "epoch_0007 does not exist; there are epochs 1-2"),
-        (["--epoch=first"], "--epoch=first: want numbers"),
+        (["--epoch=first"], "--epoch=first: expected numbers"),
         (["--boxes=nowhere.json"], "nowhere.json: cannot be read"),
         (["--val_annotations=nowhere.json"], "nowhere.json: cannot be read"),
         (["--val_images=nowhere"], "do the images fit the annotations?"),

@@ -83,7 +83,7 @@ class CheckpointManager:
             if word.strip() == "latest":
                 chosen.append(available[-1])
             elif not word.strip().isdigit():
-                raise InputError(f"--epoch={text}: want numbers, comma-separated, or latest")
+                raise InputError(f"--epoch={text}: expected numbers, comma-separated, or latest")
             elif int(word) not in [INITIAL_EPOCH, *available]:
                 existing = _format_ranges(available)
                 raise InputError(

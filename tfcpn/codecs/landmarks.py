@@ -65,7 +65,7 @@ class LandmarkCodec:
         if max(self.landmark_indices[: skeleton.num_annotated]) < 0:
             raise InputError(
                 f"the keypoints {skeleton.name!r} ({', '.join(skeleton.keypoints)}) are none of "
-                "BlazePose's: want some of "
+                "BlazePose's: expected some of "
                 f"{', '.join(MEDIAPIPE.keypoints)}"
             )
         self.missing_keypoints = tuple(

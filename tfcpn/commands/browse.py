@@ -132,7 +132,7 @@ def _images_of(records, output: Path) -> Iterator[list]:
 def main(options: Options) -> None:
     args = options.args
     if bool(args.annotations) == bool(args.records):
-        raise InputError("want --annotations with --images, or --records")
+        raise InputError("expected --annotations with --images, or --records")
     for name in ("images", "skeleton"):
         if args.records and name in options.explicit:
             raise InputError(f"--{name}: the records have their own")

@@ -105,7 +105,7 @@ def main(options: Options) -> None:
         raise InputError(f"--model_dir is missing; see {COMMAND.program} --help")
     if not options.config.epoch.isdigit():
         raise InputError(
-            f"--epoch={options.config.epoch}: want the number of the checkpoint, such as 350"
+            f"--epoch={options.config.epoch}: expected the number of the checkpoint, such as 350"
         )
     import_tensorflow()
     from tfcpn.utils import device

@@ -56,7 +56,8 @@ def _read_results(file: str, keypoints: int) -> list[dict]:
             [entry["score"]]
         ):
             raise InputError(
-                f"{file}: entry number {place}: want {keypoints} keypoints x 3 numbers, and a score"
+                f"{file}: entry number {place}: expected {keypoints} keypoints x 3 numbers, and a "
+                "score"
             )
     return results
 
@@ -90,9 +91,9 @@ def main(options: Options) -> None:
         args.annotations, expected=skeleton_from_flag(args.skeleton)
     )
     if args.order != "file" and not args.results:
-        raise InputError(f"--order={args.order} wants --results")
+        raise InputError(f"--order={args.order} needs --results")
     if args.score_threshold and not args.results:
-        raise InputError(f"--score_threshold={args.score_threshold:g} wants --results")
+        raise InputError(f"--score_threshold={args.score_threshold:g} needs --results")
     results = _read_results(args.results, skeleton.num_keypoints) if args.results else None
     chosen = list(dict.fromkeys(p.image_id for p in people if p.trainable))
     if args.order != "file":

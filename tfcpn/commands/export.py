@@ -85,9 +85,9 @@ def _check(args, given: set[str]) -> None:
     """Raise InputError for a flag that would change nothing."""
     for name, formats in _USED_BY.items():
         if name in given and args.format not in formats:
-            raise InputError(f"--{name} wants --format={' or '.join(formats)}, not {args.format}")
+            raise InputError(f"--{name} needs --format={' or '.join(formats)}, not {args.format}")
     if "learn_from" in given and args.quantize != "int8":
-        raise InputError("--learn_from wants --quantize=int8")
+        raise InputError("--learn_from needs --quantize=int8")
 
 
 def main(options: Options) -> None:
@@ -102,7 +102,7 @@ def main(options: Options) -> None:
         )
     if output.is_dir() and not (output / "saved_model.pb").exists():
         raise InputError(
-            f"{output} is a folder and no SavedModel, which --overwrite would remove; want another "
+            f"{output} is a folder and no SavedModel, which --overwrite would remove; use another "
             "--output"
         )
     _check(args, options.explicit)
@@ -115,7 +115,7 @@ def main(options: Options) -> None:
     device.select_device(cfg.device)
     epochs = CheckpointManager(cfg.model_dir).parse_epochs(cfg.epoch)
     if len(epochs) > 1:
-        raise InputError(f"--epoch={cfg.epoch}: want one")
+        raise InputError(f"--epoch={cfg.epoch}: expected one")
     has_run = (Path(cfg.model_dir) / run_config.FILE).exists()
     if epochs != [INITIAL_EPOCH] or (has_run and "init_weights" not in options.explicit):
         run = run_config.evaluation_config(cfg, options.explicit - {"train_records"})
@@ -144,7 +144,7 @@ def to_mediapipe(args, given: set[str], cfg, skeleton) -> None:
 
     if cfg.network != "blazepose":
         raise InputError(
-            f"--format=mediapipe wants --network=blazepose; {cfg.model_dir} is {cfg.network}"
+            f"--format=mediapipe needs --network=blazepose; {cfg.model_dir} is {cfg.network}"
         )
     if cfg.init_weights == "none":
         raise InputError(

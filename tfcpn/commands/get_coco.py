@@ -254,7 +254,8 @@ def main(options: Options) -> None:
     for name in args.parts:
         if name not in PARTS:
             raise InputError(
-                f"--parts={','.join(args.parts)}: there is no {name!r}; want of {', '.join(PARTS)}"
+                f"--parts={','.join(args.parts)}: there is no {name!r}; expected of "
+                f"{', '.join(PARTS)}"
             )
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,8 @@ def read_keypoints(file: str) -> np.ndarray:
         or keypoints.dtype.kind not in "iuf"
     ):
         raise InputError(
-            f"{file}: joints is {keypoints.dtype} {keypoints.shape}, want (14, 3, N) or (3, 14, "
+            f"{file}: joints is {keypoints.dtype} {keypoints.shape}, expected (14, 3, N) or (3, "
+            "14, "
             "N) numbers"
         )
     extended = keypoints.shape[:2] == (14, 3)

@@ -119,7 +119,7 @@ def main(options: Options) -> None:
     args = options.args
     output = Path(args.output)
     if output.suffix.lower() not in CODECS:
-        raise InputError(f"--output={output}: want a name that ends in {', '.join(CODECS)}")
+        raise InputError(f"--output={output}: expected a name that ends in {', '.join(CODECS)}")
     rng = np.random.default_rng([args.seed, 1])
     scene = background(rng, args.height, args.width)
     people = walkers(rng, args.people, args.seconds, args.still)

@@ -52,7 +52,7 @@ def analyze(folders: tuple[str, ...], images: str, output: Path) -> None:
     from tfcpn.analysis.page import page as analysis_page
 
     if len(folders) > 2:
-        raise InputError(f"--analyze={','.join(folders)}: want one evaluation, or two")
+        raise InputError(f"--analyze={','.join(folders)}: expected one evaluation, or two")
     evaluations = [read_evaluation(Path(os.path.expanduser(folder)), images) for folder in folders]
     first, last = evaluations[0], evaluations[-1]
     ids = [[person.id for person in evaluation.all_people] for evaluation in (first, last)]
@@ -70,7 +70,7 @@ def main(options: Options) -> None:
     args = options.args
     if args.analyze:
         if args.runs:
-            raise InputError("want --runs or --analyze, not both")
+            raise InputError("expected --runs or --analyze, not both")
         if args.watch:
             raise InputError("--watch is of --runs; an analysis is of an evaluation that has ended")
         analyze(args.analyze, args.images, Path(args.output))

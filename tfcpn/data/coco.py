@@ -77,15 +77,15 @@ class Annotations(NamedTuple):
 
 def _parse_image(record: dict) -> CocoImage:
     if not is_int(record.get("id")):
-        raise ValueError(f"id is {record.get('id')!r}, want a whole number")
+        raise ValueError(f"id is {record.get('id')!r}, expected a whole number")
     for field in ("width", "height"):
         if not is_int(record.get(field)) or not 0 < record[field] <= _MAX_SIDE:
             raise ValueError(
-                f"{field} is {record.get(field)!r}, want a positive whole number of pixels"
+                f"{field} is {record.get(field)!r}, expected a positive whole number of pixels"
             )
     name = record.get("file_name")
     if not isinstance(name, str) or not name or "\0" in name:
-        raise ValueError(f"file_name is {name!r}, want the name of a file")
+        raise ValueError(f"file_name is {name!r}, expected the name of a file")
     if (
         PurePosixPath(name).is_absolute()
         or PureWindowsPath(name).anchor
@@ -99,16 +99,16 @@ def _parse_person(
     record: dict, images: dict[int, CocoImage], skeleton: Skeleton
 ) -> PersonAnnotation:
     if not is_int(record.get("id")):
-        raise ValueError(f"id is {record.get('id')!r}, want a whole number")
+        raise ValueError(f"id is {record.get('id')!r}, expected a whole number")
     if not is_int(record.get("image_id")) or record["image_id"] not in images:
         raise ValueError(f"image_id {record.get('image_id')!r} is not among the file's images")
     if not is_number_list(record.get("bbox"), 4) or min(record["bbox"][2:]) < 0:
-        raise ValueError(f"bbox is {record.get('bbox')!r}, want [x, y, width, height]")
+        raise ValueError(f"bbox is {record.get('bbox')!r}, expected [x, y, width, height]")
     if not is_number_list(record.get("keypoints")):
         raise ValueError("keypoints is missing or holds something that is not a number")
     if len(record["keypoints"]) != 3 * skeleton.num_keypoints:
         raise ValueError(
-            f"keypoints has {len(record['keypoints'])} values, want {skeleton.num_keypoints} "
+            f"keypoints has {len(record['keypoints'])} values, expected {skeleton.num_keypoints} "
             "keypoints x 3"
         )
     keypoints = np.array(record["keypoints"], np.float32).reshape(skeleton.num_keypoints, 3)
@@ -116,9 +116,9 @@ def _parse_person(
         raise ValueError("keypoints has a visibility other than 0, 1, 2")
     area, crowd = record.get("area"), record.get("iscrowd", 0)
     if not is_number_list([area], maximum=MAX_AREA) or area < 0:
-        raise ValueError(f"area is {area!r}, want a number of pixels")
+        raise ValueError(f"area is {area!r}, expected a number of pixels")
     if crowd not in (0, 1):
-        raise ValueError(f"iscrowd is {crowd!r}, want 0 or 1")
+        raise ValueError(f"iscrowd is {crowd!r}, expected 0 or 1")
     labeled = int((keypoints[:, 2] > 0).sum())
     count = record.get("num_keypoints", labeled)
     if not is_int(count) or count != labeled:
@@ -177,12 +177,14 @@ def _category(data: dict, path, expected: Skeleton | None) -> tuple[int, Skeleto
         # COCO's lists of test images have the categories of its detection task.
         if data.get("annotations"):
             raise InputError(
-                f"{path}: none of its categories has keypoints; want a COCO person_keypoints file"
+                f"{path}: none of its categories has keypoints; expected a COCO person_keypoints "
+                "file"
             )
         return PERSON_CATEGORY_ID, expected or COCO, ids
     if len(with_keypoints) > 1:
         raise InputError(
-            f"{path}: {len(with_keypoints)} categories have keypoints, want one of them, or one "
+            f"{path}: {len(with_keypoints)} categories have keypoints, expected one of them, or "
+            "one "
             "with id 1"
         )
     try:
@@ -241,7 +243,7 @@ def _annotations_of(data, path, require_people: bool, expected: Skeleton | None)
         if not isinstance(data, dict) or not isinstance(
             data.get(key, [] if optional else None), list
         ):
-            raise InputError(f"{path}: has no list {key!r}; want a COCO person_keypoints file")
+            raise InputError(f"{path}: has no list {key!r}; expected a COCO person_keypoints file")
     category, skeleton, ids = _category(data, path, expected)
     if expected is not None:
         check_same_keypoints(path, skeleton, expected)
@@ -287,7 +289,7 @@ def check_same_keypoints(path, actual: Skeleton, expected: Skeleton) -> None:
     """
     if actual.keypoints != expected.keypoints:
         raise InputError(
-            f"{path}: its keypoints are {', '.join(actual.keypoints)}; want those of "
+            f"{path}: its keypoints are {', '.join(actual.keypoints)}; expected those of "
             f"{expected.name!r}, "
             f"{', '.join(expected.keypoints)}"
         )

@@ -38,15 +38,15 @@ def _problem(record) -> str:
     if not isinstance(record, dict):
         return "is not an object"
     if not is_int(record.get("image_id")):
-        return f"image_id is {record.get('image_id')!r}, want a whole number"
+        return f"image_id is {record.get('image_id')!r}, expected a whole number"
     if not is_int(record.get("category_id", PERSON_CATEGORY_ID)):
-        return f"category_id is {record['category_id']!r}, want a whole number"
+        return f"category_id is {record['category_id']!r}, expected a whole number"
     if not is_number_list(record.get("bbox"), 4):
-        return f"bbox is {record.get('bbox')!r}, want [x, y, width, height]"
+        return f"bbox is {record.get('bbox')!r}, expected [x, y, width, height]"
     if not is_number_list([record.get("score")]):
-        return f"score is {record.get('score')!r}, want a number"
+        return f"score is {record.get('score')!r}, expected a number"
     if not is_number_list(record.get("align_points", [0, 0, 0, 0]), 4):
-        return f"align_points is {record['align_points']!r}, want [x, y, x, y]"
+        return f"align_points is {record['align_points']!r}, expected [x, y, x, y]"
     return ""
 
 
@@ -68,7 +68,7 @@ def read_detections(
     """
     records = read_json(path)
     if not isinstance(records, list):
-        raise InputError(f"{path}: want a list of detections in COCO's results format")
+        raise InputError(f"{path}: expected a list of detections in COCO's results format")
     boxes, empty = [], 0
     for number, record in enumerate(records):
         problem = _problem(record)

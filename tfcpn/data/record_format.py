@@ -142,7 +142,8 @@ def read_index(folder) -> RecordIndex:
         values = json.loads(path.read_text())
         if values["version"] != VERSION:
             raise InputError(
-                f"{path}: records of version {values['version']}, want {VERSION}; make them again "
+                f"{path}: records of version {values['version']}, expected {VERSION}; make them "
+                "again "
                 "in another --output"
             )
         shards = tuple(map(_parse_shard, values["shards"]))

@@ -133,7 +133,8 @@ def read_records(names: str) -> Records:
         folder, share = re.fullmatch(r"(.*?)(?::(\d+))?", word.strip()).groups()
         if not folder or (share and not 1 <= int(share) <= 1000):
             raise InputError(
-                f"--train_records={names}: want folders, with commas between them, such as a or "
+                f"--train_records={names}: expected folders, with commas between them, such as a "
+                "or "
                 "a:2,b:1"
             )
         sets.append(

@@ -71,14 +71,14 @@ def check_point_source(alignment: Alignment, source: str, boxes: str) -> None:
             )
     elif source == "gt" and boxes != "gt":
         raise InputError(
-            "--align_source=gt wants --boxes=gt; align a detector's boxes by "
+            "--align_source=gt needs --boxes=gt; align a detector's boxes by "
             "--align_source=two_pass, "
             "or by detections if its file has the field align_points"
         )
     elif source == "detector" and boxes != "gt":
-        raise InputError("--align_source=detector wants --boxes=gt, to which it is matched")
+        raise InputError("--align_source=detector needs --boxes=gt, to which it is matched")
     elif source == "detections" and boxes == "gt":
-        raise InputError("--align_source=detections wants a detector's file in --boxes")
+        raise InputError("--align_source=detections needs a detector's file in --boxes")
 
 
 def _annotated_boxes(

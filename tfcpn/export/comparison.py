@@ -198,14 +198,15 @@ def failure_reason(keras: Row, row: Row, quantize: str) -> str:
     if measure is None and row.median > MAX_OFFSET_PX:
         return (
             f"the median distance to the keypoints of Keras is {row.median:.2f} crop pixels, "
-            f"want at most {MAX_OFFSET_PX}"
+            f"expected at most {MAX_OFFSET_PX}"
         )
     less = keras.accuracy[measure] - row.accuracy[measure] if measure else 0.0
     if less > MAX_ACCURACY_DROP[quantize]:
         limit = MAX_ACCURACY_DROP[quantize]
-        return f"its {measure} is {less:.4f} less than that of Keras, want at most {limit}"
+        return f"its {measure} is {less:.4f} less than that of Keras, expected at most {limit}"
     if quantize == "none" and row.almost_all > NEAR:
-        return f"99% of its keypoints are within {row.almost_all:.3f} crop pixels only, want {NEAR}"
+        distance = f"{row.almost_all:.3f} crop pixels only, expected {NEAR}"
+        return f"99% of its keypoints are within {distance}"
     return ""
 
 

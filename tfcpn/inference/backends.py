@@ -150,7 +150,7 @@ class TfliteBackend:
             ) from error
         height, width = BLAZEPOSE_INPUT_SIZE
         if shape != (1, height, width, 3):
-            raise InputError(f"{path}: takes {shape}, want (1, {height}, {width}, 3)")
+            raise InputError(f"{path}: takes {shape}, expected (1, {height}, {width}, 3)")
         heatmaps = (None, height // 4, width // 4, NUM_LANDMARKS)
         self._decode = tf.function(
             lambda landmarks, heatmaps: codec.decode(Landmarks(landmarks, heatmaps)),

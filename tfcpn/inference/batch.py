@@ -102,7 +102,7 @@ def _expand(path: Path, word: str, output: str) -> tuple[list[Path], Path | None
     if path.exists():
         if not media_type(word):
             raise InputError(
-                f"{path}: want an image ({' '.join(IMAGE_SUFFIXES)}) or a video "
+                f"{path}: expected an image ({' '.join(IMAGE_SUFFIXES)}) or a video "
                 f"({' '.join(VIDEO_SUFFIXES)})"
             )
         return [path], None

@@ -168,7 +168,7 @@ class FileDetector:
         is_fixed = all(isinstance(n, int) and n > 0 for n in sides)
         if len(shape) != 4 or not is_fixed or len(set(sides)) > 1:
             raise InputError(
-                f"--detector={path}: takes {list(shape)}, want one square image of a fixed size"
+                f"--detector={path}: takes {list(shape)}, expected one square image of a fixed size"
             )
         self.side = int(sides[0])
         # Find errors before the first image, and not once for each.
@@ -183,7 +183,9 @@ class FileDetector:
             reason = line[0] if line else repr(error)
             raise InputError(f"--detector={self.path}: cannot be run ({reason})") from error
         if found.ndim != 3 or found.shape[2] != 6:
-            raise InputError(f"--detector={self.path}: returns {list(found.shape)}, want [1, N, 6]")
+            raise InputError(
+                f"--detector={self.path}: returns {list(found.shape)}, expected [1, N, 6]"
+            )
         return found
 
     def __call__(self, image: np.ndarray) -> list[PersonBox]:
@@ -221,7 +223,7 @@ def _load_onnx(path: str) -> tuple[Callable, list]:
         "tensor(uint8)": "uint8",
     }
     if source.type not in types:
-        raise InputError(f"--detector={path}: takes {source.type}, want floats or bytes")
+        raise InputError(f"--detector={path}: takes {source.type}, expected floats or bytes")
     dtype = np.dtype(types[source.type])
 
     def run(square):

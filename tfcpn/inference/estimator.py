@@ -111,7 +111,7 @@ def check_image_array(image: np.ndarray) -> None:
     if not is_image or image.dtype != np.uint8 or min(shape[:2]) < _MIN_IMAGE_SIDE:
         actual = f"{getattr(image, 'dtype', type(image).__name__)} {shape or ''}".strip()
         raise InputError(
-            "want an image (height, width, 3) of uint8, BGR as cv2.imread returns it; this is "
+            "expected an image (height, width, 3) of uint8, BGR as cv2.imread returns it; this is "
             f"{actual}"
         )
 

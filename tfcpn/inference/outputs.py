@@ -244,4 +244,4 @@ def write_results(
 def check_output(folder: str) -> None:
     """Raise InputError if the output folder is a file."""
     if Path(folder).exists() and not Path(folder).is_dir():
-        raise InputError(f"--output={folder} is a file, want a folder")
+        raise InputError(f"--output={folder} is a file, expected a folder")

@@ -200,7 +200,7 @@ def load_model(cfg: Config, annotated: Skeleton) -> tuple[Components, tf.keras.M
     checkpoints = CheckpointManager(cfg.model_dir)
     epochs = checkpoints.parse_epochs(cfg.epoch)
     if len(epochs) > 1:
-        raise InputError(f"--epoch={cfg.epoch}: want one")
+        raise InputError(f"--epoch={cfg.epoch}: expected one")
     components = build_components(cfg, annotated)
     device.set_precision(device.resolve_precision(cfg.mixed_precision))
     network = components.network

@@ -162,7 +162,7 @@ def make_app(pose: Pose, options: PredictOptions, limits: Limits, port: int):
         file = flask.request.files.get("file")
         name = Path(file.filename or "").name if file else ""
         if not media_type(name):
-            return {"error": f"{name or 'no file'}: want an image or a video"}, 400
+            return {"error": f"{name or 'no file'}: expected an image or a video"}, 400
         # The name from the browser only decides the type of the file.
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / f"upload{Path(name).suffix.lower()}")

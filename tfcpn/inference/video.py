@@ -380,7 +380,7 @@ class VideoWriter:
         """
         self.path, self.draw = Path(path), draw
         if self.path.suffix.lower() not in CODECS:
-            raise InputError(f"{path}: want a name that ends in {', '.join(CODECS)}")
+            raise InputError(f"{path}: expected a name that ends in {', '.join(CODECS)}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         leftovers = f".{self.path.stem[:80]}.*.tmp{self.path.suffix}"
         for left in self.path.parent.glob(leftovers.replace("[", "[[]")):

@@ -150,7 +150,7 @@ class PyramidConv(PointwiseConv):
             (1, 1),
             tf.keras.activations.linear,
         ):
-            raise ValueError(f"{self.name}: wants a kernel of 1, no strides and no activation")
+            raise ValueError(f"{self.name}: needs a kernel of 1, no strides and no activation")
         self.size = tuple(size)
         self.input_spec = None  # Conv2D's is that of a single tensor; its build sets it once more
 

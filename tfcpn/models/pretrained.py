@@ -84,7 +84,7 @@ def compare_tf1_variables(model, reader) -> list[str]:
     problems = [f"missing: {n} {ours[n]}" for n in ours if n not in theirs]
     problems += [f"left over: {n} {theirs[n]}" for n in sorted(theirs) if n not in ours]
     problems += [
-        f"shape: {n} is {theirs[n]}, want {ours[n]}"
+        f"shape: {n} is {theirs[n]}, expected {ours[n]}"
         for n in ours
         if n in theirs and theirs[n] != ours[n]
     ]

@@ -368,7 +368,7 @@ def lower_body_mask(skeleton: Skeleton) -> tuple[bool, ...]:
         raise InputError(
             f"--random_half_body: the keypoint names ({', '.join(skeleton.keypoints)}) do not "
             "define "
-            f"halves: want {minimum} or more with {', '.join(_LOWER_BODY[:-1])} or "
+            f"halves: expected {minimum} or more with {', '.join(_LOWER_BODY[:-1])} or "
             f"{_LOWER_BODY[-1]} "
             "in them, and as many without"
         )

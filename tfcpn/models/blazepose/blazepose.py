@@ -46,12 +46,12 @@ def find_weights(init_weights: str, size: str) -> str:
         init_weights = DEFAULT_LANDMARK_MODEL
     elif init_weights == "keras":
         raise InputError(
-            "--init_weights=keras is for --network=cpn; want a .tflite or .task file, or none"
+            "--init_weights=keras is for --network=cpn; expected a .tflite or .task file, or none"
         )
     _, spec = read_landmark_model(init_weights)
     if spec.name != size:
         raise InputError(
-            f"{init_weights} is the {spec.name} network: want --blazepose_size={spec.name}"
+            f"{init_weights} is the {spec.name} network: use --blazepose_size={spec.name}"
         )
     return init_weights
 
