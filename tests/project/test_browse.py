@@ -142,7 +142,7 @@ def test_names_of_images_may_hold_anything(page, people, tmp_path):
     browser = page(f"--annotations={tmp_path / 'odd.json'}", f"--images={tmp_path / 'odd'}")
     assert (
         drawn(browser)
-        and browser.execute_async_script("image(0).then(i => arguments[0](i.naturalWidth))") > 0
+        and browser.execute_async_script("loadImage(0).then(i => arguments[0](i.naturalWidth))") > 0
     )
 
 

@@ -41,16 +41,14 @@ ALLOWED = {
         "analysis/evaluation.py",
         "checkpoints/run_config.py",
         "config.py",
-        "commands/browse_people.py",
         "commands/import_lsp.py",
         "export/graph.py",
         "export/saved_model.py",
         "inference/backends.py",
     },
-    "picture": {"commands/browse_people.py", "export/saved_model.py"},
+    "picture": {"export/saved_model.py"},
     "snapshot": {"checkpoints/manager.py", "commands/convert_checkpoint.py", "config.py"},
     "colour": {"config.py"},
-    "labelled": {"commands/browse_people.py"},
 }
 FILES = sorted(path.relative_to(ROOT / "tfcpn") for path in (ROOT / "tfcpn").rglob("*.py"))
 WORDS = re.compile("|".join(OLD), re.IGNORECASE)

@@ -180,7 +180,7 @@ def test_what_does_not_go_together_is_refused(people, command, tmp_path):
             ["--init_weights=none", "--blazepose_freeze=0", "--blazepose_norm=scaled"],
             "needs --blazepose_norm=batch",
         ),
-        (["--init_weights=none"], "expected --blazepose_freeze=0"),
+        (["--init_weights=none"], "use --blazepose_freeze=0"),
         (["--init_weights=keras"], "is for --network=cpn"),
         (["--views=4", "--shift=0.1"], "--shift=0.1: tf-cpn's 4 views are not shifted"),
         (["--views=1", "--shift_exponent=2"], "--shift_exponent=2 needs a --shift"),

@@ -66,11 +66,11 @@ def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
     people = [
         {
             "id": s.person.id,
-            "picture": place[s.address, s.name],
+            "image": place[s.address, s.name],
             "box": _rounded(boxes[n]),
-            "joints": _rounded(keypoints[n].ravel()),
+            "keypoints": _rounded(keypoints[n].ravel()),
             "regions": [_rounded(regions[name][n], 3) for name in CROPS],
-            "labelled": s.person.num_keypoints,
+            "labeled": s.person.num_keypoints,
             "area": round(s.person.area),
             "turn": None if np.isnan(turns[n]) else round(float(turns[n])),
             "alignable": bool(known[n]),
@@ -79,11 +79,11 @@ def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
         for n, s in enumerate(shown)
     ]
     return {
-        "joints": list(skeleton.keypoints),
+        "keypoints": list(skeleton.keypoints),
         "limbs": [list(limb) for limb in skeleton.limbs],
         "sides": [_side(skeleton, keypoint) for keypoint in range(skeleton.num_keypoints)],
         "crops": [{"name": name, "size": list(size)} for name, (_, size) in CROPS.items()],
-        "pictures": [list(image) for image in images],
+        "images": [list(image) for image in images],
         "people": people,
     }
 
