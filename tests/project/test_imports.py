@@ -1,4 +1,4 @@
-"""The house's order: imports go down the list of rooms, and each outside library has its place."""
+"""Imports go down the list of packages, and each outside library has one place."""
 
 import ast
 from pathlib import Path
@@ -55,7 +55,7 @@ def own(names: set[str]) -> set[str]:
     return {name for name in names if name in modules and name != "tfcpn"}
 
 
-def test_every_file_is_in_a_room_of_the_list():
+def test_every_module_is_in_a_package_of_the_list():
     assert {name_of(path).split(".")[1] for path in MODULES if name_of(path) != "tfcpn"} == set(
         PACKAGES
     )
@@ -63,15 +63,15 @@ def test_every_file_is_in_a_room_of_the_list():
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_go_down(path):
-    room = name_of(path).split(".")[1:2]
-    if not room:
+    package = name_of(path).split(".")[1:2]
+    if not package:
         return  # the package itself stands above all of them
     for name in own(imported(path)):
         below = name.split(".")[1]
-        assert below == room[0] or PACKAGES.index(below) < PACKAGES.index(room[0]), name
+        assert below == package[0] or PACKAGES.index(below) < PACKAGES.index(package[0]), name
 
 
-def test_within_a_room_nothing_goes_round():
+def test_within_a_package_there_are_no_import_cycles():
     needs = {name_of(path): own(imported(path)) for path in MODULES}
     while needs:
         free = [name for name, others in needs.items() if not others & set(needs) - {name}]
