@@ -31,7 +31,7 @@ PROGRAMS = {
     "draw people": "tfcpn.commands.make_people",
     "draw video": "tfcpn.commands.make_video",
     "score video": "tfcpn.commands.score_video",
-    "score rotation": "tfcpn.commands.pck_by_turn",
+    "score rotation": "tfcpn.commands.pck_by_rotation",
 }
 _BASH = """_tfcpn() {
   local line="${COMP_LINE:0:COMP_POINT}"

@@ -289,9 +289,9 @@ def main(options: Options) -> None:
         call("tools/report.py", f"--runs={runs}/*", f"--output={runs}_report")
         if group == "photographs":
             call(
-                "tools/pck_by_turn.py",
+                "tools/pck_by_rotation.py",
                 f"--evaluations={runs}/*/eval/*",
-                f"--output={runs}_report/pck_by_turn.md",
+                f"--output={runs}_report/pck_by_rotation.md",
             )
             draw_best_and_worst(Path(runs), args.archive)
 

@@ -100,7 +100,7 @@ def evaluated(people_copy, edit_json, tmp_path):
 def test_the_tool_writes_shares_of_evaluations(evaluated, command, tmp_path):
     folder, people = evaluated
     done = command(
-        "tools/pck_by_turn.py",
+        "tools/pck_by_rotation.py",
         f"--evaluations={folder.parent}/*",
         f"--output={tmp_path / 'out.md'}",
     )
@@ -119,12 +119,12 @@ def test_the_tool_writes_shares_of_evaluations(evaluated, command, tmp_path):
 def test_what_cannot_be_split_is_told_in_one_line(evaluated, command, tmp_path):
     folder, _ = evaluated
     out = f"--output={tmp_path / 'out.md'}"
-    failed = command("tools/pck_by_turn.py", "--evaluations=nowhere/*", out, check=False)
+    failed = command("tools/pck_by_rotation.py", "--evaluations=nowhere/*", out, check=False)
     assert failed.status == 1 and "there is no evaluation" in failed.err
     metrics = json.loads((folder / "metrics.json").read_text())
     metrics["settings"]["boxes"] = "d.json"
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    failed = command("tools/pck_by_turn.py", f"--evaluations={folder}", out, check=False)
+    failed = command("tools/pck_by_rotation.py", f"--evaluations={folder}", out, check=False)
     assert (
         failed.status == 1
         and "no evaluation on annotated boxes" in failed.err

@@ -27,7 +27,7 @@ from tfcpn.utils.files import write_atomically
 from tfcpn.utils.json_io import read_json
 
 COMMAND = Command(
-    "python tools/pck_by_turn.py",
+    "python tools/pck_by_rotation.py",
     __doc__,
     {
         "What": [
@@ -43,7 +43,7 @@ COMMAND = Command(
         "Where": [
             path(
                 "output",
-                "pck_by_turn.md",
+                "pck_by_rotation.md",
                 "Table to write; the numbers are written to NAME.json.",
             )
         ],
