@@ -40,10 +40,7 @@ PAGE = Path(__file__).with_name("browse_page.html")
 
 
 def of_annotations(args) -> tuple[list, object]:
-    """The people of an annotation file, and their skeleton.
-
-    The page finds their images where they are.
-    """
+    """Return the people of an annotation file and their skeleton; images stay where they are."""
     from tfcpn.commands.browse_people import Shown
     from tfcpn.data.coco import read_annotations
     from tfcpn.skeleton import skeleton_from_flag
@@ -64,7 +61,7 @@ def of_annotations(args) -> tuple[list, object]:
 
 
 def record_people(args) -> tuple[list, object]:
-    """The people of records, and their skeleton; the images are written into the page's folder."""
+    """Return the people of records and their skeleton, and write their images to the page."""
     from tfcpn.data.record_sets import read_records
 
     records = read_records(args.records)
@@ -77,7 +74,7 @@ def record_people(args) -> tuple[list, object]:
 
 
 def _images_of(records, output: Path) -> Iterator[list]:
-    """Of each image with people its people, after it is written."""
+    """Write the images of records, and yield the people of each."""
     import numpy as np
     import tensorflow as tf
 

@@ -39,8 +39,9 @@ def _rounded(values, digits: int = 1) -> list:
 
 
 def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
-    """What the page reads: the keypoints, the crops, and of each person the image, the box, the
-    keypoints, the regions and what it is filtered by.
+    """Return the data of the page:
+
+    keypoints, crops, and image, regions and filter values of people.
     """
     shown = list(shown)
     keypoints = np.stack([s.person.keypoints for s in shown])

@@ -45,11 +45,16 @@ GROUPS = {
 
 
 def differences(before, after, size: int) -> dict[str, float]:
-    """Medians over people and landmarks of two `BlazePoseOutputs` of the same crops of `size`
-    pixels.
+    """Return median differences of two outputs over people and landmarks.
 
-    Distances are in parts of the crop; "z" is too. Probabilities are from 0 to 1; "mask" is the
-    intersection over union of the two people's outlines.
+    Args:
+        before: `BlazePoseOutputs` of the original network.
+        after: Those of the trained network for the same crops.
+        size: Side of the crops in pixels.
+
+    Returns:
+        By output: distances, and z, as fractions of the crop's side; world landmarks in meters;
+        probabilities; for the mask its intersection over union.
     """
     import numpy as np
 

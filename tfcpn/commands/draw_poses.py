@@ -44,7 +44,11 @@ COMMAND = Command(
 
 
 def _read_results(file: str, keypoints: int) -> list[dict]:
-    """Raises InputError for a file that tfcpn.eval did not write of such people."""
+    """Read a results file of people with these keypoints.
+
+    Raises:
+        InputError: If it is none.
+    """
     results = read_json(file)
     for place, entry in enumerate(results if isinstance(results, list) else [None]):
         if not isinstance(entry, dict) or not {"image_id", "score", "keypoints"} <= set(entry):
@@ -63,9 +67,14 @@ def _read_results(file: str, keypoints: int) -> list[dict]:
 
 
 def errors_by_image(people: list[PersonAnnotation], results: list[dict]) -> dict[int, float]:
-    """How badly the people of each image are found: of its worst person the mean distance of the
-    labeled keypoints from the result that is nearest to it, in parts of the longer side of the
-    person's box; infinite without a result.
+    """Return the error of the worst person of each image.
+
+    Args:
+        people: Annotated people.
+        results: Entries of a results file.
+
+    Returns: By image id: mean distance of labeled keypoints from the nearest result, over the
+        longer side of the box; infinite without a result.
     """
     import numpy as np
 

@@ -23,9 +23,15 @@ from tfcpn.utils.files import write_atomically
 
 
 class Part(NamedTuple):
-    """address: below the server's. size: of the archive in bytes, md5: of all of it, as they are
-    published. folder: where its files lie. files: how many of it there are, by the pattern of their
-    names.
+    """A part of COCO.
+
+    Attributes:
+        address: Path on the server.
+        size: Published size of the archive in bytes.
+        md5: Published MD5 of the archive.
+        folder: Folder of its files.
+        files: Number of files.
+        pattern: Pattern of their names.
     """
 
     address: str
@@ -83,7 +89,7 @@ _SPARE = 1.02  # disk that is wanted over what is to be written: files take whol
 
 
 def _listing(part: Part, output: Path) -> Path:
-    """The names and sizes of a part's files, written when all of them are on the disk."""
+    """Return the file that lists names and sizes of a part once all of it is on the disk."""
     return output / f".{PurePosixPath(part.address).name}.files.json"
 
 
@@ -139,8 +145,11 @@ def _incomplete(part: Part, output: Path) -> Path:
 
 
 def _fetch_rest(address: str, part: Part, file: Path, on_progress: Callable[[int], None]) -> None:
-    """One request for what is missing of a file, which is added to it. Raises OSError and
-    HTTPException if it breaks off, InputError for an answer that can be no part of the archive.
+    """Append the missing bytes of a file by one request.
+
+    Raises:
+        OSError, HTTPException: If the download breaks off.
+        InputError: For an answer that is not part of the archive.
     """
     start = file.stat().st_size if file.exists() else 0
     request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
@@ -173,7 +182,11 @@ def _fetch_rest(address: str, part: Part, file: Path, on_progress: Callable[[int
 
 
 def download(address: str, part: Part, file: Path, retries: int, wait: float = 1.0) -> None:
-    """The archive, whole and as published, going on with what is there. Raises InputError."""
+    """Download and verify an archive, resuming from what is there.
+
+    Raises:
+        InputError: If it cannot be downloaded.
+    """
     incomplete, failures = file.with_name(f"{file.name}.part"), 0
     with progress_bar(part.size, file.name, "B") as bar:
 
@@ -223,9 +236,10 @@ def _md5(file: Path) -> str:
 
 
 def unpack(file: Path, part: Part, output: Path) -> None:
-    """The files of an archive that are not there yet, each whole or not at all.
+    """Unpack the missing files of an archive, each atomically.
 
-    Raises InputError.
+    Raises:
+        InputError: For an archive with other files.
     """
     try:
         with zipfile.ZipFile(file) as archive:

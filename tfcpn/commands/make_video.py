@@ -62,9 +62,7 @@ class Walker(NamedTuple):
 
 
 def walkers(rng: np.random.Generator, count: int, seconds: float, still: bool) -> list[Walker]:
-    """People who stand apart; unless they are still, every second one walks to the other side and
-    back out of the image, so that they cross the others and leave.
-    """
+    """Return people; unless still, every second one walks across the others and leaves."""
     people = []
     for place in range(count):
         start = (place + 0.5) / count
@@ -78,7 +76,7 @@ def walkers(rng: np.random.Generator, count: int, seconds: float, still: bool) -
 
 
 def _place(walker: Walker, seconds: float) -> float:
-    """The mid-hip's x in parts of the width: to and fro between places outside the image."""
+    """Return the mid-hip's x over the width: back and forth between places outside the image."""
     low, high = -0.15, 1.15
     way = (walker.start + walker.speed * seconds - low) % (2 * (high - low))
     return low + (way if way <= high - low else 2 * (high - low) - way)
@@ -87,7 +85,7 @@ def _place(walker: Walker, seconds: float) -> float:
 def draw_frame(
     scene: np.ndarray, people: list[Walker], seconds: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[dict]]:
-    """The frame (H, W, 3) uint8 BGR and the annotations of who is in it, by `track_id`, from 1."""
+    """Return the frame (H, W, 3) uint8 BGR and its annotations with `track_id` from 1."""
     canvas = Canvas(scene.copy())
     height, width = canvas.owner.shape
     light = np.array([-0.6, -0.8])

@@ -52,9 +52,11 @@ COMMAND = Command(
 
 
 def of_evaluation(folder: Path, keypoints: tuple[str, ...] = ()) -> dict:
-    """The shares of one evaluation on annotated boxes, by threshold and turn.
+    """Return the PCK of an evaluation on annotated boxes, by threshold and rotation.
 
-    keypoints: who count; empty: all.
+    Args:
+        folder: The evaluation.
+        keypoints: Names of keypoints that count; () for all.
     """
     from tfcpn.analysis.evaluation import resolve_skeleton
 
@@ -110,7 +112,7 @@ def of_evaluation(folder: Path, keypoints: tuple[str, ...] = ()) -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    """A Markdown table for each threshold: share and interval by turn."""
+    """Return a Markdown table for each threshold: PCK and interval by rotation."""
     lines = []
     for name in PCK_NAMES:
         people = {group: rows[0]["shares"][name][group].people for group in ROTATION_GROUPS}

@@ -61,9 +61,11 @@ def read_frames(file: str, who: str):
 
 
 def seen(people: list, keypoints: list[int]):
-    """People as `evaluation.followed` takes them.
+    """Return people as `evaluate_tracking` takes them.
 
-    keypoints: which of theirs, -1 for those that they lack.
+    Args:
+        people: Ids and keypoints.
+        keypoints: Index of each keypoint in theirs; -1 for missing ones.
     """
     from tfcpn.evaluation.tracking_metrics import FramePeople
 

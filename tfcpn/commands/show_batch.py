@@ -27,7 +27,7 @@ COMMAND = Command(
 def _cell(
     pixels: np.ndarray, keypoints: np.ndarray, visibility: np.ndarray, labels, skeleton: Skeleton
 ) -> list:
-    """A view with its keypoints, and under the widest and the narrowest label maps."""
+    """Return a view with keypoints, and under the widest and narrowest label maps."""
     pose = pixels.copy()
     draw_pose(pose, keypoints, visibility > 0, skeleton, 1)
     cells = [pose]

@@ -47,7 +47,7 @@ def crop_of(
     size: tuple[int, int],
     skeleton: Skeleton,
 ) -> np.ndarray:
-    """The test crop of a person with its keypoints and, for BlazePose, its two alignment points."""
+    """Return the evaluation crop of a person with keypoints and alignment points drawn."""
     from tfcpn.transforms.cropping import CropSpec, decode_and_crop
     from tfcpn.transforms.normalize import TF_CPN_PREPROCESSING
     from tfcpn.transforms.regions import alignment_points, keypoints_to_crop, person_region

@@ -33,7 +33,7 @@ def _visibility(name: str, point, points, canvas: Canvas, person: int) -> int:
 
 
 def annotate(canvas: Canvas, points: dict, person: int) -> dict | None:
-    """The annotation of one drawn person in final pixels; None if nothing of it can be seen."""
+    """Return the annotation of a drawn person in final pixels; None if nothing is visible."""
     mask = (canvas.owner >= person * PARTS) & (canvas.owner < (person + 1) * PARTS)
     height, width = (n // SUPERSAMPLE for n in mask.shape)
     mask = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)

@@ -40,16 +40,14 @@ def _vary(rng: np.random.Generator, value: float, share: float = 0.12) -> float:
 
 
 def _limb(start, rotation, flexion, upper: float, lower: float):
-    """Two segments that hang down (-Y) where nothing turns them; returns the keypoint between and
-    the end.
-    """
+    """Return knee or elbow and end of two segments that hang down (-Y) without rotation."""
     middle = start + rotation @ np.array([0, -upper, 0])
     end = middle + rotation @ flexion @ np.array([0, -lower, 0])
     return middle, end
 
 
 def _arm_angles(rng: np.random.Generator, kind: str):
-    """(forward, sideways, elbow) in degrees: hanging, walking, raised or anywhere."""
+    """Return (forward, sideways, elbow) in degrees: hanging, walking, raised or anywhere."""
     style = rng.choice(["down", "swing", "wide", "up", "front"], p=[0.4, 0.2, 0.22, 0.1, 0.08])
     if kind == "sit":
         style = rng.choice(["down", "swing", "front"])
@@ -66,7 +64,7 @@ def _arm_angles(rng: np.random.Generator, kind: str):
 
 
 def _leg_angles(rng: np.random.Generator, kind: str):
-    """(forward, sideways, knee) in degrees for both legs, left first."""
+    """Return (forward, sideways, knee) in degrees for both legs, left first."""
     if kind == "sit":
         return [(rng.normal(80, 10), rng.normal(10, 6), rng.normal(80, 15)) for _ in range(2)]
     if kind == "squat":

@@ -73,14 +73,14 @@ class Clothes:
 
 
 def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
-    """BGR of OpenCV's HSV: hue in [0, 180), the rest in [0, 255]."""
+    """Return BGR of OpenCV's HSV: hue in [0, 180), the rest in [0, 255]."""
     return cv2.cvtColor(np.array([[[hue % 180, saturation, value]]], np.uint8), cv2.COLOR_HSV2BGR)[
         0, 0
     ].astype(float)
 
 
 def draw_clothes(rng: np.random.Generator) -> Clothes:
-    """What people wear: shirts bright and of any color, trousers dark, shoes darker still."""
+    """Choose clothes: bright shirts of any color, dark trousers, darker shoes."""
     skin = (
         np.array([70, 100, 150]) + rng.uniform(0, 1) * np.array([95, 95, 90]) + rng.normal(0, 6, 3)
     )
@@ -103,7 +103,7 @@ def _circle(center, radius: float, count: int = 20) -> np.ndarray:
 
 
 def _capsule(canvas, a, b, radius_a, radius_b, color, owner, light) -> None:
-    """A tapered limb with a dark outline and a lit side."""
+    """Draw a tapered limb with a dark outline and a lit side."""
     canvas.polygon(
         np.concatenate([_circle(a, radius_a), _circle(b, radius_b)]), color * 0.55, owner
     )
@@ -200,10 +200,19 @@ def _head(canvas, p, body: Body, scale, clothes, person: int) -> None:
 def draw_person(
     canvas: Canvas, body: Body, origin, scale: float, clothes: Clothes, person: int, light
 ) -> dict:
-    """Paint a body, far parts first. origin: pixel of the mid-hip. scale: pixels of a body height.
+    """Draw a body, far parts first.
 
-    Returns name -> (x, y) in canvas pixels and z in pixels towards the viewer, for all points of
-    the body.
+    Args:
+        canvas: Where to draw.
+        body: The body.
+        origin: Pixel of the mid-hip.
+        scale: Pixels per body height.
+        clothes: Clothes and colors.
+        person: Owner of the pixels.
+        light: Direction of the light.
+
+    Returns:
+        x, y in canvas pixels and z in pixels towards the viewer, by point.
     """
     flip = np.array([1, -1, 1.0])
     p = {name: np.array([*origin, 0.0]) + scale * flip * q for name, q in body.points.items()}

@@ -26,7 +26,7 @@ _GROWS |= dict.fromkeys(_FACE, "head")
 
 
 def facing(rng: np.random.Generator) -> Body:
-    """A body that stands or walks and shows its front, as most people do."""
+    """Return a body that stands or walks and shows its front."""
     while True:
         body = pose_body(rng, 0)
         if body.forward[2] > 0.7 and body.points["head"][1] > 0.25:
@@ -34,16 +34,20 @@ def facing(rng: np.random.Generator) -> Body:
 
 
 def _between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """The direction between two, a unit vector."""
+    """Return the interpolated direction, a unit vector."""
     way = (1 - share) * a / np.linalg.norm(a) + share * b / np.linalg.norm(b)
     length = np.linalg.norm(way)
     return way / length if length > 1e-6 else a / np.linalg.norm(a)
 
 
 def interpolate_body(first: Body, a: Body, b: Body, share: float) -> Body:
-    """The pose between those of two bodies, with the limbs of `first`.
+    """Interpolate the pose of two bodies, with the limbs of `first`.
 
-    share: 0, that of a, to 1, that of b.
+    Args:
+        first: Body whose limbs' lengths are kept.
+        a: Start.
+        b: End.
+        share: From 0 (a) to 1 (b).
     """
     share = (1 - np.cos(np.pi * share)) / 2  # slow at both ends
     points: dict[str, np.ndarray] = {}

@@ -9,7 +9,7 @@ from tfcpn.synthetic.draw import OBSTACLE, SUPERSAMPLE, Canvas, hsv
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
-    """(H, W, 3) smooth noise in about [0, 1], more of it in brightness than in color."""
+    """Return (H, W, 3) smooth noise in about [0, 1], more in brightness than in color."""
     coarse = 0.75 * rng.random((cells + 1, cells + 1, 1)) + 0.25 * rng.random(
         (cells + 1, cells + 1, 3)
     )
@@ -17,7 +17,7 @@ def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.
 
 
 def textured(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A (H, W, 3) float32 texture in [0, 255]: smooth color, grain and perhaps stripes."""
+    """Return a (H, W, 3) float32 texture in [0, 255]: smooth color, grain, perhaps stripes."""
     base = (rng.uniform(70, 190) + rng.uniform(-22, 22, 3)).astype(np.float32)
     image = (
         base
@@ -58,7 +58,7 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def obstacle(rng: np.random.Generator, canvas: Canvas, x: float, y: float, size: float) -> None:
-    """Something textured in the way, about (x, y)."""
+    """Draw something textured about (x, y)."""
     mask = np.zeros(canvas.owner.shape, np.uint8)
     w, h = size * rng.uniform(0.5, 1.3), size * rng.uniform(0.4, 1.0)
     box = cv2.boxPoints(((x, y), (w, h), float(rng.uniform(-30, 30))))
