@@ -248,7 +248,9 @@ class Command:
             title: [shared[f] if isinstance(f, str) else f for f in group]
             for title, group in (groups or {}).items()
         }
-        self.groups: dict[str, list[Flag]] = {**own, **(CONFIG_GROUPS if uses_config else {})}
+        listed = {flag.name for group in own.values() for flag in group}
+        rest = {t: [f for f in g if f.name not in listed] for t, g in CONFIG_GROUPS.items()}
+        self.groups: dict[str, list[Flag]] = {**own, **(rest if uses_config else {})}
         self.own_flags = [f for group in own.values() for f in group if f.name not in shared]
 
     def help(self, full: bool = True) -> str:
