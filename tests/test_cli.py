@@ -70,7 +70,7 @@ def test_a_mistake_is_named(arguments, message):
         ),
     ],
 )
-def test_what_goes_wrong_is_told_in_one_line_with_a_status(error, status, line, capsys):
+def test_what_goes_wrong_is_reported_in_one_line_with_a_status(error, status, line, capsys):
     def main(options):
         raise error
 
@@ -79,7 +79,7 @@ def test_what_goes_wrong_is_told_in_one_line_with_a_status(error, status, line, 
     assert stopped.value.code == status and capsys.readouterr().err.strip() == line
 
 
-def test_tensorflows_errors_are_told_by_their_first_line():
+def test_tensorflows_errors_are_reported_by_their_first_line():
     import tensorflow as tf
 
     def main(options):
@@ -91,7 +91,7 @@ def test_tensorflows_errors_are_told_by_their_first_line():
 
 
 @pytest.mark.parametrize("library", ["matplotlib", "scipy"])
-def test_a_library_that_is_not_installed_is_told_with_its_extra(monkeypatch, library):
+def test_a_library_that_is_not_installed_is_reported_with_its_extra(monkeypatch, library):
     import importlib
     import sys
 

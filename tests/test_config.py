@@ -136,7 +136,7 @@ def test_a_folder_without_a_run_and_a_damaged_config_are_named(tmp_path):
         run_config.load_run(tmp_path)
 
 
-def test_a_run_that_goes_on_keeps_its_checkpoints_unless_told(tmp_path):
+def test_a_run_that_goes_on_keeps_its_checkpoints_unless_reported(tmp_path):
     """It may be older than the default that deletes some."""
     run_config.save_run(Run(Config(model_dir=str(tmp_path), keep_checkpoints=0)))
     (tmp_path / "checkpoints/epoch_0001").mkdir(parents=True)

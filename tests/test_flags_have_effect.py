@@ -209,7 +209,7 @@ def test_commands_refuse_them_before_anything_is_read(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, printed",
     [
         (
             ["--draw_regions", "--nodraw"],
@@ -232,10 +232,10 @@ def test_commands_refuse_them_before_anything_is_read(command, tmp_path):
         (["--serve", "--draw_regions"], "--draw_regions has no effect here: it is for drawn files"),
     ],
 )
-def test_flags_of_predict_too(command, people, tmp_path, words, told):
+def test_flags_of_predict_too(command, people, tmp_path, words, printed):
     place = [] if "--serve" in words else [f"--output={tmp_path / 'out'}", people.val]
     failed = command("-m", "tfcpn.predict", *words, *place, check=False)
-    assert failed.status == 1 and told in failed.err, failed.err
+    assert failed.status == 1 and printed in failed.err, failed.err
 
 
 def test_a_least_score_of_no_results_is_refused(command, people):
@@ -251,7 +251,7 @@ def test_a_least_score_of_no_results_is_refused(command, people):
 @pytest.mark.parametrize(
     "tool", ["tools/export.py --output=x", "tools/show_batch.py --output=x.png"]
 )
-def test_a_device_that_is_not_there_is_told_by_every_command_that_takes_it(
+def test_a_device_that_is_not_there_is_reported_by_every_command_that_takes_it(
     command, tool, people, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)

@@ -41,7 +41,7 @@ def test_cocos_tolerances_are_pycocotools_own_to_the_last_bit():
     np.testing.assert_array_equal(COCO.sigmas, Params("keypoints").kpt_oks_sigmas)
 
 
-def test_roles_are_told_by_names_and_may_be_missing():
+def test_roles_are_reported_by_names_and_may_be_missing():
     assert (COCO.hips, COCO.shoulders, COCO.nose, COCO.head) == ((11, 12), (5, 6), (0,), ())
     assert (BEETLE.hips, BEETLE.shoulders, BEETLE.nose, BEETLE.pairs) == ((), (), (), ((1, 2),))
 
@@ -99,7 +99,7 @@ def test_a_keypoint_that_there_is_not_is_named_with_its_flag():
         ("Left Knee", "Right Knee"),
     ],
 )
-def test_left_and_right_are_told_by_a_word_in_the_name(left, right):
+def test_left_and_right_are_reported_by_a_word_in_the_name(left, right):
     assert from_names("x", ("tail", left, right)).pairs == ((1, 2),)
     assert unpaired_keypoints(from_names("x", ("tail", left))) == [left]
 

@@ -164,7 +164,7 @@ def planned(run: Path, seed: int) -> Plan | None:
 
 
 def usable_device() -> str:
-    """Return what to train on: a card that TensorFlow cannot use is told, and stops no demo."""
+    """Return what to train on: a card that TensorFlow cannot use is reported only."""
     from tfcpn.utils import device
 
     try:

@@ -95,8 +95,8 @@ def main(options: Options) -> None:
     )
     detector, found = PoseDetector(args.detector), 0
     places, regions, expected = [], [], []
-    told = theirs(args.python, args.model, images)
-    for file, landmarks in zip(images, told):
+    printed = theirs(args.python, args.model, images)
+    for file, landmarks in zip(images, printed):
         image = cv2.imread(str(file))
         people = detector(image)
         found += bool(people)
@@ -105,7 +105,7 @@ def main(options: Options) -> None:
         regions.append(region_from_points(people[0].points, 1.25).numpy())
         places.append(find_image(str(file.parent), CocoImage(0, file.name, *image.shape[:2])))
         expected.append(landmarks)
-    by_mediapipe = sum(t is not None for t in told)
+    by_mediapipe = sum(t is not None for t in printed)
     both = f"of {len(images)} images MediaPipe finds somebody in {by_mediapipe}, tfcpn in {found}"
     if not places:
         raise InputError(f"{both}, nobody in both: nothing to compare")

@@ -175,9 +175,13 @@ def test_the_worse_one_is_surer(evaluation):
     made = evaluation(found)
     assert made.gains[errors.SCORE] > 0.05
     assert rank_correlation(made.found) < 0
-    told = steps(made.found)
-    assert [s.count for s in told] == [1, 1, 1] and [s.score for s in told] == [0.3, 0.4, 0.95]
-    assert told[0].oks == pytest.approx(1) and told[2].oks < 0.9
+    printed = steps(made.found)
+    assert [s.count for s in printed] == [1, 1, 1] and [s.score for s in printed] == [
+        0.3,
+        0.4,
+        0.95,
+    ]
+    assert printed[0].oks == pytest.approx(1) and printed[2].oks < 0.9
 
 
 def test_similarity_is_cocos():
@@ -326,7 +330,7 @@ def test_results_of_nobody_have_an_average_precision_of_nothing(evaluation, resu
 
 
 @pytest.mark.parametrize(
-    "results, told",
+    "results, printed",
     [
         ([{"image_id": 1}], "entry 0 is not a result of tfcpn.eval"),
         (
@@ -339,8 +343,8 @@ def test_results_of_nobody_have_an_average_precision_of_nothing(evaluation, resu
         ),
     ],
 )
-def test_results_that_do_not_fit_are_told(evaluation, results, told):
-    with pytest.raises(InputError, match=told):
+def test_results_that_do_not_fit_are_reported(evaluation, results, printed):
+    with pytest.raises(InputError, match=printed):
         evaluation(results)
 
 

@@ -40,8 +40,8 @@ def analyse(command, output, *folders, check=True):
 
 
 def test_one_evaluation(command, evaluations, tmp_path):
-    told = analyse(command, tmp_path, evaluations[0]).out
-    assert re.search(r"miss\s+[+-]\d\.\d{3} AP gain", told)
+    printed = analyse(command, tmp_path, evaluations[0]).out
+    assert re.search(r"miss\s+[+-]\d\.\d{3} AP gain", printed)
     page = (tmp_path / "analysis.html").read_text()
     assert (
         page.count("data:image/jpeg;base64,") > 8
@@ -96,13 +96,13 @@ def test_without_images_the_numbers_stay(command, evaluations, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, printed",
     [
         (["--analyze=nowhere"], "nowhere"),
         (["--analyze=a,b,c"], "expected one evaluation, or two"),
         (["--analyze=a", "--runs=b"], "expected --runs or --analyze, not both"),
     ],
 )
-def test_a_mistake_is_told(command, tmp_path, words, told):
+def test_a_mistake_is_reported(command, tmp_path, words, printed):
     done = command("tools/report.py", *words, f"--output={tmp_path / 'out'}", check=False)
-    assert done.status == 1 and told in done.err and not (tmp_path / "out").exists()
+    assert done.status == 1 and printed in done.err and not (tmp_path / "out").exists()

@@ -154,7 +154,7 @@ def test_the_logs_table_is_complete():
         (["--runs=tests"], "nothing is evaluated there"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(command, tmp_path, words, message):
+def test_a_mistake_is_reported_in_one_line(command, tmp_path, words, message):
     failed = command("tools/report.py", *words, f"--output={tmp_path / 'out'}", check=False)
     (line,) = failed.err.strip().splitlines()
     assert failed.status == 1 and message in line and not (tmp_path / "out").exists()

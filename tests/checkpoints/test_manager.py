@@ -161,7 +161,7 @@ def flip(path):
 
 
 @pytest.mark.parametrize(
-    "damage, told",
+    "damage, printed",
     [
         (
             lambda folder: flip(next(folder.glob("*.data*"))),
@@ -196,8 +196,8 @@ def flip(path):
         ),
     ],
 )
-def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_taken(
-    tmp_path, caplog, monkeypatch, damage, told
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_taken(
+    tmp_path, caplog, monkeypatch, damage, printed
 ):
     checkpoints, said = CheckpointManager(tmp_path), []
     monkeypatch.setattr(
@@ -207,7 +207,7 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_taken(
     damage(checkpoints.path(2, 3))
     assert checkpoints.latest_valid() == (2, 0)
     assert len(said) == 1 and re.search(
-        rf"epoch_0002_step_3: is damaged \(.*{told}.*\); resuming from", said[0]
+        rf"epoch_0002_step_3: is damaged \(.*{printed}.*\); resuming from", said[0]
     )
     # It is out of the way of what comes next, and not lost.
     checkpoints.cleanup(TrainingPosition(2))

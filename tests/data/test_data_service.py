@@ -71,13 +71,15 @@ def test_two_workers_feed_everyone_exactly_once_a_pass(people, address):
     assert len({tuple(one) for one in passes}) == len(passes)  # repeated ones are mixed anew
 
 
-def test_what_is_told_to_the_service_does_not_grow_with_the_training(people, address, monkeypatch):
-    told, service = [], tf.data.experimental.service
+def test_what_is_reported_to_the_service_does_not_grow_with_the_training(
+    people, address, monkeypatch
+):
+    printed, service = [], tf.data.experimental.service
     usual = service.register_dataset
     monkeypatch.setattr(
         service,
         "register_dataset",
-        lambda *words, **more: (told.append(more), usual(*words, **more))[1],
+        lambda *words, **more: (printed.append(more), usual(*words, **more))[1],
     )
     source = open_training_set(read_records(people.records), shuffle_buffer=8)
     stream = from_data_service(
@@ -87,7 +89,7 @@ def test_what_is_told_to_the_service_does_not_grow_with_the_training(people, add
         crop_fn=lambda group: group["id"],
         first=7 * source.people,
     )
-    assert len(told) == SERVICE_PASSES and stream.cardinality() in (
+    assert len(printed) == SERVICE_PASSES and stream.cardinality() in (
         tf.data.INFINITE_CARDINALITY,
         tf.data.UNKNOWN_CARDINALITY,
     )
@@ -159,7 +161,7 @@ def test_several_machines_share_the_people_of_a_pass(people, address, tmp_path):
     assert min(often) >= 4 and max(often) <= 8 and sum(often) == 6 * count
 
 
-def test_a_service_that_is_not_there_is_told_in_one_line(people, command, tmp_path):
+def test_a_service_that_is_not_there_is_reported_in_one_line(people, command, tmp_path):
     words = flags(people, tmp_path / "run", "--data_service=localhost:1")
     failed = command("-m", "tfcpn.train", *words, check=False)
     (line,) = failed.err.strip().splitlines()

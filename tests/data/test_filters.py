@@ -130,7 +130,7 @@ def test_the_tool_writes_who_passes_and_says_how_many(people, run_filter):
         (["--annotations=nowhere.json"], "nowhere.json: cannot be read"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_and_nothing_is_written(run_filter, words, message):
+def test_a_mistake_is_reported_in_one_line_and_nothing_is_written(run_filter, words, message):
     failed, path = run_filter(*words, check=False)
     (line,) = failed.err.strip().splitlines()
     assert failed.status == 1 and line.startswith("error: ") and message in line

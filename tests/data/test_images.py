@@ -117,7 +117,7 @@ def test_formats_that_tensorflow_does_not_decode_are_packed_as_png(tmp_path, nam
     assert check_image(CocoImage(1, name, 40, 64), content) == 1
 
 
-def test_an_annotation_of_the_unturned_image_is_told_why_it_does_not_fit(tmp_path):
+def test_an_annotation_of_the_unturned_image_is_reported_why_it_does_not_fit(tmp_path):
     write(tmp_path / "a.jpg", photo(40, 64), orientation=6)
     with pytest.raises(
         InputError, match=r"a.jpg: is 40x64 pixels, but annotated as 64x40: .*EXIF orientation .6."

@@ -123,7 +123,7 @@ def a_image_is_none(folder, keypoints):
         (None, ["--joints=nowhere.mat"], "nowhere.mat: cannot be read"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
+def test_a_mistake_is_reported_in_one_line_and_nothing_is_written(
     command, tmp_path, keypoints, damage, words, message
 ):
     flags = archive(tmp_path, keypoints, 5)

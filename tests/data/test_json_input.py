@@ -37,7 +37,7 @@ def test_a_control_character_is_shown_with_what_stands_before_it(tmp_path):
         read_json(tmp_path / "a.json")
 
 
-def test_a_file_that_is_cut_short_is_told_as_such(tmp_path):
+def test_a_file_that_is_cut_short_is_reported_as_such(tmp_path):
     (tmp_path / "a.json").write_text('{"id": [1, 2')
     with pytest.raises(InputError, match="was it downloaded completely"):
         read_json(tmp_path / "a.json")

@@ -106,6 +106,6 @@ def test_the_crowd_region_is_a_run_length_mask_with_its_area(crowd):
         assert annotation["num_keypoints"] == 0 and not any(annotation["keypoints"])
 
 
-def test_a_missing_output_is_told_in_one_line(command):
+def test_a_missing_output_is_reported_in_one_line(command):
     failed = command("tools/make_people.py", check=False)
     assert failed.status == 1 and failed.err.strip().startswith("error: --output is missing")

@@ -90,7 +90,7 @@ def test_another_input_does_not_overwrite_records(people_copy, command, edit_jso
         ({"shards": "many"}, "--shards"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(people, command, tmp_path, changes, message):
+def test_a_mistake_is_reported_in_one_line(people, command, tmp_path, changes, message):
     failed = command(*words(people, tmp_path / "records", **changes), check=False)
     assert failed.status == 1
     (line,) = failed.err.strip().splitlines()
@@ -127,7 +127,7 @@ def test_images_that_were_changed_since_are_noticed_and_those_that_are_gone_are_
     assert "nothing to do" in command(*words(people_copy, people_copy.records)).out
 
 
-def test_records_are_told_from_others_by_their_images_and_by_what_was_left_out(
+def test_records_are_reported_from_others_by_their_images_and_by_what_was_left_out(
     people, people_copy, command, tmp_path
 ):
     """What a run was trained on binds it."""

@@ -38,7 +38,7 @@ def test_a_box_far_from_everybody_has_no_points():
     assert match_detections([box(0, 0, 40, 100)], [])[0].points is None
 
 
-def test_nobody_found_at_all_is_told(mediapipe, tmp_path):
+def test_nobody_found_at_all_is_reported(mediapipe, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((100, 80, 3), 128, np.uint8))
     with pytest.raises(InputError, match="finds no person in the 1 boxes"):
         add_detected_points(

@@ -89,8 +89,8 @@ def test_processes_compare_how_and_on_whom_they_evaluate(people):
         {"flip_test": False},
         {"eval_batch_size": 7},
     )
-    told = [json.dumps(changed(usual, **changes).shared_work()) for changes in ways]
-    assert len(set(told)) == len(ways) and told[0] == json.dumps(usual.shared_work())
+    printed = [json.dumps(changed(usual, **changes).shared_work()) for changes in ways]
+    assert len(set(printed)) == len(ways) and printed[0] == json.dumps(usual.shared_work())
 
 
 def test_files_of_one_name_other_images_and_another_precision_do_not_share_a_folder(

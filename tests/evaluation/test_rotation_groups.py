@@ -116,7 +116,7 @@ def test_the_tool_writes_shares_of_evaluations(evaluated, command, tmp_path):
     assert "| x | 256x192, scale 255, person, gt boxes, flip" in done.out
 
 
-def test_what_cannot_be_split_is_told_in_one_line(evaluated, command, tmp_path):
+def test_what_cannot_be_split_is_reported_in_one_line(evaluated, command, tmp_path):
     folder, _ = evaluated
     out = f"--output={tmp_path / 'out.md'}"
     failed = command("tools/pck_by_rotation.py", "--evaluations=nowhere/*", out, check=False)

@@ -114,11 +114,11 @@ def test_a_drawn_video_and_its_annotations_score_perfectly(command, tmp_path):
         one["person"] = one["track_id"]
     (tmp_path / "results.json").write_text(json.dumps(data))
     where = [f"--annotations={tmp_path / 'walk.json'}", f"--results={tmp_path / 'results.json'}"]
-    told = command("tools/score_video.py", *where).out
+    printed = command("tools/score_video.py", *where).out
     assert (
-        "10 frames, 20 people" in told
-        and "found 100.0%, PCK@.2 1.000" in told
-        and "switched 0 times" in told
+        "10 frames, 20 people" in printed
+        and "found 100.0%, PCK@.2 1.000" in printed
+        and "switched 0 times" in printed
     )
     again = tmp_path / "again.mp4"
     command("tools/make_video.py", f"--output={again}", *words)
@@ -128,7 +128,7 @@ def test_a_drawn_video_and_its_annotations_score_perfectly(command, tmp_path):
     )
 
 
-def test_files_that_do_not_fit_are_told(command, tmp_path):
+def test_files_that_do_not_fit_are_reported(command, tmp_path):
     (tmp_path / "a.json").write_text("{}")
     where = [f"--annotations={tmp_path / 'a.json'}", f"--results={tmp_path / 'a.json'}"]
     failed = command("tools/score_video.py", *where, check=False)

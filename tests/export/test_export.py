@@ -37,16 +37,16 @@ def crops(count=3):
 
 @pytest.mark.parametrize("kind", RUNNING)
 def test_a_file_says_what_keras_says(command, tiny_run, tmp_path, kind):
-    told = export(command, tiny_run, tmp_path / "bare", f"--format={kind}").out
+    printed = export(command, tiny_run, tmp_path / "bare", f"--format={kind}").out
     heatmaps = RUNNING[kind]((tmp_path / "bare").read_bytes())(crops())
     assert set(heatmaps) == {"heatmaps"} and heatmaps["heatmaps"].shape == (3, 16, 16, 17)
     export(command, tiny_run, tmp_path / "whole", f"--format={kind}", "--with_decoder")
     found = RUNNING[kind]((tmp_path / "whole").read_bytes())(crops())
     for name, theirs in zip(("joints", "scores", "person"), keypoints_of_keras(tiny_run, crops())):
         np.testing.assert_allclose(found[name], theirs, atol=1e-3)
-    assert re.search(r"\d people of .*person_keypoints_val.json", told)
+    assert re.search(r"\d people of .*person_keypoints_val.json", printed)
     table = (tmp_path / "bare.comparison.md").read_text()
-    assert "| Keras float32 |" in table and "PCK@.1" in table and table in told
+    assert "| Keras float32 |" in table and "PCK@.1" in table and table in printed
 
 
 def test_flags_of_an_evaluation_count(command, tiny_run, tmp_path):
@@ -85,7 +85,7 @@ def test_smaller_files(command, tiny_run, tmp_path, kind, quantize):
     found = RUNNING[kind]((tmp_path / "small").read_bytes())(crops())["heatmaps"]
     export(command, tiny_run, tmp_path / "large", f"--format={kind}")
     theirs = RUNNING[kind]((tmp_path / "large").read_bytes())(crops())["heatmaps"]
-    # TensorFlow Lite leaves as few weights as these in float when it is not told how large
+    # TensorFlow Lite leaves as few weights as these in float when it does not know how large
     # activations are.
     threshold = 0 if (kind, quantize) == ("tflite", "dynamic") else 1e-9
     assert threshold <= np.abs(found - theirs).max() < 0.2 * np.ptp(theirs)
@@ -99,7 +99,7 @@ def test_tensorflow_lite_needs_no_flex(command, tiny_run, tmp_path):
     ]
 
 
-def test_norms_are_folded_and_names_are_told(command, tiny_run, tmp_path):
+def test_norms_are_folded_and_names_are_reported(command, tiny_run, tmp_path):
     export(command, tiny_run, tmp_path / "file", "--format=onnx", "--with_decoder")
     graph = onnx.load(str(tmp_path / "file")).graph
     assert "BatchNormalization" not in {node.op_type for node in graph.node}
@@ -130,7 +130,7 @@ def row(ap=0.5, median=0.0, far=0.0, **accuracy):
 
 
 @pytest.mark.parametrize(
-    "keras, file, quantize, told",
+    "keras, file, quantize, printed",
     [
         (row(), row(0.4995), "none", ""),
         (
@@ -159,10 +159,10 @@ def row(ap=0.5, median=0.0, far=0.0, **accuracy):
         (row(), row(median=np.nan), "int8", "its keypoints are no numbers"),
     ],
 )
-def test_how_a_file_is_judged(keras, file, quantize, told):
-    assert failure_reason(keras, file, quantize).startswith(told) and bool(
+def test_how_a_file_is_judged(keras, file, quantize, printed):
+    assert failure_reason(keras, file, quantize).startswith(printed) and bool(
         failure_reason(keras, file, quantize)
-    ) == bool(told)
+    ) == bool(printed)
 
 
 def test_what_is_no_export_is_not_written_over(command, tiny_run, tmp_path):
@@ -212,17 +212,18 @@ def test_layers_that_int8_hurts_stay_in_float_and_are_named(
 
     monkeypatch.setattr(written.ParityCheck, "failure_reason", bad_at_first)
     monkeypatch.setattr(written, "_EXCLUDED_COUNTS", (0, 1))
-    told = export(command, tiny_run, tmp_path / "file", "--format=tflite", "--quantize=int8").out
+    printed = export(command, tiny_run, tmp_path / "file", "--format=tflite", "--quantize=int8").out
     assert (
-        "left in float, since int8 costs them most: " in told and "only" in told.split("most: ")[1]
+        "left in float, since int8 costs them most: " in printed
+        and "only" in printed.split("most: ")[1]
     )
     assert seen[1] <= seen[0]  # on some processors the small network loses nothing
 
 
 def test_without_people_it_is_compared_on_made_up_ones(command, tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr("tfcpn.checkpoints.run_config.load_run", _without_people(tiny_run))
-    told = export(command, tiny_run, tmp_path / "file", "--format=tflite").out
-    assert "not found: compared on random images" in told and "8 random images" in told
+    printed = export(command, tiny_run, tmp_path / "file", "--format=tflite").out
+    assert "not found: compared on random images" in printed and "8 random images" in printed
 
 
 def _without_people(tiny_run):
@@ -237,7 +238,7 @@ def _without_people(tiny_run):
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, printed",
     [
         (
             ["--format=savedmodel", "--quantize=int8"],
@@ -251,12 +252,12 @@ def _without_people(tiny_run):
         (["--format=onnx", "--val_annotations=nowhere.json"], "nowhere.json"),
     ],
 )
-def test_what_cannot_be_is_told(command, tiny_run, tmp_path, words, told):
+def test_what_cannot_be_is_reported(command, tiny_run, tmp_path, words, printed):
     done = export(command, tiny_run, tmp_path / "file", *words, check=False)
-    assert done.status == 1 and told in done.err and not (tmp_path / "file").exists()
+    assert done.status == 1 and printed in done.err and not (tmp_path / "file").exists()
 
 
-def test_onnx_that_is_not_installed_is_told(command, tiny_run, tmp_path, monkeypatch):
+def test_onnx_that_is_not_installed_is_reported(command, tiny_run, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tf2onnx", None)
     done = export(command, tiny_run, tmp_path / "file", "--format=onnx", check=False)
     assert done.status == 1 and "--format=onnx needs tf2onnx; pip install 'tfcpn[onnx]'" in done.err

@@ -49,11 +49,11 @@ def check_against_pose(folder, model, image_and_file):
     boxes.
     """
     image, file = image_and_file
-    told = serve(folder, request(file))
+    printed = serve(folder, request(file))
     people = Pose.load(model, detector="none")(
         image, [PersonBox(0, tuple(box), 1.0) for box in BOXES]
     )
-    assert len(told["joints"]) == len(people) == 2 and set(told) == {
+    assert len(printed["joints"]) == len(people) == 2 and set(printed) == {
         "joints",
         "scores",
         "person",
@@ -61,11 +61,11 @@ def check_against_pose(folder, model, image_and_file):
     }
     for place, person in enumerate(people):
         count = len(person.keypoints)
-        np.testing.assert_allclose(told["regions"][place], person.region, atol=0.3)
+        np.testing.assert_allclose(printed["regions"][place], person.region, atol=0.3)
         np.testing.assert_allclose(
-            np.array(told["joints"][place])[:count], person.keypoints, atol=0.3
+            np.array(printed["joints"][place])[:count], person.keypoints, atol=0.3
         )
-        np.testing.assert_allclose(told["scores"][place][:count], person.scores, atol=0.01)
+        np.testing.assert_allclose(printed["scores"][place][:count], person.scores, atol=0.01)
 
 
 def test_people_of_an_image(people, command, tiny_network, image_and_file, tmp_path):

@@ -46,8 +46,8 @@ def onnx_file(path, rows=ROWS):
         helper.make_node("Add", ["rows", "nothing"], ["people"]),
     ]
     given = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, (1, 3, 96, 96))
-    told = helper.make_tensor_value_info("people", onnx.TensorProto.FLOAT, (1, len(rows), 6))
-    graph = helper.make_graph(nodes, "detector", [given], [told])
+    printed = helper.make_tensor_value_info("people", onnx.TensorProto.FLOAT, (1, len(rows), 6))
+    graph = helper.make_graph(nodes, "detector", [given], [printed])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, str(path))
     return str(path)
@@ -206,8 +206,8 @@ def with_input(path, kind):
         helper.make_node("Add", ["rows", "score"], ["people"]),
     ]
     given = helper.make_tensor_value_info("images", getattr(types, kind), (1, 3, 96, 96))
-    told = helper.make_tensor_value_info("people", types.FLOAT, (1, 1, 6))
-    graph = helper.make_graph(nodes, "detector", [given], [told])
+    printed = helper.make_tensor_value_info("people", types.FLOAT, (1, 1, 6))
+    graph = helper.make_graph(nodes, "detector", [given], [printed])
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
         str(path),
@@ -239,6 +239,6 @@ def test_a_tflite_file_of_bytes_is_read_too(tmp_path):
     assert box.score == pytest.approx(1.0)
 
 
-def test_a_file_that_cannot_be_run_is_told_before_the_first_image(tmp_path):
+def test_a_file_that_cannot_be_run_is_reported_before_the_first_image(tmp_path):
     with pytest.raises(InputError, match=r"d.tflite: returns \[1, 4, 5\], expected \[1, N, 6\]"):
         load_detector(tflite_file(tmp_path / "d.tflite", [row[:5] for row in ROWS]))

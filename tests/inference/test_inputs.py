@@ -89,7 +89,7 @@ def test_no_source_is_written_over(folder):
 
 
 @pytest.mark.parametrize(
-    "words, output, told",
+    "words, output, printed",
     [
         (["no.jpg"], "out", "no.jpg not found"),
         (["no*.jpg"], "out", "not found"),
@@ -98,9 +98,9 @@ def test_no_source_is_written_over(folder):
         (["in/a.jpg"], "in", "would be written over"),
     ],
 )
-def test_what_cannot_be_is_told(folder, words, output, told):
+def test_what_cannot_be_is_reported(folder, words, output, printed):
     (folder / "empty").mkdir()
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=printed):
         find_inputs([str(folder / word) for word in words], str(folder / output))
 
 

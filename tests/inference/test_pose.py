@@ -129,16 +129,17 @@ def test_batch_and_video_are_the_same_people(pose, drawn):
         np.zeros((1, 9, 3), np.uint8),
     ],
 )
-def test_what_is_no_image_is_told(pose, image):
+def test_what_is_no_image_is_reported(pose, image):
     with pytest.raises(InputError, match="expected an image"):
         pose(image)
 
 
 @pytest.mark.parametrize(
-    "model, told", [("no.tflite", "not found; make models"), ("nowhere", "nowhere contains no run")]
+    "model, printed",
+    [("no.tflite", "not found; make models"), ("nowhere", "nowhere contains no run")],
 )
-def test_what_is_no_network_is_told(model, told, mediapipe):
-    with pytest.raises(InputError, match=told):
+def test_what_is_no_network_is_reported(model, printed, mediapipe):
+    with pytest.raises(InputError, match=printed):
         Pose.load(model, detector=mediapipe.detector)
     with pytest.raises(InputError, match="is not MediaPipe's pose landmark network"):
         Pose.load(mediapipe.detector, detector="none")

@@ -71,7 +71,7 @@ def test_the_same_boxes_give_what_an_evaluation_finds(predict, command, people, 
     assert coco_metrics(str(people.val_annotations), found)["AP"] == metrics["AP"]
 
 
-def test_a_bad_file_is_told_and_the_rest_goes_on(predict, people, tmp_path):
+def test_a_bad_file_is_reported_and_the_rest_goes_on(predict, people, tmp_path):
     shutil.copytree(people.val, tmp_path / "in")
     names = sorted(path.name for path in (tmp_path / "in").iterdir())
     (tmp_path / "in" / names[2]).write_bytes(b"no picture")
@@ -162,7 +162,7 @@ def test_a_run_that_trains_on_does_not_undo_what_is_predicted_with_one_of_its_ch
         shutil.rmtree(later)
 
 
-def test_of_many_files_that_fail_it_is_told_how_many_are_named_above(predict, tmp_path):
+def test_of_many_files_that_fail_it_is_reported_how_many_are_named_above(predict, tmp_path):
     (tmp_path / "in").mkdir()
     for number in range(5):
         (tmp_path / "in" / f"{number}.jpg").write_text("no image")
@@ -204,7 +204,7 @@ def test_a_video_keeps_rate_size_and_frames(predict, tmp_path, command):
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, printed",
     [
         ([], "expected images, videos, folders"),
         (["no.jpg"], "no.jpg not found"),
@@ -222,9 +222,9 @@ def test_a_video_keeps_rate_size_and_frames(predict, tmp_path, command):
         ),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(predict, people, words, told):
+def test_what_cannot_be_is_reported_in_one_line(predict, people, words, printed):
     failed = predict(*[people.val if word == "PICTURES" else word for word in words], check=False)
-    assert failed.status == 1 and told in failed.err
+    assert failed.status == 1 and printed in failed.err
 
 
 def test_boxes_of_images_that_are_not_numbered_are_refused(predict, people, tmp_path):
@@ -235,7 +235,7 @@ def test_boxes_of_images_that_are_not_numbered_are_refused(predict, people, tmp_
     assert failed.status == 1 and "not all names are numbers" in failed.err
 
 
-def test_no_network_at_all_is_told(command, people, tmp_path, monkeypatch):
+def test_no_network_at_all_is_reported(command, people, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     failed = command("-m", "tfcpn.predict", f"--output={tmp_path / 'out'}", people.val, check=False)
     assert failed.status == 1 and "not found; make models" in failed.err
@@ -270,7 +270,9 @@ def test_people_of_a_file_that_is_broken_now_are_gone(predict, people, tmp_path)
     assert 3 not in {image["id"] for image in results(tmp_path / "out")["images"]}
 
 
-def test_what_cannot_be_written_or_warped_is_told_and_the_rest_goes_on(predict, people, tmp_path):
+def test_what_cannot_be_written_or_warped_is_reported_and_the_rest_goes_on(
+    predict, people, tmp_path
+):
     shutil.copytree(people.val, tmp_path / "in")
     shutil.copy(tmp_path / "in" / "000000000001.jpg", tmp_path / "in" / ("1" * 248 + ".jpg"))
     cv2.imwrite(str(tmp_path / "in" / "wide.png"), np.zeros((4, 40000, 3), np.uint8))
@@ -317,8 +319,8 @@ def by_both(mediapipe, command, annotations, images, keypoints, folder):
         "--noflip_test",
     ]
     command("-m", "tfcpn.eval", *how, *where, given, *eval_words)
-    (told,) = (folder / "eval").iterdir()
-    expected = json.loads((told / "results.json").read_text())
+    (printed,) = (folder / "eval").iterdir()
+    expected = json.loads((printed / "results.json").read_text())
     image_paths = sorted(
         {images / image.file_name for image in read_annotations(annotations)[0].values()}
     )
@@ -336,7 +338,7 @@ def by_both(mediapipe, command, annotations, images, keypoints, folder):
     return (
         sorted(found, key=_place),
         sorted(expected, key=_place),
-        json.loads((told / "metrics.json").read_text()),
+        json.loads((printed / "metrics.json").read_text()),
     )
 
 

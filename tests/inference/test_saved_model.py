@@ -34,8 +34,8 @@ def export(command, run, folder, *words, check=True):
 
 
 def test_prediction_takes_it_in_the_runs_place(command, people, run, tmp_path):
-    told = export(command, run, tmp_path / "saved").out
-    assert "| SavedModel |" in told and (tmp_path / "saved" / "comparison.md").exists()
+    printed = export(command, run, tmp_path / "saved").out
+    assert "| SavedModel |" in printed and (tmp_path / "saved" / "comparison.md").exists()
     results = []
     for model in (f"--model_dir={run}", f"--model={tmp_path / 'saved'}"):
         where = f"--output={tmp_path / model[2:7]}", "--boxes=image"

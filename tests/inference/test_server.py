@@ -79,7 +79,7 @@ def test_a_video_is_answered_frame_by_frame(send, walk):
 
 
 @pytest.mark.parametrize(
-    "name, content, told",
+    "name, content, printed",
     [
         ("notes.txt", b"text", "notes.txt: expected an image or a video"),
         ("", b"", "no file"),
@@ -88,9 +88,9 @@ def test_a_video_is_answered_frame_by_frame(send, walk):
         ("../../etc/passwd.png", b"x", "passwd.png: cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_told_without_the_servers_paths(send, name, content, told):
+def test_what_cannot_be_read_is_reported_without_the_servers_paths(send, name, content, printed):
     answer = send(name, content)
-    assert answer.status_code == 400 and answer.get_json()["error"].startswith(told)
+    assert answer.status_code == 400 and answer.get_json()["error"].startswith(printed)
     assert "/tmp" not in answer.get_json()["error"]
 
 
@@ -141,7 +141,7 @@ def test_nothing_stays_behind(send, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, printed",
     [
         (["a.jpg"], "--serve takes images from its page only"),
         (["--boxes=b.json"], "expected detect or image"),
@@ -149,9 +149,9 @@ def test_nothing_stays_behind(send, tmp_path, monkeypatch):
         (["--flip_test=no"], "has no effect here"),
     ],
 )
-def test_what_does_not_go_with_a_page_is_told(command, words, told):
+def test_what_does_not_go_with_a_page_is_reported(command, words, printed):
     failed = command("-m", "tfcpn.predict", "--serve", *words, check=False)
-    assert failed.status == 1 and told in failed.err
+    assert failed.status == 1 and printed in failed.err
 
 
 @pytest.fixture(scope="module")
@@ -249,11 +249,11 @@ def test_an_image_dropped_in_a_browser_shows_its_skeletons(
     # The table of the other person, and the file to keep.
     browser.execute_script("const w = document.getElementById('who'); w.value = '2'; w.onchange()")
     assert browser.execute_script("return document.querySelectorAll('#rows tr').length") == 17
-    told = browser.execute_async_script(
+    printed = browser.execute_async_script(
         "const done = arguments[0]; const a = document.getElementById('save');"
         "fetch(a.href).then(r => r.json()).then(d => done([a.download, d.annotations.length]))"
     )
-    assert told == ["me.json", 2]
+    assert printed == ["me.json", 2]
     serious = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
     assert not serious
 
@@ -275,7 +275,7 @@ def test_a_video_plays_with_its_skeletons(browser, address, walk):
     )
 
 
-def test_a_bad_file_is_told_on_the_page(browser, address, tmp_path):
+def test_a_bad_file_is_reported_on_the_page(browser, address, tmp_path):
     browser.get(address)
     (tmp_path / "<b>bad.jpg").write_text("no image")
     browser.find_element("id", "file").send_keys(str(tmp_path / "<b>bad.jpg"))

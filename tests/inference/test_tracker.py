@@ -136,7 +136,7 @@ def test_frames_of_any_source_come_with_their_people():
     assert pairs[0][1][0].keypoints == pytest.approx(standing(300)[:17])
 
 
-def test_a_frame_that_is_no_image_is_told():
+def test_a_frame_that_is_no_image_is_reported():
     with pytest.raises(InputError, match="expected an image"):
         list(track_video(KnowingPose(lambda number: []), [np.zeros((40, 40), np.uint8)]))
 

@@ -74,8 +74,8 @@ def test_sound_and_rotation_are_kept(tmp_path, with_ffmpeg):
     with VideoWriter(tmp_path / "out.mp4", 25.0, str(tmp_path / "turned.mp4")) as video:
         for frame, _ in frames:
             video.add(frame)
-    told = run("-i", tmp_path / "out.mp4")
-    assert "Audio: aac" in told and "Video: h264" in told and "48x80" in told
+    printed = run("-i", tmp_path / "out.mp4")
+    assert "Audio: aac" in printed and "Video: h264" in printed and "48x80" in printed
     assert read(tmp_path / "out.mp4")[1][0][0].shape == (80, 48, 3)
 
 
@@ -115,10 +115,10 @@ def test_sound_that_its_new_file_cannot_hold_is_encoded_anew(tmp_path, with_ffmp
     with VideoWriter(tmp_path / "out.mp4", 25.0, str(source)) as video:
         for frame in FRAMES[:10]:
             video.add(frame)
-    told = subprocess.run(
+    printed = subprocess.run(
         [with_ffmpeg, "-i", str(tmp_path / "out.mp4")], capture_output=True, text=True, check=False
     )
-    assert "Audio: aac" in told.stderr
+    assert "Audio: aac" in printed.stderr
 
 
 def test_an_interrupt_of_the_terminal_does_not_reach_ffmpeg(tmp_path, with_ffmpeg):
@@ -159,7 +159,7 @@ def test_an_ffmpeg_that_talks_much_does_not_block(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("error", [ValueError, MemoryError, KeyError])
 @pytest.mark.parametrize("when", [2, 11])
-def test_a_thread_that_fails_is_told_and_nothing_half_is_left(
+def test_a_thread_that_fails_is_reported_and_nothing_half_is_left(
     tmp_path, without_ffmpeg, error, when
 ):
     def draw(frame, number):
@@ -175,7 +175,7 @@ def test_a_thread_that_fails_is_told_and_nothing_half_is_left(
     assert not list(tmp_path.glob("*.mp4")) and not list(tmp_path.glob(".*"))
 
 
-def test_a_reader_that_fails_is_told(tmp_path, without_ffmpeg, monkeypatch):
+def test_a_reader_that_fails_is_reported(tmp_path, without_ffmpeg, monkeypatch):
     write(tmp_path / "a.avi")
     reader = VideoReader(str(tmp_path / "a.avi"))
     frames = iter(reader)
@@ -205,7 +205,7 @@ def test_what_a_killed_process_left_goes(tmp_path, without_ffmpeg):
     assert [path.name for path in tmp_path.iterdir()] == ["a.avi"]
 
 
-def test_a_writer_that_fails_is_told(tmp_path, with_ffmpeg):
+def test_a_writer_that_fails_is_reported(tmp_path, with_ffmpeg):
     with (
         pytest.raises(InputError, match=r"a.mp4: cannot be written \(ffmpeg"),
         VideoWriter(tmp_path / "a.mp4", 25.0, str(tmp_path / "no.mp4")) as video,
@@ -216,11 +216,11 @@ def test_a_writer_that_fails_is_told(tmp_path, with_ffmpeg):
 
 
 @pytest.mark.parametrize(
-    "name, told", [("no.mp4", "not found"), ("text.mp4", "cannot be read as a video")]
+    "name, printed", [("no.mp4", "not found"), ("text.mp4", "cannot be read as a video")]
 )
-def test_what_is_no_video_is_told(tmp_path, name, told):
+def test_what_is_no_video_is_reported(tmp_path, name, printed):
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=printed):
         VideoReader(str(tmp_path / name))
     with pytest.raises(InputError, match="expected a name that ends in .mp4"):
         VideoWriter(tmp_path / "a.txt", 25.0)

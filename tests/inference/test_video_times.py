@@ -110,7 +110,7 @@ def test_a_browsers_recording_is_predicted_smoothed_and_drawn_by_its_times(ffmpe
         assert abs(shown - (np.searchsorted(TIMES, time, "right") - 1)) <= 1
 
 
-def test_a_video_that_is_cut_is_told_by_its_time(ffmpeg, tmp_path):
+def test_a_video_that_is_cut_is_reported_by_its_time(ffmpeg, tmp_path):
     path = tmp_path / "whole.mp4"
     ffmpeg(
         "-f",
@@ -223,7 +223,7 @@ def test_a_colon_in_a_name_is_no_protocol(ffmpeg, tmp_path, monkeypatch):
     assert len(frames_of("take1:30.mp4")[1]) == 5
 
 
-def test_of_av1_it_is_told_what_to_do_in_one_line(ffmpeg, tmp_path, capfd):
+def test_of_av1_it_is_reported_what_to_do_in_one_line(ffmpeg, tmp_path, capfd):
     try:
         source = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=0.2"]
         ffmpeg(*source, "-c:v", "libaom-av1", tmp_path / "a.mp4")

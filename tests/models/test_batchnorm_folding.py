@@ -102,7 +102,7 @@ def test_of_the_lean_model_nothing_is_kept():
     assert folded.model and made[0]() is None
 
 
-def test_a_predictor_that_folds_finds_the_same_keypoints_and_sees_new_weights_when_told():
+def test_a_predictor_that_folds_finds_the_same_keypoints_and_sees_new_weights_when_reported():
     model, codec = (
         build_cpn(SIZE, "resnet50", 17),
         HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.flip_indices),

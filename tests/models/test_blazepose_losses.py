@@ -99,8 +99,8 @@ def test_each_part_is_about_its_own_output():
     about = {"person": {"person"}, "mask": {"mask"}, "heatmaps": {"heatmaps"}, "world": {"world"}}
     for name, components in about.items():
         moved = found._replace(**{name: getattr(found, name) + 1})
-        told = distillation_terms(moved, found, goal)
-        assert {n for n, v in told.items() if float(v) > 1e-4} == components
+        printed = distillation_terms(moved, found, goal)
+        assert {n for n, v in printed.items() if float(v) > 1e-4} == components
     for axis, components in enumerate(({"xy"}, {"xy"}, {"z"}, {"visibility"}, {"presence"})):
         moved = found._replace(landmarks=found.landmarks + tf.one_hot(axis, 5) * 3)
         assert {
@@ -114,11 +114,11 @@ def test_labeled_keypoints_are_not_held():
     labeled = goal.visibility > 0
     own = tf.cast(labeled[..., None], tf.float32) * tf.constant([9.0, 9, 0, 9, 0])
     landmarks = found.landmarks + own * tf.cast(tf.range(39) < 33, tf.float32)[:, None]
-    told = distillation_terms(found._replace(landmarks=landmarks), found, goal)
-    assert float(told["xy"]) == 0 and float(told["visibility"]) == pytest.approx(0, abs=1e-6)
+    printed = distillation_terms(found._replace(landmarks=landmarks), found, goal)
+    assert float(printed["xy"]) == 0 and float(printed["visibility"]) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_network_that_goes_wrong_is_told():
+def test_a_network_that_goes_wrong_is_reported():
     fine = {"student_distance": 0.05, "teacher_distance": 0.04}
     assert network.check_diverged(fine) == ""
     assert network.check_diverged({"student_distance": 0.0, "teacher_distance": 0.0}) == ""

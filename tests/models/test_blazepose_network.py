@@ -45,7 +45,7 @@ def outputs_of(model, images) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def told(mediapipe):
+def printed(mediapipe):
     """Images, and what the shipped file says of them in tf.lite.Interpreter."""
     images = sample_images()
     return images, run_tflite(mediapipe.landmarks, images)
@@ -72,10 +72,10 @@ SCALED_FIRST = [
 
 
 @pytest.mark.parametrize("norm", SCALED_FIRST)
-def test_it_is_the_function_of_mediapipes_file(mediapipe, told, norm):
+def test_it_is_the_function_of_mediapipes_file(mediapipe, printed, norm):
     model = build_blazepose(FULL, norm)
     load_landmark_weights(model, mediapipe.landmarks)
-    assert_same(outputs_of(model, told[0]), told[1])
+    assert_same(outputs_of(model, printed[0]), printed[1])
 
 
 @pytest.mark.slow
@@ -108,21 +108,21 @@ def test_all_values_of_the_file_have_one_place_each(mediapipe):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["scaled", "batch"])
-def test_what_is_put_back_from_measured_statistics_changes_nothing(mediapipe, told, norm):
+def test_what_is_put_back_from_measured_statistics_changes_nothing(mediapipe, printed, norm):
     model = build_blazepose(FULL, norm)
     load_landmark_weights(model, mediapipe.landmarks)
     before = [w.numpy().copy() for w in model.weights]
     calibrate_norms(model, [sample_images(8)])
     assert sum(not np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights)) > 90
-    assert_same(outputs_of(model, told[0]), told[1])
+    assert_same(outputs_of(model, printed[0]), printed[1])
 
 
 @pytest.mark.parametrize("norm", SCALED_FIRST)
-def test_it_goes_back_into_the_file_unchanged(mediapipe, told, norm):
+def test_it_goes_back_into_the_file_unchanged(mediapipe, printed, norm):
     model = build_blazepose(FULL, norm)
     load_landmark_weights(model, mediapipe.landmarks)
-    found = run_tflite(export_landmark_model(model, mediapipe.landmarks), told[0])
-    assert_same(found, told[1], landmarks=1e-3)
+    found = run_tflite(export_landmark_model(model, mediapipe.landmarks), printed[0])
+    assert_same(found, printed[1], landmarks=1e-3)
 
 
 def test_other_weights_go_into_a_copy_of_the_file(mediapipe):

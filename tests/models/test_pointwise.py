@@ -114,7 +114,7 @@ def test_bfloat16_learns_the_same_in_every_surrounding(how, two_replicas):
 
 
 def test_a_saved_model_of_these_layers_is_read_back(tmp_path):
-    """Without being told about them: they are known to Keras's serialization."""
+    """Without naming them: they are known to Keras's serialization."""
     images = tf.keras.Input((8, 8, 3))
     model = tf.keras.Model(images, Upsample((16, 16))(PointwiseConv(4, 1)(images)))
     model.save(tmp_path / "model.keras")

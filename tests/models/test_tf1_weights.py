@@ -164,7 +164,7 @@ def test_a_checkpoint_of_something_else_is_refused(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_there_is_not_overwritten_unless_told(command, tmp_path):
+def test_what_is_there_is_not_overwritten_unless_reported(command, tmp_path):
     variables, _ = original()
     path, back = tmp_path / "snapshot_350.ckpt", tmp_path / "back.ckpt"
     write_tf1(path, variables, 2)

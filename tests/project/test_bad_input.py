@@ -677,17 +677,17 @@ def everything(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_told_in_one_line_and_nothing_is_written(d, command, tmp_path, case):
+def test_bad_input_is_reported_in_one_line_and_nothing_is_written(d, command, tmp_path, case):
     given, damage, line = CASES[case]
     damage(d)
     words, before = given(d), everything(tmp_path)
     failed = command(*words, check=False)
     assert failed.status == 1
-    errors = [told for told in failed.err.splitlines() if told.startswith("error: ")]
+    errors = [printed for printed in failed.err.splitlines() if printed.startswith("error: ")]
     assert len(errors) == 1 and failed.err.splitlines()[-1] == errors[0], failed.err
     assert re.search(line, errors[0]), errors[0]
     # But for a list of what is bad, and the plan that a second try is compared with.
-    told = {"made", "made/source.json", "made/bad_images.txt"}
+    printed = {"made", "made/source.json", "made/bad_images.txt"}
     new = everything(tmp_path) - before
     shards = {
         name
@@ -699,7 +699,7 @@ def test_bad_input_is_told_in_one_line_and_nothing_is_written(d, command, tmp_pa
     allowed = (
         shards if "images are bad" in line else begun if "a record is damaged" in line else set()
     )
-    assert new - told - allowed == set()
+    assert new - printed - allowed == set()
 
 
 def test_there_are_at_least_sixty_cases_of_all_kinds():

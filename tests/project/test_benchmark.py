@@ -96,13 +96,13 @@ def test_a_gpus_questions_are_answered_on_whatever_is_there(
     assert host["gpu"].startswith("host") and host["crops/s"] > 0
 
 
-def test_a_process_that_dies_is_told_and_takes_nothing_with_it():
+def test_a_process_that_dies_is_reported_and_takes_nothing_with_it():
     assert "died" in gpu._alone(os._exit, 1)["problem"]
     assert gpu._alone(divmod, 7, 2) == (3, 1)
 
 
 def test_batches_double_until_one_does_not_fit(monkeypatch):
-    def told(function, cfg, *people):
+    def printed(function, cfg, *people):
         if function is gpu._input_rate:
             return 500.0
         if cfg.batch_size > 128:
@@ -114,7 +114,7 @@ def test_batches_double_until_one_does_not_fit(monkeypatch):
             "first step, s": 1.0,
         }
 
-    monkeypatch.setattr(gpu, "_alone", told)
+    monkeypatch.setattr(gpu, "_alone", printed)
     rows = gpu.benchmark_gpu(parse("--batch_size=32")[0], ("float32", "float16"), 80, 10.0)
     assert [(r["gpu"], r["XLA"], r["batch"]) for r in rows[4:-1]] == [
         ("float16", "yes", n) for n in (64, 128, 256)
@@ -158,7 +158,7 @@ def test_a_trace_is_summed_by_operation_without_what_calls_them(tmp_path):
     }
 
 
-def test_an_unknown_part_is_told_in_one_line(command):
+def test_an_unknown_part_is_reported_in_one_line(command):
     failed = command("tools/benchmark.py", "speed", check=False)
     components = "input, step, profile, forward, eval, records, video, gpu"
     assert (

@@ -147,7 +147,7 @@ def test_names_of_images_may_hold_anything(page, people, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, printed",
     [
         ([], "expected --annotations with --images, or --records"),
         (
@@ -158,6 +158,6 @@ def test_names_of_images_may_hold_anything(page, people, tmp_path):
         (["--records=nowhere"], "nowhere"),
     ],
 )
-def test_a_mistake_is_told(command, tmp_path, words, told):
+def test_a_mistake_is_reported(command, tmp_path, words, printed):
     done = command("tools/browse.py", *words, f"--output={tmp_path / 'out'}", check=False)
-    assert done.status == 1 and told in done.err and not (tmp_path / "out").exists()
+    assert done.status == 1 and printed in done.err and not (tmp_path / "out").exists()

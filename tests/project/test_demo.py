@@ -1,4 +1,4 @@
-"""make demo: as much training as fits into the time, told with what came of it."""
+"""make demo: as much training as fits into the time, printed with its result."""
 
 import json
 import re

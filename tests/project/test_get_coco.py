@@ -191,7 +191,7 @@ def test_a_server_that_does_not_know_ranges_sends_it_all_again(coco):
 
 
 @pytest.mark.parametrize(
-    "faults, told",
+    "faults, printed",
     [
         (["404"], "the server says 404 Not Found"),
         (["lies"], "bytes there, COCO's is of"),
@@ -201,13 +201,13 @@ def test_a_server_that_does_not_know_ranges_sends_it_all_again(coco):
         (["503"] * 9, "the server says 503 Service Unavailable"),
     ],
 )
-def test_what_is_not_coco_is_told_in_one_line_and_not_unpacked(coco, faults, told):
+def test_what_is_not_coco_is_reported_in_one_line_and_not_unpacked(coco, faults, printed):
     coco.faults += faults
     failed = coco.get("--parts=val", "--retries=3", check=False)
-    assert failed.status == 1 and told in failed.err.strip().splitlines()[-1]
+    assert failed.status == 1 and printed in failed.err.strip().splitlines()[-1]
     assert not (coco.output / "val2017").exists() and not (coco.output / "val2017.zip").exists()
     coco.faults.clear()
-    if told == "came damaged":
+    if printed == "came damaged":
         coco.get("--parts=val")
         assert len(files_of(coco.output)) == 3
 
@@ -223,7 +223,7 @@ def test_nobody_answers(coco, command):
     assert failed.status == 1 and "refused" in failed.err
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_asked(coco, monkeypatch):
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_asked(coco, monkeypatch):
     monkeypatch.setattr(get_coco.shutil, "disk_usage", lambda folder: SimpleNamespace(free=200_000))
     failed = coco.get(check=False)
     assert failed.status == 1 and "0.0 GB are free" in failed.err and not coco.asked
@@ -251,7 +251,7 @@ def test_the_published_sizes_are_those_of_coco():
     }
 
 
-def test_an_unknown_part_is_told(coco):
+def test_an_unknown_part_is_reported(coco):
     failed = coco.get("--parts=test", check=False)
     assert (
         failed.status == 1

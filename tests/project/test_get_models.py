@@ -16,12 +16,12 @@ def wheel(path, **files):
 
 def test_what_is_there_is_not_fetched_again(mediapipe, command, tmp_path):
     folder = mediapipe.landmarks.rsplit("/", 1)[0]
-    told = command("tools/get_models.py", f"--output={folder}", "--wheel=nowhere.whl")
-    assert "already there" in told.out
+    printed = command("tools/get_models.py", f"--output={folder}", "--wheel=nowhere.whl")
+    assert "already there" in printed.out
 
 
 @pytest.mark.parametrize("damage", ["missing", "no zip", "empty", "another version"])
-def test_a_wheel_that_does_not_fit_is_told_and_nothing_is_written(command, tmp_path, damage):
+def test_a_wheel_that_does_not_fit_is_reported_and_nothing_is_written(command, tmp_path, damage):
     path = tmp_path / "mediapipe.whl"
     if damage == "no zip":
         path.write_text("not a wheel")

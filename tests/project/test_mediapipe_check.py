@@ -82,7 +82,7 @@ def test_nobody_found_is_no_agreement(check):
 
 
 @pytest.mark.slow
-def test_what_is_missing_is_told(command, tmp_path):
+def test_what_is_missing_is_reported(command, tmp_path):
     failed = command("tools/mediapipe_check.py", f"--images={tmp_path}", check=False)
     assert failed.status == 1 and "there is no .jpg or .png" in failed.err
     (tmp_path / "a.png").touch()

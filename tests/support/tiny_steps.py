@@ -46,8 +46,8 @@ def trained(steps, strategy=None, mean_decay=0.0, model=None, **settings):
         strategy.experimental_distribute_values_from_function(lambda c, t=t: t)
         for t in (crops, tf.constant(keypoints, tf.float32))
     ]
-    history, told = [], []
+    history, printed = [], []
     for number in range(steps):
-        told.append(step(*dealt, tf.constant(number, tf.int64)).losses.numpy())
+        printed.append(step(*dealt, tf.constant(number, tf.int64)).losses.numpy())
         history.append([v.numpy() for v in model.weights])
-    return history, mean, told
+    return history, mean, printed

@@ -67,13 +67,13 @@ def test_it_is_evaluated_and_so_is_what_it_began_as(run, people, command):
 @pytest.mark.slow
 def test_what_goes_back_is_what_keras_computes(run, mediapipe, command, tmp_path):
     output = tmp_path / "own.tflite"
-    told = command(
+    printed = command(
         "tools/export.py",
         f"--model_dir={run}",
         f"--template={mediapipe.landmarks}",
         f"--output={output}",
     )
-    assert f"written: {output}" in told.out
+    assert f"written: {output}" in printed.out
     model = build_blazepose(FULL, "scaled")
     CheckpointManager(run).restore(TrainingPosition(1), named_variables(model))
     images = np.stack([photo(256, 256, seed).astype(np.float32) / 255 for seed in range(3)])
@@ -120,7 +120,7 @@ def test_a_file_goes_back_without_a_run_into_a_bundle_too(mediapipe, command, tm
 
 
 @pytest.mark.slow
-def test_a_rate_that_ruins_it_is_told(people, mediapipe, command, tmp_path):
+def test_a_rate_that_ruins_it_is_reported(people, mediapipe, command, tmp_path):
     words = flags(
         people,
         f"--model_dir={tmp_path}",
@@ -162,7 +162,7 @@ def test_it_may_predict_its_alignment_points_too(people, mediapipe, command, tmp
 
 
 @pytest.mark.slow
-def test_what_moved_is_told(people, mediapipe, command, tmp_path):
+def test_what_moved_is_reported(people, mediapipe, command, tmp_path):
     words = [f"--annotations={people.val_annotations}", f"--images={people.val}", "--people=4"]
     output = tmp_path / "moved.json"
     files = [f"--before={mediapipe.landmarks}", f"--after={mediapipe.landmarks}"]
@@ -174,7 +174,7 @@ def test_what_moved_is_told(people, mediapipe, command, tmp_path):
 
 
 def test_what_does_not_go_together_is_refused(people, command, tmp_path):
-    for words, told in (
+    for words, printed in (
         (["--input_size=256x192"], "takes --input_size=256x256 only"),
         (
             ["--init_weights=none", "--blazepose_freeze=0", "--blazepose_norm=scaled"],
@@ -189,4 +189,4 @@ def test_what_does_not_go_together_is_refused(people, command, tmp_path):
         failed = command(
             "-m", "tfcpn.train", *flags(people, f"--model_dir={tmp_path}", *words), check=False
         )
-        assert failed.status == 1 and told in failed.err
+        assert failed.status == 1 and printed in failed.err

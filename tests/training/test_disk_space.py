@@ -25,7 +25,7 @@ def test_without_room_for_two_nothing_begins(free, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size, there, epochs, keep, told",
+    "size, there, epochs, keep, printed",
     [
         (12_000, 0, 10, 10, False),  # ten, one within an epoch and one on its way
         (11_999, 0, 10, 10, True),
@@ -35,8 +35,8 @@ def test_without_room_for_two_nothing_begins(free, tmp_path):
         (5_999, 0, 4, 0, True),
     ],
 )
-def test_it_is_told_when_not_all_will_fit(
-    free, tmp_path, caplog, monkeypatch, size, there, epochs, keep, told
+def test_it_is_reported_when_not_all_will_fit(
+    free, tmp_path, caplog, monkeypatch, size, there, epochs, keep, printed
 ):
     free(size)
     said = []
@@ -44,5 +44,5 @@ def test_it_is_told_when_not_all_will_fit(
     check_disk_space(
         str(tmp_path), size=1_000, existing=there, epochs=epochs, keep=keep, at_least=2
     )
-    assert bool(said) == told
-    assert not told or f"by epoch {epochs}; --keep_checkpoints=N keeps fewer" in said[0]
+    assert bool(said) == printed
+    assert not printed or f"by epoch {epochs}; --keep_checkpoints=N keeps fewer" in said[0]

@@ -81,16 +81,16 @@ def test_a_disk_that_fills_up_within_a_run(people, disk, tmp_path, step):
         del os.environ["FILLING"]
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    told = (tmp_path / "err").read_text().strip().splitlines()[-1]
+    printed = (tmp_path / "err").read_text().strip().splitlines()[-1]
     assert lines[0] == "status 1"
-    assert told.startswith("error: ") and "No space left on device" in told, told
-    assert f"the last good checkpoint is {disk}/run/checkpoints/epoch_0001" in told
+    assert printed.startswith("error: ") and "No space left on device" in printed, printed
+    assert f"the last good checkpoint is {disk}/run/checkpoints/epoch_0001" in printed
     assert not [line for line in lines if ".tmp" in line or line.endswith(".lock")], lines
     assert "status 0" in lines[1:], (tmp_path / "again").read_text()[-2000:]
     assert all((abs(value) < 1e9).all() for value in weights(tmp_path / "run", 3).values())
 
 
-def test_a_disk_without_room_is_told_before_anything_is_written(people, disk, tmp_path):
+def test_a_disk_without_room_is_reported_before_anything_is_written(people, disk, tmp_path):
     words = flags(people, disk / "run")
     script = f"""
         head -c 249M /dev/zero > {disk}/filler
@@ -100,17 +100,19 @@ def test_a_disk_without_room_is_told_before_anything_is_written(people, disk, tm
     """
     done = on_a_small_disk(disk, script)
     assert done.stdout.splitlines() == ["status 1", f"{disk}/filler"]
-    *phases, told = (tmp_path / "err").read_text().strip().splitlines()
+    *phases, printed = (tmp_path / "err").read_text().strip().splitlines()
     assert all(status.endswith(" ...") for status in phases)
-    assert re.search(r"MB are free; checkpoints of 324 MB each will need at least 649;", told), told
+    assert re.search(r"MB are free; checkpoints of 324 MB each will need at least 649;", printed), (
+        printed
+    )
 
 
-def test_a_disk_that_may_not_be_written_is_told(people, disk, tmp_path):
+def test_a_disk_that_may_not_be_written_is_reported(people, disk, tmp_path):
     words = flags(people, disk / "run")
     script = f"""
         mount -o remount,ro {disk}
         $PYTHON -c "$TINY" tfcpn.train {" ".join(words)} 2> {tmp_path}/err; echo status $?
     """
     assert on_a_small_disk(disk, script).stdout.splitlines() == ["status 1"]
-    (told,) = (tmp_path / "err").read_text().strip().splitlines()
-    assert "cannot be written (Read-only file system); give another --model_dir" in told
+    (printed,) = (tmp_path / "err").read_text().strip().splitlines()
+    assert "cannot be written (Read-only file system); give another --model_dir" in printed

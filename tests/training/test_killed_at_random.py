@@ -73,19 +73,19 @@ def test_killed_more_than_twenty_times_it_ends_with_the_bits_of_one_left_alone(p
     assert killed_often([], flags(people, whole, *WORDS)) == [[None, 0]]
     plan = plans(SEED)
     ends = killed_often(plan, words)
-    told = f"TFCPN_TEST_SEED={SEED}: {ends}"
-    assert [end[0] for end in ends] == [*plan, None] and ends[-1][1] == 0, told
-    assert sum(status == -signal.SIGKILL for _, status in ends) >= 20, told
+    printed = f"TFCPN_TEST_SEED={SEED}: {ends}"
+    assert [end[0] for end in ends] == [*plan, None] and ends[-1][1] == 0, printed
+    assert sum(status == -signal.SIGKILL for _, status in ends) >= 20, printed
     # A fast child may come to the run's end before its clock does.
     assert all(
         status == -signal.SIGKILL or (status == 0 and not plan[0]) for plan, status in ends[:-1]
-    ), told
+    ), printed
     assert_same(whole, tmp_path / "killed", epoch=20, exact=True)
     assert len(logged(whole)) == 20 and all(row["AP"] != "" for row in logged(whole)[1::2])
     # Those of evaluations are swept when they are a minute old.
     files = [path for path in (tmp_path / "killed").rglob("*") if "eval" not in path.parts]
     left = [path.name for path in files if ".tmp" in path.name or path.name == ".lock"]
-    assert left == [], told
+    assert left == [], printed
 
 
 @pytest.mark.parametrize(

@@ -175,9 +175,9 @@ def test_a_lost_process_stops_the_other_and_both_go_on_exactly(people, tmp_path,
         assert time.monotonic() < deadline and all(process.poll() is None for process in processes)
         time.sleep(0.02)
     processes[lost].kill()
-    _, told = finish(processes, timeout=120)[1 - lost]
+    _, printed = finish(processes, timeout=120)[1 - lost]
     assert processes[1 - lost].returncode == 75
-    last = told.strip().splitlines()[-1]
+    last = printed.strip().splitlines()[-1]
     assert (
         last.startswith("error: another process was lost (")
         and "; run the same command to resume; the last good" in last
@@ -199,7 +199,7 @@ def longer(people, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_processes_that_would_not_train_the_same_are_told_by_name_and_train_nothing(
+def test_processes_that_would_not_train_the_same_are_reported_by_name_and_train_nothing(
     people, tmp_path
 ):
     own = ((), ("--seed=3", "--eval_every=1"))
@@ -207,11 +207,11 @@ def test_processes_that_would_not_train_the_same_are_told_by_name_and_train_noth
     for process, (_, err) in zip(processes, finish(processes)):
         assert process.returncode == 1
         last = err.strip().splitlines()[-1]
-        told = (
+        printed = (
             r"error: worker 1 \(localhost:\d+\) has another set of settings than the first process "
             r"\(\d+, not \d+\)"
         )
-        assert re.search(told, last), last
+        assert re.search(printed, last), last
         assert "has another validation than the first process (1, not 0)" in last
     assert list((tmp_path / "run").iterdir()) == []
 
@@ -225,7 +225,7 @@ def test_processes_that_would_not_train_the_same_are_told_by_name_and_train_noth
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
     ],
 )
-def test_a_tf_config_that_does_not_fit_is_told_in_one_line(
+def test_a_tf_config_that_does_not_fit_is_reported_in_one_line(
     people, command, tf_config, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("TF_CONFIG", tf_config)

@@ -195,15 +195,15 @@ def test_the_loss_scale_goes_on_too(people, command, tmp_path, at_step):
 
 @pytest.mark.slow
 def test_a_second_trainer_is_refused_by_name_of_the_first(people, command, tmp_path, at_step):
-    words, told = flags(people, tmp_path, *WORDS), []
+    words, printed = flags(people, tmp_path, *WORDS), []
 
     def another():
-        told.append(run_process("-m", "tfcpn.train", *words, check=False))
+        printed.append(run_process("-m", "tfcpn.train", *words, check=False))
 
     at_step(2, another)
     command("-m", "tfcpn.train", *words)
-    assert told[0].status == 1
-    *phases, line = told[0].err.splitlines()
+    assert printed[0].status == 1
+    *phases, line = printed[0].err.splitlines()
     assert all(status.endswith(" ...") for status in phases)
     assert re.fullmatch(
         rf"error: .*: process {os.getpid()} on \S+ is training there; wait .*", line
@@ -214,9 +214,9 @@ def spoilt(after: int, name="global"):
     """The tiny network, one of whose losses is no number after so many steps."""
 
     def losses(outputs, targets, taught=None):
-        told = tiny_losses(outputs, targets)
+        printed = tiny_losses(outputs, targets)
         steps.assign_add(1)
-        return told | {name: told[name] * tf.where(steps > after, float("nan"), 1.0)}
+        return printed | {name: printed[name] * tf.where(steps > after, float("nan"), 1.0)}
 
     steps = tf.Variable(0)
     return lambda cfg, skeleton: (
@@ -225,20 +225,20 @@ def spoilt(after: int, name="global"):
     )
 
 
-def test_a_loss_that_is_no_number_is_told_with_step_people_and_gradients(
+def test_a_loss_that_is_no_number_is_reported_with_step_people_and_gradients(
     people, command, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(builders.NETWORK_BUILDERS, "cpn", spoilt(8))
     failed = command(
         "-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False
     )
-    told = failed.err.strip().splitlines()[-1]
+    printed = failed.err.strip().splitlines()[-1]
     assert failed.status == 1
     assert re.search(
-        r"step 9 \(epoch 2\): a loss is not a number \(global nan, refine \d.*\)", told
+        r"step 9 \(epoch 2\): a loss is not a number \(global nan, refine \d.*\)", printed
     )
-    assert re.search(r"largest gradients: \S+ nan, ", told)
-    assert "the last good checkpoint is" in told and "epoch_0001, from which" in told
+    assert re.search(r"largest gradients: \S+ nan, ", printed)
+    assert "the last good checkpoint is" in printed and "epoch_0001, from which" in printed
     # Those of the ninth step of four people, says the order of an undisturbed stream.
     from support.parsing import parse
     from tfcpn.data.record_sets import read_records
@@ -250,7 +250,7 @@ def test_a_loss_that_is_no_number_is_told_with_step_people_and_gradients(
     )
     stream = training_stream(source, 0, lambda group: group["id"]).take(36)
     expected = [int(i) for i in stream][32:]
-    assert f"; people {', '.join(map(str, expected))}; " in told
+    assert f"; people {', '.join(map(str, expected))}; " in printed
     assert set(expected) <= {p.id for p in read_annotations(people.train_annotations)[1]}
 
 
@@ -270,9 +270,9 @@ def test_weights_that_are_no_numbers_are_never_saved(people, command, tmp_path, 
     failed = command(
         "-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False
     )
-    told = failed.err.strip().splitlines()[-1]
+    printed = failed.err.strip().splitlines()[-1]
     assert failed.status == 1 and re.search(
-        r"step \d+ left values in only/weights that are not numbers.*; people \d+", told
+        r"step \d+ left values in only/weights that are not numbers.*; people \d+", printed
     )
-    assert "the last good checkpoint is" in told and "epoch_0001" in told
+    assert "the last good checkpoint is" in printed and "epoch_0001" in printed
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["epoch_0001"]

@@ -26,9 +26,9 @@ def run(people, command, tiny_network, tmp_path):
 
 
 def test_a_validation_shows_people_and_keypoints(run):
-    told = summaries(run)
-    assert len(told["people"]) == 2
-    width, height, *images = told["people"][0]
+    printed = summaries(run)
+    assert len(printed["people"]) == 2
+    width, height, *images = printed["people"][0]
     assert (int(width), int(height), len(images)) == (3 * 64, 64, 8)
     first = tf.io.decode_png(images[0]).numpy()
     annotated, found, warm = np.split(first, 3, axis=1)
@@ -38,9 +38,9 @@ def test_a_validation_shows_people_and_keypoints(run):
         0 < (annotated != found).any(axis=-1).mean() < 0.6
         and (found != warm).any(axis=-1).mean() > 0.5
     )
-    assert len(told["val_PCK@.2/left_wrist"]) == 2
-    assert b"--heatmap_scale" in told["settings"][0].ravel()[0]
-    assert "train/gradient_norm" in told
+    assert len(printed["val_PCK@.2/left_wrist"]) == 2
+    assert b"--heatmap_scale" in printed["settings"][0].ravel()[0]
+    assert "train/gradient_norm" in printed
 
 
 @pytest.mark.slow

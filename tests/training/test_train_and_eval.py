@@ -54,7 +54,7 @@ def test_evaluation_with_a_detectors_boxes(run, people, command, tmp_path):
     assert len(json.loads(file.read_text())) == len(boxes)
 
 
-def test_an_evaluation_is_the_runs_own_unless_told_otherwise(people, command, tmp_path):
+def test_an_evaluation_is_the_runs_own_unless_reported_otherwise(people, command, tmp_path):
     """A run that was validated by its own first pass must not be evaluated with annotated points,
     an upper bound.
     """
@@ -99,7 +99,7 @@ def test_an_evaluation_is_the_runs_own_unless_told_otherwise(people, command, tm
         (["350"], "unexpected argument '350'"),
     ],
 )
-def test_a_mistake_in_evaluating_is_told_in_one_line(run, command, words, message):
+def test_a_mistake_in_evaluating_is_reported_in_one_line(run, command, words, message):
     failed = command("-m", "tfcpn.eval", f"--model_dir={run}", *words, check=False)
     assert failed.status == 1
     (line,) = failed.err.strip().splitlines()
@@ -154,7 +154,7 @@ def damage_a_shard(people):
         (None, ["--learning_rate=1e30"], ": a loss is not a number (global"),
     ],
 )
-def test_a_mistake_in_training_is_told_in_one_line(
+def test_a_mistake_in_training_is_reported_in_one_line(
     people_copy, command, tmp_path, damage, words, message
 ):
     if damage:
@@ -211,7 +211,7 @@ def test_a_truncated_image_is_named_in_evaluation(run, people_copy, command):
     assert failed.status == 1 and f"{victim.name}: cannot be decoded" in line
 
 
-def test_a_folder_that_cannot_be_written_is_told_in_one_line(people, command, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported_in_one_line(people, command, tmp_path):
     (tmp_path / "file").write_text("in the way")
     failed = command("-m", "tfcpn.train", *flags(people, tmp_path / "file" / "run"), check=False)
     line = failed.err.strip().splitlines()[-1]

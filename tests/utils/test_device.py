@@ -44,10 +44,10 @@ def test_libraries_that_cannot_be_loaded_are_named(tmp_path, monkeypatch):
     card_in(tmp_path)
     names = ["libc.so.6", "libcuda_that_is_not.so.1", "libcudnn_neither.so.8"]
     monkeypatch.setattr(device, "cuda_libraries", lambda build: names)
-    told = device.explain_unusable_gpu(tmp_path)
+    printed = device.explain_unusable_gpu(tmp_path)
     assert (
-        "cannot load libcuda_that_is_not.so.1, libcudnn_neither.so.8; install" in told
-        and "--device=cpu" in told
+        "cannot load libcuda_that_is_not.so.1, libcudnn_neither.so.8; install" in printed
+        and "--device=cpu" in printed
     )
 
 
@@ -103,7 +103,7 @@ def test_memory_grows_wherever_a_network_is_loaded_and_a_gpu_in_use_is_left_as_i
     assert grown == ["in use", "another"]
 
 
-def test_gpus_are_told_by_name(monkeypatch):
+def test_gpus_are_reported_by_name(monkeypatch):
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a", "b", "c"])
     names = {"a": "A100", "b": "A100", "c": "T4"}
     monkeypatch.setattr(

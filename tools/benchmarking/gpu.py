@@ -80,7 +80,7 @@ def _alone(function, *args):
             return {"problem": "the process died, as one does that takes more memory than there is"}
 
 
-def _room_for_twice(told: dict) -> bool:
+def _room_for_twice(printed: dict) -> bool:
     """Whether a batch twice as large may be tried. A GPU says by itself that there is no room; a
     CPU's memory is everybody's, and whoever takes too much of it ends other programs.
     """
@@ -92,17 +92,17 @@ def _room_for_twice(told: dict) -> bool:
         for line in info.read_text().splitlines()
         if line.startswith("MemAvailable")
     )
-    return 3 * told["peak MB"] < free / 1024
+    return 3 * printed["peak MB"] < free / 1024
 
 
-def _row(cfg: Config, told: dict, input_rate: float) -> dict:
+def _row(cfg: Config, printed: dict, input_rate: float) -> dict:
     row = {"gpu": cfg.mixed_precision, "XLA": "yes" if cfg.xla else "no", "batch": cfg.batch_size}
-    if "problem" in told:
-        return {**row, "crops/s": told["problem"]} | dict.fromkeys(
+    if "problem" in printed:
+        return {**row, "crops/s": printed["problem"]} | dict.fromkeys(
             ("peak MB", "first step, s", "hours"), ""
         )
-    hours = cfg.epochs * cfg.epoch_size / min(told["crops/s"], input_rate) / 3600
-    return {**row, **told, "hours": hours}
+    hours = cfg.epochs * cfg.epoch_size / min(printed["crops/s"], input_rate) / 3600
+    return {**row, **printed, "hours": hours}
 
 
 def benchmark_gpu(
@@ -110,7 +110,7 @@ def benchmark_gpu(
 ) -> list[dict]:
     """Rows: a step in each precision, with XLA and without, at cfg.batch_size; then the fastest of
     them at batches twice as large each time, until one does not fit or `minutes` are over; and what
-    the host delivers. What fails in one of them is told in its row. Hours are those of cfg.epochs
+    the host delivers. Failures are in their rows. Hours are those of cfg.epochs
     epochs of cfg.epoch_size crops, at the slower of the step's rate and the host's.
     """
     began = time.monotonic()
@@ -125,20 +125,20 @@ def benchmark_gpu(
         rows, fastest = [], None
         for precision, xla in choices:
             chosen = dataclasses.replace(cfg, mixed_precision=precision, xla=xla)
-            told = _alone(_one, chosen)
-            rows.append(_row(chosen, told, rate))
-            if "problem" not in told and (
-                fastest is None or told["crops/s"] > fastest[1]["crops/s"]
+            printed = _alone(_one, chosen)
+            rows.append(_row(chosen, printed, rate))
+            if "problem" not in printed and (
+                fastest is None or printed["crops/s"] > fastest[1]["crops/s"]
             ):
-                fastest = chosen, told
+                fastest = chosen, printed
             bar.update(1)
     while fastest and time.monotonic() - began < 60 * minutes and _room_for_twice(fastest[1]):
         larger = dataclasses.replace(fastest[0], batch_size=2 * fastest[0].batch_size)
-        told = _alone(_one, larger)
-        rows.append(_row(larger, told, rate))
-        if "problem" in told:
+        printed = _alone(_one, larger)
+        rows.append(_row(larger, printed, rate))
+        if "problem" in printed:
             break
-        fastest = larger, told
+        fastest = larger, printed
     host = {
         "gpu": "host: reading, decoding, cutting",
         "XLA": "",

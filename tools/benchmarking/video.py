@@ -152,5 +152,5 @@ def _theirs(python: str, video: Path, rounds: int) -> tuple[float, int]:
         raise InputError(
             f"{python}: MediaPipe failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"
         )
-    told = json.loads(done.stdout.strip().splitlines()[-1])
-    return min(told["seconds"]), told["found"]
+    printed = json.loads(done.stdout.strip().splitlines()[-1])
+    return min(printed["seconds"]), printed["found"]
