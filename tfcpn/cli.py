@@ -33,6 +33,7 @@ RENAMED = {
     "joints": "skeleton",
     "joint_set": "skeleton",
     "analyse": "analyze",
+    "most": "max_people",
     "min_joints": "min_keypoints",
 }
 

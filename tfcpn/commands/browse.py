@@ -27,7 +27,10 @@ COMMAND = Command(
             ),
             SKELETON,
             integer(
-                "most", 20_000, "People: the first so many who have labeled keypoints.", minimum=1
+                "max_people",
+                20_000,
+                "Maximum number of people with labeled keypoints, the first ones.",
+                minimum=1,
             ),
         ],
         "Where": [
@@ -52,7 +55,7 @@ def of_annotations(args) -> tuple[list, object]:
         raise InputError(f"--images={args.images}: there is no such folder")
     folder, shown = os.path.relpath(args.images, args.output), []
     beside = Counter(person.image_id for person in people)
-    for person in [person for person in people if person.trainable][: args.most]:
+    for person in [person for person in people if person.trainable][: args.max_people]:
         image = images[person.image_id]
         address = "/".join(quote(part) for part in Path(folder, image.file_name).parts)
         size = image.height, image.width
@@ -68,9 +71,9 @@ def record_people(args) -> tuple[list, object]:
     shown = []
     for item in _images_of(records, Path(args.output)):
         shown += item
-        if len(shown) >= args.most:
+        if len(shown) >= args.max_people:
             break
-    return shown[: args.most], records.skeleton
+    return shown[: args.max_people], records.skeleton
 
 
 def _images_of(records, output: Path) -> Iterator[list]:
