@@ -38,7 +38,11 @@ def original(backbone="50", size="256x192"):
 CONFIGURATIONS = [
     ("50", "256x192", 1, []),
     pytest.param(
-        "101", "384x288", 2, ["--flagfile=flags/resnet101_384x288.cfg"], marks=pytest.mark.slow
+        "101",
+        "384x288",
+        2,
+        ["--flagfile=flags/resnet50_384x288.cfg", "--backbone=resnet101"],
+        marks=pytest.mark.slow,
     ),
 ]
 
@@ -164,7 +168,7 @@ def test_a_checkpoint_of_something_else_is_refused(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_there_is_not_overwritten_unless_reported(command, tmp_path):
+def test_what_is_there_is_not_overwritten_unless_requested(command, tmp_path):
     variables, _ = original()
     path, back = tmp_path / "snapshot_350.ckpt", tmp_path / "back.ckpt"
     write_tf1(path, variables, 2)

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from tfcpn.cli import Command, Options, boolean, path
+from tfcpn.config import fields_of_scope
 from tfcpn.utils.console import import_tensorflow
 from tfcpn.utils.errors import InputError
 
@@ -56,7 +57,8 @@ def _from_tf1(checkpoint: str, epoch: int, options: Options) -> None:
     run = run_config.Run(cfg, COCO)
     if not new:
         run = run_config.load_run(cfg.model_dir)
-        changed = run_config.differences(cfg, run.config, ["backbone", *given])
+        names = {"backbone", *given} & set(fields_of_scope("model", "train"))
+        changed = run_config.differences(cfg, run.config, names)
         if changed:
             raise InputError(
                 f"{cfg.model_dir} holds a run with other settings ({'; '.join(changed)})"
