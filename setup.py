@@ -38,6 +38,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["tfcpn", "tfcpn.*"]),
     package_data={
+        "tfcpn": ["skeletons/*.json"],
         "tfcpn.inference": ["page/index.html"],
         "tfcpn.commands": ["browse_page.html"],
     },

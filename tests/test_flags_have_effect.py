@@ -41,6 +41,7 @@ OTHER = {
     },
     **{
         "val_annotations": "x",
+        "strict": True,
         "filter_min_keypoints": 5,
         "filter_require": ("nose",),
         "filter_max_people": 3,

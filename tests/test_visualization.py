@@ -70,7 +70,7 @@ def test_the_image_of_a_training_batch_is_written(people, command, tmp_path):
 
 
 def test_the_worst_are_those_whose_keypoints_are_farthest_from_their_annotation(people):
-    _, drawn, _, _ = read_annotations(people.val_annotations)
+    _, drawn, *_ = read_annotations(people.val_annotations)
     first, second = drawn[0], next(p for p in drawn if p.image_id != drawn[0].image_id)
 
     def shifted(person, shift):

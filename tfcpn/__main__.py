@@ -19,6 +19,7 @@ PROGRAMS = {
     "data coco": "tfcpn.commands.get_coco",
     "data lsp": "tfcpn.commands.import_lsp",
     "data records": "tfcpn.commands.make_records",
+    "data check": "tfcpn.commands.check_annotations",
     "data filter": "tfcpn.commands.filter_coco",
     "data browse": "tfcpn.commands.browse",
     "data serve": "tfcpn.commands.data_service",

@@ -103,8 +103,23 @@ def enum(name: str, default: str | None, choices: Sequence[str], help: str, **op
 SKELETON = path(
     "skeleton",
     "auto",
-    "Keypoint definition: auto (from the file's category), coco, lsp, mediapipe, or a .json file.",
+    "Keypoint definition: auto (from the file's category), a known one (coco, lsp, mediapipe, "
+    "crowdpose, mpii, aic, halpe26, wholebody, ap10k, posetrack), or a .json file. Keypoints of "
+    "another definition are converted by name.",
 )
+CATEGORY = string_list(
+    "category",
+    (),
+    "Names or ids of the categories to use; empty: all that have the same keypoints.",
+    advanced=True,
+)
+STRICT = boolean(
+    "strict",
+    False,
+    "Refuse annotations that would be repaired or that look wrong.",
+    advanced=True,
+)
+ANNOTATION_FLAGS = (SKELETON, CATEGORY, STRICT)
 
 
 def _flag_of_field(name: str) -> Flag:

@@ -113,8 +113,9 @@ class Config:
         NETWORK,
         "model",
         "auto",
-        "Keypoint definition: auto (from the records), coco, lsp, mediapipe, or a .json file with "
-        "flip pairs, limbs and OKS sigmas.",
+        "Keypoint definition: auto (from the records), a known one (coco, lsp, mediapipe, "
+        "crowdpose, mpii, aic, halpe26, wholebody, ap10k, posetrack), or a .json file with flip "
+        "pairs, limbs and OKS sigmas.",
         path=True,
     )
     network: str = _flag(
@@ -278,6 +279,13 @@ class Config:
         "data/coco/annotations/person_keypoints_val2017.json",
         "COCO annotations of the validation images.",
         path=True,
+    )
+    strict: bool = _flag(
+        DATA,
+        "eval",
+        False,
+        "Refuse annotations and detections that would be repaired or that look wrong.",
+        advanced=True,
     )
     filter_min_keypoints: int = _flag(
         DATA,
@@ -669,7 +677,7 @@ def fields_of_scope(*scopes: str) -> list[str]:
 REPORTED = [
     name
     for name in fields_of_scope("model", "train", "eval")
-    if name not in ("epoch", "eval_batch_size")
+    if name not in ("epoch", "eval_batch_size", "strict")
 ]
 
 

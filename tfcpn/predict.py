@@ -223,7 +223,7 @@ def boxes_from_file(file: str, names: list[str]) -> Callable:
             "numbers"
         )
     boxes: dict[int, list] = {}
-    for box in read_detections(file, dict.fromkeys(ids.values())):
+    for box in read_detections(file, frozenset(ids.values())):
         boxes.setdefault(box.image_id, []).append(box)
     return lambda name, image: boxes.get(ids[name], [])
 

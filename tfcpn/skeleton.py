@@ -7,8 +7,11 @@ a run stores it in its config.json.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.json_io import is_number_list, read_json
@@ -125,6 +128,69 @@ def unpaired_keypoints(skeleton: Skeleton) -> list[str]:
     ]
 
 
+# Names without a partner that are on the middle of a body. A part of a name is enough.
+_MIDDLE = re.compile(
+    "nose|neck|head|chin|jaw|pelvis|thorax|chest|spine|throat|tail|back|belly|withers|root|mouth|"
+    "sternum|navel|mid|cent|hip|top|bottom|upper|lower|tip"
+)
+
+
+def possibly_unpaired_keypoints(skeleton: Skeleton) -> list[str]:
+    """Return keypoints without a partner that may need one, of a set that has pairs.
+
+    Names that are known to be on the middle of the body are left out, those with a side are in
+    `unpaired_keypoints`. The known skeletons have all their pairs.
+    """
+    if not skeleton.pairs or skeleton.name in KNOWN_SKELETONS:
+        return []
+    paired = {keypoint for pair in skeleton.pairs for keypoint in pair}
+    return [
+        name
+        for number, name in enumerate(skeleton.keypoints)
+        if number not in paired and not _side_and_part(name)[0] and not _MIDDLE.search(name.lower())
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def _aliases() -> dict[tuple[str, str], set[tuple[str, str]]]:
+    """Return the other names of keypoints in the known skeletons: name, then synonyms."""
+    synonyms: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for file in sorted(_FOLDER.glob("*.json")):
+        for other, name in read_json(file).get("aliases", {}).items():
+            a, b = _side_and_part(other), _side_and_part(name)
+            synonyms.setdefault(a, set()).add(b)
+            synonyms.setdefault(b, set()).add(a)
+    return synonyms
+
+
+def is_same_keypoint(a: str, b: str) -> bool:
+    """Return whether two names are of one keypoint: left_hip and LHip, top_head and head."""
+    if a == b:
+        return True
+    first, second = _side_and_part(a), _side_and_part(b)
+    return first == second or second in _aliases().get(first, ())
+
+
+def same_keypoints(a: Sequence[str], b: Sequence[str]) -> bool:
+    """Return whether two lists name the same keypoints in the same order."""
+    return len(a) == len(b) and all(is_same_keypoint(x, y) for x, y in zip(a, b))
+
+
+def match_keypoints(wanted: Sequence[str], given: Sequence[str]) -> list[int]:
+    """Return for each wanted keypoint its index among the given ones by name, or -1.
+
+    An equal name goes before a synonym.
+    """
+    found = []
+    for name in wanted:
+        if name in given:
+            found.append(list(given).index(name))
+            continue
+        same = [index for index, other in enumerate(given) if is_same_keypoint(name, other)]
+        found.append(same[0] if len(same) == 1 and given[same[0]] not in wanted else -1)
+    return found
+
+
 def limitations(skeleton: Skeleton) -> list[str]:
     """Return a line for each feature that is impossible with these keypoints."""
     lines = []
@@ -181,122 +247,12 @@ def from_names(name: str, keypoints: tuple[str, ...], limbs=(), sigmas=None) -> 
     )
 
 
-_SIDES = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-_COCO_KEYPOINTS = ("nose", *(f"{side}_{part}" for part in _SIDES for side in ("left", "right")))
-_COCO_LIMBS = (
-    ("nose", "left_eye"),
-    ("nose", "right_eye"),
-    ("left_eye", "left_ear"),
-    ("right_eye", "right_ear"),
-    ("left_shoulder", "right_shoulder"),
-    ("left_shoulder", "left_elbow"),
-    ("left_elbow", "left_wrist"),
-    ("right_shoulder", "right_elbow"),
-    ("right_elbow", "right_wrist"),
-    ("left_shoulder", "left_hip"),
-    ("right_shoulder", "right_hip"),
-    ("left_hip", "right_hip"),
-    ("left_hip", "left_knee"),
-    ("left_knee", "left_ankle"),
-    ("right_hip", "right_knee"),
-    ("right_knee", "right_ankle"),
-)
-# COCO's published tolerances, from nose to ankle, the same left and right.
-_COCO_SIGMAS = (0.25, 0.35, 0.79, 0.72, 0.62, 1.07, 0.87, 0.89)
-COCO = from_names(
-    "coco",
-    _COCO_KEYPOINTS,
-    tuple((_COCO_KEYPOINTS.index(a), _COCO_KEYPOINTS.index(b)) for a, b in _COCO_LIMBS),
-    (0.26 / 10, *(sigma / 10 for sigma in _COCO_SIGMAS for _ in range(2))),
-)
-
-
-# Leeds Sports Pose: COCO's tolerances where it has the keypoint; those of neck and head top are
-# CrowdPose's.
-_LSP_KEYPOINTS = ("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle")
-_LSP_KEYPOINTS += (
-    "right_wrist",
-    "right_elbow",
-    "right_shoulder",
-    "left_shoulder",
-    "left_elbow",
-    "left_wrist",
-)
-_LSP_KEYPOINTS += ("neck", "head_top")
-_LSP_LIMBS = (
-    (0, 1),
-    (1, 2),
-    (5, 4),
-    (4, 3),
-    (6, 7),
-    (7, 8),
-    (11, 10),
-    (10, 9),
-    (8, 2),
-    (9, 3),
-    (2, 3),
-)
-LSP = from_names(
-    "lsp",
-    _LSP_KEYPOINTS,
-    (*_LSP_LIMBS, (8, 12), (9, 12), (12, 13)),
-    tuple(
-        COCO.sigmas[COCO.keypoints.index(j)] if j in COCO.keypoints else 0.079
-        for j in _LSP_KEYPOINTS
-    ),
-)
-
-
-# MediaPipe's 33 landmarks in the order of its documentation; their tolerances are unpublished.
-_HAND = ("pinky", "index", "thumb")
-_MEDIAPIPE_KEYPOINTS = ("nose", "left_eye_inner", "left_eye", "left_eye_outer")
-_MEDIAPIPE_KEYPOINTS += ("right_eye_inner", "right_eye", "right_eye_outer", "left_ear", "right_ear")
-_MEDIAPIPE_KEYPOINTS += ("mouth_left", "mouth_right")
-_MEDIAPIPE_KEYPOINTS += tuple(
-    f"{s}_{part}" for part in ("shoulder", "elbow", "wrist") for s in ("left", "right")
-)
-_MEDIAPIPE_KEYPOINTS += tuple(f"{s}_{part}" for part in _HAND for s in ("left", "right"))
-_MEDIAPIPE_KEYPOINTS += tuple(
-    f"{s}_{part}"
-    for part in ("hip", "knee", "ankle", "heel", "foot_index")
-    for s in ("left", "right")
-)
-_MEDIAPIPE_LIMBS = (
-    (0, 1),
-    (1, 2),
-    (2, 3),
-    (3, 7),
-    (0, 4),
-    (4, 5),
-    (5, 6),
-    (6, 8),
-    (9, 10),
-    (11, 12),
-    (11, 23),
-    (12, 24),
-)
-_MEDIAPIPE_LIMBS += (
-    (23, 24),
-    (11, 13),
-    (13, 15),
-    (12, 14),
-    (14, 16),
-    (15, 17),
-    (15, 19),
-    (15, 21),
-    (17, 19),
-)
-_MEDIAPIPE_LIMBS += ((16, 18), (16, 20), (16, 22), (18, 20), (23, 25), (25, 27), (24, 26), (26, 28))
-_MEDIAPIPE_LIMBS += ((27, 29), (27, 31), (29, 31), (28, 30), (28, 32), (30, 32))
-MEDIAPIPE = from_names("mediapipe", _MEDIAPIPE_KEYPOINTS, _MEDIAPIPE_LIMBS)
-
-
 def from_category(category: dict) -> Skeleton:
     """Return the skeleton of a category of an annotation file: a known one, or by its names.
 
     Args:
         category: An object with `keypoints` (names) and optionally `skeleton` (pairs counted from
-        1).
+            1). A known skeleton keeps the names of the file.
 
     Raises:
         ValueError: Describing what is wrong with it.
@@ -310,9 +266,9 @@ def from_category(category: dict) -> Skeleton:
         raise ValueError("keypoints is no list of names")
     if len(set(keypoints)) < len(keypoints):
         raise ValueError("keypoints names a keypoint twice")
-    for known in (COCO, LSP, MEDIAPIPE):
-        if tuple(keypoints) == known.keypoints:
-            return known
+    for known in KNOWN_SKELETONS.values():
+        if same_keypoints(keypoints, known.keypoints):
+            return dataclasses.replace(known, keypoints=tuple(keypoints))
     limbs = category.get("skeleton", [])
     numbers = range(1, len(keypoints) + 1)
     if not isinstance(limbs, list) or not all(
@@ -347,20 +303,9 @@ def from_dict(values: dict) -> Skeleton:
     return Skeleton(**{name: frozen(value) for name, value in values.items()})
 
 
-KNOWN_SKELETONS = {"coco": COCO, "lsp": LSP, "mediapipe": MEDIAPIPE}
 MIN_SIGMA = 0.001  # a thousandth of the square root of the area: less than a pixel of anything
-_FIELDS = {
-    "name",
-    "keypoints",
-    "pairs",
-    "limbs",
-    "sigmas",
-    "hips",
-    "shoulders",
-    "nose",
-    "neck",
-    "head",
-}
+# Fields of a file that describe a skeleton; source and aliases are for readers and `ALIASES`.
+_FIELDS = {f.name for f in dataclasses.fields(Skeleton)} - {"align_points"} | {"source", "aliases"}
 
 
 def skeleton_from_flag(flag: str) -> Skeleton | None:
@@ -414,7 +359,7 @@ def read_skeleton_file(file: str) -> Skeleton:
 
     Its fields are keypoints (names), pairs (left, right), limbs, sigmas (one per keypoint), hips
     and shoulders (left and right), nose, neck and head (a name each). All but keypoints are
-    optional.
+    optional. `tfcpn/skeletons` has examples.
 
     Raises:
         InputError: Naming the first fault.
@@ -470,3 +415,11 @@ def read_skeleton_file(file: str) -> Skeleton:
         )
     except ValueError as error:
         raise InputError(f"{file}: {error}") from error
+
+
+_FOLDER = Path(__file__).with_name("skeletons")
+_NAMES = ("coco", "lsp", "mediapipe", "crowdpose", "mpii", "aic", "halpe26", "wholebody", "ap10k")
+KNOWN_SKELETONS = {
+    name: read_skeleton_file(_FOLDER / f"{name}.json") for name in (*_NAMES, "posetrack")
+}
+COCO, LSP, MEDIAPIPE = (KNOWN_SKELETONS[name] for name in ("coco", "lsp", "mediapipe"))

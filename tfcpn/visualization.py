@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from tfcpn.data.coco import CocoImage, PersonAnnotation
-from tfcpn.data.images import read_image
+from tfcpn.data.images import find_image, read_image
 from tfcpn.skeleton import Skeleton
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
@@ -54,9 +54,10 @@ def load_coco_image(image_dir, image: CocoImage) -> np.ndarray:
     """Return an image (H, W, 3) uint8 BGR.
 
     Raises:
-        InputError: If the file does not exist or is no image.
+        InputError: If the file does not exist, is no image, or of another size than annotated.
     """
-    return read_image(Path(image_dir) / image.file_name)
+    file = find_image(image_dir, image)
+    return read_image(file.path, file.orientation)
 
 
 def draw_annotated(pixels: np.ndarray, people: list[PersonAnnotation], skeleton: Skeleton) -> None:

@@ -55,10 +55,10 @@ def test_people_are_read_with_their_fields(tmp_path):
             "annotation id 7: keypoints has 48 values, expected 17 keypoints x 3",
         ),
         ({"bbox": [1, 2, 3]}, "annotation id 7: bbox"),
-        ({"bbox": [1, 2, 0, 5]}, "annotation id 7: bbox .* needs a box with an area"),
         ({"image_id": 99}, "annotation id 7: image_id 99 is not among"),
-        ({"num_keypoints": 3}, "num_keypoints is 3, but 5 keypoints are labeled"),
-        ({"area": None}, "area is None"),
+        ({"bbox": [1, 2, -3, 5]}, "annotation id 7: bbox"),
+        ({"area": "large"}, "area is 'large'"),
+        ({"area": -1}, "area is -1"),
         ({"iscrowd": 2}, "iscrowd is 2"),
         ({"keypoints": [float("nan")] * 51}, "keypoints .* not a number"),
         ({"keypoints": [1, 1, 3] * 17, "num_keypoints": 17}, "visibility other than"),
@@ -79,8 +79,8 @@ def test_a_bad_field_is_named(tmp_path, changes, message):
         ("[]", "has no list 'images'"),
         ('{"images": [], "annotations": []}', "no person in it has a labeled keypoint"),
         (
-            '{"images": [{"id": 3, "file_name": "a", "height": 0, "width": 5}], "annotations": []}',
-            "image id 3: height is 0",
+            '{"images": [{"id": 3, "height": -1, "width": 5}], "annotations": []}',
+            "image id 3: height is -1",
         ),
         ('{"images": [4], "annotations": []}', "image number 0: is not an object"),
     ],
@@ -128,7 +128,7 @@ def test_fields_that_pycocotools_wants_may_be_missing(tmp_path):
     found = coco_result(
         PersonBox(1, only.box, 1.0), keypoints=only.keypoints[:, :2], scores=np.ones(17)
     )
-    assert coco_metrics(str(path), [found])["AP"] == pytest.approx(1)
+    assert coco_metrics(read_annotations(path), [found])["AP"] == pytest.approx(1)
 
 
 def test_annotations_of_other_categories_are_passed_over(tmp_path):
@@ -146,7 +146,7 @@ def test_annotations_of_other_categories_are_passed_over(tmp_path):
     found = coco_result(
         PersonBox(1, only.box, 1.0), keypoints=only.keypoints[:, :2], scores=np.ones(17)
     )
-    assert coco_metrics(str(path), [found], counted={7})["AP"] == pytest.approx(1)
+    assert coco_metrics(read_annotations(path), [found], counted={7})["AP"] == pytest.approx(1)
 
 
 def test_a_result_is_rounded_as_the_originals():
@@ -165,11 +165,11 @@ def test_perfect_keypoints_score_one_and_lost_ones_zero(people):
         )
         for p in trainable
     ]
-    metrics = coco_metrics(str(people.val_annotations), perfect)
+    metrics = coco_metrics(read_annotations(people.val_annotations), perfect)
     assert tuple(metrics) == COCO_METRICS
     assert metrics["AP"] == pytest.approx(1) and metrics["AR"] == pytest.approx(1)
     lost = [{**r, "keypoints": [-500.0] * 51} for r in perfect]
-    assert coco_metrics(str(people.val_annotations), lost)["AP"] == 0
+    assert coco_metrics(read_annotations(people.val_annotations), lost)["AP"] == 0
 
 
 def test_the_table_has_the_logs_form():

@@ -58,7 +58,7 @@ def test_perfect_keypoints_of_real_people_score_one():
         )
         for p in shown
     ]
-    assert coco_metrics(str(path), perfect)["AP"] == pytest.approx(1)
+    assert coco_metrics(read_annotations(path), perfect)["AP"] == pytest.approx(1)
 
 
 def test_a_detectors_file_is_read():

@@ -117,12 +117,28 @@ def test_formats_that_tensorflow_does_not_decode_are_packed_as_png(tmp_path, nam
     assert check_image(CocoImage(1, name, 40, 64), content) == 1
 
 
-def test_an_annotation_of_the_unturned_image_is_reported_why_it_does_not_fit(tmp_path):
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
+def test_an_image_that_was_annotated_as_stored_is_read_without_its_orientation(tmp_path, name):
+    pixels = photo(40, 64)
+    write(tmp_path / name, pixels, orientation=6)
+    found = find_image(tmp_path, CocoImage(1, name, 40, 64))
+    assert (found.height, found.width, found.orientation) == (40, 64, 1)
+    assert found.annotated_as_stored
+    stored = read_image(found.path, found.orientation)
+    assert stored.shape == (40, 64, 3) and np.abs(stored.astype(int) - pixels).mean() < 12
+    displayed = find_image(tmp_path, CocoImage(1, name, 64, 40))
+    assert not displayed.annotated_as_stored
+    assert read_image(displayed.path, displayed.orientation).shape == (64, 40, 3)
+
+
+def test_a_strict_reader_refuses_an_image_that_was_annotated_as_stored(tmp_path):
     write(tmp_path / "a.jpg", photo(40, 64), orientation=6)
     with pytest.raises(
         InputError, match=r"a.jpg: is 40x64 pixels, but annotated as 64x40: .*EXIF orientation .6."
     ):
-        find_image(tmp_path, CocoImage(1, "a.jpg", 40, 64))
+        find_image(tmp_path, CocoImage(1, "a.jpg", 40, 64), strict=True)
+    with pytest.raises(InputError, match="is 40x64 pixels, but annotated as 63x40"):
+        find_image(tmp_path, CocoImage(1, "a.jpg", 40, 63))
 
 
 def test_a_set_of_other_formats_goes_into_records_and_through_an_evaluation(

@@ -41,7 +41,7 @@ def keypoints():
 
 def test_the_extended_set_is_read(command, tmp_path, keypoints):
     command("tools/import_lsp.py", *archive(tmp_path, keypoints, 5))
-    images, people, skeleton, _ = read_annotations(tmp_path / "out.json")
+    images, people, skeleton, *_ = read_annotations(tmp_path / "out.json")
     assert skeleton == LSP and len(images) == len(people) == 3
     assert [p.num_keypoints for p in people] == [14, 13, 13]
     for person, truth in zip(people, np.moveaxis(keypoints, 2, 0)):
@@ -70,7 +70,7 @@ def test_the_first_set_has_other_axes_and_tells_who_is_occluded(command, tmp_pat
 def test_a_share_of_it_as_cocos_keypoints(command, tmp_path, keypoints):
     words = archive(tmp_path, keypoints, 5)
     command("tools/import_lsp.py", *words, "--first=2", "--last=3", "--skeleton=coco")
-    images, people, skeleton, _ = read_annotations(tmp_path / "out.json")
+    images, people, skeleton, *_ = read_annotations(tmp_path / "out.json")
     assert skeleton == COCO and list(images) == [2, 3]
     assert not people[0].keypoints[:5].any()  # the face
     row = COCO.keypoints.index("left_wrist")

@@ -68,7 +68,7 @@ def test_an_interrupted_shard_leaves_nothing_under_its_name(people, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        records.write_shard(tmp_path / "a.tfrecord", items, people.train, False, interrupt)
+        records.write_shard(tmp_path / "a.tfrecord", items, people.train, False, on_image=interrupt)
     assert list(tmp_path.iterdir()) == []
 
 

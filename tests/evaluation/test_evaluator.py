@@ -241,7 +241,7 @@ def test_a_result_on_someone_who_does_not_count_is_no_error(people):
         results.append(
             coco_result(PersonBox(p.image_id, p.box, 1.0), keypoints=keypoints, scores=np.ones(17))
         )
-    assert coco_metrics(str(people.val_annotations), results, counted=counted)[
+    assert coco_metrics(read_annotations(people.val_annotations), results, counted=counted)[
         "AP"
     ] == pytest.approx(1)
 

@@ -100,7 +100,7 @@ def check_that_perfect_keypoints_score_one(people, to_image):
             coco_result(PersonBox(image.id, p.box, 1.0), keypoints=j, scores=np.ones(17))
             for p, j in zip(here, back)
         ]
-    assert coco_metrics(str(people.val_annotations), results)["AP"] == pytest.approx(1)
+    assert coco_metrics(read_annotations(people.val_annotations), results)["AP"] == pytest.approx(1)
 
 
 def test_the_way_back_from_the_crop_keeps_everyone_of_an_image(people):

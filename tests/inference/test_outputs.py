@@ -44,7 +44,7 @@ def test_results_are_an_annotation_file_and_results_of_pycocotools(tmp_path):
     from pycocotools.coco import COCO as RecordIndex
 
     write(tmp_path, [image_record("a/7.jpg", person(), person(300, 2)), image_record("b/0012.jpg")])
-    images, people, skeleton, _ = read_annotations(tmp_path / "results.json")
+    images, people, skeleton, *_ = read_annotations(tmp_path / "results.json")
     assert sorted(images) == [7, 12] and skeleton == COCO
     assert [p.image_id for p in people] == [7, 7]
     np.testing.assert_allclose(people[0].keypoints[:, :2], standing(100)[:17], atol=1e-3)

@@ -44,7 +44,7 @@ def test_it_finds_drawn_people_where_they_are(mediapipe, people):
     from tfcpn.data.coco import read_annotations
     from tfcpn.transforms.regions import alignment_points
 
-    images, drawn, skeleton, _ = read_annotations(people.val_annotations)
+    images, drawn, skeleton, *_ = read_annotations(people.val_annotations)
     detector, near = PoseDetector(mediapipe.detector), 0
     for person in drawn:
         points = alignment_points(

@@ -63,6 +63,10 @@ def make_records(d, *more):
     return ["tools/make_records.py", *words, "--workers=1", "--shards=2", *more]
 
 
+def strict(d):
+    return make_records(d, "--strict")
+
+
 def evaluate(d, *more):
     val = [f"--val_annotations={d.val_annotations}", f"--val_images={d.val}"]
     return ["-m", "tfcpn.eval", f"--model_dir={d.run}", *val, *more]
@@ -289,8 +293,8 @@ CASES = {
     ),
     "image: width 0": (
         make_records,
-        image(width=0),
-        r"image id \d+: width is 0, expected a positive",
+        image(width=-1),
+        r"image id \d+: width is -1, expected a positive",
     ),
     "image: height huge": (
         make_records,
@@ -344,9 +348,9 @@ CASES = {
         r"annotation id \d+: bbox is \[9, 9, -5, 5\]",
     ),
     "person: box without area": (
-        make_records,
+        strict,
         person(bbox=[9, 9, 0, 5]),
-        r"annotation id \d+: bbox .* with an area",
+        r"--strict: labeled people whose box is missing or has no area: 1",
     ),
     "person: box not finite": (
         make_records,
@@ -374,9 +378,9 @@ CASES = {
         r"annotation id \d+: keypoints is missing or holds something that is not a number",
     ),
     "person: wrong count": (
-        make_records,
+        strict,
         person(num_keypoints=99),
-        r"annotation id \d+: num_keypoints is 99, but",
+        r"--strict: annotations whose num_keypoints is wrong: 1",
     ),
     "person: area": (
         make_records,
@@ -384,9 +388,9 @@ CASES = {
         r"annotation id \d+: area is -1, expected a number of pixels",
     ),
     "person: no area": (
-        make_records,
+        strict,
         person(area=0),
-        r"annotation id \d+: area is 0: a labeled person needs one",
+        r"--strict: annotations without an area: 1",
     ),
     "person: iscrowd": (
         make_records,
@@ -394,9 +398,9 @@ CASES = {
         r"annotation id \d+: iscrowd is 2, expected 0 or 1",
     ),
     "person: outline": (
-        make_records,
+        strict,
         person(segmentation=[[1, 2, 3]]),
-        r"annotation id \d+: segmentation is no list",
+        r"--strict: annotations with an unreadable segmentation: 1",
     ),
     # Images.
     "image: missing": (

@@ -13,7 +13,7 @@ OLD = {
     "joint": "keypoint",
     "picture": "image",
     "snapshot": "checkpoint",
-    "printed": "reported",
+    "told": "reported",
     "whom": "which people",
     "nobody": "no person",
     "somebody": "a person",

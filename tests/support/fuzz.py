@@ -176,9 +176,7 @@ def annotations(value) -> None:
             for p in read.people
             if p.trainable
         ]
-        found = coco_metrics(
-            str(path), results, counted=None, skeleton=read.skeleton, category=read.category
-        )
+        found = coco_metrics(read, results)
         # None counts in COCO's eyes if all of them are too small to have a size.
         assert found["AP"] is None or abs(found["AP"] - 1) < 1e-6, found
 

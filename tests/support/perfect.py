@@ -120,4 +120,4 @@ class PerfectMaps(PerfectKeypoints):
 def ap(evaluation: Evaluator, predictor) -> float:
     cfg, people = evaluation.cfg, evaluation.people
     results = predict(cfg, evaluation.components, people, predictor, "test")
-    return coco_metrics(cfg.val_annotations, results, counted=people.counted)["AP"]
+    return coco_metrics(people.annotated, results, counted=people.counted)["AP"]

@@ -90,7 +90,7 @@ def test_animals_go_all_the_way(animals, command, tiny_network, tmp_path):
 
 def test_perfect_keypoints_of_animals_score_one(animals):
     animals, _ = animals
-    _, people, skeleton, category = read_annotations(animals.val_annotations)
+    annotated = read_annotations(animals.val_annotations)
     results = [
         {
             "image_id": p.image_id,
@@ -98,13 +98,10 @@ def test_perfect_keypoints_of_animals_score_one(animals):
             "keypoints": p.keypoints.ravel().tolist(),
             "score": 1.0,
         }
-        for p in people
+        for p in annotated.people
         if p.trainable
     ]
-    path = str(animals.val_annotations)
-    assert coco_metrics(path, results, counted=None, skeleton=skeleton, category=category)[
-        "AP"
-    ] == pytest.approx(1)
+    assert coco_metrics(annotated, results)["AP"] == pytest.approx(1)
     assert pytest.approx(0.0669, abs=1e-4) == MEAN_SIGMA
 
 

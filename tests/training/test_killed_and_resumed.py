@@ -90,4 +90,4 @@ def test_evaluation_writes_results_and_prints_a_row_an_epoch(resumed, people):
         len(boxes),
     )
     assert metrics["settings"]["boxes"] == "gt" and metrics["settings"]["flip_test"] is True
-    assert coco_metrics(str(people.val_annotations), results)["AP"] >= 0
+    assert coco_metrics(read_annotations(people.val_annotations), results)["AP"] >= 0

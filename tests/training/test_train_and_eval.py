@@ -228,4 +228,4 @@ def test_a_detection_without_an_area_is_counted_and_left_out(run, people, comman
     (tmp_path / "d.json").write_text(json.dumps(boxes))
     assert len(read_detections(tmp_path / "d.json", images)) == len(shown) - 1
     done = command("-m", "tfcpn.eval", f"--model_dir={run}", f"--boxes={tmp_path / 'd.json'}")
-    assert f"1 of its {len(shown)} detections have a box without an area: dropped" in done.err
+    assert "detections whose box has no area: 1; dropped (first: number 1)" in done.err

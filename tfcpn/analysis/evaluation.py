@@ -13,7 +13,7 @@ import numpy as np
 from tfcpn.analysis.errors import KEYPOINT_KINDS, Match, error_types_of, gains, groups, matches
 from tfcpn.analysis.run_table import SETTINGS, describe_evaluation
 from tfcpn.checkpoints import run_config
-from tfcpn.data.coco import CocoImage, PersonAnnotation, read_annotations
+from tfcpn.data.coco import Annotations, CocoImage, PersonAnnotation, read_annotations
 from tfcpn.data.detections import PersonBox, read_detections
 from tfcpn.evaluation.metrics import (
     PCK_THRESHOLDS,
@@ -37,13 +37,13 @@ class LoadedEvaluation:
     Attributes:
         name: Name on the page.
         metrics: Content of metrics.json.
-        annotations: The annotation file.
+        annotations: Name of the annotation file.
+        annotated: Its content.
         results: Entries of results.json.
         images: Images by id.
         people: People who count, without keypoints that the network does not have.
         all_people: All people of the annotations.
         skeleton: Their keypoints.
-        category: Id of their category.
         missing_keypoints: Indices of keypoints that the network does not have.
         found: Matches of the results.
         missed: People without a result.
@@ -54,12 +54,12 @@ class LoadedEvaluation:
     name: str
     metrics: dict
     annotations: str
+    annotated: Annotations
     results: list[dict]
     images: dict[int, CocoImage]
     people: list[PersonAnnotation]
     all_people: list[PersonAnnotation]
     skeleton: Skeleton
-    category: int
     missing_keypoints: tuple[int, ...]
     found: list[Match]
     missed: list[PersonAnnotation]
@@ -70,11 +70,9 @@ class LoadedEvaluation:
         """Return the AP of results on some people; None: all counted. -1 if there are none."""
         counted = {p.id for p in self.people} if counted is None else counted
         metrics = coco_metrics(
-            self.annotations,
+            self.annotated,
             results,
             counted=frozenset(counted),
-            skeleton=self.skeleton,
-            category=self.category,
             missing_keypoints=self.missing_keypoints,
         )
         return metrics["AP"]
@@ -149,7 +147,9 @@ def read_evaluation(folder: Path, images: str = "") -> LoadedEvaluation:
         raise InputError(f"{folder}: is not an evaluation of tfcpn.eval")
     annotations = settings["val_annotations"]
     skeleton = resolve_skeleton(folder, metrics)
-    coco_images, all_people, skeleton, category = read_annotations(annotations, expected=skeleton)
+    image_dir = images or settings.get("val_images") or _images_of(folder)
+    annotated = read_annotations(annotations, expected=skeleton, image_dir=image_dir)
+    coco_images, all_people, skeleton = annotated.images, annotated.people, annotated.skeleton
     _check(folder, metrics, results, coco_images, skeleton.num_keypoints)
     keypoints = [np.reshape(result["keypoints"], (-1, 3))[:, 2] > 0 for result in results]
     missing_keypoints = (
@@ -172,19 +172,21 @@ def read_evaluation(folder: Path, images: str = "") -> LoadedEvaluation:
     if settings.get("boxes", "gt") != "gt":
         try:
             detector_scores = _detector_scores(
-                read_detections(settings["boxes"], coco_images, category), results, found
+                read_detections(settings["boxes"], coco_images, annotated.categories),
+                results,
+                found,
             )
         except InputError:
             detector_scores = None  # the file is elsewhere now; one table goes without it
     name = f"{metrics['experiment']}, epoch {metrics['epoch']}, {describe_evaluation(metrics)}"
     kind = (
         annotations,
+        annotated,
         results,
         coco_images,
         people,
         all_people,
         skeleton,
-        category,
         missing_keypoints,
         found,
         missed,
@@ -193,7 +195,7 @@ def read_evaluation(folder: Path, images: str = "") -> LoadedEvaluation:
         name,
         metrics,
         *kind,
-        images or settings.get("val_images") or _images_of(folder),
+        image_dir,
         detector_scores,
     )
 

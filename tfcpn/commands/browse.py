@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from tfcpn.cli import SKELETON, Command, Options, integer, path
+from tfcpn.cli import ANNOTATION_FLAGS, Command, Options, integer, path
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
 
@@ -25,7 +25,7 @@ COMMAND = Command(
                 "",
                 "Folder of records instead; their images are written to the page's folder.",
             ),
-            SKELETON,
+            *ANNOTATION_FLAGS,
             integer(
                 "max_people",
                 20_000,
@@ -48,8 +48,13 @@ def of_annotations(args) -> tuple[list, object]:
     from tfcpn.data.coco import read_annotations
     from tfcpn.skeleton import skeleton_from_flag
 
-    images, people, skeleton, _ = read_annotations(
-        args.annotations, expected=skeleton_from_flag(args.skeleton)
+    images, people, skeleton, *_ = read_annotations(
+        args.annotations,
+        expected=skeleton_from_flag(args.skeleton),
+        convert=True,
+        image_dir=args.images,
+        categories=args.category,
+        strict=args.strict,
     )
     if not Path(args.images).is_dir():
         raise InputError(f"--images={args.images}: there is no such folder")

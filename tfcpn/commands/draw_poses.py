@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfcpn.cli import SKELETON, Command, Options, enum, float_, integer, path
+from tfcpn.cli import ANNOTATION_FLAGS, Command, Options, enum, float_, integer, path
 from tfcpn.data.coco import PersonAnnotation, read_annotations
 from tfcpn.skeleton import skeleton_from_flag
 from tfcpn.utils.errors import InputError
@@ -22,7 +22,7 @@ COMMAND = Command(
     {
         "What": [
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
-            SKELETON,
+            *ANNOTATION_FLAGS,
             path("images", None, "Folder of its images.", required=True),
             path("results", "", "Results file of tfcpn.eval; empty: draw the annotations."),
             enum(
@@ -96,8 +96,13 @@ def errors_by_image(people: list[PersonAnnotation], results: list[dict]) -> dict
 def main(options: Options) -> None:
     args = options.args
     check_name(args.output)
-    images, people, skeleton, _ = read_annotations(
-        args.annotations, expected=skeleton_from_flag(args.skeleton)
+    images, people, skeleton, *_ = read_annotations(
+        args.annotations,
+        expected=skeleton_from_flag(args.skeleton),
+        convert=True,
+        image_dir=args.images,
+        categories=args.category,
+        strict=args.strict,
     )
     if args.order != "file" and not args.results:
         raise InputError(f"--order={args.order} needs --results")

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcpn.cli import SKELETON, Command, Options, float_, integer, path, string_list
-from tfcpn.data.coco import PersonAnnotation, read_annotations, without_keypoints
+from tfcpn.cli import ANNOTATION_FLAGS, Command, Options, float_, integer, path, string_list
+from tfcpn.data.coco import (
+    PersonAnnotation,
+    parse_annotations,
+    read_clean_file,
+    without_keypoints,
+)
 from tfcpn.data.record_sets import PersonFilter, passes_filter
 from tfcpn.skeleton import Skeleton, skeleton_from_flag
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
-from tfcpn.utils.json_io import read_json
 
 REQUIRE = "Keypoints that must be labeled, such as nose,left_hip,right_hip."
 COMMAND = Command(
@@ -22,7 +26,7 @@ COMMAND = Command(
     {
         "Files": [
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
-            SKELETON,
+            *ANNOTATION_FLAGS,
             path("output", None, "File to write.", required=True),
         ],
         "Filter": [
@@ -71,7 +75,7 @@ def _counts(images: int, people: list[PersonAnnotation], skeleton: Skeleton) -> 
 
 
 def filtered(
-    data: dict, people: list[PersonAnnotation], category: int, rules: PersonFilter
+    data: dict, people: list[PersonAnnotation], rules: PersonFilter
 ) -> tuple[dict, list[PersonAnnotation]]:
     """Filter the content of an annotation file.
 
@@ -83,7 +87,6 @@ def filtered(
     Args:
         data: Content of the file.
         people: Its people.
-        category: Id of their category.
         rules: Which people pass.
 
     Returns:
@@ -101,12 +104,11 @@ def filtered(
     left = [p for p, stays in zip(people, passes) if stays]
     dropped = {p.id for p, stays in zip(people, passes) if not stays}
     gone = set(in_image) - {p.image_id for p in left}
-    args = [
-        a
+    annotations = [
+        without_keypoints(a) if a["id"] in dropped else a
         for a in data["annotations"]
-        if a.get("category_id", category) == category and a["image_id"] not in gone
+        if a["image_id"] not in gone
     ]
-    annotations = [without_keypoints(a) if a["id"] in dropped else a for a in args]
     images = [image for image in data["images"] if image["id"] not in gone]
     return {**data, "images": images, "annotations": annotations}, left
 
@@ -115,13 +117,18 @@ def main(options: Options) -> None:
     args = options.args
     if Path(args.output).resolve() == Path(args.annotations).resolve():
         raise InputError("--output is the file that --annotations names; give another")
-    images, people, skeleton, category = read_annotations(
-        args.annotations, expected=skeleton_from_flag(args.skeleton)
+    clean = read_clean_file(
+        args.annotations,
+        expected=skeleton_from_flag(args.skeleton),
+        convert=True,
+        categories=args.category,
     )
+    images, people, skeleton, *_ = parse_annotations(clean, args.annotations)
+    clean.findings.report(args.strict)
     required = skeleton.indices(args.require, "require")
     rules = PersonFilter(args.min_keypoints, required, args.max_people, args.min_area)
     people = [p for p in people if p.trainable]
-    data, left = filtered(read_json(args.annotations), people, category, rules)
+    data, left = filtered(clean.data, people, rules)
     if not left:
         raise InputError(
             f"{args.annotations}: none of its {len(people)} labeled people passes the filter"

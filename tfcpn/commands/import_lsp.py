@@ -10,7 +10,7 @@ import numpy as np
 
 from tfcpn.cli import Command, Options, enum, float_, integer, path
 from tfcpn.data.coco import coco_categories
-from tfcpn.data.images import read_image_size
+from tfcpn.data.image_headers import read_image_size
 from tfcpn.skeleton import COCO, LSP, Skeleton
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically

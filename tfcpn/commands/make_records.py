@@ -7,9 +7,10 @@ import json
 import os
 from pathlib import Path
 
-from tfcpn.cli import SKELETON, Command, Options, boolean, integer, path
+from tfcpn.cli import ANNOTATION_FLAGS, Command, Options, boolean, integer, path
 from tfcpn.data import record_format
 from tfcpn.data.coco import CocoImage, PersonAnnotation, read_annotations
+from tfcpn.data.images import report_as_stored
 from tfcpn.data.record_format import RecordIndex, Shard
 from tfcpn.skeleton import limitations, skeleton_from_flag, to_dict
 from tfcpn.utils.errors import InputError
@@ -23,7 +24,7 @@ COMMAND = Command(
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
             path("images", None, "Folder of its images.", required=True),
             path("output", None, "Folder for the records.", required=True),
-            SKELETON,
+            *ANNOTATION_FLAGS,
             integer("shards", 64, "Number of record files; at least 16 mix well.", minimum=1),
         ],
         "Work": [
@@ -101,16 +102,23 @@ def main(options: Options) -> None:
 
     args = options.args
     image_dir, output = Path(args.images), Path(args.output)
-    images, people, skeleton, _ = read_annotations(
-        args.annotations, expected=skeleton_from_flag(args.skeleton)
-    )
     if not image_dir.is_dir():
         raise InputError(f"--images={image_dir}: no such folder")
+    images, people, skeleton, *_ = read_annotations(
+        args.annotations,
+        expected=skeleton_from_flag(args.skeleton),
+        convert=True,
+        image_dir=image_dir,
+        categories=args.category,
+        strict=args.strict,
+    )
     for limit in limitations(skeleton):
         print(f"keypoints {skeleton.name!r}: {limit}")
     digest = hashlib.sha256(Path(args.annotations).read_bytes()).hexdigest()
     keypoints = hashlib.sha256(json.dumps(to_dict(skeleton)).encode()).hexdigest()
     source = {"annotations_sha256": digest, "skeleton_sha256": keypoints, "shards": args.shards}
+    if args.category:
+        source["categories"] = sorted(args.category)
     source["version"] = record_format.VERSION
     _claim(output, source)
     shards = _shard_items(images, people, args.shards)
@@ -133,10 +141,13 @@ def main(options: Options) -> None:
     write_atomically(output / SOURCE, json.dumps(source))
     if len(todo) < len(paths):
         print(f"{output}: resuming, {len(paths) - len(todo)} of {len(paths)} shards are finished")
-    written = write_shards(todo, image_dir, args.workers, args.skip_bad) if todo else []
+    written = (
+        write_shards(todo, image_dir, args.workers, args.skip_bad, args.strict) if todo else []
+    )
 
     all_shards = [s for s in finished.values() if s is not None] + written
     all_shards.sort(key=lambda s: s.file)
+    report_as_stored(sum(s.annotated_as_stored for s in all_shards), args.annotations)
     bad = [message for shard in all_shards for message in shard.bad.values()]
     if bad:
         write_atomically(output / BAD_LIST, "\n".join(bad) + "\n")

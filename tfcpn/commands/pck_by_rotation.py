@@ -66,7 +66,7 @@ def of_evaluation(folder: Path, keypoints: tuple[str, ...] = ()) -> dict:
         raise InputError(
             f"{folder}: no evaluation on annotated boxes, so results do not belong to people"
         )
-    _, people, skeleton, _ = read_annotations(
+    _, people, skeleton, *_ = read_annotations(
         settings["val_annotations"], expected=resolve_skeleton(folder, metrics)
     )
     if not skeleton.hips or not skeleton.shoulders:

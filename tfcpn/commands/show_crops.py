@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcpn.cli import SKELETON, Command, Options, enum, integer, path
+from tfcpn.cli import ANNOTATION_FLAGS, Command, Options, enum, integer, path
 from tfcpn.data.coco import CocoImage, PersonAnnotation, read_annotations
 from tfcpn.data.images import find_image
 from tfcpn.skeleton import Skeleton, skeleton_from_flag
@@ -21,7 +21,7 @@ COMMAND = Command(
     {
         "What": [
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
-            SKELETON,
+            *ANNOTATION_FLAGS,
             path("images", None, "Folder of its images.", required=True),
             integer("count", 8, "People: the first that BlazePose can align.", minimum=1),
             enum("radius", "body", RADII, "How the circle around the body is found."),
@@ -80,8 +80,13 @@ def main(options: Options) -> None:
     import_tensorflow()
     from tfcpn.transforms.regions import has_alignment_keypoints
 
-    images, people, skeleton, _ = read_annotations(
-        args.annotations, expected=skeleton_from_flag(args.skeleton)
+    images, people, skeleton, *_ = read_annotations(
+        args.annotations,
+        expected=skeleton_from_flag(args.skeleton),
+        convert=True,
+        image_dir=args.images,
+        categories=args.category,
+        strict=args.strict,
     )
     chosen = [
         p

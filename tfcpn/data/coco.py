@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 import numpy as np
 
-from tfcpn.skeleton import COCO, Skeleton, from_category, unpaired_keypoints
+from tfcpn.data.categories import PERSON_CATEGORY_ID
+from tfcpn.data.repair import MIN_AREA, CleanFile, clean_annotations
+from tfcpn.skeleton import COCO, Skeleton
 from tfcpn.utils.console import status
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.json_io import MAX_AREA, is_int, is_number_list, read_json
 
-PERSON_CATEGORY_ID = 1  # COCO's id of the category person
 _MAX_SIDE = 100_000
-_MIN_AREA = 1e-3  # square pixels; below, rounding unpaired ruins OKS
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class CocoImage:
-    """An image of an annotation file; height and width in pixels."""
+    """An image of an annotation file; height and width in pixels, 0 if unknown."""
 
     id: int
     file_name: str
@@ -66,20 +65,44 @@ class Annotations(NamedTuple):
         images: Images by id.
         people: People in the order of the file.
         skeleton: Their keypoints.
-        category: Id of their category.
+        category: Id of their category, the first one if several count together.
+        categories: Ids of all of these.
     """
 
     images: dict[int, CocoImage]
     people: list[PersonAnnotation]
     skeleton: Skeleton
     category: int
+    categories: frozenset[int]
+
+    def to_coco(self) -> dict:
+        """Return the images and people as COCO JSON of one category, without outlines."""
+        images = [
+            {"id": i.id, "file_name": i.file_name, "height": i.height, "width": i.width}
+            for i in self.images.values()
+        ]
+        people = [
+            {
+                "id": p.id,
+                "image_id": p.image_id,
+                "category_id": self.category,
+                "bbox": list(p.box),
+                "area": p.area,
+                "iscrowd": int(p.crowd),
+                "keypoints": p.keypoints.ravel().tolist(),
+                "num_keypoints": p.num_keypoints,
+            }
+            for p in self.people
+        ]
+        categories = [{**c, "id": self.category} for c in coco_categories(self.skeleton)]
+        return {"info": {}, "images": images, "annotations": people, "categories": categories}
 
 
 def _parse_image(record: dict) -> CocoImage:
     if not is_int(record.get("id")):
         raise ValueError(f"id is {record.get('id')!r}, expected a whole number")
     for field in ("width", "height"):
-        if not is_int(record.get(field)) or not 0 < record[field] <= _MAX_SIDE:
+        if not is_int(record.get(field)) or not 0 <= record[field] <= _MAX_SIDE:
             raise ValueError(
                 f"{field} is {record.get(field)!r}, expected a positive whole number of pixels"
             )
@@ -91,13 +114,14 @@ def _parse_image(record: dict) -> CocoImage:
         or PureWindowsPath(name).anchor
         or ".." in re.split(r"[/\\]", name)
     ):
-        raise ValueError(f"file_name is {name!r}, which leaves the folder of the images")
+        raise ValueError(
+            f"file_name is {name!r}, which leaves the folder of the images; give names "
+            "below --images"
+        )
     return CocoImage(record["id"], name, record["height"], record["width"])
 
 
-def _parse_person(
-    record: dict, images: dict[int, CocoImage], skeleton: Skeleton
-) -> PersonAnnotation:
+def _parse_person(record: dict, images: Collection[int], skeleton: Skeleton) -> PersonAnnotation:
     if not is_int(record.get("id")):
         raise ValueError(f"id is {record.get('id')!r}, expected a whole number")
     if not is_int(record.get("image_id")) or record["image_id"] not in images:
@@ -120,12 +144,7 @@ def _parse_person(
     if crowd not in (0, 1):
         raise ValueError(f"iscrowd is {crowd!r}, expected 0 or 1")
     labeled = int((keypoints[:, 2] > 0).sum())
-    count = record.get("num_keypoints", labeled)
-    if not is_int(count) or count != labeled:
-        raise ValueError(f"num_keypoints is {count!r}, but {labeled} keypoints are labeled")
-    if labeled and not crowd and min(record["bbox"][2:]) <= 0:
-        raise ValueError(f"bbox is {record['bbox']}: a labeled person needs a box with an area")
-    if labeled and not crowd and area < _MIN_AREA:
+    if labeled and not crowd and area < MIN_AREA:
         raise ValueError(
             f"area is {area!r}: a labeled person needs one, by which distances are judged"
         )
@@ -136,7 +155,7 @@ def _parse_person(
         record["image_id"],
         box,
         keypoints,
-        count,
+        labeled,
         float(area),
         bool(crowd),
         max_radius,
@@ -147,10 +166,6 @@ def _outline_radius(segmentation, keypoints: np.ndarray, skeleton: Skeleton) -> 
     """Return `PersonAnnotation.max_radius`; 0 for crowds and without both hips."""
     if segmentation is None or isinstance(segmentation, dict):
         return 0.0
-    if not isinstance(segmentation, list) or not all(
-        is_number_list(p) and len(p) % 2 == 0 for p in segmentation
-    ):
-        raise ValueError("segmentation is no list of polygons, each a list of x, y, x, y, ...")
     hips = keypoints[list(skeleton.hips)]
     if not segmentation or not len(hips) or not (hips[:, 2] > 0).all():
         return 0.0
@@ -158,150 +173,146 @@ def _outline_radius(segmentation, keypoints: np.ndarray, skeleton: Skeleton) -> 
     return float(np.linalg.norm(outline - hips[:, :2].mean(axis=0), axis=1).max(initial=0))
 
 
-def _category(data: dict, path, expected: Skeleton | None) -> tuple[int, Skeleton, set[int] | None]:
-    """Return id and skeleton of the category with keypoints, and the ids of all categories.
+def _parse_records(path, kind: str, records: list, parse, problems: list[str] | None):
+    """Yield the parsed records of a list.
 
-    A file without categories is taken for COCO's.
+    Args:
+        path: Name of the file in errors.
+        kind: Name of the records in errors.
+        records: The records.
+        parse: Function from a record to its value; ValueError says what is wrong.
+        problems: List for all errors; None to raise the first as InputError.
     """
-    listed = data.get("categories")
-    if "categories" not in data:
-        return PERSON_CATEGORY_ID, expected or COCO, None
-    if not isinstance(listed, list) or not all(
-        isinstance(c, dict) and is_int(c.get("id")) for c in listed
-    ):
-        raise InputError(f"{path}: categories is no list of objects, each with an id")
-    ids = {c["id"] for c in listed}
-    with_keypoints = [c for c in listed if "keypoints" in c]
-    with_keypoints = [c for c in with_keypoints if c["id"] == PERSON_CATEGORY_ID] or with_keypoints
-    if not with_keypoints:
-        # COCO's lists of test images have the categories of its detection task.
-        if data.get("annotations"):
-            raise InputError(
-                f"{path}: none of its categories has keypoints; expected a COCO person_keypoints "
-                "file"
-            )
-        return PERSON_CATEGORY_ID, expected or COCO, ids
-    if len(with_keypoints) > 1:
-        raise InputError(
-            f"{path}: {len(with_keypoints)} categories have keypoints, expected one of them, or "
-            "one "
-            "with id 1"
-        )
-    try:
-        return with_keypoints[0]["id"], from_category(with_keypoints[0]), ids
-    except ValueError as error:
-        raise InputError(f"{path}: category id {with_keypoints[0]['id']}: {error}") from error
-
-
-def _parse_records(path, kind: str, records: list, parse):
-    """Yield the parsed records of a list; InputError names file, record and field."""
+    ids = set()
     for number, record in enumerate(records):
         try:
             if not isinstance(record, dict):
                 raise ValueError("is not an object")
-            yield parse(record)
+            value = parse(record)
+            if value.id in ids:
+                raise ValueError("appears twice")
+            ids.add(value.id)
         except ValueError as error:
             name = (
                 f"id {record['id']!r}"
                 if isinstance(record, dict) and "id" in record
                 else f"number {number}"
             )
-            raise InputError(f"{path}: {kind} {name}: {error}") from error
+            message = f"{kind} {name}{' ' if str(error) == 'appears twice' else ': '}{error}"
+            if problems is None:
+                raise InputError(f"{path}: {message}") from error
+            problems.append(message)
+            continue
+        yield value
 
 
-def _add_unique(values: dict, value, path, kind: str) -> None:
-    if value.id in values:
-        raise InputError(f"{path}: {kind} id {value.id} appears twice")
-    values[value.id] = value
+def read_clean_file(
+    path,
+    *,
+    expected: Skeleton | None = None,
+    convert: bool = False,
+    image_dir=None,
+    categories: Sequence[str] = (),
+    require_people: bool = True,
+) -> CleanFile:
+    """Read and repair an annotation file, without a report; see `repair.clean_annotations`."""
+    large = Path(path).exists() and Path(path).stat().st_size > 10_000_000
+    with status(f"reading {path}", immediate=large):
+        return clean_annotations(
+            read_json(path),
+            path,
+            expected=expected,
+            convert=convert,
+            image_dir=image_dir,
+            categories=categories,
+            require_people=require_people,
+        )
+
+
+def parse_annotations(
+    clean: CleanFile, path, require_people: bool = True, problems: list[str] | None = None
+) -> Annotations:
+    """Return the images and people of a repaired file.
+
+    Args:
+        clean: The file.
+        path: Its name in errors.
+        require_people: Refuse a file without labeled people.
+        problems: List for all errors; None to raise the first.
+
+    Raises:
+        InputError: Naming file, record and field.
+    """
+    found = _parse_records(path, "image", clean.data["images"], _parse_image, problems)
+    images = {image.id: image for image in found}
+    # An image that is refused is refused once, and not again with each of its people.
+    image_ids: Collection[int] = images
+    if problems:
+        records = [record for record in clean.data["images"] if isinstance(record, dict)]
+        image_ids = {record["id"] for record in records if is_int(record.get("id"))}
+
+    def parse(record: dict) -> PersonAnnotation:
+        category_id = record.get("category_id", PERSON_CATEGORY_ID)
+        if not is_int(category_id) or (
+            clean.all_categories is not None
+            and "category_id" in record
+            and category_id not in clean.all_categories
+        ):
+            raise ValueError(
+                f"category_id is {category_id!r}, which is not among the file's categories"
+            )
+        return _parse_person(record, image_ids, clean.skeleton)
+
+    records = clean.data.get("annotations", [])
+    people = list(_parse_records(path, "annotation", records, parse, problems))
+    if require_people and not problems and not any(p.trainable for p in people):
+        message = "no person in it has a labeled keypoint"
+        if problems is None:
+            raise InputError(f"{path}: {message}")
+        problems.append(message)
+    first = min(clean.categories, default=PERSON_CATEGORY_ID)
+    return Annotations(images, people, clean.skeleton, first, clean.categories)
 
 
 def read_annotations(
-    path, require_people: bool = True, expected: Skeleton | None = None
+    path,
+    require_people: bool = True,
+    expected: Skeleton | None = None,
+    *,
+    convert: bool = False,
+    image_dir=None,
+    categories: Sequence[str] = (),
+    strict: bool = False,
 ) -> Annotations:
     """Read a COCO keypoint annotation file.
 
-    Annotations of other categories are skipped. If no keypoint in the file has visibility 2, then 1
-    means labeled and is converted to COCO's 2.
+    What has one obvious meaning is repaired and counted in the log, see `repair`. Annotations of
+    other categories are skipped.
 
     Args:
         path: The file.
         require_people: Refuse a file without labeled people. If False, `annotations` may be
             missing, as in COCO's test sets.
         expected: Skeleton to use; the file must have its keypoints, if it lists any.
+        convert: Whether its keypoints may be matched to those of the file by name.
+        image_dir: Folder of the images, for sizes that are missing and unusual names.
+        categories: Names or ids of categories to use; empty: all with the same keypoints.
+        strict: Refuse what would be repaired or looks wrong.
 
     Raises:
         InputError: Naming file, record and field.
     """
-    large = Path(path).exists() and Path(path).stat().st_size > 10_000_000
-    with status(f"reading {path}", immediate=large):
-        return _annotations_of(read_json(path), path, require_people, expected)
-
-
-def _annotations_of(data, path, require_people: bool, expected: Skeleton | None) -> Annotations:
-    for key in ("images", "annotations"):
-        optional = key == "annotations" and not require_people
-        if not isinstance(data, dict) or not isinstance(
-            data.get(key, [] if optional else None), list
-        ):
-            raise InputError(f"{path}: has no list {key!r}; expected a COCO person_keypoints file")
-    category, skeleton, ids = _category(data, path, expected)
-    if expected is not None:
-        check_same_keypoints(path, skeleton, expected)
-        skeleton = expected
-    elif unpaired_keypoints(skeleton):
-        unpaired = ", ".join(unpaired_keypoints(skeleton))
-        _log.warning(
-            "%s: %s: no keypoint on the other side; kept in place in mirror images", path, unpaired
-        )
-    images: dict[int, CocoImage] = {}
-    for image in _parse_records(path, "image", data["images"], _parse_image):
-        _add_unique(images, image, path, "image")
-
-    def parse(record: dict) -> PersonAnnotation | None:
-        category_id = record.get("category_id", category)
-        if not is_int(category_id) or (ids is not None and category_id not in ids):
-            raise ValueError(
-                f"category_id is {category_id!r}, which is not among the file's categories"
-            )
-        return _parse_person(record, images, skeleton) if category_id == category else None
-
-    people: dict[int, PersonAnnotation] = {}
-    for person in _parse_records(path, "annotation", data.get("annotations", []), parse):
-        if person is not None:
-            _add_unique(people, person, path, "annotation")
-    if require_people and not any(p.trainable for p in people.values()):
-        raise InputError(f"{path}: no person in it has a labeled keypoint")
-    return Annotations(
-        images, _normalize_visibility(list(people.values()), path), skeleton, category
+    clean = read_clean_file(
+        path,
+        expected=expected,
+        convert=convert,
+        image_dir=image_dir,
+        categories=categories,
+        require_people=require_people,
     )
-
-
-def check_same_keypoints(path, actual: Skeleton, expected: Skeleton) -> None:
-    """Check that a file has the expected keypoints in the expected order.
-
-    Args:
-        path: Name of the file in errors.
-        actual: The keypoints of the file.
-        expected: The expected keypoints.
-
-    Raises:
-        InputError: If they differ.
-    """
-    if actual.keypoints != expected.keypoints:
-        raise InputError(
-            f"{path}: its keypoints are {', '.join(actual.keypoints)}; expected those of "
-            f"{expected.name!r}, "
-            f"{', '.join(expected.keypoints)}"
-        )
-
-
-def _normalize_visibility(people: list[PersonAnnotation], path) -> list[PersonAnnotation]:
-    """Convert visibilities of a file that only uses 0 and 1 to COCO's."""
-    maximum = max((float(p.keypoints[:, 2].max(initial=0)) for p in people), default=0.0)
-    if maximum != 1:
-        return people
-    _log.warning("%s: no keypoint has visibility 2, so 1 is taken to say labeled and visible", path)
-    return [replace(p, keypoints=p.keypoints * np.array([1, 1, 2], np.float32)) for p in people]
+    annotations = parse_annotations(clean, path, require_people)
+    clean.findings.report(strict)
+    return annotations
 
 
 def coco_categories(skeleton: Skeleton = COCO) -> list[dict]:

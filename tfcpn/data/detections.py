@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
-from tfcpn.data.coco import PERSON_CATEGORY_ID, CocoImage
+from tfcpn.data.categories import PERSON_CATEGORY_ID
+from tfcpn.data.findings import EMPTY_BOX, OTHER_CATEGORY, OTHER_IMAGES, Findings
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.json_io import is_int, is_number_list, read_json
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,22 @@ def _problem(record) -> str:
 
 
 def read_detections(
-    path, images: dict[int, CocoImage], category: int = PERSON_CATEGORY_ID
+    path,
+    images: Collection[int],
+    categories: Collection[int] = (PERSON_CATEGORY_ID,),
+    strict: bool = False,
 ) -> list[PersonBox]:
-    """Read the detections of people in COCO's results format.
+    """Read the boxes of people of a detector's results file in COCO format.
 
-    As in tf-cpn, detections on other images are skipped. Boxes without an area are dropped and
-    counted.
+    As in tf-cpn, detections on other images are skipped. Where all detections have one category
+    that is not among the people's, as detectors of people alone number it, it is taken for theirs.
+    Boxes without an area are dropped. All of this is counted in the log.
 
     Args:
         path: The file. Records may have a field `align_points`: x, y of the two alignment points.
-        images: Images by id.
-        category: Id of the people's category.
+        images: Ids of the annotated images.
+        categories: Ids of the people's categories.
+        strict: Refuse what is only counted otherwise.
 
     Raises:
         InputError: For a bad record, and if no detection is left.
@@ -69,34 +73,38 @@ def read_detections(
     records = read_json(path)
     if not isinstance(records, list):
         raise InputError(f"{path}: expected a list of detections in COCO's results format")
-    boxes, empty = [], 0
     for number, record in enumerate(records):
         problem = _problem(record)
         if problem:
             raise InputError(f"{path}: detection number {number}: {problem}")
-        if record.get("category_id", category) != category or record["image_id"] not in images:
+    findings, total = Findings(path), len(records)
+    category = min(categories, default=PERSON_CATEGORY_ID)
+    found = {record.get("category_id", category) for record in records}
+    if len(found) == 1 and not found & set(categories):
+        findings.add(OTHER_CATEGORY, f"category_id {min(found)}", total)
+        categories = found
+    boxes = []
+    for number, record in enumerate(records):
+        if record.get("category_id", category) not in categories:
             continue
-        if min(record["bbox"][2:]) <= 0:
-            empty += 1
-            continue
-        points = tuple(map(float, record["align_points"])) if "align_points" in record else None
-        boxes.append(
-            PersonBox(
-                record["image_id"],
-                tuple(map(float, record["bbox"])),
-                float(record["score"]),
-                points,
-            )
-        )
-    if empty:
-        _log.warning(
-            "%s: %d of its %d detections have a box without an area: dropped",
-            path,
-            empty,
-            len(records),
-        )
+        if record["image_id"] not in images:
+            findings.add(OTHER_IMAGES, f"number {number}, image_id {record['image_id']}")
+        elif min(record["bbox"][2:]) <= 0:
+            findings.add(EMPTY_BOX, f"number {number}")
+        else:
+            points = tuple(map(float, record["align_points"])) if "align_points" in record else None
+            box = tuple(map(float, record["bbox"]))
+            boxes.append(PersonBox(record["image_id"], box, float(record["score"]), points))
     if not boxes:
-        raise InputError(f"{path}: holds no detection of a person on the annotated images")
+        raise InputError(
+            f"{path}: holds no detection of a person on the annotated images ("
+            + (
+                "; ".join(findings.lines())
+                or f"{total} detections, categories {', '.join(map(str, sorted(found))) or 'none'}"
+            )
+            + ")"
+        )
+    findings.report(strict)
     return boxes
 
 

@@ -6,96 +6,24 @@ import atexit
 import functools
 import hashlib
 import io
+import logging
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
 from tfcpn.data.coco import CocoImage
+from tfcpn.data.findings import AS_STORED
+from tfcpn.data.image_headers import FORMATS, ImageHeader, read_header
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import file_fingerprint, write_atomically
 
-_EXIF_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x0112, 0x0100, 0x0101
-_PNG_SIGNATURE, _MAX_EXIF_BYTES = b"\x89PNG\r\n\x1a\n", 1 << 20
-FORMATS = ("JPEG", "MPO", "PNG")  # MPO: a JPEG with more images behind it, as phones write
-OTHER_FORMATS = ("BMP", "WEBP", "TIFF")
-
-
-class ImageHeader(NamedTuple):
-    """The header of an image.
-
-    Attributes:
-        height, width: Size in pixels as displayed, with the EXIF orientation applied.
-        orientation: EXIF orientation, 1 to 8.
-        native: Whether TensorFlow decodes the format (JPEG, PNG); others are stored as PNG.
-    """
-
-    height: int
-    width: int
-    orientation: int
-    native: bool
-
-
-def read_header(image: bytes | BinaryIO, name: str) -> ImageHeader:
-    """Read the header of an encoded image, and no more of a file.
-
-    Args:
-        image: Content of the file, or the open file.
-        name: Name of the image in errors.
-
-    Raises:
-        InputError: If it is neither JPEG, PNG, BMP, WebP nor TIFF.
-    """
-    try:
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
-            (width, height), form = opened.size, opened.format
-            if form == "TIFF":
-                # Newer versions of Pillow tell the size of a TIFF as it is shown, older ones as it
-                # lies in the file.
-                width, height = opened.tag_v2[_TIFF_WIDTH], opened.tag_v2[_TIFF_HEIGHT]
-            orientation = _orientation(opened)
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{name}: is too large an image ({error})") from error
-    except Exception:  # Pillow's errors on damaged files have no common class
-        form = None
-    if form not in (*FORMATS, *OTHER_FORMATS):
-        raise InputError(f"{name}: not a JPEG, PNG, BMP, WebP or TIFF image")
-    if orientation >= 5:
-        width, height = height, width
-    return ImageHeader(height, width, orientation, form in FORMATS)
-
-
-def _orientation(opened: Image.Image) -> int:
-    """Return the EXIF orientation of an image; 1 if it is missing or damaged."""
-    try:
-        exif = _png_exif(opened) if opened.format == "PNG" else opened.getexif()
-        orientation = exif.get(_EXIF_ORIENTATION, 1)
-    except Exception:  # Pillow's errors on damaged EXIF have no common class
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _png_exif(opened: Image.Image) -> Image.Exif:
-    """Return the EXIF data of a PNG, found by the lengths of its chunks.
-
-    Pillow would decode the image to reach data that follows it.
-    """
-    exif, file = Image.Exif(), opened.fp
-    file.seek(len(_PNG_SIGNATURE))
-    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
-        length = int.from_bytes(head[:4], "big")
-        if head[4:] == b"eXIf":
-            exif.load(b"Exif\0\0" + file.read(min(length, _MAX_EXIF_BYTES)))
-            break
-        file.seek(length + 4, 1)  # and the checksum
-    return exif
-
-
+_log = logging.getLogger(__name__)
 MAX_PIXELS = 100_000_000  # 0.3 GB when decoded
 MAX_SIDE = 32_767
 _BITS, _PHOTOMETRIC, _MAX_SAMPLE = 258, 262, 281  # TIFF tags
@@ -121,11 +49,12 @@ def apply_exif_orientation(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, orientation: int | None = None) -> np.ndarray:
     """Read an image file with its EXIF orientation applied.
 
     Args:
         path: The file.
+        orientation: EXIF orientation to apply; None for that of the file.
 
     Returns:
         (H, W, 3) uint8 BGR. 16-bit images are scaled to 8 bits, and floats from 0 to 1 as well.
@@ -137,15 +66,16 @@ def read_image(path: str | Path) -> np.ndarray:
         content = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return decode_image(content, str(path))
+    return decode_image(content, str(path), orientation)
 
 
-def decode_image(content: bytes, name: str) -> np.ndarray:
+def decode_image(content: bytes, name: str, orientation: int | None = None) -> np.ndarray:
     """Decode the content of an image file; see `read_image`.
 
     Args:
         content: Content of the file.
         name: Name of the image in errors.
+        orientation: EXIF orientation to apply; None for that of the file.
     """
     try:
         with Image.open(io.BytesIO(content)) as opened:
@@ -156,7 +86,8 @@ def decode_image(content: bytes, name: str) -> np.ndarray:
                 )
             # OpenCV's decoders, to which training is compared.
             if form not in FORMATS:
-                return _checked(_shown(opened, name)[..., ::-1].copy(), name)
+                rgb = _as_rgb(opened, name, transpose=orientation is None)
+                return _checked(rgb[..., ::-1].copy(), name)
     except Image.DecompressionBombError as error:
         raise InputError(f"{name}: is too large an image ({error})") from error
     except InputError:
@@ -170,12 +101,20 @@ def decode_image(content: bytes, name: str) -> np.ndarray:
     pixels = cv2.imdecode(
         np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     )
-    return apply_exif_orientation(_checked(pixels, name), read_header(content, name).orientation)
+    if orientation is None:
+        orientation = read_header(content, name).orientation
+    return apply_exif_orientation(_checked(pixels, name), orientation)
 
 
-def _shown(opened: Image.Image, name: str) -> np.ndarray:
-    """Return the pixels (H, W, 3) uint8 RGB of an image that Pillow decodes, as displayed."""
-    shown = ImageOps.exif_transpose(opened)
+def _as_rgb(opened: Image.Image, name: str, transpose: bool) -> np.ndarray:
+    """Return the pixels (H, W, 3) uint8 RGB of an image that Pillow decodes.
+
+    Args:
+        opened: The image.
+        name: Its name in errors.
+        transpose: Whether to apply its EXIF orientation.
+    """
+    shown = ImageOps.exif_transpose(opened) if transpose else opened
     if shown.mode != "F" and not shown.mode.startswith("I"):
         return np.array(shown.convert("RGB"))
     # The transposed image has lost its tags, which define white.
@@ -230,11 +169,17 @@ def _tag(opened: Image.Image, number: int) -> int | None:
     return value[0] if isinstance(value, tuple) else value
 
 
-def to_tensorflow_format(content: bytes, name: str) -> bytes:
-    """Return an image file as TensorFlow can decode it: unchanged, or as PNG."""
+def to_tensorflow_format(content: bytes, name: str, orientation: int | None = None) -> bytes:
+    """Return an image file as TensorFlow can decode it: unchanged, or as PNG.
+
+    Args:
+        content: Content of the file.
+        name: Its name in errors.
+        orientation: EXIF orientation to apply to a PNG; None for that of the file.
+    """
     if read_header(content, name).native:
         return content
-    return cv2.imencode(".png", decode_image(content, name))[1].tobytes()
+    return cv2.imencode(".png", decode_image(content, name, orientation))[1].tobytes()
 
 
 class ImageFile(NamedTuple):
@@ -242,21 +187,44 @@ class ImageFile(NamedTuple):
 
     Attributes:
         path: The file.
-        height, width: Size in pixels as displayed.
-        orientation: EXIF orientation.
+        height, width: Size in pixels as displayed, or as stored where it was annotated so.
+        orientation: EXIF orientation to apply.
+        annotated_as_stored: Whether the annotations are of the image without its orientation.
     """
 
     path: str
     height: int
     width: int
     orientation: int
+    annotated_as_stored: bool = False
 
 
-def _check_size(image: CocoImage, header: ImageHeader, name: str) -> None:
+def is_annotated_as_stored(image: CocoImage, header: ImageHeader) -> bool:
+    """Return whether an image was annotated without the EXIF orientation that turns it.
+
+    Only a size tells: what is turned by 180 degrees, mirrored or square is not recognized.
+    """
+    size = image.height, image.width
+    return (
+        header.orientation >= 5
+        and size == (header.width, header.height)
+        and size != (header.height, header.width)
+    )
+
+
+def _check_size(image: CocoImage, header: ImageHeader, name: str, strict: bool) -> bool:
+    """Return whether an image was annotated as stored.
+
+    Raises:
+        InputError: If the size of its annotation is another one; if strict, also if it was
+            annotated as stored.
+    """
     if (header.height, header.width) == (image.height, image.width):
-        return
-    why = ""
-    if header.orientation >= 5 and (header.width, header.height) == (image.height, image.width):
+        return False
+    why, as_stored = "", is_annotated_as_stored(image, header)
+    if as_stored and not strict:
+        return True
+    if as_stored:
         why = (
             ": it was annotated as stored in the file, and its EXIF orientation "
             f"({header.orientation}) turns it; "
@@ -276,34 +244,28 @@ def _temp_dir() -> Path:
     return folder
 
 
-def _convert_to_png(path: Path) -> Path:
+def _convert_to_png(path: Path, orientation: int | None) -> Path:
     """Return a PNG of an image in a format that TensorFlow does not decode, made once.
 
     Thread-safe.
     """
     key = hashlib.sha256(
-        repr((os.path.abspath(path), file_fingerprint(str(path)))).encode()
+        repr((os.path.abspath(path), file_fingerprint(str(path)), orientation)).encode()
     ).hexdigest()
     target = _temp_dir() / f"{key[:32]}.png"
     if not target.exists():
-        write_atomically(target, to_tensorflow_format(path.read_bytes(), str(path)), durable=False)
+        png = to_tensorflow_format(path.read_bytes(), str(path), orientation)
+        write_atomically(target, png, durable=False)
     return target
 
 
-def read_image_size(path) -> tuple[int, int]:
-    """Return (height, width) of an image file as displayed.
-
-    Raises:
-        OSError: If it cannot be read.
-        InputError: If it is no image.
-    """
-    with Path(path).open("rb") as file:
-        header = read_header(file, str(path))
-    return header.height, header.width
-
-
-def find_image(image_dir, image: CocoImage) -> ImageFile:
+def find_image(image_dir, image: CocoImage, strict: bool = False) -> ImageFile:
     """Return the file of an annotated image; only its header is read.
+
+    Args:
+        image_dir: Folder of the images.
+        image: The image.
+        strict: Refuse an image that was annotated without its EXIF orientation.
 
     Raises:
         InputError: If it does not exist or does not fit the annotation.
@@ -316,14 +278,27 @@ def find_image(image_dir, image: CocoImage) -> ImageFile:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); do the images fit the annotations?"
         ) from error
-    _check_size(image, header, str(path))
+    as_stored = _check_size(image, header, str(path), strict)
+    height, width = image.height, image.width
     if not header.native:
-        return ImageFile(str(_convert_to_png(path)), header.height, header.width, 1)
-    return ImageFile(str(path), header.height, header.width, header.orientation)
+        png = _convert_to_png(path, 1 if as_stored else None)
+        return ImageFile(str(png), height, width, 1, as_stored)
+    return ImageFile(str(path), height, width, 1 if as_stored else header.orientation, as_stored)
 
 
-def check_image(image: CocoImage, encoded: bytes) -> int:
-    """Decode an image, compare it with its annotation and return its EXIF orientation.
+def report_as_stored(count: int, path) -> None:
+    """Log how many images were annotated without their EXIF orientation.
+
+    Args:
+        count: Their number.
+        path: The annotation file.
+    """
+    if count:
+        _log.warning("%s: %s: %d; %s", path, AS_STORED.what, count, AS_STORED.then)
+
+
+def check_image(image: CocoImage, encoded: bytes, strict: bool = False) -> int:
+    """Decode an image, compare it with its annotation and return the EXIF orientation to apply.
 
     The decoder is that of training, so a file that passes cannot stop a training.
 
@@ -334,7 +309,7 @@ def check_image(image: CocoImage, encoded: bytes) -> int:
 
     header = read_header(encoded, image.file_name)
     # Before anything is decoded: a small file may say that it is an image of gigabytes.
-    _check_size(image, header, image.file_name)
+    as_stored = _check_size(image, header, image.file_name, strict)
     try:
         with tf.device("CPU:0"):
             if tf.io.is_jpeg(encoded):
@@ -345,4 +320,4 @@ def check_image(image: CocoImage, encoded: bytes) -> int:
         raise InputError(
             f"{image.file_name}: cannot be decoded; the file is cut short or damaged"
         ) from error
-    return header.orientation
+    return 1 if as_stored else header.orientation

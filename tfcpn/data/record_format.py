@@ -42,6 +42,7 @@ class Shard:
         content: Digest of the images' content.
         files_digest: Digest of their names and sizes, to compare with a folder without reading it.
         bad: Errors of images that were skipped, by name.
+        annotated_as_stored: Number of images whose EXIF orientation is ignored.
     """
 
     file: str
@@ -52,6 +53,7 @@ class Shard:
     content: str
     files_digest: str
     bad: dict[str, str] = field(default_factory=dict)
+    annotated_as_stored: int = 0
 
 
 @dataclass(frozen=True)

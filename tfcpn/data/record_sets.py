@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfcpn.data.coco import check_same_keypoints
+from tfcpn.data.categories import check_same_keypoints
 from tfcpn.data.record_format import (
     RecordIndex,
     Shard,

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.data.coco import PersonAnnotation
-from tfcpn.data.images import check_image, to_tensorflow_format
+from tfcpn.data.image_headers import read_header
+from tfcpn.data.images import check_image, is_annotated_as_stored, to_tensorflow_format
 from tfcpn.data.record_format import (
     Shard,
     ShardMetadata,
@@ -41,7 +42,14 @@ def _arrays(offset: np.ndarray, packed: list[list[PersonAnnotation]]) -> ShardMe
     )
 
 
-def write_shard(path: Path, items, image_dir: Path, skip_bad: bool, on_image=lambda: None) -> Shard:
+def write_shard(
+    path: Path,
+    items,
+    image_dir: Path,
+    skip_bad: bool,
+    strict: bool = False,
+    on_image=lambda: None,
+) -> Shard:
     """Write images and their people to a shard, under a temporary name until it is complete.
 
     Missing and bad images are skipped and listed in the shard's description, which is written next
@@ -52,6 +60,7 @@ def write_shard(path: Path, items, image_dir: Path, skip_bad: bool, on_image=lam
         items: Pairs of an image and its people.
         image_dir: Folder of the images.
         skip_bad: Whether to skip bad images.
+        strict: Whether an image that was annotated without its EXIF orientation is bad.
         on_image: Called after each image.
     """
     path = Path(path)
@@ -59,17 +68,21 @@ def write_shard(path: Path, items, image_dir: Path, skip_bad: bool, on_image=lam
     good: list[str] = []
     packed: list[list[PersonAnnotation]] = []
     bad: dict[str, str] = {}
-    content = hashlib.sha256()
+    content, stored = hashlib.sha256(), 0
     try:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for image, people in items:
                 try:
+                    content_of_file = (Path(image_dir) / image.file_name).read_bytes()
+                    header = read_header(content_of_file, image.file_name)
+                    as_stored = is_annotated_as_stored(image, header) and not strict
                     encoded = to_tensorflow_format(
-                        (Path(image_dir) / image.file_name).read_bytes(), image.file_name
+                        content_of_file, image.file_name, 1 if as_stored else None
                     )
-                    orientation = check_image(image, encoded)
+                    orientation = check_image(image, encoded, strict)
                     writer.write(encode_example(image, people, encoded, orientation))
                     content.update(hashlib.sha256(encoded).digest())
+                    stored += as_stored
                     good.append(image.file_name)
                     packed.append(people)
                 except OSError as error:
@@ -81,7 +94,7 @@ def write_shard(path: Path, items, image_dir: Path, skip_bad: bool, on_image=lam
         digests = content.hexdigest(), files_digest(image_dir, good)
         all_people = [person for people in packed for person in people]
         counts = len(good), len(all_people), sum(p.trainable for p in all_people)
-        shard = Shard(path.name, size, *counts, *digests, bad)
+        shard = Shard(path.name, size, *counts, *digests, bad, stored)
         if skip_bad or not bad:
             write_shard_metadata(path, shard, _arrays(record_offsets(temporary), packed))
             fsync_path(temporary)
@@ -110,9 +123,8 @@ def _count() -> None:
         _counter.value += 1
 
 
-def _write_shard(path: Path, items, image_dir: Path, skip_bad: bool) -> Shard:
-
-    return write_shard(path, items, image_dir, skip_bad, _count)
+def _write_shard(path: Path, items, image_dir: Path, skip_bad: bool, strict: bool) -> Shard:
+    return write_shard(path, items, image_dir, skip_bad, strict, _count)
 
 
 def write_shards(
@@ -120,6 +132,7 @@ def write_shards(
     image_dir: Path,
     workers: int,
     skip_bad: bool,
+    strict: bool = False,
     on_progress=lambda done: None,
 ) -> list[Shard]:
     """Write shards in worker processes.
@@ -129,6 +142,7 @@ def write_shards(
         image_dir: Folder of the images.
         workers: Number of processes.
         skip_bad: Whether to skip bad images.
+        strict: Whether an image that was annotated without its EXIF orientation is bad.
         on_progress: Called ten times a second with the number of finished images.
     """
     # TensorFlow is imported once, by the server that the workers are forked from, and not by this
@@ -140,7 +154,7 @@ def write_shards(
     pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (counter,))
     with pool, progress_bar(total, "records", "image") as bar:
         jobs = [
-            pool.submit(_write_shard, path, items, image_dir, skip_bad)
+            pool.submit(_write_shard, path, items, image_dir, skip_bad, strict)
             for path, items in todo.items()
         ]
         try:

@@ -9,9 +9,9 @@ from itertools import groupby
 
 import numpy as np
 
-from tfcpn.data.coco import CocoImage, PersonAnnotation, read_annotations
+from tfcpn.data.coco import Annotations, CocoImage, PersonAnnotation, read_annotations
 from tfcpn.data.detections import PersonBox, read_detections
-from tfcpn.data.images import ImageFile, find_image, read_image
+from tfcpn.data.images import ImageFile, find_image, read_image, report_as_stored
 from tfcpn.models.blazepose.detector import Detection, PoseDetector, body_square, iou
 from tfcpn.skeleton import Skeleton
 from tfcpn.transforms.alignment import Alignment
@@ -28,10 +28,8 @@ class ValidationSet:
     """People of an annotation file, on which any number of models can be evaluated.
 
     Attributes:
-        annotations: The annotation file.
-        images: Its images by id.
-        skeleton: The annotated keypoints.
-        category: Id of their category.
+        annotations: Name of the annotation file.
+        annotated: Its content.
         num_labeled: Number of people with labeled keypoints.
         people: Those of them that count.
         boxes: Boxes to predict, by image.
@@ -39,13 +37,26 @@ class ValidationSet:
     """
 
     annotations: str
-    images: dict[int, CocoImage]
-    skeleton: Skeleton
-    category: int
+    annotated: Annotations
     num_labeled: int
     people: tuple[PersonAnnotation, ...]
     boxes: tuple[PersonBox, ...]
     image_files: tuple[ImageFile, ...]
+
+    @property
+    def images(self) -> dict[int, CocoImage]:
+        """The annotated images by id."""
+        return self.annotated.images
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The annotated keypoints."""
+        return self.annotated.skeleton
+
+    @property
+    def category(self) -> int:
+        """Id of the people's category in results."""
+        return self.annotated.category
 
     @property
     def counted(self) -> frozenset[int]:
@@ -126,6 +137,7 @@ def read_validation_set(
     boxes: str = "gt",
     source: str = "gt",
     subset: str = "all",
+    strict: bool = False,
 ) -> ValidationSet:
     """Read a validation set.
 
@@ -140,6 +152,7 @@ def read_validation_set(
         boxes: "gt" or a detector's file.
         source: Source of the alignment points.
         subset: "all" or "alignable" people count.
+        strict: Refuse what would be repaired or looks wrong.
 
     Raises:
         InputError: For arguments that do not fit together, and for images that are missing or of
@@ -147,8 +160,11 @@ def read_validation_set(
     """
     check_point_source(alignment, source, boxes)
     require_people = boxes == "gt" or subset != "all"
-    images, people, skeleton, category = read_annotations(annotations, require_people, skeleton)
-    labeled = people = [person for person in people if person.trainable]
+    annotated = read_annotations(
+        annotations, require_people, skeleton, image_dir=image_dir, strict=strict
+    )
+    images, skeleton = annotated.images, annotated.skeleton
+    labeled = people = [person for person in annotated.people if person.trainable]
     known = np.zeros(len(people), bool)
     if subset == "alignable" or (alignment.uses_points and people):
         keypoints = np.stack([person.keypoints for person in people])
@@ -160,19 +176,18 @@ def read_validation_set(
     if boxes == "gt":
         targets = _annotated_boxes(people, known, skeleton, alignment)
     else:
-        targets = read_detections(boxes, images, category)
+        targets = read_detections(boxes, images, annotated.categories, strict)
     targets = _drop_unaligned(targets, alignment, source, annotations, boxes)
     # Consecutive boxes of an image share its decoding.
     targets.sort(key=lambda box: box.image_id)
     needed = sorted({box.image_id for box in targets})
     with ThreadPoolExecutor(8) as pool:
-        found = pool.map(lambda image_id: find_image(image_dir, images[image_id]), needed)
+        found = pool.map(lambda image_id: find_image(image_dir, images[image_id], strict), needed)
         files = dict(zip(needed, found))
+    report_as_stored(sum(file.annotated_as_stored for file in files.values()), annotations)
     return ValidationSet(
         annotations=annotations,
-        images=images,
-        skeleton=skeleton,
-        category=category,
+        annotated=annotated,
         num_labeled=len(labeled),
         people=tuple(people),
         boxes=tuple(targets),
@@ -215,9 +230,10 @@ def add_detected_points(
     detector, result = PoseDetector(path), []
     with progress_bar(len(boxes), "detector", "person") as bar:
         pairs = zip(boxes, image_files)
-        for file, group in groupby(pairs, key=lambda pair: pair[1].path):
+        for file, group in groupby(pairs, key=lambda pair: pair[1]):
             of_image = [box for box, _ in group]
-            result += match_detections(of_image, detector(read_image(file)))
+            pixels = read_image(file.path, file.orientation)
+            result += match_detections(of_image, detector(pixels))
             bar.update(len(of_image))
     if not any(box.points for box in result):
         raise InputError(

@@ -57,6 +57,7 @@ def validation_set_of(cfg: Config, components: Components, annotated: Skeleton) 
         boxes=cfg.boxes,
         source=cfg.align_source,
         subset=cfg.eval_people,
+        strict=cfg.strict,
     )
     if cfg.align_source != "detector":
         return people
@@ -203,11 +204,9 @@ class Evaluator:
         if people.num_labeled:
             with status("scoring"):
                 metrics = coco_metrics(
-                    cfg.val_annotations,
+                    people.annotated,
                     results,
                     counted=people.counted,
-                    skeleton=people.skeleton,
-                    category=people.category,
                     missing_keypoints=missing,
                 )
         if cfg.boxes == "gt":

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfcpn.data.coco import PERSON_CATEGORY_ID, coco_categories, without_keypoints
+from tfcpn.data.coco import Annotations, without_keypoints
 from tfcpn.skeleton import COCO, Skeleton
 from tfcpn.utils.errors import InputError
-from tfcpn.utils.json_io import read_json
 
 COCO_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 # The metrics of tf-cpn's experiment log.
@@ -42,51 +41,40 @@ def _without(keypoints: list, missing_keypoints: tuple[int, ...]) -> list:
     return [v for index, v in enumerate(keypoints) if index // 3 not in missing_keypoints]
 
 
-def _complete_annotations(
-    data: dict,
-    *,
+def _truth(
+    annotated: Annotations,
     counted: Collection[int] | None,
-    category: int,
-    skeleton: Skeleton,
     missing_keypoints: tuple[int, ...],
 ) -> dict:
-    """Return annotations with the fields that pycocotools requires.
+    """Return annotations as pycocotools takes them.
 
     They are numbered from 1, as pycocotools takes the id 0 for "not matched".
     """
-    people = [a for a in data["annotations"] if a.get("category_id", category) == category]
-    if counted is not None:
-        people = [a if a["id"] in counted else without_keypoints(a) for a in people]
-    annotations = []
-    for number, record in enumerate(people, start=1):
+    data = annotated.to_coco()
+    for number, record in enumerate(data["annotations"], start=1):
+        if counted is not None and record["id"] not in counted:
+            record.update(without_keypoints(record))
         if missing_keypoints:
-            record = {k: v for k, v in record.items() if k != "num_keypoints"}
             record["keypoints"] = _without(record["keypoints"], missing_keypoints)
-        labeled = sum(v > 0 for v in record["keypoints"][2::3])
-        defaults = {"category_id": category, "iscrowd": 0, "num_keypoints": labeled}
-        annotations.append({**defaults, **record, "id": number})
-    categories = coco_categories(skeleton)
-    return {"info": {}, "categories": categories, **data, "annotations": annotations}
+            record["num_keypoints"] = sum(v > 0 for v in record["keypoints"][2::3])
+        record["id"] = number
+    return data
 
 
 def coco_metrics(
-    annotations: str,
+    annotated: Annotations,
     results: list[dict],
     *,
     counted: Collection[int] | None = None,
-    skeleton: Skeleton = COCO,
-    category: int = PERSON_CATEGORY_ID,
     missing_keypoints: tuple[int, ...] = (),
 ) -> dict[str, float]:
     """Return the ten metrics of COCO's keypoint evaluation over all images of a file.
 
     Args:
-        annotations: The annotation file.
+        annotated: The content of the annotation file.
         results: Entries of a results file.
         counted: Ids of the annotations that count; None for all. A result on another one is neither
             right nor wrong.
-        skeleton: The keypoints.
-        category: Id of the people's category.
         missing_keypoints: Indices of keypoints that do not count, as if they were not labeled.
     """
     if not results:  # pycocotools fails for an empty list
@@ -96,19 +84,13 @@ def coco_metrics(
 
     with contextlib.redirect_stdout(io.StringIO()):
         truth = CocoIndex()
-        truth.dataset = _complete_annotations(
-            read_json(annotations),
-            counted=counted,
-            category=category,
-            skeleton=skeleton,
-            missing_keypoints=missing_keypoints,
-        )
+        truth.dataset = _truth(annotated, counted, missing_keypoints)
         truth.createIndex()
         # Copies, as loadRes adds fields to the entries.
         entries = [{**r, "keypoints": _without(r["keypoints"], missing_keypoints)} for r in results]
         evaluation = COCOeval(truth, truth.loadRes(entries), "keypoints")
-        evaluation.params.catIds = [category]
-        sigmas = keypoint_sigmas(skeleton)
+        evaluation.params.catIds = [annotated.category]
+        sigmas = keypoint_sigmas(annotated.skeleton)
         evaluation.params.kpt_oks_sigmas = np.delete(sigmas, list(missing_keypoints))
         evaluation.evaluate()
         evaluation.accumulate()

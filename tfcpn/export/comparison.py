@@ -50,7 +50,6 @@ def accuracy(
     shown: SampleCrops,
     keypoints: np.ndarray,
     scores: np.ndarray,
-    annotations: str,
     missing_keypoints,
 ) -> dict[str, float]:
     """Return AP and PCK of keypoints (N, K, 2) in crop pixels; {} for random crops."""
@@ -77,11 +76,9 @@ def accuracy(
     counted = frozenset(people.counted & seen)
     found = {
         "AP": coco_metrics(
-            annotations,
+            people.annotated,
             results,
             counted=counted,
-            skeleton=people.skeleton,
-            category=people.category,
             missing_keypoints=missing_keypoints,
         )["AP"]
     }
@@ -133,7 +130,6 @@ class ParityCheck:
         graph: ExportGraph,
         skeleton: Skeleton,
         shown: SampleCrops,
-        annotations: str,
         batch: int,
     ):
         """Predict the sample crops with the Keras model.
@@ -143,10 +139,9 @@ class ParityCheck:
             graph: The exported graph.
             skeleton: Its keypoints.
             shown: Sample crops, and their people.
-            annotations: COCO annotation file of the sample.
             batch: Number of crops per call, as the file expects.
         """
-        self.graph, self.shown, self.annotations, self.batch = graph, shown, annotations, batch
+        self.graph, self.shown, self.batch = graph, shown, batch
         self.count = skeleton.num_annotated
         # As it was trained, its batch norms in place.
         run = tf.function(
@@ -172,7 +167,7 @@ class ParityCheck:
         if "heatmaps" in outputs:
             theirs = self._theirs["heatmaps"]
             heat = float(np.max(np.abs(outputs["heatmaps"] - theirs)) / np.max(np.abs(theirs)))
-        value = accuracy(self.shown, keypoints, scores, self.annotations, missing_keypoints)
+        value = accuracy(self.shown, keypoints, scores, missing_keypoints)
         # Of few keypoints one may be another: two peaks of a map can be alike to the last digits.
         beyond = max(1, int(distances.size * (1 - ALMOST_ALL / 100)))
         far = float(np.sort(distances, axis=None)[-1 - min(beyond, distances.size - 1)])

@@ -109,7 +109,6 @@ def write(
             graph,
             components.skeleton,
             shown,
-            cfg.val_annotations,
             1 if kind == "tflite" else _BATCH,
         )
     if kind == "savedmodel":

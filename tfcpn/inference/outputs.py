@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tfcpn.data.coco import PERSON_CATEGORY_ID, coco_categories
+from tfcpn.data.categories import PERSON_CATEGORY_ID
+from tfcpn.data.coco import coco_categories
 from tfcpn.inference.estimator import AREA_RATIO, DRAW_THRESHOLD, FAINT_THRESHOLD, Person
 from tfcpn.skeleton import Skeleton
 from tfcpn.transforms.regions import crop_to_image

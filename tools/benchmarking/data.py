@@ -283,12 +283,12 @@ def benchmark_records(data: People, image_dir: str, copies: int) -> list[dict]:
     for workers in (1, 2):
         seen: list[tuple[float, int]] = []
 
-        def preprocessing(done: int, seen=seen) -> None:
+        def on_progress(done: int, seen=seen) -> None:
             seen.append((time.perf_counter(), done))
 
         with tempfile.TemporaryDirectory() as folder:
             shards = {Path(folder) / f"{n}.tfrecord": items[n::8] for n in range(8)}
-            write_shards(shards, Path(image_dir), workers, False, preprocessing)
+            write_shards(shards, Path(image_dir), workers, False, on_progress=on_progress)
         # Without the start of the processes, which is seconds whatever their number.
         (began, before), (ended, after) = next(s for s in seen if s[1] > 0), seen[-1]
         speed = (after - before) / (ended - began)
