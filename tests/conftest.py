@@ -1,4 +1,4 @@
-"""Fixtures: a small dataset of drawn people, and commands inside this process."""
+"""Fixtures: a small dataset of drawn people, and commands in this process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from support.small_run import tiny_run  # noqa: F401  isort: skip
 from tfcpn.utils import console  # isort: skip
 from support.tiny import tiny_network, tolerate_ties  # noqa: F401  isort: skip
 
-# Tests compare what commands print line by line; how long a phase takes is the machine's to say.
+# Tests compare the printed lines. Timing lines depend on the machine and are disabled.
 console.FIRST_LINE_SECONDS = 1e6
 
-# Before anything uses the device: two of them, so that code for several replicas runs here too.
+# Create two CPU devices before first use, so that code for several replicas runs here as well.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
@@ -31,8 +31,9 @@ tf.config.set_logical_device_configuration(
 
 @pytest.fixture(scope="session")
 def two_replicas():
-    """On two virtual CPU devices. One for the whole process: TensorFlow numbers the sums of
-    gradients anew for each strategy, and takes those of a second one for the first one's.
+    """A strategy of two virtual CPU devices. One for the whole process: TensorFlow numbers gradient
+    sums from zero for each strategy and confuses those of a second strategy with those of the
+    first.
     """
     devices = tf.config.list_logical_devices("CPU")
     assert len(devices) == 2
@@ -41,8 +42,8 @@ def two_replicas():
 
 @pytest.fixture
 def float64():
-    """Build networks in float64, where no processor's rounding plays a part: in float32 the
-    gradients of a CPN of random weights are mostly rounding.
+    """Build networks in float64, where the rounding of the processor does not matter: in float32
+    the gradients of a CPN with random weights are mostly rounding.
     """
     tf.keras.mixed_precision.set_global_policy("float64")
     yield
@@ -58,18 +59,18 @@ def command():
 def people(tmp_path_factory):
     """Draw people: folders train and val, annotation files, and records of the training images."""
     folder = tmp_path_factory.mktemp("people")
-    # In processes of their own, as users run them: their workers start from what a program's main
-    # module is.
+    # In separate processes, as users run them: workers are started from the main module of the
+    # program.
     run_process(
         "tools/make_people.py", f"--output={folder}", "--train=24", "--val=8", "--workers=2"
     )
     annotations = {
         s: folder / "annotations" / f"person_keypoints_{s}.json" for s in ("train", "val")
     }
-    words = [f"--annotations={annotations['train']}", f"--images={folder / 'train'}"]
+    arguments = [f"--annotations={annotations['train']}", f"--images={folder / 'train'}"]
     run_process(
         "tools/make_records.py",
-        *words,
+        *arguments,
         f"--output={folder / 'records'}",
         "--shards=4",
         "--workers=2",
@@ -99,7 +100,7 @@ def people_copy(people, tmp_path):
 
 @pytest.fixture
 def edit_json():
-    """Change a JSON file in place with a function on its content."""
+    """Change the content of a JSON file in place with a function."""
 
     def edit(path: Path, change) -> None:
         data = json.loads(path.read_text())
@@ -111,7 +112,7 @@ def edit_json():
 
 @pytest.fixture
 def installed_ffmpeg(monkeypatch, tmp_path):
-    """Put an ffmpeg on the PATH, as where it is installed, and return its file."""
+    """Put an ffmpeg on the PATH, as if installed, and return the file."""
     exe = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "ffmpeg").symlink_to(exe)
@@ -120,10 +121,10 @@ def installed_ffmpeg(monkeypatch, tmp_path):
 
 
 def pytest_collection_modifyitems(items):
-    """Leave out bfloat16 where oneDNN is kept from instructions that TensorFlow finds in the
-    processor: it aborts.
+    """Skip bfloat16 if oneDNN is kept from instructions that TensorFlow finds in the processor:
+    TensorFlow aborts.
 
-    A processor without them computes bfloat16 by other kernels.
+    A processor without these instructions computes bfloat16 with other kernels.
     """
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
     if limit in ("DEFAULT", "ALL") or "avx512" not in Path("/proc/cpuinfo").read_text():

@@ -1,4 +1,4 @@
-"""What every command does alike."""
+"""Behavior common to all commands."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_a_flagfile_is_read_and_the_last_value_counts(tmp_path):
         (["--flagfile=nowhere.cfg"], "nowhere.cfg"),
     ],
 )
-def test_a_mistake_is_named(arguments, message):
+def test_an_invalid_flag_is_named(arguments, message):
     with pytest.raises(InputError, match=message.replace("|", r"\|").replace("?", r"\?")):
         COMMAND.parse(arguments)
 
@@ -70,7 +70,7 @@ def test_a_mistake_is_named(arguments, message):
         ),
     ],
 )
-def test_what_goes_wrong_is_reported_in_one_line_with_a_status(error, status, line, capsys):
+def test_an_error_is_reported_in_one_line_with_an_exit_status(error, status, line, capsys):
     def main(options):
         raise error
 
@@ -91,7 +91,7 @@ def test_tensorflows_errors_are_reported_by_their_first_line():
 
 
 @pytest.mark.parametrize("library", ["matplotlib", "scipy"])
-def test_a_library_that_is_not_installed_is_reported_with_its_extra(monkeypatch, library):
+def test_a_missing_library_is_reported_with_the_extra(monkeypatch, library):
     import importlib
     import sys
 
@@ -101,7 +101,7 @@ def test_a_library_that_is_not_installed_is_reported_with_its_extra(monkeypatch,
     assert stopped.value.code == f"error: {library} is not installed: pip install 'tfcpn[report]'"
 
 
-def test_a_fault_of_the_program_keeps_its_traceback():
+def test_an_internal_error_keeps_the_traceback():
     with pytest.raises(ZeroDivisionError):
         COMMAND.run(lambda options: 1 / 0, ["--output=o"])
 
@@ -123,10 +123,10 @@ ENTRY_POINTS += [
 ]
 
 
-@pytest.mark.parametrize("words", ENTRY_POINTS, ids=lambda words: words[-1])
-def test_every_command_starts_as_a_program(words):
-    assert "usage: python" in run_process(*words, "--help").out
-    failed = run_process(*words, "--nonsense=1", check=False)
+@pytest.mark.parametrize("arguments", ENTRY_POINTS, ids=lambda arguments: arguments[-1])
+def test_every_command_starts_as_a_program(arguments):
+    assert "usage: python" in run_process(*arguments, "--help").out
+    failed = run_process(*arguments, "--nonsense=1", check=False)
     assert (
         failed.status == 1
         and failed.err.startswith("error: --nonsense: ")

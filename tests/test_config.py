@@ -23,22 +23,22 @@ def test_the_defaults_are_the_baseline():
     assert cfg.heatmap_size == (64, 48)
 
 
-def test_a_run_is_named_by_what_it_changes():
+def test_a_run_is_named_after_the_changed_settings():
     cfg, _ = parse("--heatmap_scale=1", "--align=square", "--input_size=256x256")
     assert cfg.experiment == "resnet50_256x256_scale1_square"
 
 
-def test_the_rate_halves_every_sixty_epochs():
+def test_the_learning_rate_halves_every_sixty_epochs():
     cfg = Config()
     rates = [learning_rate(cfg, 10 * (epoch - 1), 10) for epoch in (1, 60, 61, 120, 121, 400)]
     assert rates == [5e-4, 5e-4, 2.5e-4, 2.5e-4, 1.25e-4, 5e-4 / 64]
 
 
-def test_along_a_cosine_the_rate_falls_from_what_was_asked_for_to_0():
+def test_the_cosine_schedule_falls_from_the_given_rate_to_0():
     cfg = Config(lr_cosine=True, learning_rate=4e-3, epochs=8)
     rates = [learning_rate(cfg, 10 * epoch + 9, 10) for epoch in range(8)]
     assert rates == sorted(rates, reverse=True)
-    # At an epoch's middle: a sixteenth of the half circle from either end.
+    # In the middle of an epoch: a sixteenth of the half circle from either end.
     assert rates[0] == pytest.approx(2e-3 * (1 + math.cos(math.pi / 16)))
     assert rates[7] == pytest.approx(4e-3 - rates[0])
     assert sum(rates) / 8 == pytest.approx(2e-3)
@@ -56,24 +56,24 @@ def test_along_a_cosine_the_rate_falls_from_what_was_asked_for_to_0():
         ("--random_half_body=0.3", "use --views=1"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused(word, message):
+def test_an_invalid_value_is_refused(word, message):
     with pytest.raises(InputError, match=message):
         parse(*word.split())
 
 
-def test_a_config_comes_back_from_its_file(tmp_path):
+def test_a_config_is_read_back_from_the_file(tmp_path):
     cfg = Config(experiment="x", model_dir=str(tmp_path), input_size=(128, 96))
     run_config.save_run(Run(cfg))
     assert run_config.load_run(tmp_path) == Run(cfg)
 
 
-def test_a_run_goes_on_only_as_the_same_experiment(tmp_path):
+def test_a_run_resumes_only_with_the_same_settings(tmp_path):
     cfg = Config(model_dir=str(tmp_path), mixed_precision="bfloat16", init_weights="none")
     run_config.save_run(Run(cfg))
     other = dataclasses.replace(cfg, backbone="resnet101", heatmap_scale=1.0)
     assert (
         run_config.resume_config(other) == other
-    )  # what failed before its first checkpoint binds nobody
+    )  # a run without a checkpoint may be restarted with other settings
     (tmp_path / "checkpoints/epoch_0001").mkdir(parents=True)
     longer = dataclasses.replace(
         cfg, epochs=500, eval_every=1, mixed_precision="auto", init_weights="auto"
@@ -90,7 +90,7 @@ def test_a_run_goes_on_only_as_the_same_experiment(tmp_path):
         run_config.resume_config(other)
 
 
-def test_a_run_along_a_cosine_goes_on_with_as_many_epochs(tmp_path):
+def test_a_cosine_run_resumes_only_with_the_same_epochs(tmp_path):
     cfg = Config(model_dir=str(tmp_path), lr_cosine=True, epochs=8)
     run_config.save_run(Run(cfg))
     (tmp_path / "checkpoints/epoch_0001").mkdir(parents=True)
@@ -102,7 +102,10 @@ def test_evaluation_takes_the_architecture_of_the_run(tmp_path):
     run_config.save_run(
         Run(
             Config(
-                model_dir=str(tmp_path), backbone="resnet101", val_images="theirs", flip_test=True
+                model_dir=str(tmp_path),
+                backbone="resnet101",
+                val_images="val_folder",
+                flip_test=True,
             )
         )
     )
@@ -110,7 +113,7 @@ def test_evaluation_takes_the_architecture_of_the_run(tmp_path):
     cfg = run_config.evaluation_config(cfg, given).config
     assert (cfg.backbone, cfg.val_images, cfg.epoch, cfg.flip_test, cfg.boxes) == (
         "resnet101",
-        "theirs",
+        "val_folder",
         "3",
         False,
         "d.json",
@@ -120,7 +123,7 @@ def test_evaluation_takes_the_architecture_of_the_run(tmp_path):
         run_config.evaluation_config(cfg, given)
 
 
-def test_what_does_not_change_the_function_may_change_in_a_run(tmp_path):
+def test_settings_that_do_not_change_the_function_may_change_in_a_run(tmp_path):
     run_config.save_run(Run(Config(model_dir=str(tmp_path))))
     (tmp_path / "checkpoints/epoch_0001").mkdir(parents=True)
     cfg, given = parse(f"--model_dir={tmp_path}", "--late_upsampling")
@@ -136,8 +139,8 @@ def test_a_folder_without_a_run_and_a_damaged_config_are_named(tmp_path):
         run_config.load_run(tmp_path)
 
 
-def test_a_run_that_goes_on_keeps_its_checkpoints_unless_reported(tmp_path):
-    """It may be older than the default that deletes some."""
+def test_a_resumed_run_keeps_checkpoints_as_before_by_default(tmp_path):
+    """The run may be older than the default that deletes some."""
     run_config.save_run(Run(Config(model_dir=str(tmp_path), keep_checkpoints=0)))
     (tmp_path / "checkpoints/epoch_0001").mkdir(parents=True)
     cfg, given = parse(f"--model_dir={tmp_path}")
@@ -146,7 +149,7 @@ def test_a_run_that_goes_on_keeps_its_checkpoints_unless_reported(tmp_path):
     assert run_config.resume_config(cfg, given).keep_checkpoints == 3
 
 
-def test_a_run_keeps_its_skeleton_and_an_older_one_has_cocos(tmp_path):
+def test_a_run_stores_the_skeleton_and_older_runs_use_coco(tmp_path):
     animal = from_names("animal", ("jaw", "left_wing", "right_wing"))
     run_config.save_run(Run(Config(model_dir=str(tmp_path)), animal))
     assert run_config.load_run(tmp_path).skeleton == animal
@@ -156,15 +159,15 @@ def test_a_run_keeps_its_skeleton_and_an_older_one_has_cocos(tmp_path):
     assert run_config.load_run(tmp_path).skeleton == COCO
 
 
-def test_a_path_may_begin_with_the_users_home(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/somebody")
+def test_a_path_may_begin_with_the_home_directory(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/user")
     cfg, _ = parse("--model_dir=~/runs/a", "--val_images=~/val", "--boxes=~/d.json")
-    assert (cfg.model_dir, cfg.val_images) == ("/home/somebody/runs/a", "/home/somebody/val")
-    assert cfg.boxes == "/home/somebody/d.json"
+    assert (cfg.model_dir, cfg.val_images) == ("/home/user/runs/a", "/home/user/val")
+    assert cfg.boxes == "/home/user/d.json"
     assert parse()[0].boxes == "gt"
 
 
-def test_names_that_flags_may_give_are_those_that_parts_can_make():
+def test_choices_of_flags_equal_the_registered_builders():
     assert tuple(builders.NETWORK_BUILDERS) == FIELDS["network"].metadata["choices"]
     assert builders.build_components(parse()[0], COCO).network.name == "cpn"
     assert list(UNITS) == list(SCOPES)
@@ -192,13 +195,13 @@ def test_a_run_of_1_x_with_a_removed_flag_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("old, new", [*RENAMED_FIELDS.items()])
-def test_a_renamed_flag_says_its_new_name(old, new):
+def test_a_renamed_flag_reports_the_new_name(old, new):
     with pytest.raises(InputError, match=f"^--{old} is now --{new}$"):
         parse(f"--{old}=1")
 
 
 @pytest.mark.parametrize("name", REMOVED_FIELDS)
-def test_a_removed_flag_says_so(name):
+def test_a_removed_flag_is_reported(name):
     with pytest.raises(
         InputError, match=f"^--{name} was removed in 2.0; docs/notes/experiments.md"
     ):

@@ -1,4 +1,4 @@
-"""Every flag acts in every mode in which it is taken, or is refused in one line."""
+"""Every flag has an effect in every mode that accepts it, or is refused in one line."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from tfcpn.config import _TRAINING_ONLY as TRAINING_ONLY
 from tfcpn.config import BLAZEPOSE_DEFAULTS, EVALUATION, FIELDS, Config, check_flags_apply
 from tfcpn.utils.errors import InputError
 
-# Another value than the default, of every flag.
+# A value other than the default, for every flag.
 OTHER = {
     **{"experiment": "x", "model_dir": "x", "seed": 1, "skeleton": "lsp", "network": "blazepose"},
     **{
@@ -104,10 +104,10 @@ OF_BLAZEPOSE = {
 }
 OF_BLAZEPOSE |= {"refine_landmarks"}
 REGION = {"align_rotate", "align_margin", "align_missing", "align_source", "align_radius"}
-UNASKED = {"first_pass_rotations", "detector", "nms_oks"}  # of what is not asked for by itself
+UNASKED = {"first_pass_rotations", "detector", "nms_oks"}  # of settings not requested directly
 MEDIAPIPE = {"network": "blazepose", **BLAZEPOSE_DEFAULTS}
 SQUARE_REGION = {"align": "blazepose", "input_size": (256, 256)}
-# What some flags want beside them, and what MediaPipe's network cannot be with at all.
+# Flags that other flags need, and flags that MediaPipe's network excludes.
 COMPANIONS = {
     "shift": {"views": 1},
     "shift_exponent": {"views": 1, "shift": 0.1},
@@ -117,7 +117,7 @@ IMPOSSIBLE = {
     "mediapipe": {"input_size", "decoder"},
     "mediapipe, random": {"input_size", "decoder", "blazepose_freeze"},
 }
-# Mode: its settings, and the flags that it refuses.
+# Mode: settings, and refused flags.
 MODES = {
     "cpn": ({}, OF_BLAZEPOSE | REGION | UNASKED),
     "cpn, square": ({"align": "square"}, OF_BLAZEPOSE | REGION | UNASKED),
@@ -142,7 +142,7 @@ MODES = {
         CPN | UNASKED | {"distillation_weight"},
     ),
 }
-# What decides the mode itself.
+# Flags that define the mode.
 DECIDING = {
     "network",
     "align",
@@ -177,7 +177,7 @@ def test_a_flag_acts_or_is_refused(mode, evaluating):
             continue
         with pytest.raises(InputError, match=f"^--{name} has no effect here: it (needs|is for) "):
             check_flags_apply(cfg, {name}, evaluating)
-        # Set to what it is anyway, or kept from a run, it does no harm.
+        # Setting the default value, or keeping that of a run, is accepted.
         check_flags_apply(cfg, set(), evaluating)
         check_flags_apply(Config(**settings), {name}, evaluating)
 
@@ -190,7 +190,7 @@ def test_no_flagfile_has_a_flag_without_effect(path, evaluating, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-def test_what_is_no_number_passes_no_limit(value):
+def test_values_that_are_not_numbers_are_refused(value):
     numbers = [name for name, field in FIELDS.items() if field.type == "float"]
     assert len(numbers) > 15
     for name in numbers:
@@ -210,7 +210,7 @@ def test_commands_refuse_them_before_anything_is_read(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, printed",
+    "arguments, printed",
     [
         (
             ["--draw_regions", "--nodraw"],
@@ -233,36 +233,36 @@ def test_commands_refuse_them_before_anything_is_read(command, tmp_path):
         (["--serve", "--draw_regions"], "--draw_regions has no effect here: it is for drawn files"),
     ],
 )
-def test_flags_of_predict_too(command, people, tmp_path, words, printed):
-    place = [] if "--serve" in words else [f"--output={tmp_path / 'out'}", people.val]
-    failed = command("-m", "tfcpn.predict", *words, *place, check=False)
+def test_flags_of_predict_act_or_are_refused(command, people, tmp_path, arguments, printed):
+    place = [] if "--serve" in arguments else [f"--output={tmp_path / 'out'}", people.val]
+    failed = command("-m", "tfcpn.predict", *arguments, *place, check=False)
     assert failed.status == 1 and printed in failed.err, failed.err
 
 
-def test_a_least_score_of_no_results_is_refused(command, people):
-    words = [
+def test_a_score_threshold_without_results_is_refused(command, people):
+    arguments = [
         f"--annotations={people.val_annotations}",
         f"--images={people.val}",
         "--score_threshold=0.5",
     ]
-    failed = command("tools/draw_poses.py", *words, check=False)
+    failed = command("tools/draw_poses.py", *arguments, check=False)
     assert failed.status == 1 and "--score_threshold=0.5 needs --results" in failed.err
 
 
 @pytest.mark.parametrize(
     "tool", ["tools/export.py --output=x", "tools/show_batch.py --output=x.png"]
 )
-def test_a_device_that_is_not_there_is_reported_by_every_command_that_takes_it(
+def test_a_missing_device_is_reported_by_every_command(
     command, tool, people, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    words = [
+    arguments = [
         *tool.split(),
         "--device=gpu",
         f"--train_records={people.records}",
         f"--model_dir={tmp_path}",
     ]
-    failed = command(*words, check=False)
+    failed = command(*arguments, check=False)
     assert failed.status == 1 and "--device=gpu: there is no GPU here" in failed.err, failed.err
 
 

@@ -9,7 +9,7 @@ from tfcpn.__main__ import PROGRAMS, complete, help_text, load, main
 
 @pytest.fixture(autouse=True)
 def program_names(monkeypatch):
-    """Give the commands their own names back after a test."""
+    """Restore the names of the commands after a test."""
     for module in PROGRAMS.values():
         command = importlib.import_module(module).COMMAND
         monkeypatch.setattr(command, "program", command.program)
@@ -28,7 +28,7 @@ def test_the_help_has_a_line_for_each_subcommand():
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    "arguments, message",
     [
         (["dance"], "error: tfcpn dance: no such subcommand; see tfcpn --help"),
         (["draw"], "error: tfcpn draw: expected one of batch, crops, poses, people, video"),
@@ -36,9 +36,9 @@ def test_the_help_has_a_line_for_each_subcommand():
         (["train", "--learn=1"], "error: --learn: tfcpn train has no such flag"),
     ],
 )
-def test_a_mistake_is_named_in_one_line(words, message, capsys):
+def test_an_invalid_command_line_is_named_in_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(words)
+        main(arguments)
     printed = stopped.value.code if isinstance(stopped.value.code, str) else ""
     assert (printed + capsys.readouterr().err).startswith(message)
 

@@ -19,7 +19,7 @@ from tfcpn.utils.errors import InputError
 BEETLE = from_names("beetle", ("jaw", "left_wing", "right_wing", "tail"), [(0, 3), (1, 2)])
 
 
-def test_pairs_are_those_of_coco():
+def test_flip_pairs_equal_those_of_coco():
     assert COCO.pairs == ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))
 
 
@@ -37,28 +37,28 @@ def test_limbs_reach_every_keypoint_and_their_mirror_is_a_limb():
     assert {frozenset(COCO.flip_indices[j] for j in limb) for limb in limbs} == limbs
 
 
-def test_cocos_tolerances_are_pycocotools_own_to_the_last_bit():
+def test_coco_sigmas_equal_those_of_pycocotools_exactly():
     np.testing.assert_array_equal(COCO.sigmas, Params("keypoints").kpt_oks_sigmas)
 
 
-def test_roles_are_reported_by_names_and_may_be_missing():
+def test_roles_are_found_by_name_and_may_be_missing():
     assert (COCO.hips, COCO.shoulders, COCO.nose, COCO.head) == ((11, 12), (5, 6), (0,), ())
     assert (BEETLE.hips, BEETLE.shoulders, BEETLE.nose, BEETLE.pairs) == ((), (), (), ((1, 2),))
 
 
-def test_alignment_points_come_last_and_nobody_annotates_them():
+def test_alignment_points_come_last_and_are_not_annotated():
     more = COCO.with_align_points()
     assert (more.num_keypoints, more.num_annotated, COCO.num_annotated) == (19, 17, 17)
     assert more.flip_indices == [*COCO.flip_indices, 17, 18] and more.limbs[-1] == (17, 18)
 
 
 @pytest.mark.parametrize("skeleton", [COCO, BEETLE, COCO.with_align_points()])
-def test_a_skeleton_comes_back_from_json(skeleton):
+def test_a_skeleton_is_read_back_from_json(skeleton):
     assert from_dict(json.loads(json.dumps(to_dict(skeleton)))) == skeleton
 
 
 @pytest.mark.parametrize("skeleton", [COCO, BEETLE])
-def test_a_skeleton_comes_back_from_an_annotation_files_category(skeleton):
+def test_a_skeleton_is_read_back_from_a_coco_category(skeleton):
     (category,) = coco_categories(skeleton)
     again = from_category({**category, "name": skeleton.name})
     assert again == skeleton
@@ -77,12 +77,12 @@ def test_a_skeleton_comes_back_from_an_annotation_files_category(skeleton):
         ({"keypoints": ["a", "b"], "skeleton": 5}, "skeleton is no list"),
     ],
 )
-def test_a_category_that_tells_no_skeleton_says_why(change, message):
+def test_a_category_without_a_skeleton_is_refused_with_the_reason(change, message):
     with pytest.raises(ValueError, match=message):
         from_category({"id": 1, "name": "x", **change})
 
 
-def test_a_keypoint_that_there_is_not_is_named_with_its_flag():
+def test_an_unknown_keypoint_is_named_with_the_flag():
     assert COCO.indices(("nose", "left_hip"), "require") == (0, 11)
     with pytest.raises(
         InputError, match="--require=tail: there is no keypoint 'tail'; there are nose, "
@@ -99,12 +99,12 @@ def test_a_keypoint_that_there_is_not_is_named_with_its_flag():
         ("Left Knee", "Right Knee"),
     ],
 )
-def test_left_and_right_are_reported_by_a_word_in_the_name(left, right):
+def test_left_and_right_are_found_by_a_word_in_the_name(left, right):
     assert from_names("x", ("tail", left, right)).pairs == ((1, 2),)
     assert unpaired_keypoints(from_names("x", ("tail", left))) == [left]
 
 
-def test_words_that_only_begin_like_a_side_are_none():
+def test_words_that_begin_like_a_side_are_not_sides():
     assert from_names("x", ("lips", "rips", "l", "leftover", "rightover")).pairs == ()
 
 

@@ -36,7 +36,7 @@ def test_a_sheet_keeps_the_shape_of_its_images():
 
 @pytest.mark.parametrize("with_results", [False, True])
 def test_the_image_of_a_dataset_is_written(people, command, tmp_path, with_results):
-    words = [
+    arguments = [
         f"--annotations={people.val_annotations}",
         f"--images={people.val}",
         f"--output={tmp_path / 'a.png'}",
@@ -47,29 +47,29 @@ def test_the_image_of_a_dataset_is_written(people, command, tmp_path, with_resul
         keypoints = {"keypoints": np.full((17, 2), 30.0), "scores": np.ones(17)}
         results = [coco_result(b, **keypoints) for b in boxes]
         (tmp_path / "results.json").write_text(json.dumps(results))
-        words.append(f"--results={tmp_path / 'results.json'}")
-    command("tools/draw_poses.py", *words, "--count=4", "--columns=2")
+        arguments.append(f"--results={tmp_path / 'results.json'}")
+    command("tools/draw_poses.py", *arguments, "--count=4", "--columns=2")
     assert cv2.imread(str(tmp_path / "a.png")).shape == (600, 680, 3)
 
 
 def test_the_image_of_the_alignments_is_written(people, command, tmp_path):
-    words = [f"--annotations={people.val_annotations}", f"--images={people.val}", "--count=3"]
-    command("tools/show_crops.py", *words, f"--output={tmp_path / 'c.png'}")
+    arguments = [f"--annotations={people.val_annotations}", f"--images={people.val}", "--count=3"]
+    command("tools/show_crops.py", *arguments, f"--output={tmp_path / 'c.png'}")
     assert cv2.imread(str(tmp_path / "c.png")).shape == (4 * 200, 3 * 200, 3)
 
 
 def test_the_image_of_a_training_batch_is_written(people, command, tmp_path):
-    words = [
+    arguments = [
         f"--train_records={people.records}",
         "--input_size=64x64",
         "--people=3",
         f"--output={tmp_path / 'b.png'}",
     ]
-    command("tools/show_batch.py", *words)
+    command("tools/show_batch.py", *arguments)
     assert cv2.imread(str(tmp_path / "b.png")).shape == (3 * 64, 12 * 64, 3)
 
 
-def test_the_worst_are_those_whose_keypoints_are_farthest_from_their_annotation(people):
+def test_the_worst_results_are_those_farthest_from_the_annotation(people):
     _, drawn, *_ = read_annotations(people.val_annotations)
     first, second = drawn[0], next(p for p in drawn if p.image_id != drawn[0].image_id)
 
@@ -91,9 +91,9 @@ def test_the_worst_are_those_whose_keypoints_are_farthest_from_their_annotation(
 
 
 @pytest.mark.parametrize("tool", ["draw_poses", "show_crops", "show_batch"])
-def test_an_image_of_another_kind_is_refused_before_anything_is_read(command, tmp_path, tool):
-    words = [] if tool == "show_batch" else ["--annotations=nowhere.json", "--images=nowhere"]
-    failed = command(f"tools/{tool}.py", *words, f"--output={tmp_path / 'x.gif'}", check=False)
+def test_an_unknown_image_suffix_is_refused_before_reading(command, tmp_path, tool):
+    arguments = [] if tool == "show_batch" else ["--annotations=nowhere.json", "--images=nowhere"]
+    failed = command(f"tools/{tool}.py", *arguments, f"--output={tmp_path / 'x.gif'}", check=False)
     assert failed.status == 1 and "x.gif: expected a name that ends in .png or .jpg" in failed.err
 
 
@@ -101,12 +101,14 @@ def test_a_results_file_of_other_keypoints_is_named(people, command, tmp_path):
     (tmp_path / "r.json").write_text(
         json.dumps([{"image_id": 1, "score": 1, "keypoints": [1, 2, 1]}])
     )
-    words = [
+    arguments = [
         f"--annotations={people.val_annotations}",
         f"--images={people.val}",
         f"--results={tmp_path / 'r.json'}",
     ]
-    failed = command("tools/draw_poses.py", *words, f"--output={tmp_path / 'a.png'}", check=False)
+    failed = command(
+        "tools/draw_poses.py", *arguments, f"--output={tmp_path / 'a.png'}", check=False
+    )
     assert (
         failed.status == 1
         and "r.json: entry number 0: expected 17 keypoints x 3 numbers" in failed.err

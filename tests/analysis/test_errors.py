@@ -1,6 +1,4 @@
-"""Each kind of error on made-up results in which only it occurs, and the numbers beside a plain
-reckoning.
-"""
+"""Each kind of error, on made-up results that have only that error, compared with a plain loop."""
 
 import json
 import math
@@ -24,7 +22,7 @@ NOSE, LEFT_WRIST, RIGHT_WRIST, LEFT_HIP = (
 
 
 def standing(x: float, y: float) -> np.ndarray:
-    """(17, 3): every keypoint in a place of its own, 40 pixels from the next."""
+    """(17, 3): every keypoint at a different position, 40 pixels from the next."""
     return np.array([[x + 40 * (n % 4), y + 40 * (n // 4), 2.0] for n in range(17)])
 
 
@@ -69,21 +67,21 @@ def right() -> list[dict]:
 
 
 def moved(keypoint: int, to) -> list[dict]:
-    """The first person with a keypoint somewhere else."""
+    """The results, with one keypoint of the first person moved."""
     keypoints = PEOPLE[0].copy()
     keypoints[keypoint, :2] = to
     return [result(0, keypoints), *right()[1:]]
 
 
 def away(keypoint: int, similarity: float) -> np.ndarray:
-    """A place of such a similarity to the first person's keypoint."""
+    """A position with this similarity to a keypoint of the first person."""
     max_radius = math.sqrt(-2 * math.log(similarity) * AREA) * 2 * COCO.sigmas[keypoint]
     return PEOPLE[0][keypoint, :2] + [max_radius, 0]
 
 
 @pytest.fixture
 def evaluation(annotations, tmp_path):
-    """An evaluation's folder with these results, read again."""
+    """Load an evaluation folder with these results."""
 
     def made(results, **settings):
         folder = tmp_path / "run" / "eval" / "epoch_0001"
@@ -128,8 +126,8 @@ def test_only_this_kind_of_keypoint(evaluation, kind):
 
 
 @pytest.mark.parametrize("kind", ONLY)
-def test_putting_it_right_wins_what_it_lost_and_nothing_else_wins_that(evaluation, kind):
-    """The legs of the first person wrong in one way; AP is COCO's."""
+def test_fixing_one_kind_of_error_recovers_exactly_its_loss(evaluation, kind):
+    """The legs of the first person have one kind of error; AP is that of COCO."""
     keypoints = PEOPLE[0].copy()
     for keypoint in range(11, 17):
         places = {
@@ -148,23 +146,23 @@ def test_putting_it_right_wins_what_it_lost_and_nothing_else_wins_that(evaluatio
             assert gain == 0
 
 
-def test_somebody_where_nobody_is(evaluation):
-    """Surer than the others, so that it costs AP."""
+def test_a_detection_on_background_is_a_false_positive(evaluation):
+    """Give it the highest score, so that it costs AP."""
     made = evaluation([*right(), result(2, standing(400, 400), 0.99)])
     assert [m.person is None for m in made.found] == [True, False, False, False]
     assert made.gains[errors.FALSE_POSITIVE] > 0.1
     assert all(made.gains[kind] == 0 for kind in (*ONLY, errors.FALSE_NEGATIVE))
-    # By a better score, too.
+    # A better score recovers the loss as well.
     assert made.gains[errors.SCORE] == pytest.approx(made.gains[errors.FALSE_POSITIVE])
 
 
-def test_nobody_where_somebody_is(evaluation):
+def test_a_missed_person_is_a_false_negative(evaluation):
     made = evaluation(right()[:2])
     assert [p.id for p in made.missed] == [9]
     assert made.gains[errors.FALSE_NEGATIVE] > 0.2 and made.gains[errors.FALSE_POSITIVE] == 0
 
 
-def test_the_worse_one_is_surer(evaluation):
+def test_a_worse_result_with_a_higher_score_is_a_score_error(evaluation):
     bad = PEOPLE[0].copy()
     bad[:, :2] += 12
     found = [
@@ -184,8 +182,8 @@ def test_the_worse_one_is_surer(evaluation):
     assert printed[0].oks == pytest.approx(1) and printed[2].oks < 0.9
 
 
-def test_similarity_is_cocos():
-    """Beside pycocotools' own reckoning."""
+def test_oks_equals_pycocotools():
+    """Compare with the computation of pycocotools."""
     from pycocotools.coco import COCO as RecordIndex
     from pycocotools.cocoeval import COCOeval
 
@@ -218,13 +216,13 @@ def test_similarity_is_cocos():
     judged = COCOeval(index, index.loadRes([found_entry]), "keypoints")
     judged.params.imgIds = [1]
     judged._prepare()
-    theirs = judged.computeOks(1, 1)[0, 0]
+    expected = judged.computeOks(1, 1)[0, 0]
     one = type("Person", (), {"keypoints": truth, "area": 9000.0})
-    assert oks(found[:, :2], one, keypoint_sigmas(COCO)) == pytest.approx(theirs, abs=1e-9)
+    assert oks(found[:, :2], one, keypoint_sigmas(COCO)) == pytest.approx(expected, abs=1e-9)
 
 
-def test_matching_beside_a_plain_reckoning(annotations):
-    """The surest takes its best person; one that is taken is nobody else's."""
+def test_matching_equals_a_plain_loop(annotations):
+    """The result with the highest score takes the best person, and each person is matched once."""
     _, people, *_ = read_annotations(annotations)
     rng = np.random.default_rng(0)
     results = []
@@ -253,7 +251,7 @@ def test_matching_beside_a_plain_reckoning(annotations):
     assert {p.id for p in missed} == {p.id for p in people} - taken
 
 
-def test_keypoints_and_groups(evaluation):
+def test_errors_are_counted_by_keypoint_and_group(evaluation):
     made = evaluation(moved(NOSE, (600, 600)))
     nose = made.by_keypoint[NOSE]
     assert nose["labeled"] == 3 and nose["miss"] == 1 and nose["good"] == 2
@@ -269,7 +267,7 @@ def test_keypoints_and_groups(evaluation):
     assert "score of the detector" not in made.groups
 
 
-def test_the_detectors_scores_are_those_of_the_boxes(evaluation, tmp_path):
+def test_detector_scores_are_those_of_the_boxes(evaluation, tmp_path):
     boxes = [
         {"image_id": i, "category_id": 1, "bbox": [20, 20, 130, 170], "score": s}
         for i, s in ((2, 0.3), (1, 0.6), (1, 0.9))
@@ -284,8 +282,8 @@ def test_the_detectors_scores_are_those_of_the_boxes(evaluation, tmp_path):
     }
 
 
-def test_a_keypoint_is_what_it_lies_nearest_to(evaluation):
-    """Near its own place, and exactly on the other side: an inversion."""
+def test_a_keypoint_is_classified_by_the_nearest_position(evaluation):
+    """Near the right position and exactly on the other side: an inversion."""
     people = [keypoints.copy() for keypoints in PEOPLE]
     people[0][RIGHT_WRIST, :2] = away(LEFT_WRIST, 0.6)
     results = moved(LEFT_WRIST, people[0][RIGHT_WRIST, :2])
@@ -296,14 +294,14 @@ def test_a_keypoint_is_what_it_lies_nearest_to(evaluation):
     assert kinds[LEFT_WRIST] == errors.INVERSION
 
 
-def test_people_who_do_not_count_are_neither_right_nor_wrong(annotations, evaluation):
-    """Somebody without a labeled keypoint, and a crowd: COCO passes over results on them."""
+def test_results_on_ignored_people_are_neither_right_nor_wrong(annotations, evaluation):
+    """A person without a labeled keypoint, and a crowd: COCO ignores results on both."""
     data = json.loads(annotations.read_text())
-    nobody = {**data["annotations"][0], "keypoints": [0] * 51, "num_keypoints": 0}
+    unlabeled = {**data["annotations"][0], "keypoints": [0] * 51, "num_keypoints": 0}
     data["annotations"] += [
-        {**nobody, "id": 20, "image_id": 2, "bbox": [380, 380, 200, 200], "area": 40_000.0},
+        {**unlabeled, "id": 20, "image_id": 2, "bbox": [380, 380, 200, 200], "area": 40_000.0},
         {
-            **nobody,
+            **unlabeled,
             "id": 21,
             "image_id": 1,
             "bbox": [300, 300, 300, 300],
@@ -322,7 +320,7 @@ def test_people_who_do_not_count_are_neither_right_nor_wrong(annotations, evalua
 
 
 @pytest.mark.parametrize("results", [[], [result(0, standing(5000, 5000))]])
-def test_results_of_nobody_have_an_average_precision_of_nothing(evaluation, results):
+def test_results_without_people_have_an_ap_of_0(evaluation, results):
     made = evaluation(results)
     assert made.average_precision(made.results) == 0 and len(made.missed) == 3
     assert made.gains[errors.FALSE_NEGATIVE] > 0.7 and made.gains[errors.FALSE_POSITIVE] == 0
@@ -348,14 +346,14 @@ def test_results_that_do_not_fit_are_reported(evaluation, results, printed):
         evaluation(results)
 
 
-def test_an_evaluation_whose_detections_have_moved_goes_without_their_scores(evaluation):
+def test_detector_scores_are_none_if_the_detections_file_is_missing(evaluation):
     assert evaluation(right(), boxes="moved/away.json").detector_scores is None
 
 
-def test_the_keypoints_are_those_of_the_run_and_not_those_of_the_file(
+def test_the_skeleton_is_that_of_the_run_and_not_that_of_the_annotations(
     annotations, evaluation, tmp_path
 ):
-    """Own tolerances, pairs and roles: AP and swaps by the file's would be others."""
+    """Custom sigmas, pairs and roles: AP and swaps by the annotation file would differ."""
     import dataclasses
 
     from tfcpn.checkpoints import run_config

@@ -1,6 +1,5 @@
-"""tools/report.py --analyze as a user runs it, and its page in a browser at a phone's width and a
-desktop's.
-"""
+"""tools/report.py --analyze from the command line, and the page in a browser at the width of a
+phone and of a desktop."""
 
 import json
 import re
@@ -17,7 +16,7 @@ from tfcpn.data.coco import read_annotations
 
 @pytest.fixture(scope="module")
 def evaluations(people, tmp_path_factory):
-    """Two evaluations of a small run, after one epoch and after two, with some keypoints put right
+    """Two evaluations of a small run, after one epoch and after two; some keypoints are corrected
     in the second.
     """
     run = tmp_path_factory.mktemp("analysed") / "run"
@@ -35,8 +34,8 @@ def evaluations(people, tmp_path_factory):
 
 
 def analyse(command, output, *folders, check=True):
-    words = [f"--analyze={','.join(map(str, folders))}", f"--output={output}"]
-    return command("tools/report.py", *words, check=check)
+    arguments = [f"--analyze={','.join(map(str, folders))}", f"--output={output}"]
+    return command("tools/report.py", *arguments, check=check)
 
 
 def test_one_evaluation(command, evaluations, tmp_path):
@@ -58,7 +57,7 @@ def test_one_evaluation(command, evaluations, tmp_path):
         assert word in page
 
 
-def test_two_evaluations_person_by_person(command, evaluations, tmp_path):
+def test_two_evaluations_are_compared_by_person(command, evaluations, tmp_path):
     analyse(command, tmp_path, *evaluations)
     page = (tmp_path / "analysis.html").read_text()
     assert (
@@ -85,24 +84,24 @@ def test_the_page_in_a_browser(browser, command, evaluations, tmp_path, width):
     assert min(tall) > 100
 
 
-def test_without_images_the_numbers_stay(command, evaluations, tmp_path):
-    words = [
+def test_without_images_the_page_still_has_the_numbers(command, evaluations, tmp_path):
+    arguments = [
         f"--analyze={evaluations[0]}",
         f"--output={tmp_path}",
         f"--images={tmp_path / 'nowhere'}",
     ]
-    command("tools/report.py", *words)
+    command("tools/report.py", *arguments)
     assert "(image not found)" in (tmp_path / "analysis.html").read_text()
 
 
 @pytest.mark.parametrize(
-    "words, printed",
+    "arguments, printed",
     [
         (["--analyze=nowhere"], "nowhere"),
         (["--analyze=a,b,c"], "expected one evaluation, or two"),
         (["--analyze=a", "--runs=b"], "expected --runs or --analyze, not both"),
     ],
 )
-def test_a_mistake_is_reported(command, tmp_path, words, printed):
-    done = command("tools/report.py", *words, f"--output={tmp_path / 'out'}", check=False)
+def test_invalid_input_is_reported(command, tmp_path, arguments, printed):
+    done = command("tools/report.py", *arguments, f"--output={tmp_path / 'out'}", check=False)
     assert done.status == 1 and printed in done.err and not (tmp_path / "out").exists()

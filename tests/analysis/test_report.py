@@ -1,4 +1,4 @@
-"""tools/report.py: runs into the log's table."""
+"""tools/report.py: runs become rows of the table of the log."""
 
 import csv
 import dataclasses
@@ -55,7 +55,7 @@ def runs(tmp_path):
     return tmp_path / "runs"
 
 
-def test_each_evaluation_is_a_row_with_the_published_one_beside_it(runs, command, tmp_path):
+def test_each_evaluation_is_a_row_with_the_published_results(runs, command, tmp_path):
     done = command("tools/report.py", f"--runs={runs}/*", f"--output={tmp_path / 'out'}")
     lines = (tmp_path / "out/report.md").read_text().splitlines()
     cells = {
@@ -92,8 +92,8 @@ def test_each_evaluation_is_a_row_with_the_published_one_beside_it(runs, command
     assert (tmp_path / "out/curves.png").stat().st_size > 5000
 
 
-def test_every_row_of_the_log_is_found_by_its_settings(monkeypatch):
-    """A run of a row of docs/reproduce.md gets the numbers of its row."""
+def test_every_row_of_the_log_is_found_by_the_settings(monkeypatch):
+    """A run of a row of docs/reproduce.md gets the numbers of that row."""
 
     def row(name, epoch, **changes):
         cfg = dataclasses.replace(parse_row(name, monkeypatch)[0], **changes)
@@ -121,7 +121,7 @@ def test_every_row_of_the_log_is_found_by_its_settings(monkeypatch):
     assert row("tf_cpn", 350, boxes="detections.json")["AP"] == 0.697
     for name in ("rotate", "points", "align_blazepose", "scale1_free", "filtered"):
         assert row(name, 350) is row(name, 400) is None, name
-    # The same name with another recipe is another experiment.
+    # The same name with another recipe is a different experiment.
     assert row("scale255", 400, seed=7)["AP"] == 0.702
     for change in (
         {"weight_decay": 0.0},
@@ -133,7 +133,9 @@ def test_every_row_of_the_log_is_found_by_its_settings(monkeypatch):
 
 
 def test_the_logs_table_is_complete():
-    """Eighteen rows of the log and tf-cpn's, each with five numbers; a few of them by hand."""
+    """Eighteen rows of the log and those of tf-cpn, each with five numbers; some are checked by
+    hand.
+    """
     assert len(ROWS) == 18 and all(len(values) == 5 for _, _, values in [*ROWS, TF_CPN])
     values = [values for _, _, values in ROWS]
     assert values[1] == (0.702, 0.904, 0.782, 0.677, 0.744) and values[9] == (
@@ -147,15 +149,15 @@ def test_the_logs_table_is_complete():
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    "arguments, message",
     [
         ([], "--runs is missing"),
         (["--runs=nowhere"], "--runs=nowhere: there is no such folder"),
         (["--runs=tests"], "nothing is evaluated there"),
     ],
 )
-def test_a_mistake_is_reported_in_one_line(command, tmp_path, words, message):
-    failed = command("tools/report.py", *words, f"--output={tmp_path / 'out'}", check=False)
+def test_invalid_input_is_reported_in_one_line(command, tmp_path, arguments, message):
+    failed = command("tools/report.py", *arguments, f"--output={tmp_path / 'out'}", check=False)
     (line,) = failed.err.strip().splitlines()
     assert failed.status == 1 and message in line and not (tmp_path / "out").exists()
 
@@ -185,7 +187,9 @@ def test_a_flag_of_another_command_is_refused(runs, command):
     )
 
 
-def test_rows_that_differ_by_how_they_were_evaluated_say_so_and_stand_alone(command, tmp_path):
+def test_rows_with_other_evaluation_settings_name_them_and_have_no_published_results(
+    command, tmp_path
+):
     square = {"input_size": (256, 256)}
     ways = {
         "usual": {},
@@ -193,13 +197,13 @@ def test_rows_that_differ_by_how_they_were_evaluated_say_so_and_stand_alone(comm
         "oks": {"result_nms": "oks", "nms_oks": 0.7},
         "soft": {"result_nms": "soft"},
         "half": {"mixed_precision": "bfloat16"},
-        "mine": {
+        "other_detector": {
             "align": "blazepose",
             "align_source": "detector",
-            "detector": "mine.tflite",
+            "detector": "other.tflite",
             **square,
         },
-        "theirs": {"align": "blazepose", "align_source": "detector", **square},
+        "default_detector": {"align": "blazepose", "align_source": "detector", **square},
     }
     for name, changes in ways.items():
         make_run(tmp_path / "runs" / name, [350], **changes)
@@ -213,13 +217,13 @@ def test_rows_that_differ_by_how_they_were_evaluated_say_so_and_stand_alone(comm
         cell[1]: cell for cell in ([word.strip() for word in line.split("|")] for line in lines)
     }
     assert len({cells[name][2] for name in ways}) == len(ways)
-    for name, words in (
+    for name, text in (
         ("dark", "dark"),
         ("oks", "OKS-NMS at 0.7"),
         ("soft", "Soft-NMS"),
         ("half", "bfloat16"),
     ):
-        assert words in cells[name][2]
-    assert "MediaPipe's detector mine.tflite" in cells["mine"][2]
+        assert text in cells[name][2]
+    assert "MediaPipe's detector other.tflite" in cells["other_detector"][2]
     # The log's numbers appear only next to rows that were evaluated with the same settings.
     assert [name for name in ways if cells[name][9]] == ["usual"]

@@ -30,7 +30,7 @@ def values(model, optimizer=None):
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_weights_and_optimizer_come_back(model, tmp_path, precision):
+def test_weights_and_optimizer_are_restored(model, tmp_path, precision):
     optimizer = make_optimizer(1e-3, precision, model.trainable_variables)
     randomize(model, optimizer)
     saved = values(model, optimizer)
@@ -53,7 +53,7 @@ def test_weights_alone_can_be_read_for_evaluation(model, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_checkpoint_carries_the_originals_names(tmp_path):
+def test_a_checkpoint_has_the_variable_names_of_tf_cpn(tmp_path):
     name = "resnet_v1_50/block1/unit_1/bottleneck_v1/conv1/weights"
     CheckpointManager(tmp_path).save(TrainingPosition(1), {name: tf.Variable(1.0)})
     names = [
@@ -74,7 +74,7 @@ def test_a_damaged_checkpoint_is_named(model, tmp_path):
         checkpoints.restore(TrainingPosition(4), variables_by_name(model))
 
 
-def test_training_cannot_go_on_from_weights_alone(model, tmp_path):
+def test_training_does_not_resume_from_weights_alone(model, tmp_path):
     CheckpointManager(tmp_path).save(TrainingPosition(1), variables_by_name(model))
     with pytest.raises(InputError, match="has no optimizer state"):
         CheckpointManager(tmp_path).restore(
@@ -84,7 +84,7 @@ def test_training_cannot_go_on_from_weights_alone(model, tmp_path):
         )
 
 
-def test_epochs_are_found_and_asked_for(tmp_path):
+def test_epochs_are_listed_and_parsed(tmp_path):
     checkpoints = CheckpointManager(tmp_path)
     with pytest.raises(InputError, match="no checkpoint to evaluate"):
         checkpoints.parse_epochs("latest")
@@ -127,7 +127,7 @@ def made(checkpoints, *positions):
     return value
 
 
-def test_of_those_within_an_epoch_only_the_newest_of_all_stays(tmp_path):
+def test_only_the_newest_mid_epoch_checkpoint_is_kept(tmp_path):
     checkpoints = CheckpointManager(tmp_path)
     made(checkpoints, (0, 5), (0, 9))
     checkpoints.prune(0)
@@ -140,7 +140,7 @@ def test_of_those_within_an_epoch_only_the_newest_of_all_stays(tmp_path):
     assert checkpoints.positions() == [(2, 0)]
 
 
-def test_what_an_epoch_had_come_to_is_kept_to_the_last_bit(tmp_path):
+def test_epoch_progress_is_stored_exactly(tmp_path):
     checkpoints, numbers = CheckpointManager(tmp_path), [float(np.float32(0.1)), 1 / 3, 1e-300]
     checkpoints.save(
         TrainingPosition(2, 7),
@@ -196,12 +196,12 @@ def flip(path):
         ),
     ],
 )
-def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_taken(
+def test_a_damaged_newest_checkpoint_is_reported_and_the_previous_one_is_used(
     tmp_path, caplog, monkeypatch, damage, printed
 ):
     checkpoints, said = CheckpointManager(tmp_path), []
     monkeypatch.setattr(
-        "tfcpn.checkpoints.manager._log.warning", lambda *words: said.append(words[0] % words[1:])
+        "tfcpn.checkpoints.manager._log.warning", lambda *args: said.append(args[0] % args[1:])
     )
     made(checkpoints, (1, 0), (2, 0), (2, 3))
     damage(checkpoints.path(2, 3))
@@ -209,13 +209,13 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_taken(
     assert len(said) == 1 and re.search(
         rf"epoch_0002_step_3: is damaged \(.*{printed}.*\); resuming from", said[0]
     )
-    # It is out of the way of what comes next, and not lost.
+    # It is moved aside and not deleted.
     checkpoints.cleanup(TrainingPosition(2))
     assert checkpoints.positions() == [(1, 0), (2, 0)]
     assert (tmp_path / "checkpoints" / "epoch_0002_step_3.damaged").exists()
 
 
-def test_nothing_begins_anew_because_all_checkpoints_are_damaged(tmp_path):
+def test_training_does_not_restart_if_all_checkpoints_are_damaged(tmp_path):
     checkpoints = CheckpointManager(tmp_path)
     assert checkpoints.latest_valid() == (0, 0)
     made(checkpoints, (1, 0))
@@ -226,7 +226,7 @@ def test_nothing_begins_anew_because_all_checkpoints_are_damaged(tmp_path):
         checkpoints.latest_valid()
 
 
-def test_leftovers_of_dead_processes_are_swept(tmp_path):
+def test_temporary_files_of_dead_processes_are_deleted(tmp_path):
     checkpoints = CheckpointManager(tmp_path)
     made(checkpoints, (1, 0))
     for name in (".epoch_0002.77.tmp", ".epoch_0001.5.old.tmp"):
@@ -244,13 +244,11 @@ def test_leftovers_of_dead_processes_are_swept(tmp_path):
     checkpoints.cleanup(TrainingPosition(1))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["epoch_0001"]
     assert not (tmp_path / ".config.json.7.tmp").exists()
-    # One that is young may be an evaluation's that is writing now.
+    # A recent one may belong to an evaluation that is still writing.
     assert [path.name for path in evaluated.iterdir()] == [".metrics.json.7.tmp"]
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one_and_nothing_half(
-    tmp_path, monkeypatch
-):
+def test_a_failed_save_keeps_the_last_checkpoint_and_leaves_no_partial_one(tmp_path, monkeypatch):
     checkpoints = CheckpointManager(tmp_path)
     made(checkpoints, (1, 0))
 
@@ -266,10 +264,10 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one_and_nothing_hal
     assert checkpoints.latest_valid() == (1, 0)
 
 
-def test_content_is_on_the_disk_before_its_name_and_that_before_anything_is_deleted(
+def test_files_are_synced_before_the_rename_and_renamed_before_old_ones_are_deleted(
     tmp_path, monkeypatch
 ):
-    """Sync the files, their folder, the name and the name's folder before deleting the old."""
+    """Sync the files, the folder and the rename before deleting the old checkpoint."""
     checkpoints, done = CheckpointManager(tmp_path), []
     made(checkpoints, (1, 0))
     sync, rename, remove = files.fsync_path, type(tmp_path).rename, shutil.rmtree
@@ -293,6 +291,6 @@ def test_content_is_on_the_disk_before_its_name_and_that_before_anything_is_dele
     assert synced[-1].startswith(".epoch_0002.")
     assert names[at + 1] == ("sync", "checkpoints")
     old = [at for at, (_, name) in enumerate(done) if "epoch_0001" in name]
-    assert [done[at][0] for at in old] == ["name", "delete"]  # out of the way in one step
+    assert [done[at][0] for at in old] == ["name", "delete"]  # moved aside in one step
     assert min(old) > done.index(("sync", "checkpoints"), done.index(("name", "epoch_0002")))
     assert checkpoints.positions() == [(2, 0)]

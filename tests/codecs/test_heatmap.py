@@ -98,7 +98,7 @@ def test_decoding_equals_the_reference_on_random_maps(scale):
         np.testing.assert_allclose(scores[i], expected_scores, atol=1e-4)
 
 
-def test_decoding_odd_maps_follows_the_originals_arithmetic_and_gives_no_nan():
+def test_decoding_unusual_maps_equals_the_reference_and_gives_no_nan():
     """Flat, negative, zero, single points in corners, two equal peaks."""
     maps = np.zeros((64, 48, 9), np.float32)
     maps[..., 0] = 3.0
@@ -142,6 +142,6 @@ def test_the_decoders_blur_is_a_gaussian_filter_with_zero_padding():
     maps = np.random.default_rng(5).random((1, 64, 48, 3)).astype(np.float32)
     padded = cv2.copyMakeBorder(maps[0], 20, 20, 20, 20, cv2.BORDER_CONSTANT, value=0)
     expected = cv2.GaussianBlur(padded, (21, 21), 3.5)[None, 20:-20, 20:-20]
-    ours = np.einsum("ab,nbwk,cw->nack", padded_blur(64), maps, padded_blur(48))
-    assert ours.shape == (1, 84, 68, 3)
-    np.testing.assert_allclose(ours[:, 10:-10, 10:-10], expected, atol=1e-5)
+    actual = np.einsum("ab,nbwk,cw->nack", padded_blur(64), maps, padded_blur(48))
+    assert actual.shape == (1, 84, 68, 3)
+    np.testing.assert_allclose(actual[:, 10:-10, 10:-10], expected, atol=1e-5)

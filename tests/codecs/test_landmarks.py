@@ -33,7 +33,7 @@ def test_keypoints_find_their_landmark_by_name():
     assert codec(COCO.with_align_points()).landmark_indices == [*COCO_PLACES, 33, 34]
 
 
-def test_what_is_encoded_is_decoded():
+def test_encoded_keypoints_are_decoded():
     rng = np.random.default_rng(0)
     keypoints, visibility = rng.uniform(0, 256, (3, 17, 2)), rng.choice([0.0, 1.0, 2.0], (3, 17))
     targets = codec(COCO).encode(
@@ -53,7 +53,7 @@ def test_a_keypoint_without_a_landmark_lies_at_0_and_scores_0():
     assert (np.asarray(scores)[:, :12] > 0).all()
 
 
-def test_flipping_twice_changes_nothing_and_once_trades_sides():
+def test_flipping_twice_changes_nothing_and_flipping_once_swaps_sides():
     given = outputs(np.random.default_rng(2))
     once = codec(COCO).flip(given)
     twice = codec(COCO).flip(once)
@@ -76,7 +76,7 @@ def test_a_peak_moves_with_its_keypoint_in_a_mirror_image():
     np.testing.assert_allclose(there.heatmaps[0, :, 1:, 0], maps[0, :, 1:, 0], atol=1e-5)
 
 
-def test_keypoints_that_are_none_of_blazeposes_are_refused():
+def test_keypoints_unknown_to_blazepose_are_refused():
     with pytest.raises(InputError, match="beak, tail.*are none of BlazePose's"):
         codec(from_names("bird", ("beak", "tail")))
 

@@ -1,4 +1,4 @@
-"""Peaks finer than a pixel: what each way makes of a Gaussian whose middle is known."""
+"""Peaks finer than a pixel: each decoder on a Gaussian with a known center."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tfcpn.skeleton import COCO
 from tfcpn.utils.errors import InputError
 
 SIZE, KERNEL, SCALE = (64, 48), 7, 255.0
-# The width of the labels' Gaussian, of OpenCV's table for that kernel.
+# Sigma of the label Gaussian, from OpenCV's table for that kernel.
 SIGMA = np.sqrt(np.sum(gaussian_kernel(KERNEL) * (np.arange(KERNEL) - KERNEL // 2) ** 2))
 
 
@@ -35,15 +35,15 @@ PLACES = [(x, y) for x, y in np.random.default_rng(0).uniform((6, 6), (41, 57), 
 
 
 def test_dark_finds_the_middle_of_a_gaussian():
-    """Of a Gaussian the logarithm is a parabola, and a blurred Gaussian is one: Newton's step is
-    exact, but for the blur's being of seven pixels.
+    """The logarithm of a Gaussian is a parabola, and a blurred Gaussian is a Gaussian: Newton's
+    step is exact except for the blur's finite width of seven pixels.
     """
     assert error("dark", PLACES).max() < 0.05
     assert error("tf_cpn", PLACES).mean() > 5 * error("dark", PLACES).mean()
 
 
 @pytest.mark.parametrize("decoder", ["dark", "tf_cpn"])
-def test_maps_without_a_summit_give_numbers(decoder):
+def test_maps_without_a_peak_give_finite_numbers(decoder):
     rng = np.random.default_rng(1)
     maps = np.zeros((1, 5, *SIZE), np.float32)
     maps[0, 1], maps[0, 2] = -3, 255
@@ -56,7 +56,7 @@ def test_maps_without_a_summit_give_numbers(decoder):
 
 
 def test_dark_stays_at_the_border():
-    """There are no neighbors to tell a summit by."""
+    """There are no neighbors to locate a peak between pixels."""
     assert error("dark", [(0, 30), (47, 63)]).max() == 0
 
 

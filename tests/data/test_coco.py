@@ -92,7 +92,7 @@ def test_a_bad_file_is_named(tmp_path, content, message):
         read_annotations(path)
 
 
-def test_detections_keep_people_on_known_images(tmp_path):
+def test_only_people_on_annotated_images_are_read_from_detections(tmp_path):
     images = {1: CocoImage(1, "a.jpg", 100, 200)}
     path = tmp_path / "d.json"
     detection = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
@@ -112,7 +112,7 @@ def test_detections_keep_people_on_known_images(tmp_path):
             read_detections(path, images)
 
 
-def test_fields_that_pycocotools_wants_may_be_missing(tmp_path):
+def test_fields_that_pycocotools_needs_are_optional(tmp_path):
     record = person()
     del record["iscrowd"], record["num_keypoints"], record["category_id"]
     path = tmp_path / "a.json"
@@ -131,7 +131,7 @@ def test_fields_that_pycocotools_wants_may_be_missing(tmp_path):
     assert coco_metrics(read_annotations(path), [found])["AP"] == pytest.approx(1)
 
 
-def test_annotations_of_other_categories_are_passed_over(tmp_path):
+def test_annotations_of_other_categories_are_skipped(tmp_path):
     """As in COCO's instances files, whose dogs have no keypoints."""
     dog = {
         "id": 9,
@@ -149,14 +149,14 @@ def test_annotations_of_other_categories_are_passed_over(tmp_path):
     assert coco_metrics(read_annotations(path), [found], counted={7})["AP"] == pytest.approx(1)
 
 
-def test_a_result_is_rounded_as_the_originals():
+def test_a_result_is_rounded_as_in_the_original():
     box = PersonBox(1, (0, 0, 9, 9), 0.5)
     entry = coco_result(box, keypoints=np.full((17, 2), 1.23456), scores=np.full(17, 0.77777))
     assert entry["keypoints"][:3] == [1.235, 1.235, 1.0]
     assert entry["score"] == 0.3889
 
 
-def test_perfect_keypoints_score_one_and_lost_ones_zero(people):
+def test_perfect_keypoints_score_1_and_missing_ones_0(people):
     _, annotated, *_ = read_annotations(people.val_annotations)
     trainable = [p for p in annotated if p.trainable]
     perfect = [

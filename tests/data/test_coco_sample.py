@@ -1,6 +1,4 @@
-"""Real COCO images, where a sample of them lies beside the project; elsewhere the drawn people must
-do.
-"""
+"""Real COCO images, if a sample of them is next to the project; otherwise the drawn people."""
 
 import cv2
 import numpy as np
@@ -18,7 +16,7 @@ from tfcpn.transforms.cropping import CropSpec
 from tfcpn.transforms.normalize import MEAN_BGR
 
 SAMPLE = ROOT.parent / "shared" / "coco_sample"
-pytestmark = pytest.mark.skipif(not SAMPLE.exists(), reason="no COCO sample beside the project")
+pytestmark = pytest.mark.skipif(not SAMPLE.exists(), reason="no COCO sample next to the project")
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -48,7 +46,7 @@ def test_crops_of_real_people_are_the_references(split):
         assert difference.max() <= 1 and difference.mean() < 0.15
 
 
-def test_perfect_keypoints_of_real_people_score_one():
+def test_perfect_keypoints_of_real_people_score_1():
     path = SAMPLE / "annotations" / "person_keypoints_val2017.json"
     _, people, *_ = read_annotations(path)
     shown = [p for p in people if p.trainable]

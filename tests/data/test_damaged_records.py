@@ -1,4 +1,4 @@
-"""Annotation files that are odd but readable; test_fuzz.py damages them at random."""
+"""Annotation files that are unusual but readable; test_fuzz.py damages them at random."""
 
 import pytest
 
@@ -20,8 +20,8 @@ def perfect(people):
     ]
 
 
-def test_an_annotation_with_id_0_counts_like_any_other(people_copy, edit_json):
-    """pycocotools takes 0 for "matched to nobody": perfect keypoints scored .931."""
+def test_an_annotation_with_id_0_is_evaluated(people_copy, edit_json):
+    """pycocotools takes 0 for "not matched": perfect keypoints scored .931."""
 
     def renumber(data):
         for number, record in enumerate(data["annotations"]):
@@ -31,9 +31,9 @@ def test_an_annotation_with_id_0_counts_like_any_other(people_copy, edit_json):
     _, people, *_ = read_annotations(people_copy.val_annotations)
     assert min(p.id for p in people) == 0
     counted = {p.id for p in people if p.trainable}
-    for who in (None, counted):
+    for counted_ids in (None, counted):
         assert coco_metrics(
-            read_annotations(people_copy.val_annotations), perfect(people), counted=who
+            read_annotations(people_copy.val_annotations), perfect(people), counted=counted_ids
         )["AP"] == pytest.approx(1)
 
 
@@ -68,8 +68,10 @@ def test_categories_are_checked(people_copy, edit_json, categories, message):
         read_annotations(people_copy.val_annotations)
 
 
-def test_a_file_that_knows_only_0_and_1_gets_cocos_visibilities(people_copy, edit_json):
-    """Else the global loss, which wants to see keypoints, would train everything towards zero."""
+def test_visibilities_of_0_and_1_become_those_of_coco(people_copy, edit_json):
+    """Otherwise the global loss, which counts only visible keypoints, would train every map to
+    zero.
+    """
 
     def flatten(data):
         for record in data["annotations"]:

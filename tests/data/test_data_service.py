@@ -1,4 +1,4 @@
-"""Two workers of a tf.data service on loopback: everyone exactly once a pass."""
+"""Two workers of a tf.data service on localhost: each person exactly once per pass."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def address():
-    """Start a dispatcher and two workers by the README's commands; yield its address."""
+    """Start a dispatcher and two workers with the commands of the README; yield the address."""
     tool, processes = [sys.executable, "tools/data_service.py"], []
     pipes = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     try:
@@ -59,19 +59,19 @@ def ids(people, address, run, rules, count, first, taken):
     ]
 
 
-def test_two_workers_feed_everyone_exactly_once_a_pass(people, address):
-    everyone = trainable(people)
-    count = len(everyone)
+def test_two_workers_deliver_each_person_exactly_once_per_pass(people, address):
+    expected = trainable(people)
+    count = len(expected)
     seen = ids(people, address, "a", NO_FILTER, count, 0, 3 * SERVICE_PASSES * count)
     passes = [seen[i : i + count] for i in range(0, len(seen), count)]
     assert len(passes) == 3 * SERVICE_PASSES
     for one in passes:
-        assert sorted(one) == everyone
+        assert sorted(one) == expected
     assert passes[0] != sorted(passes[0])
-    assert len({tuple(one) for one in passes}) == len(passes)  # repeated ones are mixed anew
+    assert len({tuple(one) for one in passes}) == len(passes)  # repeated passes are shuffled again
 
 
-def test_what_is_reported_to_the_service_does_not_grow_with_the_training(
+def test_the_dataset_registered_with_the_service_does_not_depend_on_the_run_length(
     people, address, monkeypatch
 ):
     printed, service = [], tf.data.experimental.service
@@ -79,7 +79,7 @@ def test_what_is_reported_to_the_service_does_not_grow_with_the_training(
     monkeypatch.setattr(
         service,
         "register_dataset",
-        lambda *words, **more: (printed.append(more), usual(*words, **more))[1],
+        lambda *args, **more: (printed.append(more), usual(*args, **more))[1],
     )
     source = open_training_set(read_records(people.records), shuffle_buffer=8)
     stream = from_data_service(
@@ -95,7 +95,7 @@ def test_what_is_reported_to_the_service_does_not_grow_with_the_training(
     )
 
 
-def test_a_filter_holds_and_a_later_start_passes_over_as_many(people, address):
+def test_filters_apply_and_a_later_start_skips_examples(people, address):
     rules = PersonFilter(min_keypoints=17)
     count = open_training_set(read_records(people.records), rules).people
     assert 3 < count < len(trainable(people))
@@ -105,10 +105,10 @@ def test_a_filter_holds_and_a_later_start_passes_over_as_many(people, address):
     )
 
 
-def test_a_start_of_its_own_gets_everyone_anew(people, address):
-    """A run that goes on after a crash does not share what is left of its earlier start's job."""
-    everyone = trainable(people)
-    count = len(everyone)
+def test_a_restarted_run_gets_every_person_again(people, address):
+    """A run that resumes after a crash does not continue the job of the earlier start."""
+    expected = trainable(people)
+    count = len(expected)
     source = open_training_set(read_records(people.records), shuffle_buffer=8)
     stream = iter(
         from_data_service(
@@ -122,24 +122,22 @@ def test_a_start_of_its_own_gets_everyone_anew(people, address):
     for _ in range(count // 2):
         next(stream)
     again = ids(people, address, "e, second start", NO_FILTER, count, 0, 2 * count)
-    assert sorted(again) == sorted(2 * everyone)
+    assert sorted(again) == sorted(2 * expected)
 
 
-def test_training_takes_its_people_from_the_service(
-    people, address, command, tiny_network, tmp_path
-):
+def test_training_reads_from_the_service(people, address, command, tiny_network, tmp_path):
     command("-m", "tfcpn.train", *flags(people, tmp_path / "run", f"--data_service={address}"))
     assert all(np.isfinite(v).all() for v in weights(tmp_path / "run", 2).values())
 
 
-def test_several_machines_share_the_people_of_a_pass(people, address, tmp_path):
+def test_several_hosts_share_the_people_of_a_pass(people, address, tmp_path):
     copies = [people.records, shutil.copytree(people.records, tmp_path / "elsewhere")]
     count = len(trainable(people))
     source = open_training_set(read_records(people.records), shuffle_buffer=8)
 
     def read(machine):
         context = tf.distribute.InputContext(2, machine, 2)
-        # Each host has the records somewhere else.
+        # Each host has the records in another folder.
         there = source._replace(records=read_records(copies[machine]))
         return iter(
             from_data_service(
@@ -155,22 +153,22 @@ def test_several_machines_share_the_people_of_a_pass(people, address, tmp_path):
     streams, seen = [read(machine) for machine in range(2)], []
     for turn in range(6 * count):
         seen.append(int(next(streams[turn % 2])))
-    # Whoever takes how many: together everyone about as often, but for what the one who is ahead
-    # has taken.
+    # Together the hosts get each person about equally often, whatever the share of each host,
+    # except for prefetched batches.
     often = [seen.count(person) for person in trainable(people)]
     assert min(often) >= 4 and max(often) <= 8 and sum(often) == 6 * count
 
 
-def test_a_service_that_is_not_there_is_reported_in_one_line(people, command, tmp_path):
-    words = flags(people, tmp_path / "run", "--data_service=localhost:1")
-    failed = command("-m", "tfcpn.train", *words, check=False)
+def test_a_missing_service_is_reported_in_one_line(people, command, tmp_path):
+    arguments = flags(people, tmp_path / "run", "--data_service=localhost:1")
+    failed = command("-m", "tfcpn.train", *arguments, check=False)
     (line,) = failed.err.strip().splitlines()
     assert failed.status == 1 and "--data_service=localhost:1: no answer" in line
 
 
 @pytest.mark.parametrize(
-    "words", [["--data_service=somewhere"], ["--data_service=a:1", "--deterministic"]]
+    "arguments", [["--data_service=somewhere"], ["--data_service=a:1", "--deterministic"]]
 )
-def test_an_address_that_cannot_be_is_refused(words):
+def test_an_invalid_address_is_refused(arguments):
     with pytest.raises(InputError, match="--data_service"):
-        parse(*words)
+        parse(*arguments)

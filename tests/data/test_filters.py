@@ -1,4 +1,4 @@
-"""Who is trained on: the same rule in the pipeline and in tools/filter_coco.py."""
+"""Filters of training people: the same rule in the pipeline and in tools/filter_coco.py."""
 
 import json
 
@@ -15,7 +15,7 @@ from tfcpn.transforms.regions import has_alignment_keypoints
 from tfcpn.utils.errors import InputError
 
 RULES = {
-    "everybody": PersonFilter(),
+    "no filter": PersonFilter(),
     "least keypoints": PersonFilter(min_keypoints=17),
     "required keypoints": PersonFilter(required=(3, 4)),
     "people in the image": PersonFilter(max_people=1),
@@ -25,7 +25,7 @@ RULES = {
 
 
 def slowly(people, rules):
-    """The ids that pass, by plain Python."""
+    """Return the ids that pass the filters, in plain Python."""
     passed = set()
     for p in people:
         labeled = {j for j in range(17) if p.keypoints[j, 2] > 0}
@@ -42,12 +42,12 @@ def slowly(people, rules):
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_only_who_passes_is_trained_on_each_once_a_pass(people, name):
+def test_training_uses_each_person_that_passes_the_filters_once_per_pass(people, name):
     rules = RULES[name]
     _, annotated, *_ = read_annotations(people.train_annotations)
     trainable = [p for p in annotated if p.trainable]
     expected = slowly(trainable, rules)
-    assert 0 < len(expected) < len(trainable) or name == "everybody"
+    assert 0 < len(expected) < len(trainable) or name == "no filter"
     source = open_training_set(read_records(people.records), rules, shuffle_buffer=8)
     assert source.people == len(expected)
 
@@ -57,11 +57,11 @@ def test_only_who_passes_is_trained_on_each_once_a_pass(people, name):
         ]
 
     assert sorted(ids(0, 2 * len(expected))) == sorted([*expected, *expected])
-    # A run that goes on counts by those who pass.
+    # A resumed run counts only people that pass.
     assert ids(len(expected) + 2, 3) == ids(0, 2 * len(expected))[len(expected) + 2 :][:3]
 
 
-def test_people_who_cannot_be_aligned_are_dropped_by_their_keypoints():
+def test_people_without_alignment_keypoints_are_dropped():
     cfg = Config(
         align="blazepose",
         input_size=(256, 256),
@@ -70,25 +70,25 @@ def test_people_who_cannot_be_aligned_are_dropped_by_their_keypoints():
         filter_require=("left_knee",),
     )
     assert training_filter(cfg, COCO).required == (0, 11, 12, 13)
-    for nobody in (Config(align="blazepose", input_size=(256, 256)), Config(align_missing="drop")):
-        assert training_filter(nobody, COCO) == PersonFilter()
+    for other in (Config(align="blazepose", input_size=(256, 256)), Config(align_missing="drop")):
+        assert training_filter(other, COCO) == PersonFilter()
 
 
-def test_a_filter_that_nobody_passes_is_named(people):
+def test_a_filter_that_no_person_passes_is_named(people):
     with pytest.raises(InputError, match=r"none of its \d+ people passes the filters"):
         open_training_set(read_records(people.records), PersonFilter(min_area=1e9))
 
 
 @pytest.fixture
 def run_filter(people, command, tmp_path):
-    def run(*words, check=True):
+    def run(*arguments, check=True):
         done = command(
             *(
                 "tools/filter_coco.py",
                 f"--annotations={people.train_annotations}",
                 f"--output={tmp_path / 'f.json'}",
             ),
-            *words,
+            *arguments,
             check=check,
         )
         return done, tmp_path / "f.json"
@@ -96,21 +96,21 @@ def run_filter(people, command, tmp_path):
     return run
 
 
-def test_the_tool_writes_who_passes_and_says_how_many(people, run_filter):
+def test_the_tool_writes_and_counts_the_people_that_pass(people, run_filter):
     rules = PersonFilter(15, (0, 11, 12), 2, 3000.0)
-    words = [
+    arguments = [
         "--min_keypoints=15",
         "--require=nose,left_hip,right_hip",
         "--max_people=2",
         "--min_area=3000",
     ]
-    done, path = run_filter(*words)
+    done, path = run_filter(*arguments)
     _, before, *_ = read_annotations(people.train_annotations)
     before = [p for p in before if p.trainable]
     images_left, after, *_ = read_annotations(path)
     left = {p.id for p in after if p.trainable}
     assert left == slowly(before, rules)
-    # Bystanders stay in their images, without keypoints.
+    # Other people stay in the images, without keypoints.
     assert {p.id for p in after} > left
     assert {p.image_id for p in before if p.id in left} <= set(images_left)
     row = next(line for line in done.out.splitlines() if "labeled people" in line).split("|")
@@ -123,21 +123,23 @@ def test_the_tool_writes_who_passes_and_says_how_many(people, run_filter):
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    "arguments, message",
     [
         (["--require=tail"], "--require=tail: there is no keypoint 'tail'; there are nose"),
         (["--min_keypoints=18"], "none of its"),
         (["--annotations=nowhere.json"], "nowhere.json: cannot be read"),
     ],
 )
-def test_a_mistake_is_reported_in_one_line_and_nothing_is_written(run_filter, words, message):
-    failed, path = run_filter(*words, check=False)
+def test_invalid_input_is_reported_in_one_line_and_nothing_is_written(
+    run_filter, arguments, message
+):
+    failed, path = run_filter(*arguments, check=False)
     (line,) = failed.err.strip().splitlines()
     assert failed.status == 1 and line.startswith("error: ") and message in line
     assert not path.exists()
 
 
-def test_the_rule_takes_single_people_and_many():
+def test_a_filter_accepts_one_person_and_arrays():
     keypoints = np.zeros((2, 17, 3))
     keypoints[0, :5, 2] = 2
     assert passes_filter(

@@ -1,6 +1,5 @@
-"""The readers of files from outside, on files that hypothesis damages; docs/reliability.md tells of
-a longer run.
-"""
+"""The readers of external files, on files that hypothesis damages; docs/notes/reliability.md has
+the result of a longer run."""
 
 import pytest
 
@@ -8,7 +7,7 @@ from support import fuzz
 
 
 @pytest.mark.parametrize("name", fuzz.NAMES)
-def test_whatever_a_file_holds_it_is_refused_in_one_line_or_makes_sense(name):
+def test_a_damaged_file_is_refused_in_one_line_or_gives_valid_values(name):
     assert fuzz.run(name, 5 if name == "records" else 60, the_same=True) >= 4
 
 

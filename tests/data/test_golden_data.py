@@ -1,4 +1,4 @@
-"""Crops, augmentation and labels against the original's numbers."""
+"""Crops, augmentation and labels against numbers of the original."""
 
 import json
 
@@ -77,5 +77,5 @@ def test_the_four_training_views_equal_the_originals(i):
 def test_label_maps_of_four_kernels_equal_the_originals(codec):
     _, keypoints, _ = four_views_of(0)
     maps = codec.encode(keypoints, None).maps
-    for kernel, ours, theirs in zip(codec.kernels, maps, GOLDEN["train/heatmaps_person0"]):
-        np.testing.assert_allclose(ours, theirs, atol=1e-3 * 255, err_msg=f"kernel {kernel}")
+    for kernel, actual, expected in zip(codec.kernels, maps, GOLDEN["train/heatmaps_person0"]):
+        np.testing.assert_allclose(actual, expected, atol=1e-3 * 255, err_msg=f"kernel {kernel}")

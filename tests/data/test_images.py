@@ -1,4 +1,4 @@
-"""One reader for images: sixteen bits, floats, formats, and the orientation that a camera wrote."""
+"""One reader for images: 16 bits, floats, formats, and EXIF orientation."""
 
 from pathlib import Path
 
@@ -35,14 +35,14 @@ def gradient(white, dtype, height=20, width=30):
         ("eight.tif", gradient(255, np.uint8)),
     ],
 )
-def test_wide_numbers_are_scaled_and_not_cut_off(tmp_path, name, values):
+def test_16_bit_values_are_scaled_and_not_clipped(tmp_path, name, values):
     Image.fromarray(values).save(tmp_path / name)
     found = read_image(tmp_path / name)
     assert found.shape == (20, 30, 3)
     assert np.abs(found[..., 0] - gradient(255, float)).max() <= 1.01
 
 
-def test_numbers_of_which_nobody_knows_what_white_is_are_refused(tmp_path):
+def test_floats_with_an_unknown_white_level_are_refused(tmp_path):
     Image.fromarray(gradient(5000, np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(
         InputError, match=r"a.tif: has floats from 0 to 5000, with unknown white level"
@@ -51,31 +51,31 @@ def test_numbers_of_which_nobody_knows_what_white_is_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("most, shown", [(1.02, 255), (0.5, 128), (255, 255)])
-def test_floats_that_reach_a_little_beyond_white_are_white_there(tmp_path, most, shown):
+def test_floats_slightly_above_white_are_clipped(tmp_path, most, shown):
     Image.fromarray(gradient(most, np.float32)).save(tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif").max() == shown
 
 
-def test_of_a_float_image_between_one_and_bytes_nobody_knows(tmp_path):
+def test_a_float_image_with_a_maximum_between_1_and_255_is_refused(tmp_path):
     Image.fromarray(gradient(7, np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(InputError, match="with unknown white level"):
         read_image(tmp_path / "a.tif")
 
 
-def test_a_tiffs_own_word_on_white_counts(tmp_path):
-    """MaxSampleValue, of twelve bits in sixteen."""
+def test_the_white_level_in_a_tiff_is_used(tmp_path):
+    """MaxSampleValue, for 12 bits stored in 16."""
     Image.fromarray(gradient(4095, np.uint16)).save(tmp_path / "a.tif", tiffinfo={281: 4095})
     assert read_image(tmp_path / "a.tif").max() == 255
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
-def test_a_damaged_exif_block_turns_nothing_and_stops_nothing(tmp_path, name):
+def test_a_damaged_exif_block_is_ignored(tmp_path, name):
     Image.fromarray(photo(40, 64)[..., ::-1]).save(tmp_path / name, exif=b"Exif\0\0II*\0")
     assert read_header((tmp_path / name).read_bytes(), name).orientation == 1
     assert read_image(tmp_path / name).shape == (40, 64, 3)
 
 
-def test_of_a_png_only_the_heads_of_its_chunks_are_read(tmp_path, monkeypatch):
+def test_reading_a_png_header_does_not_decode_the_image(tmp_path, monkeypatch):
     write(tmp_path / "a.png", photo(40, 64), orientation=6)
     monkeypatch.setattr(
         "PIL.PngImagePlugin.PngImageFile.load", lambda self: pytest.fail("it is decoded")
@@ -85,8 +85,10 @@ def test_of_a_png_only_the_heads_of_its_chunks_are_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
-def test_every_format_is_turned_alike_everywhere(tmp_path, name, orientation):
-    """By prediction, and by what training and evaluation decode."""
+def test_every_format_has_the_same_orientation_in_prediction_and_training(
+    tmp_path, name, orientation
+):
+    """In prediction, and in the decoder of training and evaluation."""
     write(tmp_path / name, photo(40, 64, 3), orientation=orientation, quality=98)
     header = read_header((tmp_path / name).read_bytes(), name)
     shape = (40, 64) if orientation < 5 else (64, 40)
@@ -141,7 +143,7 @@ def test_a_strict_reader_refuses_an_image_that_was_annotated_as_stored(tmp_path)
         find_image(tmp_path, CocoImage(1, "a.jpg", 40, 63))
 
 
-def test_a_set_of_other_formats_goes_into_records_and_through_an_evaluation(
+def test_images_of_other_formats_are_recorded_and_evaluated(
     people_copy, edit_json, command, tiny_network, tmp_path
 ):
     from support.small_run import flags
@@ -156,14 +158,14 @@ def test_a_set_of_other_formats_goes_into_records_and_through_an_evaluation(
     convert(people_copy.train, people_copy.train_annotations, ".bmp")
     convert(people_copy.val, people_copy.val_annotations, ".webp")
     people_copy.records = tmp_path / "records"
-    words = [
+    arguments = [
         f"--annotations={people_copy.train_annotations}",
         f"--images={people_copy.train}",
         "--workers=1",
     ]
     assert (
         "0 bad ones left out"
-        in command("tools/make_records.py", *words, f"--output={people_copy.records}").out
+        in command("tools/make_records.py", *arguments, f"--output={people_copy.records}").out
     )
     done = command(
         "-m", "tfcpn.train", *flags(people_copy, tmp_path / "run", "--epochs=1", "--eval_every=1")

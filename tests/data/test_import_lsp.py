@@ -1,4 +1,4 @@
-"""tools/import_lsp.py on archives that the test writes, in the layout of the published ones."""
+"""tools/import_lsp.py on archives written by the test, in the layout of the published ones."""
 
 import json
 
@@ -55,7 +55,7 @@ def test_the_extended_set_is_read(command, tmp_path, keypoints):
         assert person.area == pytest.approx(w * h, abs=1)
 
 
-def test_the_first_set_has_other_axes_and_tells_who_is_occluded(command, tmp_path, keypoints):
+def test_the_original_set_has_other_axes_and_occlusion_flags(command, tmp_path, keypoints):
     first = keypoints.transpose(1, 0, 2).copy()
     first[2] = 0
     first[2, 5, 0] = 1
@@ -67,9 +67,9 @@ def test_the_first_set_has_other_axes_and_tells_who_is_occluded(command, tmp_pat
     np.testing.assert_array_equal(people[0].keypoints[:, 2], expected)
 
 
-def test_a_share_of_it_as_cocos_keypoints(command, tmp_path, keypoints):
-    words = archive(tmp_path, keypoints, 5)
-    command("tools/import_lsp.py", *words, "--first=2", "--last=3", "--skeleton=coco")
+def test_part_of_the_set_is_imported_with_coco_keypoints(command, tmp_path, keypoints):
+    arguments = archive(tmp_path, keypoints, 5)
+    command("tools/import_lsp.py", *arguments, "--first=2", "--last=3", "--skeleton=coco")
     images, people, skeleton, *_ = read_annotations(tmp_path / "out.json")
     assert skeleton == COCO and list(images) == [2, 3]
     assert not people[0].keypoints[:5].any()  # the face
@@ -107,7 +107,7 @@ def a_image_is_none(folder, keypoints):
 
 
 @pytest.mark.parametrize(
-    "damage, words, message",
+    "damage, arguments, message",
     [
         (
             wrong_shape,
@@ -123,13 +123,13 @@ def a_image_is_none(folder, keypoints):
         (None, ["--joints=nowhere.mat"], "nowhere.mat: cannot be read"),
     ],
 )
-def test_a_mistake_is_reported_in_one_line_and_nothing_is_written(
-    command, tmp_path, keypoints, damage, words, message
+def test_invalid_input_is_reported_in_one_line_and_nothing_is_written(
+    command, tmp_path, keypoints, damage, arguments, message
 ):
     flags = archive(tmp_path, keypoints, 5)
     if damage:
         damage(tmp_path, keypoints)
-    failed = command("tools/import_lsp.py", *flags, *words, check=False)
+    failed = command("tools/import_lsp.py", *flags, *arguments, check=False)
     (line,) = failed.err.strip().splitlines()
     assert failed.status == 1 and message in line and not (tmp_path / "out.json").exists()
 
@@ -138,10 +138,10 @@ ARCHIVE = ROOT.parent / "shared" / "lsp_extended"
 
 
 @pytest.mark.skipif(
-    not ARCHIVE.exists(), reason="Leeds Sports Pose Extended does not lie beside the project"
+    not ARCHIVE.exists(), reason="no Leeds Sports Pose Extended next to the project"
 )
 def test_the_published_archive_is_read(command, tmp_path):
-    words = [f"--images={ARCHIVE / 'images'}", f"--joints={ARCHIVE / 'joints.mat'}"]
-    command("tools/import_lsp.py", *words, f"--output={tmp_path / 'a.json'}", "--first=8951")
+    arguments = [f"--images={ARCHIVE / 'images'}", f"--joints={ARCHIVE / 'joints.mat'}"]
+    command("tools/import_lsp.py", *arguments, f"--output={tmp_path / 'a.json'}", "--first=8951")
     data = json.loads((tmp_path / "a.json").read_text())
     assert len(data["images"]) == len(data["annotations"]) == 50

@@ -1,4 +1,4 @@
-"""JSON as people's programs write it, and errors that say where to look."""
+"""JSON as other programs write it, and errors with the position in the file."""
 
 import codecs
 import json
@@ -19,7 +19,7 @@ def test_byte_order_marks_are_read(tmp_path, encoding):
     assert read_json(tmp_path / "a.json") == VALUE
 
 
-def test_a_byte_that_is_no_utf8_is_shown_with_what_stands_before_it(tmp_path):
+def test_an_invalid_utf8_byte_is_shown_with_the_preceding_text(tmp_path):
     (tmp_path / "a.json").write_bytes(b'{\n"id": 7,\n"name": "Z\xfcge"}')
     with pytest.raises(
         InputError,
@@ -28,7 +28,7 @@ def test_a_byte_that_is_no_utf8_is_shown_with_what_stands_before_it(tmp_path):
         read_json(tmp_path / "a.json")
 
 
-def test_a_control_character_is_shown_with_what_stands_before_it(tmp_path):
+def test_a_control_character_is_shown_with_the_preceding_text(tmp_path):
     (tmp_path / "a.json").write_text('{"id": 7,\n"name": "two\tcolumns"}')
     with pytest.raises(
         InputError,
@@ -37,7 +37,7 @@ def test_a_control_character_is_shown_with_what_stands_before_it(tmp_path):
         read_json(tmp_path / "a.json")
 
 
-def test_a_file_that_is_cut_short_is_reported_as_such(tmp_path):
+def test_a_truncated_file_is_reported_as_truncated(tmp_path):
     (tmp_path / "a.json").write_text('{"id": [1, 2')
     with pytest.raises(InputError, match="was it downloaded completely"):
         read_json(tmp_path / "a.json")

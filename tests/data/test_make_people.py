@@ -62,12 +62,12 @@ def test_the_annotations_are_valid_and_of_every_kind(crowd):
     assert any(p.crowd for p in people)
     counts = [sum(p.image_id == i for p in shown) for i in images]
     assert min(counts) <= 1 and max(counts) >= 3
-    # Cut by the border: a box that touches it, with keypoints that are not labeled.
+    # Truncated by the border: a box that touches it, with unlabeled keypoints.
     cut = [p for p in shown if p.box[0] == 0 or p.box[0] + p.box[2] == images[p.image_id].width]
     assert any((p.keypoints[:, 2] == 0).any() for p in cut)
 
 
-def test_seen_keypoints_lie_on_the_person(crowd):
+def test_visible_keypoints_lie_on_the_person(crowd):
     """Within the box, and inside or on the edge of the outline of the person's visible part."""
     data = load(crowd)
     for annotation in (a for a in data["annotations"] if a["num_keypoints"]):
@@ -84,7 +84,7 @@ def test_seen_keypoints_lie_on_the_person(crowd):
                 )
 
 
-def test_people_face_all_ways_and_some_lie(crowd):
+def test_people_face_all_directions_and_some_lie(crowd):
     keypoints = [
         np.reshape(a["keypoints"], (17, 3))
         for a in load(crowd)["annotations"]

@@ -37,7 +37,7 @@ def source_of(people):
     return open_training_set(read_records(people.records), shuffle_buffer=8)
 
 
-def test_a_batch_holds_the_references_crops_and_keypoints(people):
+def test_a_batch_equals_the_reference_crops_and_keypoints(people):
     source = source_of(people)
     order = [int(i) for i in training_stream(source, 0, lambda group: group["id"]).take(8)]
     work = work_of(Alignment(), (128, 96))
@@ -67,21 +67,21 @@ def test_a_batch_holds_the_references_crops_and_keypoints(people):
 @pytest.mark.parametrize(
     "alignment", [Alignment(), Alignment("blazepose")], ids=["person", "blazepose"]
 )
-def test_a_run_that_goes_on_sees_the_same_bits(people, alignment):
-    """In a pass that was begun an image is decoded for each person alone, in the others once for
-    all its people.
+def test_a_resumed_run_gets_identical_batches(people, alignment):
+    """In a resumed pass an image is decoded once for each person; in other passes once for all its
+    people.
     """
     source, work = source_of(people), work_of(alignment, (64, 48), COCO.with_align_points())
     count, first = source.people + 12, source.people // 3
-    everyone = next(iter(training_batches(source, 0, work, count)))
+    full_pass = next(iter(training_batches(source, 0, work, count)))
     for whole, rest in zip(
-        everyone, next(iter(training_batches(source, first, work, count - first)))
+        full_pass, next(iter(training_batches(source, first, work, count - first)))
     ):
         np.testing.assert_array_equal(whole[first:], rest)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_crop_has_the_same_bits_whoever_else_is_cut_from_the_image(mode):
+def test_a_crop_does_not_depend_on_other_crops_of_the_image(mode):
     rng = np.random.default_rng(0)
     noise = cv2.GaussianBlur(rng.integers(0, 256, (480, 640, 3)).astype(np.uint8), (5, 5), 0)
     image = {
@@ -103,7 +103,7 @@ def test_a_crop_has_the_same_bits_whoever_else_is_cut_from_the_image(mode):
         np.testing.assert_array_equal(crop, decode_and_crop(image, place[None], crop_spec)[0])
 
 
-def test_several_machines_share_out_each_global_batch(people):
+def test_several_hosts_split_each_global_batch(people):
     source, work = source_of(people), work_of(Alignment(), (64, 64))
 
     def batches(context, count):
@@ -117,7 +117,7 @@ def test_several_machines_share_out_each_global_batch(people):
     np.testing.assert_array_equal(together, batches(tf.distribute.InputContext(1, 0, 2), 6))
 
 
-def test_evaluation_batches_are_the_references_test_crops(people):
+def test_evaluation_batches_equal_the_reference_crops(people):
     annotated_images, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
     of_box = [annotated_images[p.image_id] for p in shown]

@@ -1,4 +1,4 @@
-"""The small files beside the shards: they say what the shards say, and spare reading them."""
+"""The metadata files next to the shards: they equal the shards and save reading them."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(a, b))
 
 
-def test_they_say_what_the_shards_say(people):
+def test_shard_metadata_equals_the_shard(people):
     for path, shard in shards(people):
         assert people_file.shard_metadata_path(path).exists()
         assert same(
@@ -40,7 +40,7 @@ def test_they_say_what_the_shards_say(people):
     ],
     ids=["missing", "empty", "cut off", "garbage", "of another shard"],
 )
-def test_one_that_does_not_fit_is_made_again_from_its_shard(people_copy, damage):
+def test_metadata_that_does_not_match_is_rebuilt_from_the_shard(people_copy, damage):
     (path, shard), (other, _) = shards(people_copy)[:2]
     before = load_shard_metadata(path, shard, 17)
     damage(people_file.shard_metadata_path(path), people_file.shard_metadata_path(other))
@@ -48,18 +48,18 @@ def test_one_that_does_not_fit_is_made_again_from_its_shard(people_copy, damage)
     assert people_file._read_metadata(people_file.shard_metadata_path(path), shard, 17) is not None
 
 
-def test_records_that_cannot_be_written_are_read_each_time(people_copy, monkeypatch):
+def test_metadata_that_cannot_be_written_is_read_from_the_shard_each_time(people_copy, monkeypatch):
     path, shard = shards(people_copy)[0]
     people_file.shard_metadata_path(path).unlink()
 
-    def read_only(*words):
+    def read_only(*_):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(people_file, "write_atomically", read_only)
     assert len(load_shard_metadata(path, shard, 17).id) == shard.people
 
 
-def test_a_damaged_shard_without_one_is_refused(people_copy):
+def test_a_damaged_shard_without_metadata_is_refused(people_copy):
     path, shard = shards(people_copy)[0]
     people_file.shard_metadata_path(path).unlink()
     data = bytearray(path.read_bytes())
@@ -73,7 +73,7 @@ def bytes_read(what) -> int:
     def count():
         return int(Path("/proc/self/io").read_text().split()[1])
 
-    what()  # what TensorFlow loads when it is first asked does not count
+    what()  # do not count what TensorFlow loads at first use
     before = count()
     what()
     return count() - before
@@ -83,9 +83,9 @@ def bytes_read(what) -> int:
     not Path("/proc/self/io").exists(), reason="Linux tells a process what it has read there"
 )
 @pytest.mark.parametrize(
-    "rules", [NO_FILTER, PersonFilter(min_keypoints=12)], ids=["everybody", "filtered"]
+    "rules", [NO_FILTER, PersonFilter(min_keypoints=12)], ids=["no filter", "filtered"]
 )
-def test_filters_and_where_to_go_on_read_a_fraction_and_hosts_only_their_own_images(people, rules):
+def test_filtering_and_resuming_read_a_fraction_and_hosts_read_only_local_images(people, rules):
     records = read_records(people.records)
     all_of_it = sum(shard.bytes for _, shard in shards(people))
     image = max(
@@ -96,14 +96,14 @@ def test_filters_and_where_to_go_on_read_a_fraction_and_hosts_only_their_own_ima
     source = open_training_set(records, rules, shuffle_buffer=8)
     ids = lambda group: group["id"]  # noqa: E731
     middle = lambda: list(training_stream(source, source.people // 2, ids).take(1))  # noqa: E731
-    # What runs ahead of the one who is asked for: tf.data's parallel calls.
+    # Parallel calls of tf.data read ahead of the requested example.
     assert bytes_read(middle) < min(all_of_it / 2, 20 * image)
     context = tf.distribute.InputContext(8, 3, 8)
-    mine = lambda: list(training_stream(source, 0, ids, 1, context).take(1))  # noqa: E731
-    assert bytes_read(mine) < min(all_of_it / 2, 20 * image)
+    local = lambda: list(training_stream(source, 0, ids, 1, context).take(1))  # noqa: E731
+    assert bytes_read(local) < min(all_of_it / 2, 20 * image)
 
 
-def test_who_comes_is_known_without_the_images(people):
+def test_example_ids_are_known_without_the_images(people):
     source = open_training_set(read_records(people.records), seed=3, shuffle_buffer=8)
     stream = [
         int(i)

@@ -11,22 +11,22 @@ from tfcpn.data.record_format import load_finished_shard, read_index, shard_info
 from tfcpn.utils.errors import InputError
 
 
-def test_an_image_and_its_people_come_back(people):
+def test_an_image_and_its_people_are_read_back(people):
     images, annotated, *_ = read_annotations(people.train_annotations)
     by_image = {i: [p for p in annotated if p.image_id == i] for i in images}
     index = read_index(people.records)
     seen = 0
     for serialized in tf.data.TFRecordDataset([str(people.records / s.file) for s in index.shards]):
         r = examples.parse_example(serialized, 17)
-        image, mine = images[int(r["image/id"])], by_image[int(r["image/id"])]
+        image, expected = images[int(r["image/id"])], by_image[int(r["image/id"])]
         assert r["image/file_name"].numpy().decode() == image.file_name
         assert r["image/size"].numpy().tolist() == [image.height, image.width]
         assert r["image/encoded"].numpy() == (people.train / image.file_name).read_bytes()
-        np.testing.assert_allclose(r["people/box"], [p.box for p in mine])
-        np.testing.assert_array_equal(r["people/keypoints"], [p.keypoints for p in mine])
-        np.testing.assert_array_equal(r["people/id"], [p.id for p in mine])
-        np.testing.assert_array_equal(r["people/trainable"], [p.trainable for p in mine])
-        seen += len(mine)
+        np.testing.assert_allclose(r["people/box"], [p.box for p in expected])
+        np.testing.assert_array_equal(r["people/keypoints"], [p.keypoints for p in expected])
+        np.testing.assert_array_equal(r["people/id"], [p.id for p in expected])
+        np.testing.assert_array_equal(r["people/trainable"], [p.trainable for p in expected])
+        seen += len(expected)
     assert seen == len(annotated) == sum(s.people for s in index.shards)
     assert index.trainable == sum(p.trainable for p in annotated)
 
@@ -41,7 +41,7 @@ def test_a_folder_without_records_says_how_to_make_them(tmp_path):
         read_index(tmp_path / "half")
 
 
-def test_a_shard_that_was_cut_short_is_named(people_copy):
+def test_a_truncated_shard_is_named(people_copy):
     shard = sorted(people_copy.records.glob("*.tfrecord"))[1]
     shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(InputError, match=f"{shard.name} has .* bytes, .* were written"):
@@ -72,10 +72,10 @@ def test_an_interrupted_shard_leaves_nothing_under_its_name(people, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_images_are_listed_and_spoil_the_shard_unless_skipped(people, tmp_path):
+def test_bad_images_are_listed_and_fail_the_shard_unless_skipped(people, tmp_path):
     images, annotated, *_ = read_annotations(people.train_annotations)
     image = next(iter(images.values()))
-    mine = [p for p in annotated if p.image_id == image.id]
+    expected = [p for p in annotated if p.image_id == image.id]
     folder = tmp_path / "images"
     folder.mkdir()
     whole = (people.train / image.file_name).read_bytes()
@@ -83,8 +83,8 @@ def test_bad_images_are_listed_and_spoil_the_shard_unless_skipped(people, tmp_pa
     (folder / "short.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "text.jpg").write_text("no image")
     names = ["good.jpg", "short.jpg", "text.jpg", "missing.jpg"]
-    items = [(CocoImage(1, name, image.height, image.width), mine) for name in names]
-    items.append((CocoImage(1, "good.jpg", image.height + 1, image.width), mine))
+    items = [(CocoImage(1, name, image.height, image.width), expected) for name in names]
+    items.append((CocoImage(1, "good.jpg", image.height + 1, image.width), expected))
     shard = records.write_shard(tmp_path / "a.tfrecord", items, folder, skip_bad=False)
     assert not (tmp_path / "a.tfrecord").exists() and len(shard.bad) == 4
     for message, part in zip(
@@ -97,7 +97,7 @@ def test_bad_images_are_listed_and_spoil_the_shard_unless_skipped(people, tmp_pa
     assert len(list(tf.data.TFRecordDataset(str(tmp_path / "a.tfrecord")))) == 1
 
 
-def test_a_description_that_is_damaged_counts_as_no_shard(people_copy):
+def test_a_shard_with_a_damaged_description_is_unfinished(people_copy):
     shard = sorted(people_copy.records.glob("*.tfrecord"))[0]
     assert load_finished_shard(shard) is not None
     shard_info_path(shard).write_text(json.dumps({"file": shard.name}))

@@ -1,4 +1,4 @@
-"""Everyone once a pass, in an order that the seed alone decides."""
+"""Each person once per pass, in an order that depends only on the seed."""
 
 import numpy as np
 import pytest
@@ -21,13 +21,13 @@ def image_of(people):
     return {p.id: p.image_id for p in annotated if p.trainable}
 
 
-def test_everyone_comes_once_a_pass_in_an_order_of_its_own(people):
-    everyone = sorted(image_of(people))
-    count = len(everyone)
+def test_each_person_comes_once_per_pass_in_a_new_order(people):
+    expected = sorted(image_of(people))
+    count = len(expected)
     seen = ids(people, 3 * count)
     passes = [seen[i * count : (i + 1) * count] for i in range(3)]
     for one in passes:
-        assert sorted(one) == everyone
+        assert sorted(one) == expected
     assert passes[0] != passes[1] != passes[2]
     assert passes[0] != ids(people, count, seed=1)
 
@@ -54,7 +54,7 @@ def test_the_order_mixes_shards_and_images(people):
         ),
     ],
 )
-def test_hosts_deal_out_each_global_batch_as_one_machine_with_as_many_replicas_does(
+def test_hosts_split_each_global_batch_as_one_host_with_as_many_replicas_does(
     people, hosts, replicas, share, first
 ):
     source = open_training_set(read_records(people.records), seed=2, shuffle_buffer=16)
@@ -82,17 +82,17 @@ def test_hosts_deal_out_each_global_batch_as_one_machine_with_as_many_replicas_d
 @pytest.mark.parametrize(
     "hosts, first", [(1, 10), (2, 0), pytest.param(4, 0, marks=pytest.mark.slow)]
 )
-def test_an_image_is_decoded_once_for_all_its_people_of_a_pass(people, hosts, first):
-    """Also in the rest of an epoch, and by hosts, each of which decodes only its own images."""
+def test_an_image_is_decoded_once_per_pass_for_all_its_people(people, hosts, first):
+    """Also in the rest of an epoch, and on hosts, each of which decodes only local images."""
     source = open_training_set(read_records(people.records), seed=2, shuffle_buffer=16)
 
     def work(group):
-        token = tf.random.uniform((), maxval=2**62, dtype=tf.int64)  # another one each time
+        token = tf.random.uniform((), maxval=2**62, dtype=tf.int64)  # a new one at each decoding
         return group["id"], tf.repeat(token, tf.shape(group["id"])[0])
 
     share = 8
     image, count = image_of(people), (source.people - first) // hosts // share * share
-    everybody, decoded = set(), 0
+    all_images, decoded = set(), 0
     for number in range(hosts):
         context = tf.distribute.InputContext(hosts, number, hosts)
         hand = list(
@@ -100,9 +100,9 @@ def test_an_image_is_decoded_once_for_all_its_people_of_a_pass(people, hosts, fi
         )
         images, tokens = {image[int(i)] for i, _ in hand}, {int(token) for _, token in hand}
         assert len(tokens) == len(images)
-        everybody, decoded = everybody | images, decoded + len(tokens)
-    assert len(everybody) < count * hosts
-    assert decoded <= 1.1 * len(everybody)
+        all_images, decoded = all_images | images, decoded + len(tokens)
+    assert len(all_images) < count * hosts
+    assert decoded <= 1.1 * len(all_images)
 
 
 def test_the_order_of_images_without_reading_is_that_of_the_records():

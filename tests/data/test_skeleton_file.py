@@ -1,4 +1,4 @@
-"""Keypoints of the user's own, from a file."""
+"""Custom keypoints from a file."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_keypoints_are_chosen_by_name():
         skeleton_from_flag("beetle")
 
 
-def test_a_file_tells_what_names_cannot(tmp_path):
+def test_a_file_defines_what_keypoint_names_cannot(tmp_path):
     path = tmp_path / "beetle.json"
     path.write_text(json.dumps(BEETLE))
     skeleton = skeleton_from_flag(str(path))
@@ -77,7 +77,7 @@ def test_each_fault_of_a_file_is_named(tmp_path, change, message):
         skeleton_from_flag(str(path))
 
 
-def test_a_file_that_is_none_is_named(tmp_path):
+def test_an_invalid_skeleton_file_is_named(tmp_path):
     for content, message in (
         ("", "is empty"),
         ("[1]", "expected an object"),

@@ -1,4 +1,4 @@
-"""People of whom some cannot be aligned."""
+"""People, some of whom lack the alignment keypoints."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tfcpn.skeleton import COCO
 
 @pytest.fixture
 def uneven_people(people_copy, edit_json):
-    """The drawn people, of whom two lack a keypoint that BlazePose's alignment needs."""
+    """The drawn people; two lack a keypoint that BlazePose's alignment needs."""
 
     def unlabel(data):
         labeled = [a for a in data["annotations"] if a["num_keypoints"]]

@@ -1,4 +1,4 @@
-"""Alignment points from MediaPipe's detector: which box gets which, and what is dropped."""
+"""Alignment points from MediaPipe's detector: matching to boxes, and dropped boxes."""
 
 import cv2
 import numpy as np
@@ -16,29 +16,29 @@ def box(*values):
 
 
 def detection(x, y, max_radius, score=0.9):
-    """A person whose mid-hip is at x, y, upright."""
+    """An upright person with the mid-hip at x, y."""
     return Detection(score, np.zeros(4), np.array([[x, y], [x, y - max_radius]], float))
 
 
-def test_each_box_gets_the_detection_that_fits_it():
+def test_each_box_gets_the_matching_detection():
     boxes = [box(0, 0, 40, 100), box(200, 0, 40, 100)]
     found = match_detections(boxes, [detection(222, 50, 50), detection(20, 52, 48)])
     assert [b.points[:2] for b in found] == [(20, 52), (222, 50)]
     assert [b.box for b in found] == [b.box for b in boxes] and found[0].annotation_id == 7
 
 
-def test_a_detection_serves_one_box_and_the_surest_chooses_first():
+def test_a_detection_is_matched_once_in_the_order_of_scores():
     boxes = [box(0, 0, 40, 100), box(10, 0, 40, 100)]
     found = match_detections(boxes, [detection(60, 50, 50, 0.9), detection(59, 50, 50, 0.6)])
     assert found[1].points[:2] == (60, 50) and found[0].points[:2] == (59, 50)
 
 
-def test_a_box_far_from_everybody_has_no_points():
+def test_a_box_far_from_all_detections_has_no_points():
     assert match_detections([box(0, 0, 40, 100)], [detection(400, 50, 50)])[0].points is None
     assert match_detections([box(0, 0, 40, 100)], [])[0].points is None
 
 
-def test_nobody_found_at_all_is_reported(mediapipe, tmp_path):
+def test_an_image_set_without_detections_is_reported(mediapipe, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((100, 80, 3), 128, np.uint8))
     with pytest.raises(InputError, match="finds no person in the 1 boxes"):
         add_detected_points(

@@ -1,4 +1,4 @@
-"""From regions to AP, with the network's place taken by something whose answer is known."""
+"""From regions to AP, with a stand-in for the network that returns known keypoints."""
 
 import json
 from dataclasses import replace
@@ -28,7 +28,7 @@ from tfcpn.utils.errors import InputError
 
 
 def detections_with_align_points(people, path):
-    """What a detector that knows alignment points would write."""
+    """What a detector with alignment points would write."""
     _, annotated, *_ = read_annotations(people.val_annotations)
     records = []
     for p in annotated:
@@ -96,7 +96,7 @@ def evaluation_of(people, tmp_path):
 
 
 @pytest.mark.parametrize("case", QUICK)
-def test_perfect_keypoints_score_one(evaluation_of, case, monkeypatch):
+def test_perfect_keypoints_score_1(evaluation_of, case, monkeypatch):
     evaluation = evaluation_of(case)
     images = [b.image_id for b in evaluation.people.boxes]
     assert len(set(images)) < len(images)  # an image with several people
@@ -104,14 +104,14 @@ def test_perfect_keypoints_score_one(evaluation_of, case, monkeypatch):
 
 
 @pytest.mark.parametrize("case", QUICK)
-def test_perfect_label_maps_lose_only_what_the_grid_takes(evaluation_of, case, monkeypatch):
+def test_perfect_label_maps_lose_only_the_quantization(evaluation_of, case, monkeypatch):
     """Coarse heatmaps, truncation and the unshifted flip test cost at most .1 AP."""
     evaluation = evaluation_of(case)
     assert 0.85 < ap(evaluation, PerfectMaps(evaluation).watch(monkeypatch)) < 1
 
 
 def regions_of(evaluation, alignment=None):
-    """The regions that boxes and annotation give."""
+    """The regions defined by boxes and annotation."""
     people, components = evaluation.people, evaluation.components
     return regions_of_boxes(
         people.boxes,
@@ -135,15 +135,15 @@ def check_that_the_second_pass_is_aligned(predictor):
     np.testing.assert_allclose(cut[known, :2], expected[known, :2], atol=1)
     turned = (cut[known, 4] - expected[known, 4] + np.pi) % (2 * np.pi) - np.pi
     assert np.abs(turned).max() < 0.01
-    # Without outline: 1.15 times the farthest keypoint, and exactly it where the points themselves
-    # are predicted.
+    # Without an outline: 1.15 times the farthest keypoint, and exactly the farthest keypoint if the
+    # network predicts the alignment points.
     share = cut[known, 2] / expected[known, 2]
     low, high = (0.999, 1.001) if predictor.evaluation.cfg.predict_align_points else (0.8, 1.16)
     assert low < share.min() and share.max() < high
 
 
 class FirstCut(PerfectKeypoints):
-    """Remembers what the very first pass cut."""
+    """Record the regions of the first pass."""
 
     first = None
 
@@ -153,7 +153,7 @@ class FirstCut(PerfectKeypoints):
 
 
 @pytest.mark.parametrize("case", [case for case in QUICK if "two passes" in str(case)])
-def test_the_second_pass_cuts_where_the_annotation_would(evaluation_of, case, monkeypatch):
+def test_the_second_pass_crops_the_region_of_the_annotation(evaluation_of, case, monkeypatch):
     predictor = FirstCut(evaluation_of(case)).watch(monkeypatch)
     predict_with(predictor)
     assert (predictor.first[:, 4] == 0).all()
@@ -161,8 +161,8 @@ def test_the_second_pass_cuts_where_the_annotation_would(evaluation_of, case, mo
 
 
 class OneGoodTurn(PerfectKeypoints):
-    """Knows each person in one quarter turn of the square box only, not all in the same; else its
-    keypoints are off.
+    """Return correct keypoints for each person in one rotation of the square box only, not the same
+    rotation for all; otherwise the keypoints are shifted.
     """
 
     def __call__(self, crops):
@@ -178,11 +178,11 @@ class OneGoodTurn(PerfectKeypoints):
         return tf.constant(keypoints), tf.constant(scores)
 
 
-def test_of_four_turns_the_surest_is_taken_person_by_person(evaluation_of, monkeypatch):
+def test_the_most_confident_of_four_rotations_is_used_for_each_person(evaluation_of, monkeypatch):
     predictor = OneGoodTurn(evaluation_of("two passes, four turns")).watch(monkeypatch)
     predict_with(predictor)
     check_that_the_second_pass_is_aligned(predictor)
-    # With one turn only a quarter of them is aligned.
+    # With one rotation only a quarter of the people is aligned.
     predictor = OneGoodTurn(changed(predictor.evaluation, first_pass_rotations=1)).watch(
         monkeypatch
     )
@@ -206,7 +206,7 @@ def test_a_keypoint_with_a_weak_peak_does_not_widen_the_circle():
     np.testing.assert_array_equal(near[0], far[0])
 
 
-def test_who_cannot_be_aligned_is_dropped_or_cut_square(people, monkeypatch):
+def test_people_without_alignment_keypoints_are_dropped_or_cropped_square(people, monkeypatch):
     _, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
     able = [p for p in shown if has_alignment_keypoints(p.keypoints, COCO, "body")]
@@ -214,7 +214,7 @@ def test_who_cannot_be_aligned_is_dropped_or_cut_square(people, monkeypatch):
     kept = make_evaluation(config_of(people, **BLAZEPOSE_DEFAULTS))
     dropped = changed(kept, align_missing="drop")
     assert (len(kept.people.boxes), len(dropped.people.boxes)) == (len(shown), len(able))
-    # Everybody still counts, so whoever is left out is missed.
+    # All people still count, so dropped people are missed.
     assert ap(dropped, PerfectKeypoints(dropped).watch(monkeypatch)) < 0.999
     assert ap(kept, PerfectKeypoints(kept).watch(monkeypatch)) > 0.999
     counted = changed(kept, eval_people="alignable")
@@ -227,10 +227,8 @@ def test_who_cannot_be_aligned_is_dropped_or_cut_square(people, monkeypatch):
     assert f"{len(able)} of {len(shown)} labeled people count" in counted.describe()
 
 
-def test_a_result_on_someone_who_does_not_count_is_no_error(people):
-    """With a detector, everybody is predicted; those who do not count must not become false
-    positives.
-    """
+def test_a_result_on_an_ignored_person_is_no_false_positive(people):
+    """A detector finds all people; results on ignored people are not false positives."""
     _, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
     counted = {p.id for p in shown if has_alignment_keypoints(p.keypoints, COCO, "body")}
@@ -257,7 +255,7 @@ def test_a_result_on_someone_who_does_not_count_is_no_error(people):
         ),
     ],
 )
-def test_a_source_that_cannot_be_is_refused(people, changes, message):
+def test_an_invalid_source_is_refused(people, changes, message):
     with pytest.raises(InputError, match=message):
         make_evaluation(config_of(people, **changes))
 
@@ -279,10 +277,10 @@ def test_a_detectors_file_without_alignment_points_is_named(people, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["drop", "square"])
-def test_whom_mediapipes_detector_does_not_find_is_missed_or_cut_by_the_square(
+def test_people_missed_by_mediapipes_detector_are_dropped_or_cropped_square(
     people, monkeypatch, tmp_path, missing
 ):
-    """It finds all but two: with drop these are not looked at, and still count."""
+    """It finds all but two: with drop these are not predicted, and still count."""
     _, annotated, *_ = read_annotations(people.val_annotations)
     able = [
         p for p in annotated if p.trainable and has_alignment_keypoints(p.keypoints, COCO, "body")

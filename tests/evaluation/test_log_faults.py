@@ -1,4 +1,5 @@
-"""The two bugs behind the experiment log's BlazePose rows: its way fails here, this one passes."""
+"""The two bugs behind the BlazePose rows of the experiment log: its method fails here, the method
+of this port passes."""
 
 import numpy as np
 import pytest
@@ -42,7 +43,9 @@ def training_views(people):
 
 
 def check_that_the_global_loss_sees_visible_keypoints(back, visibility):
-    """A network that says nothing must be worse than one that shows every visible keypoint."""
+    """A network that outputs zeros must have a higher loss than one that shows every visible
+    keypoint.
+    """
     labels = (
         HeatmapCodec(SIZE, (32, 32), (13, 9, 7, 5), 255.0, COCO.flip_indices)
         .encode(back, visibility)
@@ -57,11 +60,12 @@ def check_that_the_global_loss_sees_visible_keypoints(back, visibility):
     assert silent > right + 100
 
 
-def test_visibility_reaches_the_global_loss_as_cocos_number(people):
+def test_visibility_reaches_the_global_loss_as_the_value_of_coco(people):
     _, back, visibility = training_views(people)
     assert set(np.unique(visibility)) <= {0.0, 1.0, 2.0} and (visibility.numpy() == 2).any()
     check_that_the_global_loss_sees_visible_keypoints(back, visibility)
-    # The log's way: the visibility was a boolean by then, so that "above 1.1" was never true.
+    # The method of the log: the visibility was already a boolean, so that "above 1.1" was never
+    # true.
     with pytest.raises(AssertionError):
         check_that_the_global_loss_sees_visible_keypoints(back, tf.cast(visibility > 0, tf.float32))
 
@@ -71,7 +75,7 @@ def our_way(crop_keypoints, regions):
 
 
 def the_logs_way(crop_keypoints, regions):
-    """As in the log's program: keypoints of all people of an image are scaled once per person."""
+    """As in the log: keypoints of all people of an image are scaled once per person."""
     back = np.array(crop_keypoints, np.float64)
     for person in range(len(back)):
         back /= SIZE[0]
@@ -103,14 +107,14 @@ def check_that_perfect_keypoints_score_one(people, to_image):
     assert coco_metrics(read_annotations(people.val_annotations), results)["AP"] == pytest.approx(1)
 
 
-def test_the_way_back_from_the_crop_keeps_everyone_of_an_image(people):
+def test_mapping_back_from_the_crop_keeps_all_people_of_an_image(people):
     check_that_perfect_keypoints_score_one(people, our_way)
     with pytest.raises(AssertionError):
         check_that_perfect_keypoints_score_one(people, the_logs_way)
 
 
-def test_a_person_alone_came_back_whole_even_on_the_logs_way():
-    """Which is why the fault went unseen."""
+def test_a_single_person_was_mapped_back_correctly_even_by_the_log():
+    """This is why the bug was not noticed."""
     regions = np.array([[70.0, 60.0, 90.0, 90.0, 0.4]])
     back = np.random.default_rng(0).uniform(0, 128, (1, 17, 2))
     np.testing.assert_allclose(the_logs_way(back, regions), our_way(back, regions), atol=1e-9)

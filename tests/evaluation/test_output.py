@@ -1,4 +1,4 @@
-"""Where an evaluation writes what, and who of several processes does."""
+"""Output folders of an evaluation, and which of several processes writes them."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ def people(uneven_people):
 
 
 def evaluate_without_a_network(evaluation, epoch=3):
-    """What a network that puts every keypoint into the corner would get."""
+    """Return the results of a network that predicts every keypoint in the corner."""
     keypoints = evaluation.components.skeleton.num_keypoints
 
     class Corner:
@@ -42,7 +42,7 @@ def folders_of(folder):
     return {path.name for path in (folder / "eval").iterdir()}
 
 
-def test_each_way_of_evaluating_has_a_folder_of_its_own(people, tmp_path):
+def test_each_evaluation_setting_has_a_separate_folder(people, tmp_path):
     cfg = config_of(people, **BLAZEPOSE_DEFAULTS, model_dir=str(tmp_path))
     usual = make_evaluation(cfg)
     for changes in (
@@ -67,7 +67,7 @@ def test_each_way_of_evaluating_has_a_folder_of_its_own(people, tmp_path):
     )
 
 
-def test_each_detectors_file_has_a_folder_of_its_own(people, tmp_path, monkeypatch):
+def test_each_detector_file_has_a_separate_folder(people, tmp_path, monkeypatch):
     from tfcpn.evaluation import evaluator as evaluation
 
     monkeypatch.setattr(evaluation, "add_detected_points", lambda boxes, images, path: tuple(boxes))
@@ -80,7 +80,7 @@ def test_each_detectors_file_has_a_folder_of_its_own(people, tmp_path, monkeypat
     assert len(folders_of(tmp_path)) == 2
 
 
-def test_processes_compare_how_and_on_whom_they_evaluate(people):
+def test_processes_compare_evaluation_settings_and_people(people):
     usual = make_evaluation(config_of(people, **BLAZEPOSE_DEFAULTS))
     ways = (
         {},
@@ -100,7 +100,7 @@ def test_files_of_one_name_other_images_and_another_precision_do_not_share_a_fol
     _, annotated, *_ = read_annotations(people.val_annotations)
     elsewhere = shutil.copytree(people.val, tmp_path / "elsewhere")
     changes = [{"mixed_precision": "bfloat16"}, {"val_images": str(elsewhere)}]
-    for i, name in enumerate(("a", "b", "b")):  # the third is the second once more
+    for i, name in enumerate(("a", "b", "b")):  # the third equals the second
         path = tmp_path / f"{name}{i}" / "detections.json"
         path.parent.mkdir()
         shown = [p for p in annotated if p.trainable]
@@ -123,8 +123,8 @@ def test_files_of_one_name_other_images_and_another_precision_do_not_share_a_fol
     assert sum(name.startswith("epoch_0003_other-") for name in names) == 1
 
 
-def test_a_list_of_images_without_annotations_gets_results_and_no_ap(people, tmp_path):
-    """As COCO's image_info_test-dev2017.json, whose categories have no keypoints."""
+def test_an_image_list_without_annotations_gives_results_and_no_ap(people, tmp_path):
+    """Like COCO's image_info_test-dev2017.json, which has no keypoint categories."""
     data = json.loads(people.val_annotations.read_text())
     boxes = [
         {"image_id": a["image_id"], "category_id": 1, "bbox": a["bbox"], "score": 0.5}
@@ -137,18 +137,18 @@ def test_a_list_of_images_without_annotations_gets_results_and_no_ap(people, tmp
         "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "bicycle"}],
     }
     (tmp_path / "test.json").write_text(json.dumps(bare))
-    words = {"val_annotations": str(tmp_path / "test.json"), "boxes": str(tmp_path / "d.json")}
-    evaluation = make_evaluation(config_of(people, model_dir=str(tmp_path), **words))
+    arguments = {"val_annotations": str(tmp_path / "test.json"), "boxes": str(tmp_path / "d.json")}
+    evaluation = make_evaluation(config_of(people, model_dir=str(tmp_path), **arguments))
     assert evaluate_without_a_network(evaluation) == {}
     (folder,) = (tmp_path / "eval").iterdir()
     results = json.loads((folder / "results.json").read_text())
     assert len(results) == len(boxes) and all(len(r["keypoints"]) == 51 for r in results)
     assert json.loads((folder / "metrics.json").read_text())["AP"] is None
     with pytest.raises(InputError, match="test.json: has no list 'annotations'"):
-        make_evaluation(config_of(people, val_annotations=words["val_annotations"]))
+        make_evaluation(config_of(people, val_annotations=arguments["val_annotations"]))
 
 
-def test_of_several_processes_one_scores(people, tmp_path, monkeypatch):
+def test_only_one_of_several_processes_scores(people, tmp_path, monkeypatch):
     evaluation = make_evaluation(config_of(people, model_dir=str(tmp_path)))
     monkeypatch.setattr("tfcpn.evaluation.evaluator.is_chief", lambda strategy: False)
     monkeypatch.setattr(
@@ -158,10 +158,10 @@ def test_of_several_processes_one_scores(people, tmp_path, monkeypatch):
     assert not (tmp_path / "eval").exists()
 
 
-def test_of_an_image_only_the_header_is_read_before_an_evaluation(people, tmp_path):
+def test_only_image_headers_are_read_before_an_evaluation(people, tmp_path):
     """val2017 is 800 MB.
 
-    A file whose image is cut off passes here, and is named when it is decoded.
+    A truncated file passes this check and is named when it is decoded.
     """
     name = json.loads(people.val_annotations.read_text())["images"][0]["file_name"]
     whole = (people.val / name).read_bytes()

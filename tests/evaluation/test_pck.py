@@ -13,7 +13,7 @@ from tfcpn.utils.errors import InputError
 
 
 def slowly(found, keypoints, boxes, skeleton, norm, threshold):
-    """Right and labeled keypoints, by keypoint."""
+    """Correct and labeled keypoints, by keypoint."""
     right, labeled = [0] * skeleton.num_keypoints, [0] * skeleton.num_keypoints
     for person in range(len(found)):
         if norm == "box":
@@ -53,7 +53,7 @@ def people(skeleton, count=40, seed=0):
 @pytest.mark.parametrize(
     "skeleton, norm", [(COCO, "torso"), (COCO, "box"), (LSP, "torso"), (LSP, "head"), (LSP, "box")]
 )
-def test_shares_are_those_of_the_plain_loop(skeleton, norm):
+def test_pck_equals_the_plain_loop(skeleton, norm):
     found, keypoints, boxes = people(skeleton)
     found_pck = compute_pck(found, keypoints, boxes, skeleton=skeleton, norm=norm)
     for t, threshold in enumerate(PCK_THRESHOLDS):
@@ -64,7 +64,7 @@ def test_shares_are_those_of_the_plain_loop(skeleton, norm):
     assert PCK_NAMES == ("PCK@.2", "PCK@.1") and found_pck.norm == norm
 
 
-def test_who_was_left_out_is_missed_and_who_has_no_length_does_not_count():
+def test_people_without_a_result_are_missed_and_people_without_a_length_do_not_count():
     found, keypoints, boxes = people(COCO, 2)
     keypoints[..., 2] = 2
     found = keypoints[..., :2].copy()
@@ -75,14 +75,14 @@ def test_who_was_left_out_is_missed_and_who_has_no_length_does_not_count():
     assert found_pck.mean[0] == 1 and found_pck.people == 1
 
 
-def test_a_keypoint_that_nobody_has_labeled_has_no_share():
+def test_an_unlabeled_keypoint_has_no_pck():
     found, keypoints, boxes = people(COCO)
     keypoints[:, 3, 2] = 0
     found_pck = compute_pck(found, keypoints, boxes, skeleton=COCO)
     assert np.isnan(found_pck.per_keypoint[3]).all() and not np.isnan(found_pck.mean).any()
 
 
-def test_the_length_is_chosen_by_what_the_keypoints_tell():
+def test_the_reference_length_depends_on_the_keypoints():
     worm = from_names("worm", ("head", "tail"))
     assert (
         resolve_pck_norm(COCO, "auto"),
@@ -97,7 +97,7 @@ def test_the_length_is_chosen_by_what_the_keypoints_tell():
         resolve_pck_norm(COCO, "head")
 
 
-def test_half_bodies_have_no_pck_and_that_stops_nobody(
+def test_half_bodies_have_no_pck_and_the_evaluation_still_runs(
     people_copy, edit_json, command, tiny_network, tmp_path
 ):
     def without_hips(data):
@@ -128,12 +128,12 @@ def test_half_bodies_have_no_pck_and_that_stops_nobody(
         {**BLAZEPOSE_DEFAULTS, "align_missing": "drop"},
     ],
 )
-def test_keypoints_are_compared_with_those_of_their_own_person(
+def test_keypoints_are_compared_with_those_of_the_same_person(
     people_copy, edit_json, monkeypatch, tmp_path, changes
 ):
     def shuffle(
         data,
-    ):  # neighbors in the file are of different images, so that the boxes' order is another
+    ):  # interleave the images, so that the order of the boxes differs
         data["annotations"].sort(key=lambda a: (a["id"] * 7) % 11)
         first = next(a for a in data["annotations"] if a["num_keypoints"])
         first["keypoints"][15:18] = [0, 0, 0]  # no left shoulder, so no alignment

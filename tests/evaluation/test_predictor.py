@@ -1,4 +1,4 @@
-"""The path that tfcpn.eval really takes, from the network's output to the results file."""
+"""The code path of tfcpn.eval, from the output of the network to the results file."""
 
 import json
 
@@ -33,8 +33,8 @@ def predictor_of(model, codec, flip_test=True, single_batch_flip=False):
 
 
 class StoredMaps:
-    """Stands for the network: returns stored heatmaps, those of the crops and then of their mirror
-    images, whether in one batch or in two.
+    """Stand-in for the network: returns stored heatmaps of the crops and then of the mirrored
+    crops, in one batch or in two.
     """
 
     def __init__(self, straight, mirrored):
@@ -71,16 +71,16 @@ def test_a_batch_of_golden_heatmaps_becomes_the_originals_results_file(golden, c
     expected = {r["image_id"]: r for r in listed["results"]}
     for detection, person, score in zip(detections, keypoints, scores.numpy()):
         box = PersonBox(detection["image_id"], tuple(detection["bbox"]), detection["score"])
-        ours, theirs = (
+        actual, original = (
             coco_result(box, keypoints=person, scores=score),
             expected[detection["image_id"]],
         )
-        np.testing.assert_allclose(ours["keypoints"], theirs["keypoints"], atol=0.01)
-        assert ours["score"] == pytest.approx(
-            theirs["score"], abs=1.01e-4
-        )  # a rounding step of the file
+        np.testing.assert_allclose(actual["keypoints"], original["keypoints"], atol=0.01)
+        assert actual["score"] == pytest.approx(
+            original["score"], abs=1.01e-4
+        )  # one rounding step of the file
         assert detection["score"] * float(np.mean(score)) == pytest.approx(
-            theirs["score"], abs=1e-4
+            original["score"], abs=1e-4
         )
 
 
@@ -133,7 +133,7 @@ def test_crops_and_mirror_images_in_one_batch_or_in_two_are_the_same(codec):
 
 
 class Coordinates:
-    """A codec unlike heatmaps: outputs are normalized keypoints with a score each."""
+    """A codec without heatmaps: outputs are normalized keypoints with a score each."""
 
     empty_score = 0.0
 
@@ -147,10 +147,8 @@ class Coordinates:
         return outputs[0] * SIZE[::-1], outputs[1]
 
 
-def test_a_network_of_another_kind_is_flipped_and_averaged_by_its_own_codec():
-    """Its answer to the mirror image is the mirrored answer, but for a shift that the average
-    halves.
-    """
+def test_the_flip_test_of_another_network_uses_the_codec_of_that_network():
+    """The mirrored image gives the mirrored output plus a shift that averaging halves."""
     xy = np.random.default_rng(0).uniform(0.2, 0.8, (1, 17, 2)).astype(np.float32)
     mirrored = (xy * [-1, 1] + [1, 0])[:, COCO.flip_indices] + [0, 0.1]
     scores = np.concatenate([np.ones((1, 17)), np.zeros((1, 17))]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How far people are turned, and shares by it."""
+"""Body rotation of people, and PCK by it."""
 
 import json
 
@@ -17,7 +17,7 @@ from tfcpn.skeleton import COCO
 
 
 def person(angle, visibility=2):
-    """A torso that is turned clockwise by so many degrees."""
+    """A torso rotated clockwise by this many degrees."""
     keypoints = np.zeros((17, 3))
     up = np.array([np.sin(np.radians(angle)), -np.cos(np.radians(angle))])
     side = np.array([-up[1], up[0]])
@@ -30,15 +30,15 @@ def person(angle, visibility=2):
 @pytest.mark.parametrize(
     "angle, turn", [(0, 0), (30, 30), (-75, 75), (90, 90), (180, 180), (-135, 135)]
 )
-def test_the_turn_is_that_of_the_torso_from_upright(angle, turn):
+def test_the_rotation_is_that_of_the_torso_from_upright(angle, turn):
     assert torso_rotation(person(angle)[None], COCO)[0] == pytest.approx(turn, abs=1e-9)
 
 
-def test_who_lacks_a_hip_has_no_turn():
+def test_a_person_without_a_hip_has_no_rotation():
     assert np.isnan(torso_rotation(person(10, visibility=0)[None], COCO)[0])
 
 
-def test_a_share_counts_keypoints_and_its_interval_people():
+def test_a_proportion_is_over_keypoints_and_the_interval_over_people():
     correct = np.array([[1, 1, 1, 1], [0, np.nan, np.nan, np.nan], [np.nan] * 4])
     share = proportion_with_interval(correct)
     assert (share.mean, share.people) == (0.8, 2) and (share.low, share.high) == (0, 1)
@@ -51,7 +51,7 @@ def test_a_share_counts_keypoints_and_its_interval_people():
     assert np.isnan(proportion_with_interval(correct[2:]).mean)
 
 
-def test_groups_part_those_who_have_a_turn():
+def test_only_people_with_a_rotation_are_grouped():
     turn = np.array([0, 29.9, 30, 89.9, 90, 180, np.nan])
     shares = pck_by_rotation(np.ones((7, 3)), turn)
     assert [shares[g].people for g in ROTATION_GROUPS] == [6, 2, 2, 2]
@@ -59,8 +59,8 @@ def test_groups_part_those_who_have_a_turn():
 
 @pytest.fixture
 def evaluated(people_copy, edit_json, tmp_path):
-    """Perfect results for the first person of every image, the others being gone; every second one
-    is missed.
+    """Perfect results for the first person of each image, without the other people; every second
+    person is missed.
     """
 
     def alone(data):
@@ -97,7 +97,7 @@ def evaluated(people_copy, edit_json, tmp_path):
     return folder, people
 
 
-def test_the_tool_writes_shares_of_evaluations(evaluated, command, tmp_path):
+def test_the_tool_writes_pck_of_evaluations(evaluated, command, tmp_path):
     folder, people = evaluated
     done = command(
         "tools/pck_by_rotation.py",
@@ -116,7 +116,7 @@ def test_the_tool_writes_shares_of_evaluations(evaluated, command, tmp_path):
     assert "| x | 256x192, scale 255, person, gt boxes, flip" in done.out
 
 
-def test_what_cannot_be_split_is_reported_in_one_line(evaluated, command, tmp_path):
+def test_an_evaluation_that_cannot_be_grouped_is_reported_in_one_line(evaluated, command, tmp_path):
     folder, _ = evaluated
     out = f"--output={tmp_path / 'out.md'}"
     failed = command("tools/pck_by_rotation.py", "--evaluations=nowhere/*", out, check=False)

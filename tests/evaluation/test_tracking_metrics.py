@@ -1,4 +1,4 @@
-"""How well people of a video are tracked: people are found, lost and swapped on purpose."""
+"""Tracking metrics of a video, with people found, lost and swapped on purpose."""
 
 import json
 
@@ -11,7 +11,7 @@ from tfcpn.skeleton import COCO
 
 
 def seen(*people, unlabeled=()):
-    """(number, x) of each of the people in a frame; x None: nobody."""
+    """(id, x) of each person in a frame; x None: missing."""
     keypoints = np.zeros((len(people), 17, 3))
     for place, (_, x) in enumerate(people):
         keypoints[place] = np.column_stack([standing(x)[:17], np.full(17, 2)])
@@ -29,7 +29,7 @@ def score(found, true):
 TRUE = [seen((1, 100 + 3 * n), (2, 400)) for n in range(10)]
 
 
-def test_perfect_following():
+def test_perfect_tracking_scores_1():
     found = score([seen((7, 100 + 3 * n), (9, 400)) for n in range(10)], TRUE)
     assert (found.frames, found.people, found.found, found.switches, found.false_positives) == (
         10,
@@ -46,14 +46,14 @@ def test_perfect_following():
     )
 
 
-def test_identities_that_trade_places_are_two_switches():
+def test_swapped_identities_are_two_switches():
     found = score(
         [seen((7 if n < 5 else 9, 100 + 3 * n), (9 if n < 5 else 7, 400)) for n in range(10)], TRUE
     )
     assert found.switches == 2 and found.found == 1
 
 
-def test_who_is_lost_is_missed_until_found_again():
+def test_a_lost_person_is_missed_until_found_again():
     there = [n for n in range(10) if n not in (3, 4, 5)]
     found = score(
         [seen((7, 100 + 3 * n), *([(9, 400)] if n in there else [])) for n in range(10)], TRUE
@@ -66,7 +66,7 @@ def test_who_is_lost_is_missed_until_found_again():
     assert found.pck[0] == pytest.approx(17 / 20) and found.switches == 0
 
 
-def test_who_is_lost_for_good_or_never_found_counts_too():
+def test_people_never_found_again_or_never_found_are_counted():
     found = score([seen(*([(7, 100 + 3 * n)] if n < 2 else [])) for n in range(10)], TRUE)
     assert (
         found.gaps == [8]
@@ -75,7 +75,7 @@ def test_who_is_lost_for_good_or_never_found_counts_too():
     )
 
 
-def test_people_who_are_nobody_are_strangers_but_those_half_seen_are_not():
+def test_unmatched_people_are_false_positives_unless_partly_labeled():
     found = score([seen((7, 100 + 3 * n), (9, 400), (11, 250)) for n in range(10)], TRUE)
     assert found.false_positives == pytest.approx(1.0) and found.found == 1
     hipless = [seen((1, 100 + 3 * n), unlabeled=(11, 12)) for n in range(10)]
@@ -83,11 +83,12 @@ def test_people_who_are_nobody_are_strangers_but_those_half_seen_are_not():
     assert found.people == 0 and found.false_positives == 0
 
 
-def test_a_pair_that_may_not_be_takes_no_ones_place():
-    """Two true people and two found: the best sum pairs two weak matches, which do not count."""
+def test_a_pair_below_the_threshold_does_not_block_a_match():
+    """Two annotated and two found people: the best total has two matches below the threshold."""
     true = [seen((1, 100), (2, 130))]
     found = seen((7, 115), (9, 145))
-    # Half of the first one's keypoints, and all of the second's, are at the first found one's.
+    # Half of the keypoints of person 1, and all of those of person 2, are at the first found
+    # person.
     keypoints = found.keypoints.copy()
     keypoints[0, :8] = true[0].keypoints[1, :8]
     keypoints[0, 8:] = true[0].keypoints[1, 8:]
@@ -96,17 +97,17 @@ def test_a_pair_that_may_not_be_takes_no_ones_place():
     assert score([found._replace(keypoints=keypoints)], true).found == pytest.approx(1 / 2)
 
 
-def test_jitter_is_what_moves_that_should_not():
+def test_jitter_is_motion_beyond_that_of_the_annotation():
     torso = np.linalg.norm(standing(0)[5] - standing(0)[12])
     found = score([seen((7, 100 + 3 * n + 2 * (n % 2)), (9, 400)) for n in range(10)], TRUE)
-    assert found.jitter == pytest.approx(2 / torso / 2)  # of two people one
+    assert found.jitter == pytest.approx(2 / torso / 2)  # one of two people
     assert found.pck.tolist() == [1, 1]
 
 
 def test_a_drawn_video_and_its_annotations_score_perfectly(command, tmp_path):
-    """The tools agree about frames, people and keypoints."""
-    words = ["--seconds=0.4", "--width=320", "--height=240", "--people=2"]
-    command("tools/make_video.py", f"--output={tmp_path / 'walk.mp4'}", *words)
+    """The tools agree on frames, people and keypoints."""
+    arguments = ["--seconds=0.4", "--width=320", "--height=240", "--people=2"]
+    command("tools/make_video.py", f"--output={tmp_path / 'walk.mp4'}", *arguments)
     data = json.loads((tmp_path / "walk.json").read_text())
     assert len(data["images"]) == 10 and data["images"][0]["file_name"] == "walk.mp4#0"
     assert {a["track_id"] for a in data["annotations"]} == {1, 2}
@@ -121,7 +122,7 @@ def test_a_drawn_video_and_its_annotations_score_perfectly(command, tmp_path):
         and "switched 0 times" in printed
     )
     again = tmp_path / "again.mp4"
-    command("tools/make_video.py", f"--output={again}", *words)
+    command("tools/make_video.py", f"--output={again}", *arguments)
     assert (
         json.loads(again.with_suffix(".json").read_text())["annotations"][3]["keypoints"]
         == data["annotations"][3]["keypoints"]

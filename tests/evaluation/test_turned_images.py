@@ -1,4 +1,4 @@
-"""A turned image, annotation and all, gives a rotated alignment the same AP."""
+"""A rotated image with its annotation gives a rotated alignment the same AP."""
 
 import json
 
@@ -20,8 +20,8 @@ from tfcpn.transforms.regions import keypoints_to_crop
 
 
 def turn_dataset(people, folder, turns):
-    """The validation set with its annotations, turned by quarter turns counterclockwise; PNG, to
-    lose nothing.
+    """The validation set with its annotations, rotated counterclockwise by quarter turns; lossless
+    PNG.
     """
     data = json.loads(people.val_annotations.read_text())
     sizes = {}
@@ -58,7 +58,9 @@ def turn_dataset(people, folder, turns):
 
 
 class MeanPose:
-    """A weak predictor: the mean pose of aligned people, moved a little by the crop's content."""
+    """A weak predictor: the mean pose of aligned people, shifted a little by the content of the
+    crop.
+    """
 
     def __init__(self, evaluation):
         oracle, components, people = (
@@ -80,7 +82,7 @@ class MeanPose:
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_turning_the_images_leaves_the_ap_of_a_rotated_alignment_and_ruins_that_of_the_box(
+def test_rotating_images_keeps_the_ap_of_a_rotated_alignment_and_ruins_that_of_boxes(
     people, tmp_path, turns
 ):
     straight = evaluation_of(config_of(people, **BLAZEPOSE_DEFAULTS, eval_people="alignable"))

@@ -1,4 +1,5 @@
-"""tools/export.py to TensorFlow Lite and ONNX: equal outputs, and bad files are not written."""
+"""tools/export.py to TensorFlow Lite and ONNX: outputs equal Keras, and files that fail are not
+written."""
 
 import re
 
@@ -20,9 +21,9 @@ RUNNING = {"tflite": TfliteFile, "onnx": OnnxFile}
 pytestmark = pytest.mark.usefixtures("tolerate_ties")
 
 
-def export(command, tiny_run, output, *words, check=True):
+def export(command, tiny_run, output, *arguments, check=True):
     return command(
-        "tools/export.py", f"--model_dir={tiny_run}", f"--output={output}", *words, check=check
+        "tools/export.py", f"--model_dir={tiny_run}", f"--output={output}", *arguments, check=check
     )
 
 
@@ -36,27 +37,27 @@ def crops(count=3):
 
 
 @pytest.mark.parametrize("kind", RUNNING)
-def test_a_file_says_what_keras_says(command, tiny_run, tmp_path, kind):
+def test_an_exported_file_equals_keras(command, tiny_run, tmp_path, kind):
     printed = export(command, tiny_run, tmp_path / "bare", f"--format={kind}").out
     heatmaps = RUNNING[kind]((tmp_path / "bare").read_bytes())(crops())
     assert set(heatmaps) == {"heatmaps"} and heatmaps["heatmaps"].shape == (3, 16, 16, 17)
     export(command, tiny_run, tmp_path / "whole", f"--format={kind}", "--with_decoder")
     found = RUNNING[kind]((tmp_path / "whole").read_bytes())(crops())
-    for name, theirs in zip(("joints", "scores", "person"), keypoints_of_keras(tiny_run, crops())):
-        np.testing.assert_allclose(found[name], theirs, atol=1e-3)
+    for name, expected in zip(
+        ("joints", "scores", "person"), keypoints_of_keras(tiny_run, crops())
+    ):
+        np.testing.assert_allclose(found[name], expected, atol=1e-3)
     assert re.search(r"\d people of .*person_keypoints_val.json", printed)
     table = (tmp_path / "bare.comparison.md").read_text()
     assert "| Keras float32 |" in table and "PCK@.1" in table and table in printed
 
 
-def test_flags_of_an_evaluation_count(command, tiny_run, tmp_path):
-    """Without the flip test the decoder says something else of a crop that is not the same on both
-    sides.
-    """
+def test_flags_of_an_evaluation_change_the_decoder(command, tiny_run, tmp_path):
+    """Without the flip test the scores of an asymmetric crop are different."""
     found = []
-    for words in (["--flip_test"], ["--noflip_test"]):
+    for arguments in (["--flip_test"], ["--noflip_test"]):
         file = tmp_path / f"file{len(found)}"
-        export(command, tiny_run, file, "--format=tflite", "--with_decoder", *words)
+        export(command, tiny_run, file, "--format=tflite", "--with_decoder", *arguments)
         found.append(TfliteFile(file.read_bytes())(crops())["scores"])
     assert np.abs(found[0] - found[1]).max() > 1e-3
 
@@ -73,7 +74,7 @@ def test_flags_of_an_evaluation_count(command, tiny_run, tmp_path):
         ),
     ],
 )
-def test_smaller_files(command, tiny_run, tmp_path, kind, quantize):
+def test_quantized_files_differ_slightly_from_float(command, tiny_run, tmp_path, kind, quantize):
     export(
         command,
         tiny_run,
@@ -84,11 +85,10 @@ def test_smaller_files(command, tiny_run, tmp_path, kind, quantize):
     )
     found = RUNNING[kind]((tmp_path / "small").read_bytes())(crops())["heatmaps"]
     export(command, tiny_run, tmp_path / "large", f"--format={kind}")
-    theirs = RUNNING[kind]((tmp_path / "large").read_bytes())(crops())["heatmaps"]
-    # TensorFlow Lite leaves as few weights as these in float when it does not know how large
-    # activations are.
+    expected = RUNNING[kind]((tmp_path / "large").read_bytes())(crops())["heatmaps"]
+    # TensorFlow Lite leaves so few weights in float without the ranges of activations.
     threshold = 0 if (kind, quantize) == ("tflite", "dynamic") else 1e-9
-    assert threshold <= np.abs(found - theirs).max() < 0.2 * np.ptp(theirs)
+    assert threshold <= np.abs(found - expected).max() < 0.2 * np.ptp(expected)
 
 
 def test_tensorflow_lite_needs_no_flex(command, tiny_run, tmp_path):
@@ -99,7 +99,7 @@ def test_tensorflow_lite_needs_no_flex(command, tiny_run, tmp_path):
     ]
 
 
-def test_norms_are_folded_and_names_are_reported(command, tiny_run, tmp_path):
+def test_norms_are_folded_and_input_and_output_names_are_printed(command, tiny_run, tmp_path):
     export(command, tiny_run, tmp_path / "file", "--format=onnx", "--with_decoder")
     graph = onnx.load(str(tmp_path / "file")).graph
     assert "BatchNormalization" not in {node.op_type for node in graph.node}
@@ -107,7 +107,7 @@ def test_norms_are_folded_and_names_are_reported(command, tiny_run, tmp_path):
     assert {value.name for value in graph.output} == {"joints", "scores", "person"}
 
 
-def test_a_file_that_is_worse_than_it_may_be_is_not_written(
+def test_a_file_that_fails_the_parity_check_is_not_written(
     command, tiny_run, tmp_path, monkeypatch
 ):
     for kind in ("tflite", "savedmodel"):
@@ -141,7 +141,7 @@ def row(ap=0.5, median=0.0, far=0.0, **accuracy):
         ),
         (row(), row(0.4985), "float16", ""),
         (row(), row(0.47), "int8", "its AP is 0.0300 less"),
-        (row(), row(0.6), "none", ""),  # better is not worse
+        (row(), row(0.6), "none", ""),  # a higher AP is accepted
         (
             row(0.0, **{"PCK@.1": 0.4}),
             row(0.0, **{"PCK@.1": 0.3}),
@@ -165,7 +165,7 @@ def test_how_a_file_is_judged(keras, file, quantize, printed):
     ) == bool(printed)
 
 
-def test_what_is_no_export_is_not_written_over(command, tiny_run, tmp_path):
+def test_files_that_are_no_exports_are_not_overwritten(command, tiny_run, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "work.txt").write_text("weeks")
     (tmp_path / "file").write_text("days")
@@ -178,7 +178,7 @@ def test_what_is_no_export_is_not_written_over(command, tiny_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_bad_saved_model_leaves_the_good_one(command, tiny_run, tmp_path, monkeypatch):
+def test_a_failed_saved_model_keeps_the_previous_one(command, tiny_run, tmp_path, monkeypatch):
     export(command, tiny_run, tmp_path / "saved", "--format=savedmodel")
     monkeypatch.setattr(written.ParityCheck, "failure_reason", lambda *args: "its AP is too low")
     done = export(
@@ -190,7 +190,9 @@ def test_a_bad_saved_model_leaves_the_good_one(command, tiny_run, tmp_path, monk
     ).exists()
 
 
-def test_records_of_other_keypoints_teach_nothing(command, tiny_run, tmp_path, monkeypatch):
+def test_records_of_other_keypoints_are_refused_for_calibration(
+    command, tiny_run, tmp_path, monkeypatch
+):
     from tfcpn.data.record_sets import Records
     from tfcpn.skeleton import LSP
 
@@ -201,7 +203,7 @@ def test_records_of_other_keypoints_teach_nothing(command, tiny_run, tmp_path, m
     assert done.status == 1 and "its keypoints are not those of the network" in done.err
 
 
-def test_layers_that_int8_hurts_stay_in_float_and_are_named(
+def test_layers_sensitive_to_int8_stay_in_float_and_are_named(
     command, tiny_run, tmp_path, monkeypatch
 ):
     seen = []
@@ -220,7 +222,9 @@ def test_layers_that_int8_hurts_stay_in_float_and_are_named(
     assert seen[1] <= seen[0]  # on some processors the small network loses nothing
 
 
-def test_without_people_it_is_compared_on_made_up_ones(command, tiny_run, tmp_path, monkeypatch):
+def test_without_people_the_export_is_compared_on_random_crops(
+    command, tiny_run, tmp_path, monkeypatch
+):
     monkeypatch.setattr("tfcpn.checkpoints.run_config.load_run", _without_people(tiny_run))
     printed = export(command, tiny_run, tmp_path / "file", "--format=tflite").out
     assert "not found: compared on random images" in printed and "8 random images" in printed
@@ -238,7 +242,7 @@ def _without_people(tiny_run):
 
 
 @pytest.mark.parametrize(
-    "words, printed",
+    "arguments, printed",
     [
         (
             ["--format=savedmodel", "--quantize=int8"],
@@ -252,8 +256,8 @@ def _without_people(tiny_run):
         (["--format=onnx", "--val_annotations=nowhere.json"], "nowhere.json"),
     ],
 )
-def test_what_cannot_be_is_reported(command, tiny_run, tmp_path, words, printed):
-    done = export(command, tiny_run, tmp_path / "file", *words, check=False)
+def test_an_invalid_request_is_reported(command, tiny_run, tmp_path, arguments, printed):
+    done = export(command, tiny_run, tmp_path / "file", *arguments, check=False)
     assert done.status == 1 and printed in done.err and not (tmp_path / "file").exists()
 
 
@@ -263,7 +267,7 @@ def test_onnx_that_is_not_installed_is_reported(command, tiny_run, tmp_path, mon
     assert done.status == 1 and "--format=onnx needs tf2onnx; pip install 'tfcpn[onnx]'" in done.err
 
 
-def test_what_tensorflow_lite_cannot_take_is_one_line(tiny_run, monkeypatch):
+def test_a_failed_tensorflow_lite_conversion_is_a_one_line_error(tiny_run, monkeypatch):
     from tfcpn.export import tflite
 
     class Converter:
@@ -276,20 +280,20 @@ def test_what_tensorflow_lite_cannot_take_is_one_line(tiny_run, monkeypatch):
 
 
 @pytest.mark.slow
-def test_mediapipes_network_as_other_files(mediapipe, command, tmp_path):
-    """Landmarks, heatmaps and person of crops, as Keras says them."""
+def test_mediapipes_network_is_exported_to_every_format(mediapipe, command, tmp_path):
+    """Landmarks, heatmaps and presence of crops equal those of Keras."""
     first = [f"--init_weights={mediapipe.landmarks}", "--network=blazepose", "--epoch=0"]
     for kind in RUNNING:
-        words = [
+        arguments = [
             *first,
             f"--format={kind}",
             "--noflip_test",
             "--refine_landmarks",
             "--val_annotations=data/none.json",
         ]
-        done = export(command, tmp_path, tmp_path / kind, *words, check=False)
+        done = export(command, tmp_path, tmp_path / kind, *arguments, check=False)
         assert done.status == 1 and "data/none.json" in done.err
-        done = export(command, tmp_path, tmp_path / kind, *words[:-1])
+        done = export(command, tmp_path, tmp_path / kind, *arguments[:-1])
         outputs = RUNNING[kind]((tmp_path / kind).read_bytes())(
             np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
         )

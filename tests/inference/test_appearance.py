@@ -1,4 +1,4 @@
-"""Colors of what people wear."""
+"""Appearance of people: the colors of clothes."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def dressed(color, light=1.0):
     return color_signature(image, person(), COCO)
 
 
-def test_the_same_clothes_are_alike_in_other_light_and_others_are_not():
+def test_the_same_clothes_are_similar_in_other_light_and_different_clothes_are_not():
     red, blue = (40, 40, 200), (200, 60, 40)
     assert color_similarity(dressed(red), dressed(red)) == 1
     assert (
@@ -43,7 +43,7 @@ def test_patches_outside_the_image_do_not_count():
     )  # nothing to compare
 
 
-def test_what_is_worn_goes_slowly_with_the_light():
+def test_the_appearance_is_a_moving_average():
     old, new = dressed((40, 40, 200)), dressed((40, 40, 200), 0.8)
     mixed = update_appearance(old, new, 0.1)
     np.testing.assert_allclose(mixed, old + 0.1 * (new - old))
@@ -53,7 +53,7 @@ def test_what_is_worn_goes_slowly_with_the_light():
     assert update_appearance(None, new, 0.1) is new and update_appearance(old, None, 0.1) is old
 
 
-def test_keypoints_without_a_torso_tell_no_clothes():
+def test_keypoints_without_a_torso_have_no_appearance():
     hand = from_names("hand", ("thumb", "index"), ())
     assert color_signature(np.zeros((9, 9, 3), np.uint8), person(), hand) is None
     assert color_similarity(None, dressed((40, 40, 200))) == 1

@@ -1,4 +1,4 @@
-"""Regions of an image, cut as an evaluation cuts them."""
+"""Crops of regions, equal to those of an evaluation."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_crops_have_the_bits_that_an_evaluation_cuts_from_the_file(
 
 @pytest.mark.parametrize("turned, regions", [(True, TURNED[:3]), (False, UPRIGHT[:3])])
 @pytest.mark.parametrize("pad_color", [None, MEAN_BGR])
-def test_the_quick_way_differs_by_a_gray_level_or_two(turned, regions, pad_color):
+def test_the_opencv_cropper_differs_by_at_most_three_gray_levels(turned, regions, pad_color):
     size = (64, 64) if turned else (64, 48)
     crop_spec = CropSpec(size, turned, pad_color)
     exact, quick = (
@@ -50,5 +50,5 @@ def test_the_quick_way_differs_by_a_gray_level_or_two(turned, regions, pad_color
         for cut in (tf_cropper, opencv_cropper)
     )
     assert np.abs(exact - quick).mean() < 0.5
-    # At the image's edge one fades into the color outside, the other stops.
+    # At the border of the image one cropper blends into the padding color, the other does not.
     assert np.percentile(np.abs(exact - quick), 97) <= 3

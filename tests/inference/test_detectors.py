@@ -1,4 +1,4 @@
-"""Person detectors from files, and the box of a body from MediaPipe's two points."""
+"""Person detectors from files, and the box of a body from MediaPipe's two alignment points."""
 
 import cv2
 import numpy as np
@@ -16,8 +16,8 @@ from tfcpn.inference.detectors import (
 from tfcpn.models.blazepose.detector import Detection
 from tfcpn.utils.errors import InputError
 
-# Of a 96 x 96 square: a person, an unsure one, something else; then one that reaches out of the
-# image.
+# In a 96 x 96 square: a person, an uncertain person, another class; then a person that extends
+# beyond the image.
 ROWS = [
     [24, 36, 72, 60, 0.9, 0],
     [0, 30, 10, 50, 0.3, 0],
@@ -32,7 +32,7 @@ def onnx_file(path, rows=ROWS):
     values = helper.make_tensor(
         "rows", onnx.TensorProto.FLOAT, (1, len(rows), 6), np.ravel(rows).tolist()
     )
-    # Something of the image is needed, or the input would be left out: its mean, times nothing.
+    # Use the mean of the image times zero, or the unused input would be removed.
     nodes = [
         helper.make_node("Constant", [], ["rows"], value=values),
         helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
@@ -46,8 +46,8 @@ def onnx_file(path, rows=ROWS):
         helper.make_node("Add", ["rows", "nothing"], ["people"]),
     ]
     given = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, (1, 3, 96, 96))
-    printed = helper.make_tensor_value_info("people", onnx.TensorProto.FLOAT, (1, len(rows), 6))
-    graph = helper.make_graph(nodes, "detector", [given], [printed])
+    output = helper.make_tensor_value_info("people", onnx.TensorProto.FLOAT, (1, len(rows), 6))
+    graph = helper.make_graph(nodes, "detector", [given], [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, str(path))
     return str(path)
@@ -64,7 +64,7 @@ def tflite_file(path, rows=ROWS, shape=(1, 96, 96, 3)):
 
 
 @pytest.mark.parametrize("make, name", [(onnx_file, "d.onnx"), (tflite_file, "d.tflite")])
-def test_another_detectors_boxes_are_those_of_the_image(tmp_path, make, name):
+def test_boxes_of_a_detector_file_are_mapped_to_the_image(tmp_path, make, name):
     """The 200 x 100 image is in the middle of the square at .48 of its size, under 24 gray rows."""
     find = load_detector(make(tmp_path / name), 0.5)
     boxes = find(photo(100, 200))
@@ -76,7 +76,7 @@ def test_another_detectors_boxes_are_those_of_the_image(tmp_path, make, name):
     assert len(FileDetector(str(tmp_path / name), 0.1)(photo(100, 200))) == 3
 
 
-def test_files_that_are_no_such_detector_are_named(tmp_path):
+def test_invalid_detector_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"no.onnx not found"):
         FileDetector(str(tmp_path / "no.onnx"))
     (tmp_path / "text.onnx").write_text("no network")
@@ -91,7 +91,7 @@ def test_files_that_are_no_such_detector_are_named(tmp_path):
         FileDetector(tflite_file(tmp_path / "five.tflite", [[1, 2, 3, 4, 0.9]]))(photo(100, 200))
 
 
-def test_a_body_fills_most_of_its_circle_and_lies_as_it_lies():
+def test_a_body_box_fills_most_of_the_circle_and_follows_the_rotation():
     standing = body_box(np.array([[100.0, 200.0], [100.0, 100.0]]))
     assert standing == pytest.approx((45, 105, 110, 190))
     lying = body_box(np.array([[100.0, 200.0], [200.0, 200.0]]))
@@ -103,7 +103,7 @@ def test_the_whole_image_is_one_person():
 
 
 class FaceFinder:
-    """Finds white squares of 20 pixels and more, and takes them for faces above bodies."""
+    """Finds white squares of 20 pixels or more and takes each as a face above a body."""
 
     def __init__(self):
         self.asked = []
@@ -129,7 +129,7 @@ class FaceFinder:
         return found
 
 
-def test_parts_of_the_image_show_smaller_people_each_once():
+def test_tiles_find_smaller_people_once_each():
     image = np.zeros((300, 600, 3), np.uint8)
     for x, y in ((60, 60), (300, 140), (560, 100)):
         cv2.rectangle(image, (x - 18, y - 18), (x + 18, y + 18), (255, 255, 255), -1)
@@ -153,9 +153,7 @@ def person_at(x: float, score: float = 0.9, radius: float = 60.0) -> Detection:
 
 
 class Scripted:
-    """Finds in each part of the image what is written for it; coordinates are those of the whole
-    image.
-    """
+    """Returns given boxes for each part of the image, in coordinates of the whole image."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -165,13 +163,13 @@ class Scripted:
 
 
 @pytest.mark.parametrize("tiles", [1, 2, 3])
-def test_people_whom_the_whole_image_tells_apart_stay_apart_with_tiles(tiles):
-    """Their circles overlap by more than .3, as of two who embrace."""
+def test_people_separated_in_the_whole_image_stay_separate_with_tiles(tiles):
+    """Their circles overlap by more than .3, like those of two people embracing."""
     two = [person_at(300), person_at(340, 0.8)]
     assert len(detect_people(Scripted(two), np.zeros((300, 600, 3), np.uint8), tiles)) == 2
 
 
-def test_who_is_found_again_in_a_part_stays_one_and_the_more_confident_place_counts():
+def test_a_person_found_again_in_a_tile_is_one_box_at_the_more_confident_place():
     two, again = (
         [person_at(300, 0.6), person_at(340, 0.8)],
         [person_at(305, 0.9), person_at(338, 0.7)],
@@ -184,15 +182,13 @@ def test_who_is_found_again_in_a_part_stays_one_and_the_more_confident_place_cou
         np.zeros((300, 600, 3)),
         2,
     )
-    assert len(alone) == 1  # a part that finds one person twice
+    assert len(alone) == 1  # one tile finds a person twice
     another = detect_people(Scripted([person_at(300)], [person_at(300), person_at(345)]), image, 2)
     assert len(another) == 2
 
 
 def with_input(path, kind):
-    """An .onnx detector that takes another kind of numbers, and whose score tells the greatest that
-    it was given.
-    """
+    """An .onnx detector with inputs of another dtype; the score is the greatest input value."""
     onnx = pytest.importorskip("onnx")
     helper, types = onnx.helper, onnx.TensorProto
     rows = helper.make_tensor("rows", types.FLOAT, (1, 1, 6), [24, 36, 72, 60, 0.0, 0])
@@ -206,8 +202,8 @@ def with_input(path, kind):
         helper.make_node("Add", ["rows", "score"], ["people"]),
     ]
     given = helper.make_tensor_value_info("images", getattr(types, kind), (1, 3, 96, 96))
-    printed = helper.make_tensor_value_info("people", types.FLOAT, (1, 1, 6))
-    graph = helper.make_graph(nodes, "detector", [given], [printed])
+    output = helper.make_tensor_value_info("people", types.FLOAT, (1, 1, 6))
+    graph = helper.make_graph(nodes, "detector", [given], [output])
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
         str(path),
@@ -216,7 +212,7 @@ def with_input(path, kind):
 
 
 @pytest.mark.parametrize("kind, most", [("FLOAT", 1.0), ("FLOAT16", 1.0), ("UINT8", 255.0)])
-def test_half_floats_and_bytes_are_what_a_file_takes(tmp_path, kind, most):
+def test_a_detector_file_may_take_float16_or_bytes(tmp_path, kind, most):
     (box,) = load_detector(with_input(tmp_path / "d.onnx", kind), 0.5)(
         np.full((96, 96, 3), 255, np.uint8)
     )

@@ -30,26 +30,26 @@ def at(image, a, b):
     return image[round(y), round(x)].astype(int)
 
 
-def test_the_persons_left_is_warm_and_the_right_cold():
+def test_left_limbs_are_warm_and_right_limbs_are_cold():
     image = drawn(person())
     assert np.abs(at(image, 5, 7) - LEFT).max() < 8 and np.abs(at(image, 6, 8) - RIGHT).max() < 8
 
 
-def test_what_is_unsure_is_faint_and_what_is_nothing_is_not_drawn():
+def test_uncertain_limbs_are_faint_and_absent_ones_are_not_drawn():
     faint = at(drawn(person(confidence=0.4)), 5, 7)
     away = np.abs(faint - LEFT).max()
     assert 40 < away < np.abs(np.array([100, 100, 100]) - LEFT).max()
     assert (drawn(person(confidence=0.1)) == 100).all()
 
 
-def test_keypoints_that_there_are_not_are_not_drawn():
+def test_missing_keypoints_are_not_drawn():
     keypoints, confidence = standing(200)[:17].copy(), np.full(17, 0.9)
     keypoints[7], confidence[7] = np.nan, 0
     image = drawn(replace(person(), keypoints=keypoints, confidence=confidence))
     assert (at(image, 5, 7) == 100).all() and np.abs(at(image, 6, 8) - RIGHT).max() < 8
 
 
-def test_each_number_has_a_color_of_its_own_above_the_head():
+def test_each_track_id_has_a_color_above_the_head():
     first, second = (drawn(person(track_id)) for track_id in (1, 2))
     changed = np.argwhere((first != second).any(axis=2))
     assert len(changed) > 50 and changed[:, 0].max() < 105  # the head's top is at 105
@@ -59,6 +59,6 @@ def test_the_region_is_drawn_on_request():
     assert (drawn(person()) != drawn(person(), regions=True)).any()
 
 
-def test_people_at_the_border_and_beyond_are_drawn_as_far_as_they_are_there():
+def test_people_beyond_the_border_are_clipped():
     for x in (-300.0, 0.0, 399.0, 700.0):
         drawn(person(x=x), regions=True)

@@ -1,4 +1,4 @@
-"""What a command line names, and under which names it is written."""
+"""Input files of a command line, and the names of their outputs."""
 
 import cv2
 import numpy as np
@@ -27,18 +27,18 @@ def folder(tmp_path):
     return tmp_path
 
 
-def names(words, output="out", lines=()):
+def names(arguments, output="out", lines=()):
     return [
-        source.name for source in find_inputs([str(word) for word in words], str(output), lines)
+        source.name for source in find_inputs([str(word) for word in arguments], str(output), lines)
     ]
 
 
-def test_a_folder_is_mirrored_and_what_is_neither_is_passed_over(folder):
+def test_folders_keep_their_structure_and_other_files_are_skipped(folder):
     assert names([folder / "in"]) == ["a.jpg", "deep/b.PNG", "deep/c.mp4"]
     assert [s.is_video for s in find_inputs([str(folder / "in")], "out")] == [False, False, True]
 
 
-def test_two_of_one_name_go_into_their_folders(folder):
+def test_equal_names_are_written_into_separate_folders(folder):
     assert names([folder / "in" / "a.jpg", folder / "other" / "a.jpg"]) == [
         "in/a.jpg",
         "other/a.jpg",
@@ -51,11 +51,11 @@ def test_two_of_one_name_go_into_their_folders(folder):
     ]
 
 
-def test_a_file_twice_comes_once(folder):
+def test_a_file_named_twice_is_read_once(folder):
     assert names([folder / "in" / "a.jpg", folder / "in" / "a.jpg"]) == ["a.jpg"]
 
 
-def test_globs_lists_and_cameras(folder):
+def test_globs_lists_and_cameras_are_inputs(folder):
     assert names([folder / "in" / "**" / "*.[jP]*", folder / "in" / "a.jpg"]) == [
         "a.jpg",
         "deep/b.PNG",
@@ -69,27 +69,27 @@ def test_a_kind_of_video_that_is_not_written_becomes_mp4(folder):
     assert names([folder / "old" / "d.mpg"]) == ["d.mpg.mp4"]
 
 
-def test_what_was_written_is_not_read_again(folder):
+def test_outputs_are_not_read_as_inputs(folder):
     assert names([folder], folder / "in") == ["old/d.mpg.mp4", "other/a.jpg"]
     assert names([folder / "**" / "*.jpg"], folder / "in") == ["a.jpg"]
     (folder / "in" / "._a.jpg").touch()
     assert "._a.jpg" not in names([folder / "in"])
 
 
-def test_links_keep_their_own_names(folder):
+def test_links_keep_their_names(folder):
     (folder / "in" / "link.jpg").symlink_to(folder / "other" / "a.jpg")
     assert names([folder / "in"]) == ["a.jpg", "deep/b.PNG", "deep/c.mp4", "link.jpg"]
     assert len(names([folder / "in", folder / "other" / "a.jpg"])) == 4  # once
 
 
-def test_no_source_is_written_over(folder):
+def test_no_source_is_overwritten(folder):
     (folder / "in" / "deep" / "a.jpg").touch()
     with pytest.raises(InputError, match="would be written over"):
         names([folder / "in" / "a.jpg", folder / "in" / "deep" / "a.jpg"], folder / "in" / "deep")
 
 
 @pytest.mark.parametrize(
-    "words, output, printed",
+    "arguments, output, printed",
     [
         (["no.jpg"], "out", "no.jpg not found"),
         (["no*.jpg"], "out", "not found"),
@@ -98,10 +98,10 @@ def test_no_source_is_written_over(folder):
         (["in/a.jpg"], "in", "would be written over"),
     ],
 )
-def test_what_cannot_be_is_reported(folder, words, output, printed):
+def test_an_invalid_request_is_reported(folder, arguments, output, printed):
     (folder / "empty").mkdir()
     with pytest.raises(InputError, match=printed):
-        find_inputs([str(folder / word) for word in words], str(folder / output))
+        find_inputs([str(folder / word) for word in arguments], str(folder / output))
 
 
 def test_images_are_read_as_they_are_shown(tmp_path):

@@ -1,4 +1,4 @@
-"""What the One Euro filter does to what stands still and to what moves."""
+"""The One Euro filter on still and on moving points."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from tfcpn.inference.tracker import OneEuroFilter, for_landmarks
 
 
 def plain(values, times, size, least, slope, speed_cutoff):
-    """The paper's algorithm for one number, step by step, with the speed in sizes a second."""
+    """The algorithm of the paper for one number, with the speed in sizes per second."""
 
     def alpha(cutoff, step):
         tau = 1 / (2 * np.pi * cutoff)
@@ -24,7 +24,7 @@ def plain(values, times, size, least, slope, speed_cutoff):
     return np.array(shown)
 
 
-def test_it_is_the_papers_algorithm_for_each_number():
+def test_the_filter_equals_the_papers_algorithm_for_each_number():
     rng = np.random.default_rng(0)
     times = np.cumsum(rng.uniform(0.01, 0.1, 40))
     values = np.cumsum(rng.normal(0, 5, (40, 3, 2)), axis=0)
@@ -35,28 +35,28 @@ def test_it_is_the_papers_algorithm_for_each_number():
         np.testing.assert_allclose(found[(slice(None), *place)], expected, rtol=1e-12)
 
 
-def test_a_still_point_jitters_less_and_a_fast_one_is_not_left_behind():
+def test_a_still_point_jitters_less_and_a_fast_one_does_not_lag():
     rng = np.random.default_rng(1)
     times = np.arange(200) / 30
     still = 100 + rng.normal(0, 0.5, 200)
     smooth = for_landmarks()
     shown = np.array([smooth([x], t, 300.0)[0] for x, t in zip(still, times)])
     assert np.abs(np.diff(shown[20:])).mean() < 0.25 * np.abs(np.diff(still[20:])).mean()
-    fast = 600 * times  # two sizes a second
+    fast = 600 * times  # two sizes per second
     smooth = for_landmarks()
     shown = np.array([smooth([x], t, 300.0)[0] for x, t in zip(fast, times)])
     assert np.abs(shown - fast)[10:].max() < 0.02 * 300
 
 
-def test_it_does_not_hang_on_the_size_of_the_image():
+def test_the_filter_does_not_depend_on_the_image_size():
     values, times = np.random.default_rng(2).normal(0, 9, 30), np.arange(30) / 25
     small, large = for_landmarks(), for_landmarks()
     for value, now in zip(values, times):
         assert large([value * 7], now, 210.0)[0] == pytest.approx(7 * small([value], now, 30.0)[0])
 
 
-def test_a_frame_that_comes_no_later_is_left_alone():
+def test_a_frame_with_the_same_time_is_not_filtered():
     smooth = for_landmarks()
     smooth([1.0], 0.0, 10.0)
     assert smooth([5.0], 0.0, 10.0) == [5.0]
-    assert np.isnan(smooth([np.nan], 1.0, 10.0)).all()  # a keypoint that there is not stays so
+    assert np.isnan(smooth([np.nan], 1.0, 10.0)).all()  # a missing keypoint stays missing

@@ -1,4 +1,4 @@
-"""Outputs of prediction: COCO results, a table, and the journal to resume from."""
+"""Outputs of prediction: COCO results, a table, and the journal for resuming."""
 
 import csv
 import json
@@ -56,7 +56,7 @@ def test_results_are_an_annotation_file_and_results_of_pycocotools(tmp_path):
     assert not (tmp_path / "people.csv").exists()
 
 
-def test_keypoints_that_the_network_does_not_have_are_no_labels(tmp_path):
+def test_keypoints_missing_in_the_network_are_not_labeled(tmp_path):
     write(tmp_path, [image_record("1.jpg", person(missing_keypoints=(0, 5)))], True)
     _, (found,), *_ = read_annotations(tmp_path / "results.json")
     assert found.num_keypoints == 15 and not found.keypoints[[0, 5]].any()
@@ -65,7 +65,7 @@ def test_keypoints_that_the_network_does_not_have_are_no_labels(tmp_path):
     assert (row["file"], row["frame"], row["person"], row["score"]) == ("1.jpg", "", "1", "0.7")
 
 
-def test_frames_of_a_video_are_images_of_their_own():
+def test_frames_of_a_video_are_separate_images():
     frames = [frame([person()], frame=n, seconds=n / 25) for n in range(3)]
     records = [image_record("5.jpg"), {"name": "walk.mp4", "video": True, "frames": frames}]
     data = json.loads("".join(results(records, itemgetter("frames"), COCO)))
@@ -83,15 +83,15 @@ def test_frames_of_a_video_are_images_of_their_own():
         (["000000000139.jpg", "x/7.png"], [139, 7]),
         (["a/1.jpg", "b/1.jpg"], None),
         (["a.jpg", "2.jpg"], None),
-        (["1403636579763555584.png", "2.jpg"], None),  # more than JSON's readers keep
+        (["1403636579763555584.png", "2.jpg"], None),  # too large for many JSON readers
         (["²2.jpg"[1:], "²".join(("", ".jpg"))], None),
     ],
 )
-def test_images_that_are_named_by_numbers_keep_them(names, ids):
+def test_numeric_image_names_are_image_ids(names, ids):
     assert image_ids_from_names(names) == (ids and dict(zip(names, ids)))
 
 
-def test_the_journal_knows_what_is_done_until_something_is_changed(tmp_path):
+def test_the_journal_has_finished_files_until_a_change(tmp_path):
     source = tmp_path / "a.jpg"
     source.write_text("one")
     files = {"a.jpg": str(source)}
@@ -108,7 +108,7 @@ def test_the_journal_knows_what_is_done_until_something_is_changed(tmp_path):
     assert Journal(tmp_path / "out", {"skeleton": "lsp"}, files).done == {}
 
 
-def test_the_journal_keeps_what_an_earlier_call_did_of_other_files(tmp_path):
+def test_the_journal_keeps_other_files_of_an_earlier_call(tmp_path):
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_text(name)
     files = {name: {name: str(tmp_path / name)} for name in ("a.jpg", "b.jpg")}
@@ -132,7 +132,7 @@ def test_the_journal_keeps_what_an_earlier_call_did_of_other_files(tmp_path):
         Journal(tmp_path / "out", {"skeleton": "coco"}, elsewhere)
 
 
-def test_the_journal_has_nobody_twice_and_nobody_of_a_file_that_is_gone_or_changed(tmp_path):
+def test_the_journal_has_no_duplicates_and_no_deleted_or_changed_files(tmp_path):
     paths = {name: tmp_path / name for name in ("1.jpg", "2.jpg", "3.jpg")}
     for name, path in paths.items():
         path.write_text(name)
@@ -141,15 +141,15 @@ def test_the_journal_has_nobody_twice_and_nobody_of_a_file_that_is_gone_or_chang
         journal.add_image(name, source_fingerprint(str(path)), frame([person()]))
     paths["2.jpg"].unlink()
     paths["3.jpg"].write_text("changed")
-    # The first under another name, as where another folder is predicted into the same output.
+    # The first file under another name, as if another folder were predicted into the same output.
     later = Journal(tmp_path / "out", {}, {"a/1.jpg": str(paths["1.jpg"])})
     assert later.records() == []
     journal = Journal(tmp_path / "out", {}, {"3.jpg": str(paths["3.jpg"])})
-    assert not journal.has("3.jpg", str(paths["3.jpg"]))  # and then it cannot be read
+    assert not journal.has("3.jpg", str(paths["3.jpg"]))  # now unreadable
     assert Journal(tmp_path / "out", {}, {"4.jpg": "4.jpg"}).records() == []
 
 
-def test_a_camera_is_the_same_from_every_folder(tmp_path, monkeypatch):
+def test_the_name_of_a_camera_does_not_depend_on_the_folder(tmp_path, monkeypatch):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
@@ -167,7 +167,7 @@ def test_a_name_that_a_spreadsheet_would_take_for_a_formula_is_a_path_in_the_tab
     assert [row.split(",")[0].strip('"')[:4] for row in rows] == ["./=H", "./-1"]
 
 
-def test_a_journal_that_was_cut_short_loses_its_last_line_only(tmp_path):
+def test_a_truncated_journal_loses_only_the_last_line(tmp_path):
     (tmp_path / "a").touch()
     journal = Journal(tmp_path, {})
     for name in "ab":
@@ -179,23 +179,23 @@ def test_a_journal_that_was_cut_short_loses_its_last_line_only(tmp_path):
     assert set(Journal(tmp_path, {}).done) == {"a", "c"}
 
 
-def test_a_camera_is_never_done(tmp_path):
+def test_a_camera_is_never_finished(tmp_path):
     journal = Journal(tmp_path, {})
     with journal.add_video("camera_0.mp4", []):
         pass
     assert not journal.has("camera_0.mp4", "0")
 
 
-def test_a_person_of_whom_one_keypoint_is_certain_has_a_box_that_an_annotation_may_have(tmp_path):
+def test_a_person_with_one_confident_keypoint_has_a_valid_box(tmp_path):
     one = replace(person(), confidence=np.where(np.arange(17) == 3, 0.9, 0.1))
     write(tmp_path, [image_record("1.jpg", one)])
     _, (found,), *_ = read_annotations(tmp_path / "results.json")
     assert found.box[2:] == (1.0, 1.0) and found.area > 0
-    nobody = replace(person(missing_keypoints=range(17)), confidence=np.zeros(17))
-    assert nobody.box == (0.0, 0.0, 0.0, 0.0)
+    empty = replace(person(missing_keypoints=range(17)), confidence=np.zeros(17))
+    assert empty.box == (0.0, 0.0, 0.0, 0.0)
 
 
-def test_a_video_is_done_when_all_of_it_is(tmp_path):
+def test_a_video_is_finished_when_all_frames_are(tmp_path):
     source = tmp_path / "walk.mp4"
     source.write_text("a video")
     journal = Journal(tmp_path / "out", {})

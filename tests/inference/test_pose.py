@@ -20,18 +20,18 @@ def pose(mediapipe):
 
 @pytest.fixture(scope="module")
 def drawn(people):
-    """Images and the keypoints of who is in them, of those that show one person in full."""
-    images, everybody, *_ = read_annotations(people.val_annotations)
+    """Images that show exactly one whole person, with the keypoints of that person."""
+    images, annotated, *_ = read_annotations(people.val_annotations)
     alone = [
         p
-        for p in everybody
-        if [q.image_id for q in everybody].count(p.image_id) == 1 and p.num_keypoints >= 14
+        for p in annotated
+        if [q.image_id for q in annotated].count(p.image_id) == 1 and p.num_keypoints >= 14
     ]
     return [(cv2.imread(str(people.val / images[p.image_id].file_name)), p) for p in alone]
 
 
 def test_drawn_people_are_found(pose, drawn):
-    """Within a quarter of the torso, most of them: they are no photographs."""
+    """Most of them within a quarter of the torso: drawn people are not photographs."""
     right = []
     for image, true in drawn:
         found = pose(image)
@@ -44,7 +44,7 @@ def test_drawn_people_are_found(pose, drawn):
     assert len(right) >= 3 and np.median(right) > 0.7
 
 
-def test_a_persons_values_are_what_they_say(pose, drawn):
+def test_the_fields_of_a_person_are_consistent(pose, drawn):
     image, _ = drawn[0]
     person = pose(
         image, [PersonBox(0, (0.0, 0.0, float(image.shape[1]), float(image.shape[0])), 0.5)]
@@ -66,7 +66,7 @@ def test_a_persons_values_are_what_they_say(pose, drawn):
     ).all()
 
 
-def test_the_file_and_its_keras_model_say_the_same(pose, mediapipe, drawn):
+def test_the_file_and_the_keras_model_predict_the_same(pose, mediapipe, drawn):
     keras = Pose.load(mediapipe.landmarks, detector=pose.detector, skeleton="coco", as_keras=True)
     for image, _ in drawn[:3]:
         assert len(pose(image)) == len(keras(image)) >= 1
@@ -77,7 +77,7 @@ def test_the_file_and_its_keras_model_say_the_same(pose, mediapipe, drawn):
             np.testing.assert_allclose(a.region, b.region)
 
 
-def test_all_keypoints_of_mediapipe_unless_others_are_asked_for(mediapipe):
+def test_mediapipes_keypoints_are_the_default(mediapipe):
     assert len(Pose.load(mediapipe.landmarks, detector="none").keypoint_names) == 33
     lsp = Pose.load(mediapipe.landmarks, detector="none", skeleton="lsp")
     (person,) = lsp(
@@ -89,7 +89,7 @@ def test_all_keypoints_of_mediapipe_unless_others_are_asked_for(mediapipe):
     assert np.isfinite(person.keypoints[:12]).all()
 
 
-def test_several_threads_get_what_one_gets(pose, drawn):
+def test_several_threads_get_the_results_of_one(pose, drawn):
     images = [image for image, _ in drawn[:3]]
     alone = [pose(image) for image in images]
     together: dict = {}
@@ -109,7 +109,7 @@ def test_several_threads_get_what_one_gets(pose, drawn):
             np.testing.assert_array_equal(a.keypoints, b.keypoints)
 
 
-def test_batch_and_video_are_the_same_people(pose, drawn):
+def test_a_batch_and_a_video_give_the_same_people(pose, drawn):
     image, _ = drawn[0]
     one = pose(image)
     assert len(one) >= 1
@@ -129,7 +129,7 @@ def test_batch_and_video_are_the_same_people(pose, drawn):
         np.zeros((1, 9, 3), np.uint8),
     ],
 )
-def test_what_is_no_image_is_reported(pose, image):
+def test_an_invalid_image_is_reported(pose, image):
     with pytest.raises(InputError, match="expected an image"):
         pose(image)
 
@@ -138,7 +138,7 @@ def test_what_is_no_image_is_reported(pose, image):
     "model, printed",
     [("no.tflite", "not found; make models"), ("nowhere", "nowhere contains no run")],
 )
-def test_what_is_no_network_is_reported(model, printed, mediapipe):
+def test_an_invalid_network_is_reported(model, printed, mediapipe):
     with pytest.raises(InputError, match=printed):
         Pose.load(model, detector=mediapipe.detector)
     with pytest.raises(InputError, match="is not MediaPipe's pose landmark network"):

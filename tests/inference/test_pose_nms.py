@@ -1,4 +1,4 @@
-"""How alike poses are, and who is left out as the same person twice."""
+"""OKS between poses, and suppression of duplicates."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ def person(shift=0.0, score=0.9, confidence=1.0) -> Person:
     )
 
 
-def test_it_is_cocos_similarity():
+def test_the_similarity_is_the_oks_of_coco():
     """exp(-d^2 / (2 s^2 (2 sigma)^2)), s^2 the area: .53 of the box of the keypoints."""
     moved = person().keypoints.copy()
     moved[:5] += 3
@@ -30,7 +30,7 @@ def test_it_is_cocos_similarity():
     assert pose_oks(moved, person(), keypoint_sigmas(COCO), sigma_scale=3) > expected
 
 
-def test_only_keypoints_that_are_certain_count():
+def test_only_confident_keypoints_count():
     unsure = replace(person(), confidence=np.where(np.arange(17) < 5, 0.1, 1.0))
     moved = person().keypoints.copy()
     moved[:5] += 50
@@ -39,12 +39,12 @@ def test_only_keypoints_that_are_certain_count():
     assert pose_oks(moved, person(confidence=0.0), keypoint_sigmas(COCO)) < 1
 
 
-def test_of_two_that_are_alike_the_surer_one_stays():
+def test_of_two_similar_poses_the_more_confident_one_is_kept():
     people = [person(score=0.5), person(1.0, score=0.8), person(80.0, score=0.3)]
     assert oks_nms(people, keypoint_sigmas(COCO), 0.7) == [1, 2]
     assert oks_nms(people, keypoint_sigmas(COCO), 1.0) == [1, 0, 2]
 
 
-def test_keypoints_without_a_tolerance_have_cocos_mean():
+def test_keypoints_without_a_sigma_have_the_mean_of_coco():
     assert keypoint_sigmas(MEDIAPIPE) == pytest.approx([np.mean(COCO.sigmas)] * 33)
     assert len(keypoint_sigmas(COCO.with_align_points())) == 17

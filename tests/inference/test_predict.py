@@ -1,6 +1,5 @@
-"""python -m tfcpn.predict as a user runs it, with a small network; beside an evaluation with
-MediaPipe's.
-"""
+"""python -m tfcpn.predict from the command line, with a small network and, compared with an
+evaluation, with MediaPipe's."""
 
 import csv
 import json
@@ -18,9 +17,9 @@ from tfcpn.evaluation.metrics import coco_metrics, compute_pck
 
 @pytest.fixture
 def predict(command, tiny_run, tmp_path):
-    def call(*words, check=True, model=("--boxes=image",)):
+    def call(*arguments, check=True, model=("--boxes=image",)):
         where = [f"--output={tmp_path / 'out'}", f"--model_dir={tiny_run}"]
-        return command("-m", "tfcpn.predict", *where, *model, *words, check=check)
+        return command("-m", "tfcpn.predict", *where, *model, *arguments, check=check)
 
     return call
 
@@ -44,8 +43,10 @@ def test_a_folder_of_images(predict, people, tmp_path):
     assert len(rows) == 8 and float(rows[0]["nose_x"]) == data["annotations"][0]["keypoints"][0]
 
 
-def test_the_same_boxes_give_what_an_evaluation_finds(predict, command, people, tiny_run, tmp_path):
-    """To the last digit of the results file: keypoints, scores and AP."""
+def test_the_same_boxes_give_the_results_of_an_evaluation(
+    predict, command, people, tiny_run, tmp_path
+):
+    """Keypoints, scores and AP are equal to the last digit of the results file."""
     _, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
     boxes = [
@@ -71,10 +72,10 @@ def test_the_same_boxes_give_what_an_evaluation_finds(predict, command, people, 
     assert coco_metrics(read_annotations(people.val_annotations), found)["AP"] == metrics["AP"]
 
 
-def test_a_bad_file_is_reported_and_the_rest_goes_on(predict, people, tmp_path):
+def test_a_bad_file_is_reported_and_the_others_are_predicted(predict, people, tmp_path):
     shutil.copytree(people.val, tmp_path / "in")
     names = sorted(path.name for path in (tmp_path / "in").iterdir())
-    (tmp_path / "in" / names[2]).write_bytes(b"no picture")
+    (tmp_path / "in" / names[2]).write_bytes(b"no image")
     (tmp_path / "in" / "empty.mp4").write_bytes(b"no video")
     failed = predict(tmp_path / "in", check=False)
     assert failed.status == 1
@@ -88,9 +89,9 @@ def test_a_bad_file_is_reported_and_the_rest_goes_on(predict, people, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == names[:2] + names[3:]
 
 
-def test_what_is_done_stays_done(predict, people, tiny_run, tmp_path, monkeypatch):
-    """An interrupted folder goes on; an image that was changed, or whose drawing is gone, is done
-    again.
+def test_finished_files_are_not_predicted_again(predict, people, tiny_run, tmp_path, monkeypatch):
+    """An interrupted command resumes. An image that was changed, or has no drawing any more, is
+    predicted again.
     """
     shutil.copytree(people.val, tmp_path / "in")
     names = sorted(path.name for path in (tmp_path / "in").iterdir())
@@ -143,17 +144,17 @@ def test_a_second_call_keeps_the_people_of_the_first(predict, people, tmp_path):
     assert keypoints[: len(found["annotations"])] == [a["keypoints"] for a in found["annotations"]]
     table = (tmp_path / "out" / "people.csv").read_text()
     assert all(name in table for name in names[:5])
-    # With other settings the first one's people would be lost.
+    # With other settings the people of the first call would be lost.
     failed = predict(second, "--flip_test=no", check=False)
     assert failed.status == 1 and "out holds the people of 3 other files" in failed.err
     assert len(results(tmp_path / "out")["images"]) == 5
 
 
-def test_a_run_that_trains_on_does_not_undo_what_is_predicted_with_one_of_its_checkpoints(
+def test_a_later_checkpoint_does_not_invalidate_results_of_an_earlier_one(
     predict, people, tiny_run, tmp_path, monkeypatch
 ):
     predict(people.val, "--epoch=1")
-    monkeypatch.setattr(Pose, "__call__", lambda *words: pytest.fail("it is done again"))
+    monkeypatch.setattr(Pose, "__call__", lambda *_: pytest.fail("it is done again"))
     later = tiny_run / "checkpoints" / "epoch_0002"
     shutil.copytree(tiny_run / "checkpoints" / "epoch_0001", later)
     try:
@@ -162,7 +163,7 @@ def test_a_run_that_trains_on_does_not_undo_what_is_predicted_with_one_of_its_ch
         shutil.rmtree(later)
 
 
-def test_of_many_files_that_fail_it_is_reported_how_many_are_named_above(predict, tmp_path):
+def test_many_failed_files_are_counted(predict, tmp_path):
     (tmp_path / "in").mkdir()
     for number in range(5):
         (tmp_path / "in" / f"{number}.jpg").write_text("no image")
@@ -204,26 +205,26 @@ def test_a_video_keeps_rate_size_and_frames(predict, tmp_path, command):
 
 
 @pytest.mark.parametrize(
-    "words, printed",
+    "arguments, printed",
     [
         ([], "expected images, videos, folders"),
         (["no.jpg"], "no.jpg not found"),
-        (["PICTURES", "--model=a.tflite"], "expected one of --model, --model_dir and --network"),
-        (["PICTURES", "--skeleton=lsp"], "a CPN has the keypoints that it was trained on"),
-        (["PICTURES", "--epoch=7"], "epoch_0007 does not exist"),
-        (["PICTURES", "--boxes=no.json"], "no.json"),
+        (["IMAGES", "--model=a.tflite"], "expected one of --model, --model_dir and --network"),
+        (["IMAGES", "--skeleton=lsp"], "a CPN has the keypoints that it was trained on"),
+        (["IMAGES", "--epoch=7"], "epoch_0007 does not exist"),
+        (["IMAGES", "--boxes=no.json"], "no.json"),
         (
-            ["PICTURES", "--detector=d.onnx"],
+            ["IMAGES", "--detector=d.onnx"],
             "--detector has no effect here: it is for --boxes=detect",
         ),
         (
-            ["PICTURES", "--init_weights=w.tflite"],
+            ["IMAGES", "--init_weights=w.tflite"],
             "--init_weights has no effect here: it is for --network=blazepose",
         ),
     ],
 )
-def test_what_cannot_be_is_reported_in_one_line(predict, people, words, printed):
-    failed = predict(*[people.val if word == "PICTURES" else word for word in words], check=False)
+def test_an_invalid_request_is_reported_in_one_line(predict, people, arguments, printed):
+    failed = predict(*[people.val if word == "IMAGES" else word for word in arguments], check=False)
     assert failed.status == 1 and printed in failed.err
 
 
@@ -235,7 +236,7 @@ def test_boxes_of_images_that_are_not_numbered_are_refused(predict, people, tmp_
     assert failed.status == 1 and "not all names are numbers" in failed.err
 
 
-def test_no_network_at_all_is_reported(command, people, tmp_path, monkeypatch):
+def test_a_missing_network_is_reported(command, people, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     failed = command("-m", "tfcpn.predict", f"--output={tmp_path / 'out'}", people.val, check=False)
     assert failed.status == 1 and "not found; make models" in failed.err
@@ -261,16 +262,16 @@ def test_flags_that_would_change_nothing_are_refused(mediapipe, command, people,
     assert failed.status == 1 and "--skeleton=cocoo: expected auto" in failed.err
 
 
-def test_people_of_a_file_that_is_broken_now_are_gone(predict, people, tmp_path):
+def test_people_of_a_now_unreadable_file_are_removed(predict, people, tmp_path):
     shutil.copytree(people.val, tmp_path / "in")
     predict(tmp_path / "in")
-    (tmp_path / "in" / "000000000003.jpg").write_bytes(b"no picture any more")
+    (tmp_path / "in" / "000000000003.jpg").write_bytes(b"no image any more")
     failed = predict(tmp_path / "in", check=False)
     assert failed.status == 1 and "results.json, 7 files, 7 people" in failed.out
     assert 3 not in {image["id"] for image in results(tmp_path / "out")["images"]}
 
 
-def test_what_cannot_be_written_or_warped_is_reported_and_the_rest_goes_on(
+def test_failures_to_write_or_warp_are_reported_and_the_others_are_predicted(
     predict, people, tmp_path
 ):
     shutil.copytree(people.val, tmp_path / "in")
@@ -286,7 +287,7 @@ def test_what_cannot_be_written_or_warped_is_reported_and_the_rest_goes_on(
     assert len(list((tmp_path / "out").glob("*.jpg"))) == 8
 
 
-def test_names_that_are_no_text_are_taken(predict, people, tmp_path):
+def test_names_that_are_not_utf8_are_accepted(predict, people, tmp_path):
     import os
 
     (tmp_path / "in").mkdir()
@@ -299,8 +300,8 @@ def test_names_that_are_no_text_are_taken(predict, people, tmp_path):
 
 
 def by_both(mediapipe, command, annotations, images, keypoints, folder):
-    """What predict and an evaluation say of the annotated people's boxes, by two looks of
-    MediaPipe's network, each in one order, and the evaluation's metrics.
+    """Results of predict and of an evaluation for the boxes of annotated people, with two passes of
+    MediaPipe's network, both in the same order, and the metrics of the evaluation.
     """
     _, annotated, *_ = read_annotations(annotations)
     shown = [p for p in annotated if p.trainable]
@@ -343,13 +344,15 @@ def by_both(mediapipe, command, annotations, images, keypoints, folder):
 
 
 @pytest.mark.slow
-def test_mediapipes_network_finds_what_an_evaluation_finds(mediapipe, command, people, tmp_path):
+def test_mediapipes_network_gives_the_results_of_an_evaluation(
+    mediapipe, command, people, tmp_path
+):
     found, expected, metrics = by_both(
         mediapipe, command, people.val_annotations, people.val, "coco", tmp_path
     )
     for a, b in zip(found, expected):
-        # The two cut by other ways, a gray level apart; what the network makes of that depends on
-        # the processor.
+        # The two croppers differ by a gray level. The effect on the network depends on the
+        # processor.
         away = np.abs(np.reshape(a["keypoints"], (-1, 3)) - np.reshape(b["keypoints"], (-1, 3)))[
             :, :2
         ]
@@ -368,9 +371,9 @@ LSP = ROOT.parent / "shared" / "lsp_extended"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not LSP.exists(), reason="no LSP Extended beside the project")
-def test_athletes_are_found_as_an_evaluation_finds_them(mediapipe, command, tmp_path):
-    """The same share of their keypoints (PCK), and those at the same places."""
+@pytest.mark.skipif(not LSP.exists(), reason="no LSP Extended next to the project")
+def test_athletes_have_the_results_of_an_evaluation(mediapipe, command, tmp_path):
+    """The same PCK, and keypoints at the same positions."""
     file = tmp_path / "people.json"
     some = "--first=8001", "--last=8024"
     command(
@@ -380,7 +383,7 @@ def test_athletes_are_found_as_an_evaluation_finds_them(mediapipe, command, tmp_
         f"--output={file}",
         *some,
     )
-    # Boxes go by the number in an image's name.
+    # Boxes are assigned by the number in the name of an image.
     data = json.loads(file.read_text())
     (tmp_path / "numbered").mkdir()
     for image in data["images"]:
@@ -402,17 +405,15 @@ def test_athletes_are_found_as_an_evaluation_finds_them(mediapipe, command, tmp_
                 skeleton=skeleton,
             )
         )
-    assert (
-        0.3 < shares[1].mean[0] < 0.95
-    )  # they are no easy ones, and nobody's keypoints are in disorder
+    assert 0.3 < shares[1].mean[0] < 0.95  # difficult poses, but no swapped keypoints
     np.testing.assert_allclose(shares[0].mean, shares[1].mean, atol=2e-3)
 
 
 SAMPLE = ROOT.parent / "shared" / "coco_sample"
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason="no COCO sample beside the project")
-def test_real_people_are_what_an_evaluation_finds(predict, command, tiny_run, tmp_path):
+@pytest.mark.skipif(not SAMPLE.exists(), reason="no COCO sample next to the project")
+def test_real_people_have_the_results_of_an_evaluation(predict, command, tiny_run, tmp_path):
     annotations = SAMPLE / "annotations" / "person_keypoints_val2017.json"
     given = f"--boxes={SAMPLE / 'person_detections_val2017.json'}"
     where = [f"--val_annotations={annotations}", f"--val_images={SAMPLE / 'val2017'}"]

@@ -1,4 +1,4 @@
-"""A run as a SavedModel: equal predictions, refused flags, and prediction from its folder."""
+"""A run as a SavedModel: equal predictions, refused flags, and prediction from the folder."""
 
 import json
 
@@ -22,18 +22,18 @@ def run(people, command, tiny_network, tmp_path):
     return tmp_path / "run"
 
 
-def export(command, run, folder, *words, check=True):
+def export(command, run, folder, *arguments, check=True):
     return command(
         "tools/export.py",
         "--format=savedmodel",
         f"--model_dir={run}",
         f"--output={folder}",
-        *words,
+        *arguments,
         check=check,
     )
 
 
-def test_prediction_takes_it_in_the_runs_place(command, people, run, tmp_path):
+def test_prediction_from_a_saved_model_equals_that_of_the_run(command, people, run, tmp_path):
     printed = export(command, run, tmp_path / "saved").out
     assert "| SavedModel |" in printed and (tmp_path / "saved" / "comparison.md").exists()
     results = []
@@ -50,7 +50,7 @@ def test_prediction_takes_it_in_the_runs_place(command, people, run, tmp_path):
     assert Pose.load(tmp_path / "saved", detector="none").keypoint_names[0] == "nose"
 
 
-def test_its_signature_is_that_of_any_saved_model(command, run, tmp_path):
+def test_a_saved_model_has_the_default_signature(command, run, tmp_path):
     export(command, run, tmp_path / "saved")
     signature = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"]
     out = signature(crops=tf.zeros((3, 64, 64, 3), tf.uint8))
@@ -61,7 +61,7 @@ def test_its_signature_is_that_of_any_saved_model(command, run, tmp_path):
     }
 
 
-def test_what_is_there_stays_unless_asked(command, run, tmp_path):
+def test_an_existing_export_is_kept_without_overwrite(command, run, tmp_path):
     export(command, run, tmp_path / "saved")
     again = export(command, run, tmp_path / "saved", check=False)
     assert again.status == 1 and "--overwrite" in again.err
@@ -80,8 +80,8 @@ def test_other_saved_models_are_refused(command, run, tmp_path):
 
 
 @pytest.mark.slow
-def test_mediapipes_network_without_a_run(mediapipe, command, tmp_path):
-    words = [
+def test_mediapipes_network_is_exported_without_a_run(mediapipe, command, tmp_path):
+    arguments = [
         "--network=blazepose",
         f"--init_weights={mediapipe.landmarks}",
         "--epoch=0",
@@ -91,7 +91,7 @@ def test_mediapipes_network_without_a_run(mediapipe, command, tmp_path):
     command(
         "tools/export.py",
         "--format=savedmodel",
-        *words,
+        *arguments,
         f"--model_dir={tmp_path}",
         f"--output={tmp_path / 'saved'}",
     )

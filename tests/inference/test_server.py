@@ -1,4 +1,4 @@
-"""The web page: its answers, its refusals, and what a browser shows."""
+"""The web page: responses, refusals, and the display in a browser."""
 
 import io
 import json
@@ -53,7 +53,7 @@ def walk(tmp_path_factory):
     return path
 
 
-def test_an_image_is_answered_with_what_is_to_be_drawn(send):
+def test_the_response_to_an_image_has_people_and_limbs(send):
     answer = send("me.png", png()).get_json()
     assert (answer["width"], answer["height"], answer["video"]) == (640, 400, False)
     (people,) = (f["people"] for f in answer["frames"])
@@ -67,7 +67,7 @@ def test_an_image_is_answered_with_what_is_to_be_drawn(send):
     json.dumps(answer, allow_nan=False)
 
 
-def test_a_video_is_answered_frame_by_frame(send, walk):
+def test_the_response_to_a_video_has_every_frame(send, walk):
     answer = send("walk.webm", walk.read_bytes()).get_json()
     assert answer["video"]
     assert [f["seconds"] for f in answer["frames"]] == pytest.approx(
@@ -83,12 +83,12 @@ def test_a_video_is_answered_frame_by_frame(send, walk):
     [
         ("notes.txt", b"text", "notes.txt: expected an image or a video"),
         ("", b"", "no file"),
-        ("bad.jpg", b"no picture", "bad.jpg: cannot be read as an image"),
+        ("bad.jpg", b"no image", "bad.jpg: cannot be read as an image"),
         ("bad.mp4", b"no video", "bad.mp4: cannot be read as a video"),
         ("../../etc/passwd.png", b"x", "passwd.png: cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_reported_without_the_servers_paths(send, name, content, printed):
+def test_an_unreadable_upload_is_reported_without_paths_of_the_server(send, name, content, printed):
     answer = send(name, content)
     assert answer.status_code == 400 and answer.get_json()["error"].startswith(printed)
     assert "/tmp" not in answer.get_json()["error"]
@@ -106,16 +106,14 @@ def test_sizes_are_limited(walk):
     assert "more than 4 frames" in post("walk.webm", walk.read_bytes()).get_json()["error"]
 
 
-def test_other_sites_and_names_are_refused(send):
-    """A page elsewhere cannot have its visitors' browsers ask, under a name of its own (DNS
-    rebinding) either.
-    """
+def test_other_origins_and_host_names_are_refused(send):
+    """A page elsewhere cannot send requests from a visitor's browser, not even by DNS rebinding."""
     assert send("a.png", png(), base=f"http://evil.example:{PORT}").status_code == 403
     assert send("a.png", png(), Origin="http://evil.example").status_code == 403
     assert send("a.png", png(), Origin=f"http://localhost:{PORT}").status_code == 200
 
 
-def test_the_usual_port_is_left_out_by_browsers():
+def test_host_names_without_the_default_port_are_accepted():
     client = make(port=80).test_client()
     assert client.get("/", base_url="http://127.0.0.1").status_code == 200
     assert client.get("/", base_url="http://evil.example").status_code == 403
@@ -133,7 +131,7 @@ def test_only_the_page_is_served():
         assert client.get(path, base_url=base).status_code in (404, 405)
 
 
-def test_nothing_stays_behind(send, tmp_path, monkeypatch):
+def test_no_temporary_file_remains(send, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     send("me.png", png())
     send("bad.mp4", b"no video")
@@ -141,7 +139,7 @@ def test_nothing_stays_behind(send, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words, printed",
+    "arguments, printed",
     [
         (["a.jpg"], "--serve takes images from its page only"),
         (["--boxes=b.json"], "expected detect or image"),
@@ -149,14 +147,14 @@ def test_nothing_stays_behind(send, tmp_path, monkeypatch):
         (["--flip_test=no"], "has no effect here"),
     ],
 )
-def test_what_does_not_go_with_a_page_is_reported(command, words, printed):
-    failed = command("-m", "tfcpn.predict", "--serve", *words, check=False)
+def test_flags_that_do_not_apply_to_the_page_are_reported(command, arguments, printed):
+    failed = command("-m", "tfcpn.predict", "--serve", *arguments, check=False)
     assert failed.status == 1 and printed in failed.err
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium, where it is installed."""
+    """Headless Chromium, if installed."""
     webdriver = pytest.importorskip("selenium.webdriver")
     chromium, driver = (
         shutil.which("chromium") or shutil.which("google-chrome"),
@@ -182,7 +180,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def address():
-    """The page, served as a user's is, with people in known places."""
+    """The web page, served as for a user, with people at known positions."""
     waitress = pytest.importorskip("waitress")
     from waitress.server import create_server
 
@@ -196,7 +194,7 @@ def address():
 
 
 def until(browser, script, seconds=20):
-    """Wait until a script says something true, which is returned."""
+    """Wait until a script returns a true value; return the value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if said := browser.execute_script(f"return {script}"):
@@ -217,7 +215,7 @@ def test_an_image_dropped_in_a_browser_shows_its_skeletons(
     cv2.imwrite(str(tmp_path / "me.png"), frame(0))
     browser.find_element("id", "file").send_keys(str(tmp_path / "me.png"))
     until(browser, "document.getElementById('state').textContent.includes('2 people')")
-    # Orange on the person's left arm, blue on the right one, and nothing beside them.
+    # Orange on the left arm of the person, blue on the right arm, and nothing next to them.
     left, right = (standing(200)[[a, b]].mean(axis=0) for a, b in ((5, 7), (6, 8)))
     script = (
         "const p = canvas.getContext('2d').getImageData({}, {}, 1, 1).data; "
@@ -228,7 +226,7 @@ def test_an_image_dropped_in_a_browser_shows_its_skeletons(
         for place in (left, right, (20, 380))
     ]
     assert np.abs(np.subtract(colors, [[232, 113, 10], [26, 140, 255], [0, 0, 0]])).max() < 12
-    # Nothing is cut off or reaches beyond the window.
+    # Nothing is truncated or extends beyond the window.
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     # The name and score of the keypoint under the pointer.
     nose = browser.execute_script(
@@ -246,7 +244,7 @@ def test_an_image_dropped_in_a_browser_shows_its_skeletons(
         )
         == "1: nose 0.90"
     )
-    # The table of the other person, and the file to keep.
+    # The table of the other person, and the download.
     browser.execute_script("const w = document.getElementById('who'); w.value = '2'; w.onchange()")
     assert browser.execute_script("return document.querySelectorAll('#rows tr').length") == 17
     printed = browser.execute_async_script(

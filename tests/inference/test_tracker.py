@@ -1,4 +1,4 @@
-"""Who is who from frame to frame, when the detector is asked, and what smoothing does."""
+"""Identities from frame to frame, the schedule of the detector, and smoothing."""
 
 from __future__ import annotations
 
@@ -16,58 +16,58 @@ RATE = 25.0
 
 
 def follow(pose, frames, **how):
-    """The people of each frame."""
+    """Track the people of each frame."""
     tracker = Tracker(pose, **how)
     return [tracker(frame(number), number / RATE) for number in range(frames)]
 
 
-def whose(people, truth) -> list[int | None]:
-    """The number that each of the true people has got; None if nobody is within a tenth of the
-    body's height.
-    """
+def track_ids(people, truth) -> list[int | None]:
+    """The track id of each true person; None without a result within a tenth of the body height."""
     return [
         next((p.track_id for p in people if np.abs(p.keypoints - true[:17]).mean() < 20), None)
         for true in truth
     ]
 
 
-def test_people_who_cross_keep_their_numbers():
-    """One walks to the right in front of one who walks to the left; each region follows its own."""
+def test_people_who_cross_keep_their_track_ids():
+    """One person walks to the right in front of a person who walks to the left; each region follows
+    one person.
+    """
 
     def truth(number):
         return [standing(100 + 4 * number, 200, 1.0), standing(500 - 4 * number, 215, 0.7)]
 
     found = follow(KnowingPose(truth), 100, smooth=False)
     numbers = {
-        tuple(whose(people, truth(number)))
+        tuple(track_ids(people, truth(number)))
         for number, people in enumerate(found)
         if number not in range(45, 56)
     }
-    assert numbers == {tuple(whose(found[0], truth(0)))}
-    assert set(whose(found[0], truth(0))) == {1, 2}
+    assert numbers == {tuple(track_ids(found[0], truth(0)))}
+    assert set(track_ids(found[0], truth(0))) == {1, 2}
 
 
-def test_who_leaves_and_comes_back_soon_is_the_same():
+def test_a_person_who_returns_soon_keeps_the_track_id():
     def truth(number):
         there = [standing(150)]
         return there if 20 <= number < 35 else [*there, standing(450 + number)]
 
     found = follow(KnowingPose(truth), 60, smooth=False)
     assert [len(people) for people in found[20:35]] == [1] * 15
-    assert whose(found[59], truth(59)) == whose(found[0], truth(0))
+    assert track_ids(found[59], truth(59)) == track_ids(found[0], truth(0))
 
 
-def test_who_comes_back_later_than_memory_is_another():
+def test_a_person_who_returns_after_the_timeout_has_a_new_track_id():
     def truth(number):
         return [standing(150)] if 10 <= number < 60 else [standing(150), standing(450)]
 
     found = follow(KnowingPose(truth), 80, smooth=False, track_timeout=1.0)
-    assert whose(found[79], truth(79))[1] == 3
+    assert track_ids(found[79], truth(79))[1] == 3
     found = follow(KnowingPose(truth), 80, smooth=False, track_timeout=5.0)
-    assert whose(found[79], truth(79))[1] == 2
+    assert track_ids(found[79], truth(79))[1] == 2
 
 
-def test_the_detector_is_asked_now_and_then_and_when_nobody_is_there():
+def test_the_detector_runs_at_intervals_and_when_no_person_is_tracked():
     pose = KnowingPose(lambda number: [standing(150)])
     follow(pose, 30, detect_every=10)
     assert pose.asked == 3
@@ -80,7 +80,7 @@ def test_the_detector_is_asked_now_and_then_and_when_nobody_is_there():
     assert [len(people) for people in follow(late, 15)] == [0] * 13 + [1, 1]
 
 
-def test_a_newcomer_is_found_while_others_are_followed():
+def test_a_new_person_is_found_while_others_are_tracked():
     def truth(number):
         return [standing(150), standing(450)] if number >= 12 else [standing(150)]
 
@@ -89,8 +89,8 @@ def test_a_newcomer_is_found_while_others_are_followed():
     assert [p.track_id for p in found[24]] == [1, 2]
 
 
-def test_nobody_is_followed_twice():
-    """Two regions that have come to see one person: one of them goes."""
+def test_no_person_is_tracked_twice():
+    """Two regions converge on one person: one of them is dropped."""
 
     def truth(number):
         return (
@@ -116,7 +116,7 @@ def test_a_still_person_jitters_less():
     assert jitter() < 0.3 * jitter(smooth=False)
 
 
-def test_a_walk_is_followed_closely_though_smoothed():
+def test_smoothing_does_not_lag_behind_a_walk():
     def truth(number):
         return [standing(60 + 6 * number)]
 
@@ -128,7 +128,7 @@ def test_a_walk_is_followed_closely_though_smoothed():
     assert max(late[10:]) < 6
 
 
-def test_frames_of_any_source_come_with_their_people():
+def test_frames_of_any_source_are_returned_with_people():
     pose = KnowingPose(lambda number: [standing(300)])
     pairs = list(track_video(pose, (frame(number) for number in range(5)), rate=RATE))
     assert [len(people) for _, people in pairs] == [1] * 5
@@ -136,12 +136,12 @@ def test_frames_of_any_source_come_with_their_people():
     assert pairs[0][1][0].keypoints == pytest.approx(standing(300)[:17])
 
 
-def test_a_frame_that_is_no_image_is_reported():
+def test_an_invalid_frame_is_reported():
     with pytest.raises(InputError, match="expected an image"):
         list(track_video(KnowingPose(lambda number: []), [np.zeros((40, 40), np.uint8)]))
 
 
-def test_two_videos_at_once_ask_the_detector_in_turn():
+def test_videos_in_parallel_run_the_detector_one_at_a_time():
     pose, inside, most = KnowingPose(lambda number: []), [], []
 
     def find(image):
@@ -160,7 +160,7 @@ def test_two_videos_at_once_ask_the_detector_in_turn():
     assert len(most) == 30 and max(most) == 1
 
 
-def test_keypoints_that_tell_no_torso_are_followed_all_the_same():
+def test_people_without_a_torso_are_tracked():
     pose = KnowingPose(lambda number: [standing(300)])
     usual = pose.people
 

@@ -1,4 +1,4 @@
-"""Videos read and written: sound, rotation, what breaks off."""
+"""Videos read and written: sound, rotation, interruptions."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tfcpn.utils.errors import InputError
 
 @pytest.fixture
 def with_ffmpeg(installed_ffmpeg):
-    """What finds the ffmpeg on the PATH."""
+    """The path of an installed ffmpeg."""
     return ffmpeg(os.environ["PATH"])
 
 
@@ -40,7 +40,7 @@ def read(path):
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.webm", "a.mkv"])
 @pytest.mark.parametrize("program", ["with_ffmpeg", "without_ffmpeg"])
-def test_frames_come_back_in_order_with_their_times(tmp_path, request, name, program):
+def test_frames_are_read_in_order_with_timestamps(tmp_path, request, name, program):
     request.getfixturevalue(program)
     write(tmp_path / name)
     video, frames = read(tmp_path / name)
@@ -51,9 +51,9 @@ def test_frames_come_back_in_order_with_their_times(tmp_path, request, name, pro
 
 
 def test_sound_and_rotation_are_kept(tmp_path, with_ffmpeg):
-    def run(*words):
+    def run(*arguments):
         return subprocess.run(
-            [with_ffmpeg, "-y", *map(str, words)], capture_output=True, text=True, check=False
+            [with_ffmpeg, "-y", *map(str, arguments)], capture_output=True, text=True, check=False
         ).stderr
 
     write(tmp_path / "silent.mp4")
@@ -79,14 +79,14 @@ def test_sound_and_rotation_are_kept(tmp_path, with_ffmpeg):
     assert read(tmp_path / "out.mp4")[1][0][0].shape == (80, 48, 3)
 
 
-def test_a_video_is_there_whole_or_not_at_all(tmp_path, without_ffmpeg):
+def test_an_interrupted_video_leaves_no_file(tmp_path, without_ffmpeg):
     with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "a.mp4", 25.0) as video:
         video.add(FRAMES[0])
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_frames_are_drawn_into_in_the_writers_thread(tmp_path, without_ffmpeg):
+def test_frames_are_drawn_in_the_writer_thread(tmp_path, without_ffmpeg):
     def draw(frame, gray):
         frame[:] = gray
 
@@ -97,8 +97,8 @@ def test_frames_are_drawn_into_in_the_writers_thread(tmp_path, without_ffmpeg):
     assert means == pytest.approx(list(range(0, 240, 20)), abs=6)
 
 
-def test_sound_that_its_new_file_cannot_hold_is_encoded_anew(tmp_path, with_ffmpeg):
-    words = [
+def test_sound_that_the_output_format_cannot_hold_is_reencoded(tmp_path, with_ffmpeg):
+    arguments = [
         "-f",
         "lavfi",
         "-i",
@@ -109,8 +109,10 @@ def test_sound_that_its_new_file_cannot_hold_is_encoded_anew(tmp_path, with_ffmp
         "sine=duration=0.4",
     ]
     source = tmp_path / "a 12:30.wmv"
-    words += ["-c:v", "wmv2", "-c:a", "wmav2", f"file:{source}"]
-    made = subprocess.run([with_ffmpeg, "-y", *words], capture_output=True, text=True, check=False)
+    arguments += ["-c:v", "wmv2", "-c:a", "wmav2", f"file:{source}"]
+    made = subprocess.run(
+        [with_ffmpeg, "-y", *arguments], capture_output=True, text=True, check=False
+    )
     assert source.exists(), made.stderr[-500:]
     with VideoWriter(tmp_path / "out.mp4", 25.0, str(source)) as video:
         for frame in FRAMES[:10]:
@@ -122,7 +124,7 @@ def test_sound_that_its_new_file_cannot_hold_is_encoded_anew(tmp_path, with_ffmp
 
 
 def test_an_interrupt_of_the_terminal_does_not_reach_ffmpeg(tmp_path, with_ffmpeg):
-    """Ctrl-C goes to all of a group: a camera's recording would end with an error."""
+    """Ctrl-C goes to the whole process group: a recording from a camera would end with an error."""
     code = (
         "import os, signal, sys, time, numpy as np; from tfcpn.inference.video import VideoWriter\n"
         "with VideoWriter(sys.argv[1], 25.0) as video:\n"
@@ -142,7 +144,7 @@ def test_an_interrupt_of_the_terminal_does_not_reach_ffmpeg(tmp_path, with_ffmpe
     assert len(read(tmp_path / "a.mp4")[1]) == 40
 
 
-def test_an_ffmpeg_that_talks_much_does_not_block(tmp_path, monkeypatch):
+def test_an_ffmpeg_with_much_output_does_not_block(tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     loud = tmp_path / "bin" / "ffmpeg"
     loud.write_text(
@@ -159,7 +161,7 @@ def test_an_ffmpeg_that_talks_much_does_not_block(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("error", [ValueError, MemoryError, KeyError])
 @pytest.mark.parametrize("when", [2, 11])
-def test_a_thread_that_fails_is_reported_and_nothing_half_is_left(
+def test_a_failed_thread_is_reported_and_leaves_no_partial_file(
     tmp_path, without_ffmpeg, error, when
 ):
     def draw(frame, number):
@@ -193,13 +195,13 @@ def test_a_reader_that_fails_is_reported(tmp_path, without_ffmpeg, monkeypatch):
         list(video)
 
 
-def test_a_list_of_other_files_is_no_video(tmp_path):
+def test_a_playlist_is_refused_as_a_video(tmp_path):
     (tmp_path / "a.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n")
     with pytest.raises(InputError, match="it is a list of others"):
         VideoReader(str(tmp_path / "a.mp4"))
 
 
-def test_what_a_killed_process_left_goes(tmp_path, without_ffmpeg):
+def test_temporary_files_of_a_killed_process_are_deleted(tmp_path, without_ffmpeg):
     (tmp_path / ".a.4711.tmp.avi").touch()
     write(tmp_path / "a.avi")
     assert [path.name for path in tmp_path.iterdir()] == ["a.avi"]
@@ -218,7 +220,7 @@ def test_a_writer_that_fails_is_reported(tmp_path, with_ffmpeg):
 @pytest.mark.parametrize(
     "name, printed", [("no.mp4", "not found"), ("text.mp4", "cannot be read as a video")]
 )
-def test_what_is_no_video_is_reported(tmp_path, name, printed):
+def test_an_invalid_video_is_reported(tmp_path, name, printed):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(InputError, match=printed):
         VideoReader(str(tmp_path / name))
@@ -226,7 +228,7 @@ def test_what_is_no_video_is_reported(tmp_path, name, printed):
         VideoWriter(tmp_path / "a.txt", 25.0)
 
 
-def test_there_is_no_camera_here():
+def test_a_missing_camera_is_reported():
     with pytest.raises(InputError, match="99: there is no such camera"):
         VideoReader("99")
 

@@ -11,21 +11,21 @@ from support.walking import KnowingPose, standing
 from tfcpn.inference.batch import BatchPredictor, InputFile, Journal, PredictOptions
 from tfcpn.inference.video import VideoReader, VideoWriter
 
-# As a browser records: about 30 frames a second, with two longer waits.
+# Like the recording of a browser: about 30 frames per second, with two longer gaps.
 WAITS = [33, 34, 33, 66, 33, 33, 34, 200, 33, 34, 33, 33, 34, 33, 33, 34, 33, 33, 34, 33]
 TIMES = np.concatenate([[0], np.cumsum(WAITS)]) / 1000
 
 
 @pytest.fixture
 def ffmpeg(installed_ffmpeg):
-    """Run ffmpeg with these words; it is on the PATH, too."""
-    return lambda *words: subprocess.run(
-        [installed_ffmpeg, "-y", "-loglevel", "error", *map(str, words)], check=True
+    """Run ffmpeg with these arguments; it is on the PATH as well."""
+    return lambda *arguments: subprocess.run(
+        [installed_ffmpeg, "-y", "-loglevel", "error", *map(str, arguments)], check=True
     )
 
 
 def recorded(ffmpeg, path, times=TIMES, size=(48, 64), *more):
-    """Write a video whose frames have these times in seconds; the brightness of a frame tells its
+    """Write a video with these timestamps in seconds; the brightness of a frame is the frame
     number.
     """
     folder = path.with_suffix("")
@@ -34,15 +34,25 @@ def recorded(ffmpeg, path, times=TIMES, size=(48, 64), *more):
     ends = [*times[1:], times[-1] + 0.033]
     for number, (start, end) in enumerate(zip(times, ends)):
         cv2.imwrite(str(folder / f"{number}.png"), np.full((*size, 3), 10 * number + 20, np.uint8))
-        # Images have 25 frames a second, to which times would be rounded.
+        # Image inputs have 25 frames per second, and timestamps would be rounded to that rate.
         lines += [
             f"file {folder}/{number}.png",
             "option framerate 1000",
             f"duration {end - start:.6f}",
         ]
     (folder / "list").write_text("\n".join(lines))
-    words = ["-f", "concat", "-safe", "0", "-i", folder / "list", "-fps_mode", "passthrough", *more]
-    ffmpeg(*words, path)
+    arguments = [
+        "-f",
+        "concat",
+        "-safe",
+        "0",
+        "-i",
+        folder / "list",
+        "-fps_mode",
+        "passthrough",
+        *more,
+    ]
+    ffmpeg(*arguments, path)
     return path
 
 
@@ -57,14 +67,14 @@ def frames_of(path):
 
 
 @pytest.mark.parametrize("name", ["a.webm", "a.mkv", "a.ts", "a.mp4", "a.mov"])
-def test_frames_have_their_own_times(ffmpeg, tmp_path, name):
+def test_frames_have_recorded_timestamps(ffmpeg, tmp_path, name):
     video, numbers, seconds = frames_of(recorded(ffmpeg, tmp_path / name))
     assert numbers == list(range(len(TIMES)))
     assert seconds == pytest.approx(TIMES.tolist(), abs=0.02)
     assert video.rate == pytest.approx(30, abs=1) and video.aspect == (1, 1)
 
 
-def test_less_than_a_frame_a_second_is_a_rate_too(ffmpeg, tmp_path):
+def test_a_rate_below_one_frame_per_second_is_valid(ffmpeg, tmp_path):
     times = np.arange(5) * 2.5
     video, _, seconds = frames_of(recorded(ffmpeg, tmp_path / "slow.mkv", times))
     assert seconds == pytest.approx(times.tolist(), abs=0.02) and video.rate == pytest.approx(
@@ -73,7 +83,7 @@ def test_less_than_a_frame_a_second_is_a_rate_too(ffmpeg, tmp_path):
 
 
 class Walker(KnowingPose):
-    """Knows where the one person of a recorded frame is: it walks at 60 pixels a second."""
+    """Stand-in for Pose: the one person of a recorded frame walks at 60 pixels per second."""
 
     @staticmethod
     def number(image) -> int:
@@ -89,8 +99,8 @@ def predict(path, folder, name, **how):
     ).run()
 
 
-def test_a_browsers_recording_is_predicted_smoothed_and_drawn_by_its_times(ffmpeg, tmp_path):
-    """The header says 1000 frames per second, which would make one second last 20 milliseconds."""
+def test_a_browser_recording_is_predicted_smoothed_and_drawn_by_timestamps(ffmpeg, tmp_path):
+    """The header says 1000 frames per second, so that one second would last 20 milliseconds."""
     path = recorded(ffmpeg, tmp_path / "a.webm", TIMES, (400, 640), "-enc_time_base", "1:1000")
     done = predict(path, tmp_path / "out", "a.webm")
     assert not done.failed, done.failed
@@ -104,13 +114,13 @@ def test_a_browsers_recording_is_predicted_smoothed_and_drawn_by_its_times(ffmpe
     assert np.abs(np.array(noses) - (100 + 60 * TIMES)).max() < 60 * 0.1
     _, numbers, seconds = frames_of(tmp_path / "out" / "a.webm")
     assert seconds[-1] == pytest.approx(TIMES[-1], abs=0.05)
-    # At each time the drawn video shows what the recording shows.
+    # The drawn video shows the frame of the recording at each time.
     for time in (0.02, 0.3, 0.45, 0.6):
         shown = numbers[np.searchsorted(seconds, time, "right") - 1]
         assert abs(shown - (np.searchsorted(TIMES, time, "right") - 1)) <= 1
 
 
-def test_a_video_that_is_cut_is_reported_by_its_time(ffmpeg, tmp_path):
+def test_a_truncated_video_is_reported_with_the_time(ffmpeg, tmp_path):
     path = tmp_path / "whole.mp4"
     ffmpeg(
         "-f",
@@ -140,7 +150,7 @@ def test_a_video_that_is_cut_is_reported_by_its_time(ffmpeg, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.mp4"])
-def test_a_video_whose_sound_is_longer_is_whole(ffmpeg, tmp_path, name):
+def test_a_video_with_longer_sound_is_complete(ffmpeg, tmp_path, name):
     image = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=1"]
     ffmpeg(*image, "-f", "lavfi", "-i", "sine=duration=3", "-c:a", "aac", tmp_path / name)
     source, journal = (
@@ -157,7 +167,7 @@ def test_a_video_whose_sound_is_longer_is_whole(ffmpeg, tmp_path, name):
     assert not done.failed and done.files == 1
 
 
-def test_a_gif_whose_last_frame_stands_is_whole(ffmpeg, tmp_path):
+def test_a_gif_with_a_long_last_frame_is_complete(ffmpeg, tmp_path):
     recorded(ffmpeg, tmp_path / "a.gif", np.array([0, 0.1, 0.2, 0.3, 3.0]))
     source, journal = (
         InputFile(str(tmp_path / "a.gif"), "a.mp4", True),
@@ -173,7 +183,7 @@ def test_a_gif_whose_last_frame_stands_is_whole(ffmpeg, tmp_path):
     assert not done.failed
 
 
-def test_a_frame_is_shown_from_its_own_time_on_and_not_before(ffmpeg, tmp_path):
+def test_a_frame_is_shown_from_the_timestamp_on_and_not_before(ffmpeg, tmp_path):
     """Also after a long wait: the later frame must not fill the time before it."""
     times = np.array([0, 0.1, 0.2, 0.3, 2.3, 2.4])
     path = recorded(ffmpeg, tmp_path / "a.mkv", times, (400, 640))
@@ -205,7 +215,7 @@ def test_odd_sides_stay_odd(ffmpeg, tmp_path, name):
     assert capture.read()[1].shape == (241, 321, 3)
 
 
-def test_pixels_that_are_not_square_stay_so(ffmpeg, tmp_path):
+def test_the_pixel_aspect_ratio_is_kept(ffmpeg, tmp_path):
     source = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=0.4"]
     ffmpeg(*source, "-vf", "setsar=4/3", tmp_path / "wide.mp4")
     with VideoReader(str(tmp_path / "wide.mp4")) as video:
@@ -217,13 +227,13 @@ def test_pixels_that_are_not_square_stay_so(ffmpeg, tmp_path):
         assert video.aspect == (4, 3)
 
 
-def test_a_colon_in_a_name_is_no_protocol(ffmpeg, tmp_path, monkeypatch):
+def test_a_colon_in_a_name_is_not_a_protocol(ffmpeg, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=0.2", "file:take1:30.mp4")
     assert len(frames_of("take1:30.mp4")[1]) == 5
 
 
-def test_of_av1_it_is_reported_what_to_do_in_one_line(ffmpeg, tmp_path, capfd):
+def test_av1_is_reported_in_one_line_with_a_remedy(ffmpeg, tmp_path, capfd):
     try:
         source = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=0.2"]
         ffmpeg(*source, "-c:v", "libaom-av1", tmp_path / "a.mp4")

@@ -23,7 +23,7 @@ SIZE = (64, 64)
 
 
 def some_weights(model, seed):
-    """Values as after some training, so that no norm is the identity."""
+    """Set values as after some training, so that no norm is the identity."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         if "kernel" not in variable.name:
@@ -46,9 +46,7 @@ def images_for(model):
 
 
 @pytest.mark.parametrize("name", ["cpn", "blazepose"])
-def test_a_folded_network_predicts_the_same_with_no_norm_left_and_follows_its_source(
-    networks, name
-):
+def test_a_folded_network_has_no_norms_predicts_the_same_and_syncs_weights(networks, name):
     model = networks[name]()
     folded, images = FoldedModel(model), images_for(model)
     assert not [x for x in folded.model.layers if isinstance(x, tf.keras.layers.BatchNormalization)]
@@ -61,7 +59,7 @@ def test_a_folded_network_predicts_the_same_with_no_norm_left_and_follows_its_so
 
 
 def multiplications(function, images) -> int:
-    """Of the convolutions that a function needs for what it returns."""
+    """Count multiplications of the convolutions that the output of a function needs."""
     graph = tf.function(function).get_concrete_function(tf.TensorSpec(images.shape)).graph
     needed, waiting = set(), [t.op for t in graph.outputs]
     while waiting:
@@ -76,7 +74,7 @@ def multiplications(function, images) -> int:
 
 
 @pytest.mark.slow
-def test_cpn_is_folded_in_its_lean_form_which_predicts_the_same_with_a_seventh_less_to_multiply():
+def test_the_folded_inference_cpn_predicts_the_same_with_a_seventh_fewer_multiplications():
     network = cpn_network(SIZE, "resnet50", 17)
     model = network.build()
     some_weights(model, 1)
@@ -90,7 +88,7 @@ def test_cpn_is_folded_in_its_lean_form_which_predicts_the_same_with_a_seventh_l
 
 
 @pytest.mark.slow
-def test_of_the_lean_model_nothing_is_kept():
+def test_the_inference_model_is_released():
     network, made = cpn_network(SIZE, "resnet50", 17), []
 
     def build():
@@ -102,7 +100,7 @@ def test_of_the_lean_model_nothing_is_kept():
     assert folded.model and made[0]() is None
 
 
-def test_a_predictor_that_folds_finds_the_same_keypoints_and_sees_new_weights_when_reported():
+def test_a_folding_predictor_finds_the_same_keypoints_and_gets_new_weights_by_refresh():
     model, codec = (
         build_cpn(SIZE, "resnet50", 17),
         HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.flip_indices),
@@ -118,7 +116,7 @@ def test_a_predictor_that_folds_finds_the_same_keypoints_and_sees_new_weights_wh
     assert np.abs(folding(crops)[0] - before).max() > 1
 
 
-def test_on_several_replicas_the_norms_statistics_are_the_replicas_mean(two_replicas):
+def test_folded_statistics_are_the_mean_over_replicas(two_replicas):
     strategy = two_replicas
     with strategy.scope():
         inputs = tf.keras.Input((8, 8, 3))
@@ -137,7 +135,7 @@ def test_on_several_replicas_the_norms_statistics_are_the_replicas_mean(two_repl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_in_half_precision_folding_is_as_near_to_float32_as_not_folding(precision):
+def test_folding_in_half_precision_is_as_accurate_as_not_folding(precision):
     network = cpn_network(SIZE, "resnet50", 17)
     model = network.build()
     images = images_for(model)

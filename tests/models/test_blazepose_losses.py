@@ -1,4 +1,4 @@
-"""What BlazePose learns from labels, and what it is held to."""
+"""Losses of BlazePose: labels and distillation."""
 
 import numpy as np
 import pytest
@@ -40,10 +40,10 @@ def test_landmarks_are_the_l1_distance_of_labeled_keypoints_in_parts_of_the_crop
     assert float(labeled_losses(found, goal)["landmarks"]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_nobody_labeled_is_no_loss_and_no_nan():
+def test_without_labels_the_loss_is_0_and_not_nan():
     found, goal = outputs(), targets()
-    nobody = goal._replace(visibility=tf.zeros_like(goal.visibility))
-    assert [float(v) for v in labeled_losses(found, nobody).values()] == [0, 0, 0]
+    unlabeled = goal._replace(visibility=tf.zeros_like(goal.visibility))
+    assert [float(v) for v in labeled_losses(found, unlabeled).values()] == [0, 0, 0]
 
 
 def with_visibility_logits(found, logits):
@@ -52,7 +52,7 @@ def with_visibility_logits(found, logits):
     )
 
 
-def test_an_occluded_keypoint_is_learnt_as_not_visible():
+def test_an_occluded_keypoint_is_learned_as_not_visible():
     found, goal = outputs(), targets()
     right = tf.where(goal.visibility > 1, 5.0, -5.0)[..., None]
     losses = [
@@ -62,8 +62,8 @@ def test_an_occluded_keypoint_is_learnt_as_not_visible():
     assert losses[0] < 0.1 < 4 < losses[1]
 
 
-def test_a_set_without_occluded_keypoints_teaches_no_visibility():
-    """All that it labels is seen: the shipped network is held to instead."""
+def test_without_occluded_keypoints_visibility_is_distilled_and_not_learned():
+    """All labeled keypoints are visible: the visibility is distilled from the teacher instead."""
     found, goal = outputs(), targets()
     seen = goal._replace(visibility=tf.where(goal.visibility > 0, 2.0, 0.0))
     assert float(labeled_losses(found, seen)["visibility"]) == 0
@@ -82,7 +82,7 @@ def test_label_heatmaps_peak_at_a_quarter_of_the_keypoints_pixel():
     assert maps[0, 31, 22, 0] == pytest.approx(np.exp(-4 / (2 * 1.7**2)), rel=1e-4)
 
 
-def test_the_shipped_networks_own_word_is_held_to_without_loss_or_gradient():
+def test_outputs_of_the_teacher_have_no_distillation_loss_or_gradient():
     found, goal = outputs(), targets()
     assert float(distillation_loss(found, found, goal)) == pytest.approx(0, abs=1e-5)
     variables = [tf.Variable(o) for o in found]
@@ -93,14 +93,14 @@ def test_the_shipped_networks_own_word_is_held_to_without_loss_or_gradient():
         assert np.abs(gradient).max() < 1e-6
 
 
-def test_each_part_is_about_its_own_output():
-    """Moving one output moves its own parts of the held loss, and no other."""
+def test_each_distillation_term_depends_on_one_output():
+    """A change of one output changes only the terms of that output."""
     found, goal = outputs(), targets()
     about = {"person": {"person"}, "mask": {"mask"}, "heatmaps": {"heatmaps"}, "world": {"world"}}
     for name, components in about.items():
         moved = found._replace(**{name: getattr(found, name) + 1})
-        printed = distillation_terms(moved, found, goal)
-        assert {n for n, v in printed.items() if float(v) > 1e-4} == components
+        terms = distillation_terms(moved, found, goal)
+        assert {n for n, v in terms.items() if float(v) > 1e-4} == components
     for axis, components in enumerate(({"xy"}, {"xy"}, {"z"}, {"visibility"}, {"presence"})):
         moved = found._replace(landmarks=found.landmarks + tf.one_hot(axis, 5) * 3)
         assert {
@@ -109,16 +109,16 @@ def test_each_part_is_about_its_own_output():
     assert set(DISTILLATION_WEIGHTS) == set(distillation_terms(found, found, goal))
 
 
-def test_labeled_keypoints_are_not_held():
+def test_labeled_keypoints_are_not_distilled():
     found, goal = outputs(), targets()
     labeled = goal.visibility > 0
     own = tf.cast(labeled[..., None], tf.float32) * tf.constant([9.0, 9, 0, 9, 0])
     landmarks = found.landmarks + own * tf.cast(tf.range(39) < 33, tf.float32)[:, None]
-    printed = distillation_terms(found._replace(landmarks=landmarks), found, goal)
-    assert float(printed["xy"]) == 0 and float(printed["visibility"]) == pytest.approx(0, abs=1e-6)
+    terms = distillation_terms(found._replace(landmarks=landmarks), found, goal)
+    assert float(terms["xy"]) == 0 and float(terms["visibility"]) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_network_that_goes_wrong_is_reported():
+def test_a_diverged_network_is_reported():
     fine = {"student_distance": 0.05, "teacher_distance": 0.04}
     assert network.check_diverged(fine) == ""
     assert network.check_diverged({"student_distance": 0.0, "teacher_distance": 0.0}) == ""

@@ -23,7 +23,7 @@ from tfcpn.models.tflite import TfliteGraph
 from tfcpn.utils import device
 from tfcpn.utils.errors import InputError
 
-# What the file calls the outputs, in the order of ours.
+# Names of the outputs in the file, in the order of the Keras model.
 NAMES = ("Identity", "Identity_1", "Identity_2", "Identity_3", "Identity_4")
 
 
@@ -35,7 +35,7 @@ def sample_images(count=4):
 
 
 def outputs_of(model, images) -> dict[str, np.ndarray]:
-    """Ours, in the file's form."""
+    """The outputs of the Keras model by the names of the file."""
     found = model(images, training=False)
     person = tf.sigmoid(found.person)
     arrays = (found.landmarks, person, found.mask, found.heatmaps, found.world)
@@ -45,23 +45,24 @@ def outputs_of(model, images) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def printed(mediapipe):
-    """Images, and what the shipped file says of them in tf.lite.Interpreter."""
+def reference(mediapipe):
+    """Images, and the outputs of the original file in tf.lite.Interpreter."""
     images = sample_images()
     return images, run_tflite(mediapipe.landmarks, images)
 
 
-def assert_same(ours, theirs, landmarks=0.1, maps=1e-3):
-    """Landmarks within so many crop pixels; maps relative to their greatest value.
+def assert_same(actual, expected, landmarks=0.1, maps=1e-3):
+    """Compare landmarks to a number of crop pixels, and maps relative to the greatest value.
 
-    The mask's last layers multiply by hundreds, and with that how float16 weights are rounded in
-    the interpreter.
+    The last layers of the mask multiply by hundreds, which amplifies the rounding of float16
+    weights in the interpreter.
     """
-    assert np.abs(ours["Identity"] - theirs["Identity"]).max() < landmarks
-    assert np.abs(ours["Identity_1"] - theirs["Identity_1"]).max() < 1e-3
+    assert np.abs(actual["Identity"] - expected["Identity"]).max() < landmarks
+    assert np.abs(actual["Identity_1"] - expected["Identity_1"]).max() < 1e-3
     for name, least in (("Identity_2", 1e-2), ("Identity_3", maps), ("Identity_4", maps)):
         assert (
-            np.abs(ours[name] - theirs[name]).max() < max(least, maps) * np.abs(theirs[name]).max()
+            np.abs(actual[name] - expected[name]).max()
+            < max(least, maps) * np.abs(expected[name]).max()
         ), name
 
 
@@ -72,14 +73,14 @@ SCALED_FIRST = [
 
 
 @pytest.mark.parametrize("norm", SCALED_FIRST)
-def test_it_is_the_function_of_mediapipes_file(mediapipe, printed, norm):
+def test_the_model_equals_mediapipes_file(mediapipe, reference, norm):
     model = build_blazepose(FULL, norm)
     load_landmark_weights(model, mediapipe.landmarks)
-    assert_same(outputs_of(model, printed[0]), printed[1])
+    assert_same(outputs_of(model, reference[0]), reference[1])
 
 
 @pytest.mark.slow
-def test_it_is_the_same_on_photographs(mediapipe):
+def test_the_model_equals_the_file_on_photographs(mediapipe):
     folder = ROOT.parent / "shared" / "coco_sample" / "val2017"
     if not folder.exists():
         pytest.skip("COCO's sample is not here")
@@ -94,7 +95,7 @@ def test_it_is_the_same_on_photographs(mediapipe):
     assert_same(outputs_of(model, images), run_tflite(mediapipe.landmarks, images))
 
 
-def test_all_values_of_the_file_have_one_place_each(mediapipe):
+def test_each_value_of_the_file_is_used_once(mediapipe):
     graph, table = read_landmark_model(mediapipe.landmarks)
     assert table is FULL and len(graph.convolutions) == 96
     assert graph.constants == 3_169_489
@@ -108,25 +109,25 @@ def test_all_values_of_the_file_have_one_place_each(mediapipe):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["scaled", "batch"])
-def test_what_is_put_back_from_measured_statistics_changes_nothing(mediapipe, printed, norm):
+def test_calibrating_norms_does_not_change_outputs(mediapipe, reference, norm):
     model = build_blazepose(FULL, norm)
     load_landmark_weights(model, mediapipe.landmarks)
     before = [w.numpy().copy() for w in model.weights]
     calibrate_norms(model, [sample_images(8)])
     assert sum(not np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights)) > 90
-    assert_same(outputs_of(model, printed[0]), printed[1])
+    assert_same(outputs_of(model, reference[0]), reference[1])
 
 
 @pytest.mark.parametrize("norm", SCALED_FIRST)
-def test_it_goes_back_into_the_file_unchanged(mediapipe, printed, norm):
+def test_exporting_unchanged_weights_keeps_the_outputs(mediapipe, reference, norm):
     model = build_blazepose(FULL, norm)
     load_landmark_weights(model, mediapipe.landmarks)
-    found = run_tflite(export_landmark_model(model, mediapipe.landmarks), printed[0])
-    assert_same(found, printed[1], landmarks=1e-3)
+    found = run_tflite(export_landmark_model(model, mediapipe.landmarks), reference[0])
+    assert_same(found, reference[1], landmarks=1e-3)
 
 
-def test_other_weights_go_into_a_copy_of_the_file(mediapipe):
-    """With weights that float16 holds, Keras and the interpreter agree, and only weights differ."""
+def test_changed_weights_are_exported_into_a_copy_of_the_file(mediapipe):
+    """With weights exact in float16, Keras and the interpreter agree, and only weights differ."""
     model = build_blazepose(FULL, "scaled")
     load_landmark_weights(model, mediapipe.landmarks)
     rng = np.random.default_rng(1)
@@ -146,7 +147,7 @@ def test_other_weights_go_into_a_copy_of_the_file(mediapipe):
     assert new.tensors() == old.tensors() and new.outputs() == old.outputs()
 
 
-def test_weights_that_float16_does_not_hold_are_refused(mediapipe):
+def test_weights_beyond_float16_are_refused(mediapipe):
     model = build_blazepose(FULL, "none")
     load_landmark_weights(model, mediapipe.landmarks)
     convolutions(model)[5].weights[1].assign(tf.fill((8,), 1e6))
@@ -154,7 +155,7 @@ def test_weights_that_float16_does_not_hold_are_refused(mediapipe):
         export_landmark_model(model, mediapipe.landmarks)
 
 
-def test_the_mask_is_made_of_a_quarter_of_the_crops_in_training():
+def test_the_mask_is_computed_for_a_quarter_of_the_crops_in_training():
     model = build_blazepose(LITE, "none")
     images = sample_images(4)[:5]
     whole, part = model(images, training=False), model(images, training=True)
@@ -163,22 +164,24 @@ def test_the_mask_is_made_of_a_quarter_of_the_crops_in_training():
     assert part.heatmaps.shape[0] == 5
 
 
-def test_from_random_weights_the_regression_leaves_the_encoder_alone():
-    """The paper's section 2.4: heatmaps teach the encoder, coordinates only their own branch."""
+def test_from_random_weights_the_regression_does_not_train_the_encoder():
+    """Section 2.4 of the paper: heatmaps train the encoder, coordinates only the regression."""
     model = build_blazepose(LITE, "batch", stop_gradient=True)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.abs(model(sample_images(1), training=True).landmarks))
-    taught = [
+    trained = [
         w.name
         for w, g in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights))
         if g is not None
     ]
-    assert taught and all("regression" in name or "landmarks_out" in name for name in taught)
+    assert trained and all("regression" in name or "landmarks_out" in name for name in trained)
 
 
 @pytest.mark.parametrize("table", [FULL, LITE], ids=lambda t: t.name)
-def test_folding_is_the_models_own_function(table):
-    """With a batch norm of any statistics: what is folded computes what the model computes."""
+def test_folded_convolutions_equal_the_model(table):
+    """With any batch norm statistics, the folded convolutions compute the same outputs as the
+    model.
+    """
     model, plain = build_blazepose(table, "batch", seed=2), build_blazepose(table, "none")
     rng = np.random.default_rng(0)
     for layer in model.layers:
@@ -187,8 +190,8 @@ def test_folding_is_the_models_own_function(table):
     for layer, (kernel, bias) in zip(convolutions(plain), folded_convolutions(model)):
         layer.set_weights([kernel, bias])
     images = sample_images(1)
-    ours, theirs = model(images, training=False), plain(images, training=False)
-    for a, b in zip(ours, theirs):
+    actual, expected = model(images, training=False), plain(images, training=False)
+    for a, b in zip(actual, expected):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max())
 
 
@@ -223,7 +226,7 @@ def test_other_files_are_refused(tmp_path, mediapipe):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("norm", ["scaled", "batch"])
-def test_it_is_built_and_differentiated_in_half_precision(precision, norm):
+def test_the_model_is_built_and_differentiated_in_half_precision(precision, norm):
     device.set_precision(precision)
     try:
         model = build_blazepose(LITE, norm)

@@ -18,7 +18,7 @@ def test_weight_decay_acts_on_91_kernels_of_resnet50():
 
 
 @pytest.mark.slow
-def test_first_weights_depend_on_the_seed_alone():
+def test_initial_weights_depend_only_on_the_seed():
     a, b, c = (build_cpn((64, 64), "resnet50", 17, seed=seed).weights for seed in (1, 1, 2))
     assert all(np.array_equal(x, y) for x, y in zip(a, b))
     assert not np.array_equal(a[0], c[0])
@@ -34,7 +34,7 @@ def test_the_backbone_starts_as_he_and_the_pyramid_as_glorot():
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float32", "tf32", "float16"])
 def test_products_of_float32_are_shortened_on_request_only(precision):
-    """Labels and decoding are products in float32 in every precision."""
+    """Labels and decoding are products in float32 with every precision setting."""
     try:
         device.set_precision(precision)
         assert tf.config.experimental.tensor_float_32_execution_enabled() == (precision == "tf32")

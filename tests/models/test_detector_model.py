@@ -1,4 +1,4 @@
-"""MediaPipe's detector: anchors, decoding and suppression, and whom it finds of drawn people."""
+"""MediaPipe's detector: anchors, decoding, suppression, and detections on drawn people."""
 
 import cv2
 import numpy as np
@@ -39,8 +39,8 @@ def test_overlapping_boxes_are_averaged_by_their_scores():
     np.testing.assert_allclose(found[1, 2], np.full(2, 2 * 0.8 / 1.4))
 
 
-def test_it_finds_drawn_people_where_they_are(mediapipe, people):
-    """The mid-hip within a quarter of the body's circle, of most of them."""
+def test_the_detector_finds_drawn_people(mediapipe, people):
+    """For most people the mid-hip is within a quarter of the body's circle."""
     from tfcpn.data.coco import read_annotations
     from tfcpn.transforms.regions import alignment_points
 
@@ -56,10 +56,10 @@ def test_it_finds_drawn_people_where_they_are(mediapipe, people):
     assert near > 0.6 * len(drawn)
 
 
-def test_a_blank_image_has_nobody(mediapipe):
+def test_a_blank_image_has_no_detection(mediapipe):
     assert PoseDetector(mediapipe.detector)(np.full((300, 200, 3), 200, np.uint8)) == []
 
 
-def test_another_network_is_no_detector(mediapipe):
+def test_another_network_is_refused_as_a_detector(mediapipe):
     with pytest.raises(InputError, match="is not MediaPipe's pose detector"):
         PoseDetector(mediapipe.landmarks)

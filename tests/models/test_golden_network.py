@@ -1,4 +1,4 @@
-"""The network and its training step against the numbers of the original program."""
+"""The network and the training step against numbers of the original program."""
 
 import functools
 import json
@@ -31,7 +31,7 @@ def by_name(names, norms) -> dict[str, float]:
     return dict(zip(names.tolist(), np.float64(norms)))
 
 
-# Batch norms take away what these biases add.
+# Batch norms cancel these biases.
 ZERO_GRADIENT = "merge/res2/biases"
 NETWORKS = [("resnet50", (256, 192)), ("resnet101", (384, 288))]
 
@@ -73,7 +73,7 @@ def test_inference_equals_the_original(backbone, size, late):
     outputs = model(recipe.images(*size), training=False)
     assert relative(outputs.refine, golden["inference/refine_out"]) < 1e-5
     if late:
-        # What evaluates and predicts.
+        # The model of evaluation and prediction.
         folded_convolutions = FoldedModel(
             model, cpn_network(size, backbone, 17).build_for_inference
         ).model
@@ -93,8 +93,8 @@ def test_variables_have_the_names_shapes_and_kinds_of_the_original(backbone, siz
         ).read_text()
     )
     variables = variables_by_name(network(backbone, size))
-    ours = {name: (list(v.shape), v.trainable) for name, v in variables.items()}
-    assert ours == {v["name"]: (v["shape"], v["trainable"]) for v in listed}
+    actual = {name: (list(v.shape), v.trainable) for name, v in variables.items()}
+    assert actual == {v["name"]: (v["shape"], v["trainable"]) for v in listed}
 
 
 def test_resnet50_has_446_variables_and_27009770_trainable_values(model):
@@ -105,13 +105,13 @@ def test_resnet50_has_446_variables_and_27009770_trainable_values(model):
 
 @pytest.mark.parametrize("late", **LATE)
 def test_three_training_steps_equal_the_original(golden, late):
-    """Losses tightly; gradients to what rounding makes of them.
+    """Losses are compared tightly, gradients within the effect of rounding.
 
-    At these random weights a change of the input in its last bits moves gradient norms by up to a
-    percent, so every processor, which adds up in its own order, has other gradients. The test
-    measures that response and holds the golden norms to a small multiple of it; the output layers'
-    gradients, behind which no rounding is amplified, are held tightly. In float64, where rounding
-    plays no part, the tests below compare all of them.
+    With these random weights a change of the input in the last bits moves gradient norms by up to a
+    percent. Every processor sums in a different order and has different gradients. The test
+    measures that response and limits the distance to the golden norms to a small multiple of it.
+    The gradients of the output layers, with no amplified rounding, are compared tightly. In
+    float64, where rounding does not matter, the tests below compare all gradients.
     """
     model = network(*NETWORKS[0], late)
     load_recipe(model)
@@ -138,7 +138,7 @@ def test_three_training_steps_equal_the_original(golden, late):
     ]
     own = norms(images)[1]
     disturbed = [norms(image)[1] for image in noisy]
-    # Of this port to itself: what the golden numbers are must not count here.
+    # Measured on this port alone, independent of the golden numbers.
     response = np.array([[abs(d[name] / own[name] - 1) for name in names] for d in disturbed]).max(
         axis=0
     )
@@ -161,9 +161,9 @@ def test_three_training_steps_equal_the_original(golden, late):
             assert first[name] == pytest.approx(
                 expected[name], rel=1e-3 if "gamma" in name else 1e-4
             ), name
-    # Truly zero: batch norms take away whatever these biases add.
+    # Exactly zero: batch norms cancel these biases.
     assert first[ZERO_GRADIENT] < 1e-5
-    # Adam divides by the gradient's own size, which amplifies rounding once more.
+    # Adam divides by the size of the gradient, which amplifies rounding again.
     np.testing.assert_allclose(losses[2], golden["train/losses"][2], rtol=2e-2)
     after = {name: np.linalg.norm(v) for name, v in variables_by_name(model).items()}
     for name, norm in by_name(golden["train/after3_names"], golden["train/after3_norm"]).items():
@@ -194,9 +194,7 @@ def test_gradients_in_float64_are_the_originals_to_the_rounding_of_the_original(
 
 @pytest.fixture(scope="module")
 def independent():
-    """Losses and gradients of a step by an independent program, in float64, and what it was made
-    of.
-    """
+    """Losses and gradients of a step by an independent program in float64, and its inputs."""
     labels, visibility = recipe.labels(16, 16)
     labels, visibility, images = (
         [np.float64(x) for x in labels],
@@ -222,7 +220,7 @@ def independent():
 
 @pytest.mark.parametrize("late", **LATE)
 def test_a_step_in_float64_is_that_of_an_independent_program(independent, float64, late):
-    """All 270 gradients, against tools/oracle."""
+    """All 270 gradients equal those of tools/oracle."""
     model = build_cpn((64, 64), "resnet50", 17, late_upsampling=late)
     load_recipe(model)
     losses, gradients, batch = independent
@@ -238,14 +236,14 @@ def test_a_step_in_float64_is_that_of_an_independent_program(independent, float6
 
 
 def test_adam_is_tensorflow_1s():
-    """Epsilon is added to the root of the second moment, which is not corrected for its bias."""
+    """Epsilon is added to the root of the second moment before bias correction."""
     rng = np.random.default_rng(0)
     value = rng.normal(0, 1, 50)
     variable = tf.Variable(value)
     optimizer = make_optimizer(5e-4, "float32", [variable])
     mean, square = np.zeros(50), np.zeros(50)
     for step in range(1, 6):
-        gradient = rng.normal(0, 1e-7, 50)  # so small that epsilon counts
+        gradient = rng.normal(0, 1e-7, 50)  # so small that epsilon matters
         optimizer.apply_gradients([(tf.constant(gradient), variable)])
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         rate = 5e-4 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)

@@ -35,20 +35,18 @@ def test_every_backbone_variable_is_set(backbone, make):
 
 
 @pytest.mark.slow
-def test_features_before_the_first_differing_stride_are_keras_own():
-    """Biases, input scale and mean fold away; only at the zero-padded border does the shifted mean
-    show.
-    """
+def test_features_before_the_first_different_stride_equal_keras():
+    """Biases, scale and mean are folded; only the zero-padded border shows the shifted mean."""
     source = random_source(tf.keras.applications.ResNet50)
     model = build_cpn((64, 64), "resnet50", 17)
     pretrained.init_from_keras(model, "resnet50", source)
     coarse = np.random.default_rng(1).integers(0, 256, (1, 9, 9, 3)).astype(np.uint8)
     pixels = tf.cast(tf.image.resize(coarse, (64, 64)), tf.float32)
-    theirs = tf.keras.Model(source.input, source.get_layer("conv2_block3_out").output)
-    ours = tf.keras.Model(
+    keras_features = tf.keras.Model(source.input, source.get_layer("conv2_block3_out").output)
+    cpn_features = tf.keras.Model(
         model.input, model.get_layer("resnet_v1_50/block1/unit_3/bottleneck_v1/out").output
     )
-    a = theirs(pixels - tf.constant(pretrained.KERAS_MEAN_BGR))[:, 6:-6, 6:-6]
-    b = ours(normalize(pixels, TF_CPN_PREPROCESSING))[:, 6:-6, 6:-6]
+    a = keras_features(pixels - tf.constant(pretrained.KERAS_MEAN_BGR))[:, 6:-6, 6:-6]
+    b = cpn_features(normalize(pixels, TF_CPN_PREPROCESSING))[:, 6:-6, 6:-6]
     assert np.abs(a).max() > 0.1
     np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-3 * np.abs(a).max())

@@ -1,4 +1,4 @@
-"""The 1x1 convolution of half precision: Conv2D's numbers by other operations."""
+"""The 1x1 convolution of half precision: the numbers of Conv2D with other operations."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from tfcpn.utils import device
 
 
 def outputs_and_gradients(kind, precision, stride, bias, size=(9, 6)):
-    """Output, and gradients of input, kernel and bias, of a layer of the kind with weights of its
-    own seed.
+    """Output, and gradients of input, kernel and bias, of a layer of this class with weights from a
+    fixed seed.
     """
     x = tf.random.stateless_normal((4, *size, 32), (1, 2))
     device.set_precision(precision)
@@ -42,19 +42,19 @@ def outputs_and_gradients(kind, precision, stride, bias, size=(9, 6)):
 def test_outputs_and_gradients_are_those_of_the_convolution(
     precision, tolerance, stride, size, bias
 ):
-    ours = outputs_and_gradients(PointwiseConv, precision, stride, bias, size)
-    theirs = outputs_and_gradients(tf.keras.layers.Conv2D, precision, stride, bias, size)
+    actual = outputs_and_gradients(PointwiseConv, precision, stride, bias, size)
+    standard = outputs_and_gradients(tf.keras.layers.Conv2D, precision, stride, bias, size)
     exact = outputs_and_gradients(tf.keras.layers.Conv2D, "float32", stride, bias, size)
-    assert len(ours) == 3 + bias
-    for a, b, e in zip(ours[:3], theirs, exact):
+    assert len(actual) == 3 + bias
+    for a, b, e in zip(actual[:3], standard, exact):
         assert np.linalg.norm(a - e) <= tolerance * np.linalg.norm(e) and np.abs(e).max() > 0.1
         assert np.linalg.norm(a - e) <= 1.1 * np.linalg.norm(b - e)
-    for a, b in zip(ours[3:], theirs[3:]):  # the bias is Keras's in any case
+    for a, b in zip(actual[3:], standard[3:]):  # the bias is always that of Keras
         np.testing.assert_array_equal(a, b)
 
 
 def built(precision: str, stride: int) -> PointwiseConv:
-    """A layer for eight channels."""
+    """A layer for eight input channels."""
     device.set_precision(precision)
     try:
         layer = PointwiseConv(
@@ -80,8 +80,8 @@ def test_the_weight_gradient_is_a_product_in_half_precision_only(precision, conv
     assert [op.type for op in graph.get_operations()].count("Conv2DBackpropFilter") == convolutions
 
 
-def test_no_number_is_sliced_by_itself_where_a_convolution_strides():
-    """A slice with strides, and its gradient, would take longer than the convolution."""
+def test_strided_layers_do_not_use_strided_slices():
+    """A strided slice, and its gradient, would take longer than the convolution."""
     layer, x = built("bfloat16", 2), tf.zeros((1, 4, 4, 8))
     operations = (
         tf.function(lambda: kernel_gradient(layer, x))
@@ -94,7 +94,7 @@ def test_no_number_is_sliced_by_itself_where_a_convolution_strides():
 
 
 @pytest.mark.parametrize("how", ["sizes unknown", "compiled", "on replicas"])
-def test_bfloat16_learns_the_same_in_every_surrounding(how, two_replicas):
+def test_bfloat16_learns_the_same_in_every_context(how, two_replicas):
     x = tf.random.stateless_normal((2, 6, 4, 8), (1, 2))
     expected = kernel_gradient(built("bfloat16", 2), x)
     if how == "on replicas":
@@ -113,8 +113,8 @@ def test_bfloat16_learns_the_same_in_every_surrounding(how, two_replicas):
         )
 
 
-def test_a_saved_model_of_these_layers_is_read_back(tmp_path):
-    """Without naming them: they are known to Keras's serialization."""
+def test_a_saved_model_with_these_layers_is_loaded(tmp_path):
+    """Without custom_objects: the layers are registered for serialization."""
     images = tf.keras.Input((8, 8, 3))
     model = tf.keras.Model(images, Upsample((16, 16))(PointwiseConv(4, 1)(images)))
     model.save(tmp_path / "model.keras")

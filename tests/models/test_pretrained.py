@@ -1,4 +1,4 @@
-"""--init_weights: slim's checkpoint, Keras's weights, what lies in the usual place, or none."""
+"""--init_weights: slim's checkpoint, weights of Keras, the default path, or none."""
 
 import logging
 
@@ -24,7 +24,7 @@ def model():
 
 @pytest.fixture
 def slim(tmp_path, monkeypatch):
-    """slim's checkpoint in the usual place below the current folder, with one variable."""
+    """slim's checkpoint at the default path in the current folder, with one variable."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/imagenet").mkdir(parents=True)
     path = "data/imagenet/resnet_v1_50.ckpt"
@@ -33,7 +33,7 @@ def slim(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("asked", ["auto", "data/imagenet/resnet_v1_50.ckpt"])
-def test_slims_checkpoint_is_found_and_starts_the_backbone(model, slim, asked):
+def test_slims_checkpoint_is_found_and_initializes_the_backbone(model, slim, asked):
     found = NETWORK.find_weights(asked)
     assert found == slim
     NETWORK.load_weights(model, found)
@@ -42,7 +42,7 @@ def test_slims_checkpoint_is_found_and_starts_the_backbone(model, slim, asked):
     )
 
 
-def test_without_a_checkpoint_the_usual_place_gives_random_weights_and_a_warning(
+def test_a_missing_default_checkpoint_gives_random_weights_and_a_warning(
     model, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.chdir(tmp_path)
@@ -55,12 +55,12 @@ def test_without_a_checkpoint_the_usual_place_gives_random_weights_and_a_warning
     np.testing.assert_array_equal(variables_by_name(model)[CONV1], before)
 
 
-def test_a_checkpoint_that_is_not_there_is_named():
+def test_a_missing_checkpoint_is_named():
     with pytest.raises(InputError, match="--init_weights=nowhere.ckpt not found"):
         NETWORK.find_weights("nowhere.ckpt")
 
 
-def test_kerass_weights_start_the_backbone(model, monkeypatch):
+def test_keras_weights_initialize_the_backbone(model, monkeypatch):
     source = tf.keras.applications.ResNet50(
         include_top=False, weights=None, input_shape=(64, 64, 3)
     )

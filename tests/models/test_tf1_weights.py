@@ -1,4 +1,5 @@
-"""Checkpoints of the original: written in TensorFlow 1 with the listed names, then converted."""
+"""Checkpoints of the original: written in TensorFlow 1 with the listed variable names, then
+converted."""
 
 import json
 
@@ -19,7 +20,9 @@ from tfcpn.utils.errors import InputError
 
 
 def original(backbone="50", size="256x192"):
-    """Return the variables of an original checkpoint, with the recipe's values and Adam's slots."""
+    """Return the variables of an original checkpoint, with the values of the recipe, and the slots
+    of Adam.
+    """
     listed = json.loads(
         (recipe.GOLDEN / f"network_res{backbone}_{size}_variables.json").read_text()
     )
@@ -47,9 +50,9 @@ CONFIGURATIONS = [
 ]
 
 
-@pytest.mark.parametrize("backbone, listing, version, words", CONFIGURATIONS)
-def test_an_original_checkpoint_becomes_a_checkpoint_and_goes_back(
-    command, tmp_path, backbone, listing, version, words
+@pytest.mark.parametrize("backbone, listing, version, arguments", CONFIGURATIONS)
+def test_an_original_checkpoint_is_converted_and_converted_back(
+    command, tmp_path, backbone, listing, version, arguments
 ):
     variables, slots = original(backbone, listing)
     path, model_dir, back = (
@@ -59,11 +62,11 @@ def test_an_original_checkpoint_becomes_a_checkpoint_and_goes_back(
     )
     write_tf1(path, {**variables, **slots}, version)
     tool = ["tools/convert_checkpoint.py", f"--model_dir={model_dir}", "--epoch=350"]
-    done = command(*tool, f"--tf1_checkpoint={path}", *words)
+    done = command(*tool, f"--tf1_checkpoint={path}", *arguments)
     assert f"all {len(variables)} variables" in done.out
     written = json.loads((model_dir / "config.json").read_text())
     assert written["backbone"] == f"resnet{backbone}"
-    assert written["input_size"] == ([384, 288] if "384x288" in "".join(words) else [256, 192])
+    assert written["input_size"] == ([384, 288] if "384x288" in "".join(arguments) else [256, 192])
 
     kept = weights(model_dir, 350)
     assert len(kept) == len(variables)
@@ -80,39 +83,39 @@ def test_an_original_checkpoint_becomes_a_checkpoint_and_goes_back(
         np.testing.assert_array_equal(reader.get_tensor(name), value)
 
 
-def test_what_is_missing_left_over_or_misshapen_is_listed(command, tmp_path):
+def test_missing_extra_and_misshapen_variables_are_listed(command, tmp_path):
     variables, slots = original()
     del variables["merge/res3/biases"]
     variables["refine_out/weights"] = np.zeros((3, 3, 256, 19), np.float32)
-    variables["stranger"] = np.zeros(3, np.float32)
+    variables["extra"] = np.zeros(3, np.float32)
     path = tmp_path / "odd.ckpt"
     write_tf1(path, {**variables, **slots}, 2)
-    words = [
+    arguments = [
         "tools/convert_checkpoint.py",
         f"--tf1_checkpoint={path}",
         f"--model_dir={tmp_path / 'run'}",
         "--epoch=350",
     ]
-    failed = command(*words, check=False)
+    failed = command(*arguments, check=False)
     assert failed.status == 1 and "3 variables are listed above" in failed.err
     assert failed.out.splitlines() == [
         "missing: merge/res3/biases (256,)",
-        "left over: stranger (3,)",
+        "left over: extra (3,)",
         "shape: refine_out/weights is (3, 3, 256, 19), expected (3, 3, 256, 17)",
     ]
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_that_is_no_tf_cpn_checkpoint_is_refused(command, tmp_path):
+def test_a_checkpoint_of_another_program_is_refused(command, tmp_path):
     write_tf1(tmp_path / "other", {"w": np.zeros(3, np.float32)}, 2)
-    words = ["tools/convert_checkpoint.py", f"--model_dir={tmp_path / 'run'}", "--epoch=350"]
-    failed = command(*words, f"--tf1_checkpoint={tmp_path / 'other'}", check=False)
+    arguments = ["tools/convert_checkpoint.py", f"--model_dir={tmp_path / 'run'}", "--epoch=350"]
+    failed = command(*arguments, f"--tf1_checkpoint={tmp_path / 'other'}", check=False)
     assert failed.status == 1 and "is it a tf-cpn checkpoint?" in failed.err
-    failed = command(*words, "--tf1_checkpoint=nowhere.ckpt", check=False)
+    failed = command(*arguments, "--tf1_checkpoint=nowhere.ckpt", check=False)
     assert failed.status == 1 and "nowhere.ckpt not found" in failed.err
 
 
-def test_names_of_the_optimizer_are_ignored_and_no_others():
+def test_only_names_of_the_optimizer_are_ignored():
     matches = pretrained._OPTIMIZER.fullmatch
     for name in (
         "a/weights/Adam",
@@ -138,11 +141,13 @@ def randomize(model):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_slims_checkpoint_starts_the_backbone_and_nothing_else(model, tmp_path, version):
+def test_slims_checkpoint_initializes_only_the_backbone(model, tmp_path, version):
     randomize(model)
-    ours = variables_by_name(model)
-    before = {name: v.numpy() for name, v in ours.items()}
-    slim = {n: recipe.weight(n, v.shape) for n, v in ours.items() if n.startswith("resnet_v1_50")}
+    by_name = variables_by_name(model)
+    before = {name: v.numpy() for name, v in by_name.items()}
+    slim = {
+        n: recipe.weight(n, v.shape) for n, v in by_name.items() if n.startswith("resnet_v1_50")
+    }
     missing_keypoints = "resnet_v1_50/block4/unit_3/bottleneck_v1/conv3/weights"
     del slim[missing_keypoints]
     extra = {
@@ -154,7 +159,7 @@ def test_slims_checkpoint_starts_the_backbone_and_nothing_else(model, tmp_path, 
     assert pretrained.checkpoint_exists(path)
     restored, missing = pretrained.init_from_tf1(model, path)
     assert set(restored) == set(slim) and missing == [missing_keypoints]
-    for name, variable in ours.items():
+    for name, variable in by_name.items():
         np.testing.assert_array_equal(variable, slim.get(name, before[name]))
 
 
@@ -168,7 +173,7 @@ def test_a_checkpoint_of_something_else_is_refused(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_there_is_not_overwritten_unless_requested(command, tmp_path):
+def test_existing_checkpoints_are_not_overwritten_by_default(command, tmp_path):
     variables, _ = original()
     path, back = tmp_path / "snapshot_350.ckpt", tmp_path / "back.ckpt"
     write_tf1(path, variables, 2)
@@ -196,7 +201,7 @@ def test_what_is_there_is_not_overwritten_unless_requested(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_network_that_predicts_the_alignment_points_comes_back_too(command, tmp_path):
+def test_a_network_with_alignment_points_is_converted_back(command, tmp_path):
     network = cpn_network((64, 64), "resnet50", 19)
     run = tmp_path / "run"
     cfg, _ = parse(

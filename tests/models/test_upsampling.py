@@ -1,4 +1,4 @@
-"""TensorFlow 1's upsampling, and 1x1 convolutions before it: equal to those after it."""
+"""TensorFlow 1's upsampling, and 1x1 convolutions before it: equal to 1x1 convolutions after it."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ PYRAMIDS = {
 }
 
 
-def test_upsampling_reads_at_i_times_in_over_out():
-    """TensorFlow 1's corners; half-pixel centers of TensorFlow 2 give -0.25, 0.25, 0.75, ..."""
+def test_upsampling_samples_at_i_times_in_over_out():
+    """Corners of TensorFlow 1; half-pixel centers of TensorFlow 2 give -0.25, 0.25, 0.75, ..."""
     line = tf.reshape(tf.range(4, dtype=tf.float32), (1, 1, 4, 1))
     up = Upsample((1, 8))(line)[0, 0, :, 0]
     np.testing.assert_allclose(up, [0, 0.5, 1, 1.5, 2, 2.5, 3, 3])
@@ -47,13 +47,13 @@ def test_upsampling_is_tensorflow_1s_resize_in_every_precision(size, out, dtype,
     expected = tf.compat.v1.image.resize_bilinear(
         tf.cast(x, tf.float32), out, align_corners=False, half_pixel_centers=False
     )
-    ours = Upsample(out, dtype=dtype)(x)
-    assert ours.dtype == dtype
-    np.testing.assert_allclose(tf.cast(ours, tf.float32), expected, atol=tolerance)
+    actual = Upsample(out, dtype=dtype)(x)
+    assert actual.dtype == dtype
+    np.testing.assert_allclose(tf.cast(actual, tf.float32), expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_what_has_its_size_already_is_not_resized(dtype):
+def test_inputs_of_the_output_size_are_not_resized(dtype):
     function = tf.function(Upsample((8, 6), dtype=dtype)).get_concrete_function(
         tf.TensorSpec((None, 8, 6, 4), dtype)
     )
@@ -90,7 +90,7 @@ def outputs_and_gradients(function, layer, levels) -> list:
 
 
 def upsampled_first(levels, precision: str) -> list:
-    """The original's way."""
+    """The order of the original."""
     layer = conv(PointwiseConv, 1, precision=precision)
     dtype = layer.compute_dtype
     return outputs_and_gradients(
@@ -101,27 +101,33 @@ def upsampled_first(levels, precision: str) -> list:
 
 
 @pytest.mark.parametrize("pyramid", PYRAMIDS)
-def test_convolved_first_or_upsampled_first_is_the_same_with_its_gradients(pyramid):
+def test_convolving_first_equals_upsampling_first_with_gradients(pyramid):
     levels, late = levels_of(pyramid), conv(PyramidConv, SIZE)
-    ours, theirs = outputs_and_gradients(late, late, levels), upsampled_first(levels, "float32")
-    assert [t.shape for t in ours] == [t.shape for t in theirs] and ours[0].shape == (2, *SIZE, 16)
-    for a, b in zip(ours, theirs):
+    actual, original = outputs_and_gradients(late, late, levels), upsampled_first(levels, "float32")
+    assert [t.shape for t in actual] == [t.shape for t in original] and actual[0].shape == (
+        2,
+        *SIZE,
+        16,
+    )
+    for a, b in zip(actual, original):
         assert np.linalg.norm(b) > 0 and np.linalg.norm(a - b) <= 3e-6 * np.linalg.norm(b)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("pyramid", PYRAMIDS)
-def test_in_half_precision_it_is_as_near_to_float32_as_the_originals_way(pyramid, precision):
+def test_convolving_first_in_half_precision_is_as_accurate_as_the_original_order(
+    pyramid, precision
+):
     levels, late = levels_of(pyramid), conv(PyramidConv, SIZE, precision=precision)
-    ours, theirs = outputs_and_gradients(late, late, levels), upsampled_first(levels, precision)
-    for a, b, exact in zip(ours, theirs, upsampled_first(levels, "float32")):
-        # Twice: of gradients of so few numbers either may be lucky.
+    actual, original = outputs_and_gradients(late, late, levels), upsampled_first(levels, precision)
+    for a, b, exact in zip(actual, original, upsampled_first(levels, "float32")):
+        # A factor of 2: gradients of so few numbers vary by chance.
         threshold = 1e-3 * np.linalg.norm(exact)
         assert np.linalg.norm(a - exact) <= 2 * np.linalg.norm(b - exact) + threshold
         assert np.linalg.norm(b - exact) < 0.1 * np.linalg.norm(exact)
 
 
-def test_what_is_upsampled_is_what_was_convolved_and_nothing_is_joined():
+def test_convolved_levels_are_upsampled_and_not_concatenated():
     layer, levels = conv(PyramidConv, SIZE), levels_of("four levels")
     graph = tf.function(layer).get_concrete_function([tf.TensorSpec(t.shape) for t in levels]).graph
     operations = graph.get_operations()
@@ -132,7 +138,7 @@ def test_what_is_upsampled_is_what_was_convolved_and_nothing_is_joined():
 
 
 @pytest.mark.parametrize("pyramid", ["four levels", "one that is doubled", "one without a list"])
-def test_a_saved_model_is_read_back(pyramid, tmp_path):
+def test_a_saved_model_is_loaded(pyramid, tmp_path):
     shapes = PYRAMIDS.get(pyramid, PYRAMIDS["one that is doubled"])
     images = [tf.keras.Input(shape) for shape in shapes]
     model = tf.keras.Model(
@@ -153,7 +159,7 @@ def test_levels_that_would_be_upsampled_otherwise_are_refused(shapes):
 
 
 @pytest.mark.parametrize("how", [{"kernel_size": 3}, {"strides": 2}, {"activation": "relu"}])
-def test_what_it_would_not_do_is_refused(how):
+def test_unsupported_layer_arguments_are_refused(how):
     with pytest.raises(ValueError, match="needs a kernel of 1, no strides and no activation"):
         PyramidConv(4, SIZE, **how)
 
@@ -177,7 +183,7 @@ def test_half_precision_always_convolves_first_and_float32_on_request(precision,
     assert isinstance(made, LazyPyramid) == (asked or precision in ("bfloat16", "float16"))
 
 
-def test_the_cpn_asked_for_it_convolves_first_wherever_it_can():
+def test_the_cpn_convolves_first_at_every_upsampling():
     model = build_cpn((64, 64), "resnet50", 17, late_upsampling=True)
     places = {layer.name for layer in model.layers if isinstance(layer, PyramidConv)}
     assert places == {
@@ -188,7 +194,7 @@ def test_the_cpn_asked_for_it_convolves_first_wherever_it_can():
 
 
 @pytest.mark.slow
-def test_the_variables_are_the_same_and_begin_the_same():
+def test_late_upsampling_has_the_same_variables_and_initial_values():
     early, late = (
         build_cpn((64, 64), "resnet50", 17, late_upsampling=late) for late in (False, True)
     )

@@ -1,8 +1,7 @@
-"""Every kind of bad file, given to the command that reads it: one line that names it, and nothing
-is written.
+"""Every kind of bad file, given to the command that reads it: a one-line error names it, and
+nothing is written.
 
-A case is what the command gets, what is wrong, and the line: which file, which record, which field.
-"""
+A case is the arguments of the command, the damage, and the error: file, record, field."""
 
 import json
 import re
@@ -39,7 +38,7 @@ def trained(people, command, tmp_path_factory):
 
 @pytest.fixture
 def d(people_copy, trained, tmp_path, tiny_network):
-    """What a case may damage: the data, the run in it, and where nothing may be written."""
+    """What a case may damage: the data, the run, and the path where nothing may be written."""
     return SimpleNamespace(
         **vars(people_copy),
         run=Path(shutil.copytree(trained, tmp_path / "run")),
@@ -55,12 +54,16 @@ def edit(path, change):
     Path(path).write_text(json.dumps(data))
 
 
-# --- What the commands are given.
+# --- Arguments of the commands.
 
 
 def make_records(d, *more):
-    words = [f"--annotations={d.train_annotations}", f"--images={d.train}", f"--output={d.made}"]
-    return ["tools/make_records.py", *words, "--workers=1", "--shards=2", *more]
+    arguments = [
+        f"--annotations={d.train_annotations}",
+        f"--images={d.train}",
+        f"--output={d.made}",
+    ]
+    return ["tools/make_records.py", *arguments, "--workers=1", "--shards=2", *more]
 
 
 def strict(d):
@@ -98,12 +101,12 @@ def import_lsp(d):
 
 
 def draw(d):
-    words = [f"--annotations={d.val_annotations}", f"--images={d.val}", f"--results={d.file}"]
-    return ["tools/draw_poses.py", *words, f"--output={d.made}.png"]
+    arguments = [f"--annotations={d.val_annotations}", f"--images={d.val}", f"--results={d.file}"]
+    return ["tools/draw_poses.py", *arguments, f"--output={d.made}.png"]
 
 
 def blazepose_network(d):
-    words = [
+    arguments = [
         f"--val_images={d.val}",
         f"--val_annotations={d.val_annotations}",
         f"--model_dir={d.made}",
@@ -114,7 +117,7 @@ def blazepose_network(d):
         "--network=blazepose",
         f"--init_weights={d.file}",
         "--epoch=0",
-        *words,
+        *arguments,
     ]
 
 
@@ -122,11 +125,11 @@ def with_skeleton(d):
     return make_records(d, f"--skeleton={d.file}.json")
 
 
-# --- What is wrong.
+# --- Damage.
 
 
 def person(**values):
-    """The first labeled person of the training annotations gets other values."""
+    """Change values of the first labeled person of the training annotations."""
 
     def damage(d):
         edit(
@@ -157,7 +160,7 @@ def keypoints(change):
     return damage
 
 
-def nobody(data):
+def no_people(data):
     for record in data["annotations"]:
         record.update(keypoints=[0] * 51, num_keypoints=0)
 
@@ -168,7 +171,7 @@ def first_image(d):
 
 
 def image_bytes(content):
-    """The first training image gets other bytes, those of a function of its own."""
+    """Replace the bytes of the first training image by those of a function."""
     return lambda d: first_image(d).write_bytes(content(first_image(d).read_bytes()))
 
 
@@ -242,7 +245,7 @@ def damaged_checkpoint(name):
 
 
 def png_of(width, height):
-    """The head of a PNG that says that it is so large."""
+    """The header of a PNG that declares this size."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + head
     body = struct.pack(">I", len(head)) + chunk + struct.pack(">I", zlib.crc32(chunk))
@@ -275,9 +278,9 @@ CASES = {
         lambda d: edit(d.train_annotations, lambda data: data.update(categories=None)),
         r"train\.json: categories is no list of objects",
     ),
-    "annotations: nobody": (
+    "annotations: no people": (
         make_records,
-        lambda d: edit(d.train_annotations, nobody),
+        lambda d: edit(d.train_annotations, no_people),
         r"train\.json: no person in it has a labeled keypoint",
     ),
     "image: id": (
@@ -414,7 +417,7 @@ CASES = {
         image_bytes(lambda b: b[: len(b) // 2]),
         r"1 of 24 images are bad",
     ),
-    "image: text": (make_records, image_bytes(lambda b: b"no picture"), r"1 of 24 images are bad"),
+    "image: text": (make_records, image_bytes(lambda b: b"no image"), r"1 of 24 images are bad"),
     "image: another size": (make_records, image(width=641), r"1 of 24 images are bad"),
     "image: a bomb": (
         make_records,
@@ -574,7 +577,7 @@ CASES = {
         damaged_checkpoint("*.index"),
         r"epoch_0001: is damaged",
     ),
-    "checkpoint: the only one, to go on": (
+    "checkpoint: the only one, to resume": (
         goes_on,
         damaged_checkpoint("*.data*"),
         r"all 1 checkpoints are damaged",
@@ -684,37 +687,37 @@ def everything(folder: Path) -> set[str]:
 def test_bad_input_is_reported_in_one_line_and_nothing_is_written(d, command, tmp_path, case):
     given, damage, line = CASES[case]
     damage(d)
-    words, before = given(d), everything(tmp_path)
-    failed = command(*words, check=False)
+    arguments, before = given(d), everything(tmp_path)
+    failed = command(*arguments, check=False)
     assert failed.status == 1
-    errors = [printed for printed in failed.err.splitlines() if printed.startswith("error: ")]
+    errors = [text for text in failed.err.splitlines() if text.startswith("error: ")]
     assert len(errors) == 1 and failed.err.splitlines()[-1] == errors[0], failed.err
     assert re.search(line, errors[0]), errors[0]
-    # But for a list of what is bad, and the plan that a second try is compared with.
-    printed = {"made", "made/source.json", "made/bad_images.txt"}
+    # Except a list of bad images, and the plan that a second try is compared with.
+    plan_files = {"made", "made/source.json", "made/bad_images.txt"}
     new = everything(tmp_path) - before
     shards = {
         name
         for name in new
         if re.fullmatch(r"made/\.?people-0000[01]-of-00002\.tfrecord(\.json|\.people\.npz)?", name)
     }
-    # A run that finds in its middle that a record is damaged has begun.
-    begun = {name for name in new if re.match(r"made/(config\.json$|events)", name)}
+    # A run that finds a damaged record during training has started.
+    started = {name for name in new if re.match(r"made/(config\.json$|events)", name)}
     allowed = (
-        shards if "images are bad" in line else begun if "a record is damaged" in line else set()
+        shards if "images are bad" in line else started if "a record is damaged" in line else set()
     )
-    assert new - printed - allowed == set()
+    assert new - plan_files - allowed == set()
 
 
-def test_there_are_at_least_sixty_cases_of_all_kinds():
+def test_there_are_at_least_sixty_cases_of_every_kind():
     kinds = {case.split(":")[0] for case in CASES}
     wanted = {"annotations", "image", "detections", "joints.mat", "records", "checkpoint", "tflite"}
     assert len(CASES) >= 60
     assert wanted | {"config.json", "flagfile", "skeleton", "results"} <= kinds
 
 
-def test_no_program_reads_what_could_run():
-    """No pickle, no eval, no yaml: a file from outside is data."""
+def test_no_program_reads_executable_formats():
+    """No pickle, no eval, no yaml: an external file is data."""
     import ast
 
     dangerous = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "yaml"}

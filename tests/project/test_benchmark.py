@@ -1,6 +1,4 @@
-"""tools/benchmark.py measures every part and writes what it printed; how fast things are is no
-matter here.
-"""
+"""tools/benchmark.py measures every part and writes the printed tables; the speed is not tested."""
 
 import json
 import os
@@ -16,17 +14,23 @@ from tfcpn.models.layers import PyramidConv
 
 
 def run(part, people, command, tmp_path, *more):
-    """The output of the tool on a small network, and what it wrote."""
-    words = [f"--train_annotations={people.train_annotations}", f"--train_images={people.train}"]
-    words += [f"--train_records={people.records}", f"--val_annotations={people.val_annotations}"]
-    words += [
+    """Run the tool on a small network; return the printed and the written output."""
+    arguments = [
+        f"--train_annotations={people.train_annotations}",
+        f"--train_images={people.train}",
+    ]
+    arguments += [
+        f"--train_records={people.records}",
+        f"--val_annotations={people.val_annotations}",
+    ]
+    arguments += [
         f"--val_images={people.val}",
         "--input_size=64x64",
         "--batch_size=4",
         "--eval_batch_size=4",
     ]
-    words += ["--rounds=1", "--people=80", "--copies=12", f"--json={tmp_path / 'b.json'}"]
-    done = command("tools/benchmark.py", part, *words, *more)
+    arguments += ["--rounds=1", "--people=80", "--copies=12", f"--json={tmp_path / 'b.json'}"]
+    done = command("tools/benchmark.py", part, *arguments, *more)
     return done, json.loads((tmp_path / "b.json").read_text())
 
 
@@ -63,7 +67,7 @@ def test_every_part_is_measured(people, command, tiny_network, tmp_path, part, r
 
 
 @pytest.mark.slow
-def test_ways_through_a_video_are_measured(mediapipe, people, command, tiny_network, tmp_path):
+def test_video_pipelines_are_measured(mediapipe, people, command, tiny_network, tmp_path):
     _, written = run("video", people, command, tmp_path, "--frames=4", "--python=none")
     assert [(row["video"], row["people"]) for row in written["rows"]][:2] == [
         ("BlazePose, TensorFlow Lite", 1),
@@ -75,9 +79,7 @@ def test_ways_through_a_video_are_measured(mediapipe, people, command, tiny_netw
 
 
 @pytest.mark.slow
-def test_a_gpus_questions_are_answered_on_whatever_is_there(
-    people, command, tiny_network, tmp_path, monkeypatch
-):
+def test_gpu_measurements_run_on_any_device(people, command, tiny_network, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "_alone", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(gpu, "SECONDS", 0.1)
     _, written = run(
@@ -96,13 +98,13 @@ def test_a_gpus_questions_are_answered_on_whatever_is_there(
     assert host["gpu"].startswith("host") and host["crops/s"] > 0
 
 
-def test_a_process_that_dies_is_reported_and_takes_nothing_with_it():
+def test_a_crashed_process_is_reported_and_the_benchmark_continues():
     assert "died" in gpu._alone(os._exit, 1)["problem"]
     assert gpu._alone(divmod, 7, 2) == (3, 1)
 
 
 def test_batches_double_until_one_does_not_fit(monkeypatch):
-    def printed(function, cfg, *people):
+    def run_here(function, cfg, *people):
         if function is gpu._input_rate:
             return 500.0
         if cfg.batch_size > 128:
@@ -114,7 +116,7 @@ def test_batches_double_until_one_does_not_fit(monkeypatch):
             "first step, s": 1.0,
         }
 
-    monkeypatch.setattr(gpu, "_alone", printed)
+    monkeypatch.setattr(gpu, "_alone", run_here)
     rows = gpu.benchmark_gpu(parse("--batch_size=32")[0], ("float32", "float16"), 80, 10.0)
     assert [(r["gpu"], r["XLA"], r["batch"]) for r in rows[4:-1]] == [
         ("float16", "yes", n) for n in (64, 128, 256)
@@ -135,10 +137,10 @@ def test_the_profile_lists_what_a_step_runs(people, command, tmp_path):
     assert sum(float(row["of the sum"].rstrip("%")) for row in rows.values()) == pytest.approx(
         100, abs=1
     )
-    assert rows["ResourceApplyAdam"]["calls a step"] == 270  # the variables that are trained
+    assert rows["ResourceApplyAdam"]["calls a step"] == 270  # the trainable variables
 
 
-def test_a_trace_is_summed_by_operation_without_what_calls_them(tmp_path):
+def test_a_trace_is_summed_by_operation_without_callers(tmp_path):
     space = xplane_pb2.XSpace()
     line = space.planes.add().lines.add()
     names = [
@@ -178,13 +180,13 @@ def test_the_flops_of_the_network_are_those_of_its_convolutions():
     )
 
 
-def test_convolutions_before_the_upsampling_are_counted_in_the_sizes_that_they_see():
+def test_convolutions_before_upsampling_are_counted_at_their_input_sizes():
     levels = [tf.keras.Input((32, 32, 8)), tf.keras.Input((16, 16, 4))]
     model = tf.keras.Model(levels, PyramidConv(5, (32, 32))(levels))
     assert network.forward_flops(model) == 2 * 5 * (32 * 32 * 8 + 16 * 16 * 4)
 
 
-def test_a_prediction_needs_no_global_maps_and_in_its_lean_form_a_seventh_less():
+def test_inference_skips_global_maps_and_the_inference_model_needs_a_seventh_less():
     cpn50 = cpn_network((256, 192), "resnet50", 17)
     early, lean = (
         network.prediction_flops(cpn50, build())
@@ -195,7 +197,7 @@ def test_a_prediction_needs_no_global_maps_and_in_its_lean_form_a_seventh_less()
     )
 
 
-def test_functions_are_called_in_turn_after_one_call_that_does_not_count():
+def test_functions_are_timed_alternately_after_one_warm_up_call():
     calls = []
     times = measure.in_turn({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
     assert calls == ["a", "b"] * 3 and [len(t) for t in times.values()] == [2, 2]

@@ -1,4 +1,4 @@
-"""tools/browse.py: what its page shows of annotations and records, in headless Chromium."""
+"""tools/browse.py: the page for annotations and records, in headless Chromium."""
 
 import json
 import shutil
@@ -13,10 +13,10 @@ from tfcpn.transforms.regions import crop_to_image
 
 @pytest.fixture
 def page(command, browser, tmp_path):
-    """Makes the page of these words, opens it, and returns what is in it."""
+    """Make the page with these arguments, open it, and return its content."""
 
-    def made(*words, width=1200):
-        command("tools/browse.py", *words, f"--output={tmp_path / 'browse'}")
+    def made(*arguments, width=1200):
+        command("tools/browse.py", *arguments, f"--output={tmp_path / 'browse'}")
         wide(browser, width)
         browser.get((tmp_path / "browse" / "index.html").as_uri())
         assert not faults(browser)
@@ -26,7 +26,7 @@ def page(command, browser, tmp_path):
 
 
 def choose(browser, control: str, value) -> int:
-    """Set a control and return how many people are left."""
+    """Set a control and return the number of people left."""
     script = (
         "const c = document.getElementById(arguments[0]); c.value = arguments[1]; apply(); "
         "return chosen.length"
@@ -35,7 +35,7 @@ def choose(browser, control: str, value) -> int:
 
 
 def drawn(browser) -> int:
-    """How many crops are drawn, when those in sight are."""
+    """Wait for the visible crops and return the number of drawn ones."""
     script = """const done = arguments[0], look = () => {
       const top = c => c.getBoundingClientRect().top;
       const all = [...document.querySelectorAll('figure canvas')].filter(c => top(c) < innerHeight);
@@ -73,7 +73,7 @@ def test_annotations_are_shown_and_filtered(page, people, width):
 
 
 def test_crops_are_those_of_the_alignments(page, people):
-    """The map that the page draws by is the inverse of the one that crops are cut by."""
+    """The transform that draws the page is the inverse of the one that cuts crops."""
     browser = page(f"--annotations={people.val_annotations}", f"--images={people.val}")
     for number, crop in enumerate(browser.execute_script("return DATA.crops")):
         assert choose(browser, "crop", number) and drawn(browser)
@@ -98,11 +98,11 @@ def test_a_person_is_shown_in_its_image(page, people):
     assert "the frame is the crop" in browser.find_element("css selector", "dialog p").text
 
 
-def test_records_bring_their_images(page, people, tmp_path):
+def test_records_are_shown_with_images(page, people, tmp_path):
     images = tmp_path / "browse" / "images_of_records"
     images.mkdir(parents=True)
     for name in ("900000.jpg", "mine.jpg"):
-        (images / name).write_text("of an earlier page, and somebody's own")
+        (images / name).write_text("of an earlier page, and a file of the user")
     browser = page(f"--records={people.records}")
     count = browser.execute_script("return DATA.people.length")
     _, annotated, *_ = read_annotations(
@@ -114,7 +114,7 @@ def test_records_bring_their_images(page, people, tmp_path):
     assert browser.execute_script("return images.size") > 0
 
 
-def test_ten_thousand_people_are_shown_some_at_a_time(page, people, tmp_path):
+def test_ten_thousand_people_are_shown_in_pages(page, people, tmp_path):
     data = json.loads(people.val_annotations.read_text())
     some = [a for a in data["annotations"] if a["num_keypoints"]]
     data["annotations"] = [{**some[n % len(some)], "id": n + 1} for n in range(10_000)]
@@ -129,7 +129,7 @@ def test_ten_thousand_people_are_shown_some_at_a_time(page, people, tmp_path):
     assert browser.execute_async_script(script) > 120
 
 
-def test_names_of_images_may_hold_anything(page, people, tmp_path):
+def test_image_names_may_have_any_character(page, people, tmp_path):
     data = json.loads(people.val_annotations.read_text())
     name = "a b#c?100%.jpg"
     (tmp_path / "odd").mkdir()
@@ -147,7 +147,7 @@ def test_names_of_images_may_hold_anything(page, people, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, printed",
+    "arguments, printed",
     [
         ([], "expected --annotations with --images, or --records"),
         (
@@ -158,6 +158,6 @@ def test_names_of_images_may_hold_anything(page, people, tmp_path):
         (["--records=nowhere"], "nowhere"),
     ],
 )
-def test_a_mistake_is_reported(command, tmp_path, words, printed):
-    done = command("tools/browse.py", *words, f"--output={tmp_path / 'out'}", check=False)
+def test_invalid_input_is_reported(command, tmp_path, arguments, printed):
+    done = command("tools/browse.py", *arguments, f"--output={tmp_path / 'out'}", check=False)
     assert done.status == 1 and printed in done.err and not (tmp_path / "out").exists()

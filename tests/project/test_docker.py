@@ -1,4 +1,4 @@
-"""The image's parts that can be tested without a Docker engine."""
+"""Parts of the Docker image that can be tested without a Docker engine."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from support.commands import ROOT
 
 @pytest.mark.slow
 @pytest.mark.parametrize("required, status", [("1", 1), ("0", 0)])
-def test_the_entry_fails_loudly_without_the_gpu_that_is_asked_for(required, status):
+def test_the_entry_point_fails_without_the_required_gpu(required, status):
     path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
     environment = {
         **os.environ,
@@ -20,9 +20,9 @@ def test_the_entry_fails_loudly_without_the_gpu_that_is_asked_for(required, stat
         "CUDA_VISIBLE_DEVICES": "-1",
         "PYTHONPATH": str(ROOT),
     }
-    words = ["tools/docker_entry.sh", "echo", "started"]
+    arguments = ["tools/docker_entry.sh", "echo", "started"]
     done = subprocess.run(
-        words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == status
     assert ("started" in done.stdout) == (status == 0)

@@ -1,4 +1,4 @@
-"""The experiments of docs/notes/experiments.md are what its tables say."""
+"""The experiments of docs/notes/experiments.md match its tables."""
 
 import pytest
 from experiments import GROUPS, SEVERAL_SEEDS, experiments
@@ -6,28 +6,30 @@ from experiments import GROUPS, SEVERAL_SEEDS, experiments
 from support.parsing import parse
 
 GROUPED = {group: experiments(group) for group in GROUPS}
-RUNS = [(group, name, words) for group, runs in GROUPED.items() for name, words in runs.items()]
+RUNS = [
+    (group, name, arguments) for group, runs in GROUPED.items() for name, arguments in runs.items()
+]
 
 
-@pytest.mark.parametrize("group, name, words", RUNS, ids=[name for _, name, _ in RUNS])
-def test_every_experiment_is_a_run(group, name, words):
-    cfg, given = parse(*GROUPS[group], *words)
+@pytest.mark.parametrize("group, name, arguments", RUNS, ids=[name for _, name, _ in RUNS])
+def test_every_experiment_is_a_run(group, name, arguments):
+    cfg, given = parse(*GROUPS[group], *arguments)
     base, _ = parse(*GROUPS[group])
     place = {"photographs": "data/lsp/", "modern": "data/demo/"}.get(group, "data/drawn_")
     assert cfg.train_records.startswith(place)
-    changed = {w.split("=")[0].lstrip("-").replace("noalign", "align") for w in words}
+    changed = {w.split("=")[0].lstrip("-").replace("noalign", "align") for w in arguments}
     assert changed <= given and (
         cfg != base or name in ("scale255_seed0", "faithful_seed0", "person")
     )
 
 
-def test_seeds_are_repeated_where_the_table_compares_means():
+def test_seeds_are_repeated_if_the_table_compares_means():
     for name in SEVERAL_SEEDS:
         runs = set(experiments("scale")) | set(experiments("modern"))
         assert {f"{name}_seed{seed}" for seed in range(3)} <= runs
 
 
-def test_photographs_want_their_archive(command):
+def test_photographs_need_the_archive(command):
     failed = command(
         "tools/experiments.py", "--group=photographs", "--archive=nowhere", check=False
     )

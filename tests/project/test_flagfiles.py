@@ -34,7 +34,7 @@ LOGS_WAY |= {
     "eval_people": "all",
 }
 NOFLIP = {"flip_test": False}
-# One training, evaluated three ways.
+# One training, with three evaluations.
 SHARED = {"experiment": "resnet50_256x192"}
 LOG = {
     "tf_cpn": {
@@ -199,7 +199,7 @@ RECIPE |= {
 }
 
 
-# What a run keeps as long as it lives.
+# Settings that a run cannot change.
 FIXED = fields_of_scope("model", "train")
 
 
@@ -208,14 +208,14 @@ def test_every_row_of_the_page_is_in_the_table():
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_row_makes_its_experiment(name, monkeypatch):
+def test_each_row_gives_the_settings_of_the_table(name, monkeypatch):
     cfg, _ = parse_row(name, monkeypatch)
     for field, value in ROWS[name].items():
         assert getattr(cfg, field) == value, field
 
 
 @pytest.mark.parametrize("name", LOG)
-def test_a_row_of_the_log_differs_from_the_baseline_only_where_its_table_says(name, monkeypatch):
+def test_a_row_of_the_log_differs_from_the_baseline_only_as_in_the_table(name, monkeypatch):
     cfg, _ = parse_row(name, monkeypatch)
     changed = {field for field in FIELDS if getattr(cfg, field) != getattr(parse()[0], field)}
     assert changed <= set(ROWS[name]) | {"experiment", "model_dir", "epoch"}
@@ -224,13 +224,13 @@ def test_a_row_of_the_log_differs_from_the_baseline_only_where_its_table_says(na
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name.startswith("resnet")])
-def test_a_row_of_tf_cpn_keeps_the_recipe_and_names_its_run_after_itself(name, monkeypatch):
+def test_a_row_of_tf_cpn_keeps_the_recipe_and_is_the_name_of_the_run(name, monkeypatch):
     cfg, _ = parse_row(name, monkeypatch)
     assert {field: getattr(cfg, field) for field in RECIPE} == RECIPE
     assert cfg.experiment == name
 
 
-def test_the_baselines_file_says_what_the_defaults_are(monkeypatch):
+def test_the_baseline_file_equals_the_defaults(monkeypatch):
     assert parse_file("resnet50_256x192", monkeypatch) == parse()[0]
     assert Config().heatmap_scale == 255
 
@@ -241,10 +241,10 @@ def test_the_smoke_run_takes_seconds(monkeypatch):
     assert cfg.epoch_size == 32 and cfg.train_records == "data/demo/records"
 
 
-def test_an_evaluation_by_a_row_is_the_same_whichever_sibling_trained_the_run(
+def test_an_evaluation_by_a_row_does_not_depend_on_the_row_that_trained_the_run(
     monkeypatch, tmp_path
 ):
-    """Rows that share a folder must each set what the others change."""
+    """Rows that share a folder must each set the values that the other rows change."""
     parsed = {name: parse_row(name, monkeypatch) for name in ROWS}
     shared = 0
     for name, (cfg, given) in parsed.items():

@@ -1,4 +1,4 @@
-"""Downloading COCO, from a server of our own that has every fault."""
+"""Download of COCO, from a local server with every fault."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ from tfcpn.commands import get_coco
 
 
 def archive(folder, count) -> bytes:
-    """A zip of files of noise, which does not shrink."""
+    """A zip of files of noise, which do not compress."""
     content, rng = io.BytesIO(), np.random.default_rng(count)
     with zipfile.ZipFile(content, "w") as made:
         for number in range(count):
@@ -26,7 +26,7 @@ def archive(folder, count) -> bytes:
 def coco(monkeypatch, tmp_path, command):
     """A small COCO, a server of it, and the tool.
 
-    `server.fault`: what it does next, by name; `asked`: ranges.
+    `server.faults`: the next responses, by name; `asked`: requested ranges.
     """
     files = {
         "zips/train2017.zip": archive("train2017", 6),
@@ -53,7 +53,7 @@ def coco(monkeypatch, tmp_path, command):
     state = SimpleNamespace(faults=[], asked=[], parts=parts, output=tmp_path / "coco")
 
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *words):
+        def log_message(self, *_):
             pass
 
         def do_GET(self):
@@ -86,9 +86,9 @@ def coco(monkeypatch, tmp_path, command):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(get_coco.time, "sleep", lambda seconds: None)
 
-    def get(*words, check=True):
+    def get(*arguments, check=True):
         where = f"--output={state.output}", f"--server=http://127.0.0.1:{server.server_port}/"
-        return command("tools/get_coco.py", *where, *words, check=check)
+        return command("tools/get_coco.py", *where, *arguments, check=check)
 
     state.get = get
     yield state
@@ -106,7 +106,7 @@ WHOLE = [f"annotations/{n:012d}.jpg" for n in range(2)] + [
 WHOLE += [f"val2017/{n:012d}.jpg" for n in range(3)]
 
 
-def test_everything_comes_once(coco):
+def test_each_file_is_downloaded_once(coco):
     assert "there: " in coco.get().out
     assert files_of(coco.output) == WHOLE and len(coco.asked) == 3
     assert "already there, nothing to do" in coco.get().out and len(coco.asked) == 3
@@ -116,8 +116,8 @@ def test_everything_comes_once(coco):
     assert files_of(coco.output) == WHOLE and len(coco.asked) == 4
 
 
-def test_files_that_lost_their_content_are_not_taken_for_whole(coco):
-    """As after a power cut: the names are there, the content is not."""
+def test_empty_files_are_not_taken_for_complete(coco):
+    """As after a power failure: names without content."""
     coco.get()
     victim = sorted((coco.output / "val2017").iterdir())[1]
     victim.write_bytes(b"")
@@ -131,7 +131,7 @@ def test_files_that_lost_their_content_are_not_taken_for_whole(coco):
     assert victim.stat().st_size == 20_000
 
 
-def test_the_files_are_on_the_disk_before_their_archive_goes(coco, monkeypatch):
+def test_files_are_synced_before_the_archive_is_deleted(coco, monkeypatch):
     done, remove = [], type(coco.output).unlink
     monkeypatch.setattr(get_coco.os, "sync", lambda: done.append("sync"))
 
@@ -144,10 +144,10 @@ def test_the_files_are_on_the_disk_before_their_archive_goes(coco, monkeypatch):
     assert done.index("sync") < done.index("val2017.zip")
 
 
-def test_parts_and_archives_as_asked(coco):
+def test_selected_parts_and_archives_are_downloaded(coco):
     coco.get("--parts=val", "--keep_archives")
     assert files_of(coco.output) == ["val2017.zip"] + [f"val2017/{n:012d}.jpg" for n in range(3)]
-    # Unpacked again from the archive that is there.
+    # Unpacked again from the existing archive.
     (coco.output / "val2017" / "000000000001.jpg").unlink()
     coco.get("--parts=val")
     assert (
@@ -156,7 +156,7 @@ def test_parts_and_archives_as_asked(coco):
     )
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_was(coco):
+def test_an_interrupted_download_resumes(coco):
     coco.faults += ["breaks off", "breaks off", "503"]
     coco.get("--parts=train")
     ranges = [asked for _, asked in coco.asked]
@@ -170,7 +170,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(coco):
     assert len(files_of(coco.output)) == 6
 
 
-def test_a_later_call_goes_on_too(coco):
+def test_a_later_call_resumes_the_download(coco):
     coco.faults += ["breaks off", *["503"] * 3]
     failed = coco.get("--parts=train", "--retries=2", check=False)
     half = coco.parts["train"].size // 2
@@ -184,7 +184,7 @@ def test_a_later_call_goes_on_too(coco):
     assert coco.asked[-1][1] == f"bytes={half}-" and len(files_of(coco.output)) == 6
 
 
-def test_a_server_that_does_not_know_ranges_sends_it_all_again(coco):
+def test_a_server_without_ranges_sends_the_whole_file_again(coco):
     coco.faults += ["breaks off", "no ranges"]
     coco.get("--parts=train")
     assert len(files_of(coco.output)) == 6
@@ -201,7 +201,7 @@ def test_a_server_that_does_not_know_ranges_sends_it_all_again(coco):
         (["503"] * 9, "the server says 503 Service Unavailable"),
     ],
 )
-def test_what_is_not_coco_is_reported_in_one_line_and_not_unpacked(coco, faults, printed):
+def test_a_wrong_archive_is_reported_in_one_line_and_not_unpacked(coco, faults, printed):
     coco.faults += faults
     failed = coco.get("--parts=val", "--retries=3", check=False)
     assert failed.status == 1 and printed in failed.err.strip().splitlines()[-1]
@@ -212,7 +212,7 @@ def test_what_is_not_coco_is_reported_in_one_line_and_not_unpacked(coco, faults,
         assert len(files_of(coco.output)) == 3
 
 
-def test_nobody_answers(coco, command):
+def test_an_unreachable_server_is_reported(coco, command):
     failed = command(
         "tools/get_coco.py",
         f"--output={coco.output}",
@@ -223,13 +223,13 @@ def test_nobody_answers(coco, command):
     assert failed.status == 1 and "refused" in failed.err
 
 
-def test_a_disk_that_is_too_small_is_reported_before_anything_is_asked(coco, monkeypatch):
+def test_a_disk_that_is_too_small_is_reported_before_any_request(coco, monkeypatch):
     monkeypatch.setattr(get_coco.shutil, "disk_usage", lambda folder: SimpleNamespace(free=200_000))
     failed = coco.get(check=False)
     assert failed.status == 1 and "0.0 GB are free" in failed.err and not coco.asked
 
 
-def test_an_archive_that_reaches_out_of_its_folder_is_refused(coco):
+def test_an_archive_with_paths_outside_the_folder_is_refused(coco):
     coco.output.mkdir()
     with zipfile.ZipFile(coco.output / "val2017.zip", "w") as made:
         made.writestr("val2017/../../evil.jpg", b"x")
@@ -239,7 +239,7 @@ def test_an_archive_that_reaches_out_of_its_folder_is_refused(coco):
 
 
 def test_the_published_sizes_are_those_of_coco():
-    """As the reference sets of the field name them; the totals are what the README says."""
+    """Names are those of the reference sets; totals are those of the README."""
     from importlib import reload
 
     parts = reload(get_coco).PARTS

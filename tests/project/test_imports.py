@@ -1,4 +1,4 @@
-"""Imports go down the list of packages, and each outside library has one place."""
+"""Imports follow the order of packages, and each external library is imported in one place."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from support.commands import ROOT, run_process
 
-# From the bottom up: a package may use those before it.
+# From the bottom up: a package may import the packages before it.
 PACKAGES = [
     "utils",
     "skeleton",
@@ -36,7 +36,7 @@ MODULES = sorted((ROOT / "tfcpn").rglob("*.py"))
 
 
 def imported(path: Path) -> set[str]:
-    """Full names of the modules that a file imports, wherever in it."""
+    """Full names of the modules imported anywhere in a file."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -65,7 +65,7 @@ def test_every_module_is_in_a_package_of_the_list():
 def test_imports_go_down(path):
     package = name_of(path).split(".")[1:2]
     if not package:
-        return  # the package itself stands above all of them
+        return  # the package itself is above all of them
     for name in own(imported(path)):
         below = name.split(".")[1]
         assert below == package[0] or PACKAGES.index(below) < PACKAGES.index(package[0]), name
@@ -88,14 +88,14 @@ def test_within_a_package_there_are_no_import_cycles():
         ("pycocotools", ["tfcpn/evaluation/metrics.py"]),
     ],
 )
-def test_a_library_is_imported_in_its_place_only(library, places):
+def test_a_library_is_imported_only_in_allowed_modules(library, places):
     for path in [*MODULES, *(ROOT / "tools").rglob("*.py")]:
         if any(name.split(".")[0] == library for name in imported(path)):
             assert any(str(path.relative_to(ROOT)).startswith(place) for place in places), path
 
 
 def test_importing_the_commands_does_not_wait_for_tensorflow():
-    """Help, mistakes in flags, drawing people, reports: all without it."""
+    """Help, flag errors, drawing people and reports work without it."""
     tools = [p.stem for p in (ROOT / "tools").glob("*.py") if p.stem != "check_gpu"]
     modules = ["tfcpn.train", "tfcpn.eval", "tfcpn.predict", *tools]
     code = f"import sys; sys.path.insert(0, 'tools'); import {', '.join(modules)}"

@@ -1,4 +1,4 @@
-"""The check with MediaPipe's own Pose, with a stand-in for it that says what a test wants."""
+"""The check against MediaPipe's Pose, with a stand-in that returns given landmarks."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ solutions = Value(pose=Value(Pose=Pose))
 
 @pytest.fixture
 def check(mediapipe, people, command, tmp_path):
-    """Runs the check with a stand-in that answers with these landmarks, in parts of the image."""
+    """Run the check with a stand-in that returns these landmarks, as fractions of the image."""
     package = tmp_path / "site" / "mediapipe"
     own = package / "modules" / "pose_landmark" / "pose_landmark_full.tflite"
     own.parent.mkdir(parents=True)
@@ -44,7 +44,7 @@ def check(mediapipe, people, command, tmp_path):
     python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path / "site"} exec {sys.executable} "$@"\n')
     python.chmod(0o755)
 
-    def run(answer, *words):
+    def run(answer, *arguments):
         (package / "answer.json").write_text(json.dumps(answer))
         where = f"--images={people.val}", f"--python={python}", f"--model={mediapipe.landmarks}"
         done = command(
@@ -52,10 +52,10 @@ def check(mediapipe, people, command, tmp_path):
             *where,
             "--count=2",
             f"--detector={mediapipe.detector}",
-            *words,
+            *arguments,
             check=False,
         )
-        # While it ran the given file lay in the place of MediaPipe's own, which is there again.
+        # During the run the given file replaced that of MediaPipe, which is restored.
         assert (package / "seen").read_bytes() == Path(mediapipe.landmarks).read_bytes()
         assert own.read_bytes() == b"its own"
         return done
@@ -64,7 +64,7 @@ def check(mediapipe, people, command, tmp_path):
 
 
 @pytest.mark.slow
-def test_landmarks_that_are_elsewhere_fail_the_check(check):
+def test_different_landmarks_fail_the_check(check):
     failed = check([[0.0, 0.0]] * 33)
     assert failed.status == 1 and "of the region away from ours, more than 0.02" in failed.err
     done = check([[0.0, 0.0]] * 33, "--most=1000")
@@ -72,7 +72,7 @@ def test_landmarks_that_are_elsewhere_fail_the_check(check):
 
 
 @pytest.mark.slow
-def test_nobody_found_is_no_agreement(check):
+def test_no_person_found_fails_the_check(check):
     failed = check(None)
     assert (
         failed.status == 1
@@ -82,7 +82,7 @@ def test_nobody_found_is_no_agreement(check):
 
 
 @pytest.mark.slow
-def test_what_is_missing_is_reported(command, tmp_path):
+def test_missing_files_are_reported(command, tmp_path):
     failed = command("tools/mediapipe_check.py", f"--images={tmp_path}", check=False)
     assert failed.status == 1 and "there is no .jpg or .png" in failed.err
     (tmp_path / "a.png").touch()

@@ -1,4 +1,4 @@
-"""The README and the pages of docs/ keep up with the code."""
+"""The README and the pages of docs/ agree with the code."""
 
 import re
 
@@ -21,17 +21,17 @@ def test_the_readme_is_read_in_one_sitting():
     assert len(README.splitlines()) < 200
 
 
-def test_the_page_of_flags_is_that_of_the_code():
+def test_the_page_of_flags_equals_the_code():
     assert (ROOT / "docs/configuration.md").read_text() == flags_page.page()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_link_leads_somewhere(path):
+def test_every_link_has_a_target(path):
     for target in re.findall(r"\]\(((?!http|#)[^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), target
 
 
-def test_every_page_is_reached_from_the_readme():
+def test_every_page_is_linked_from_the_readme():
     found, new = set(), {ROOT / "README.md"}
     while new:
         page = new.pop()

@@ -1,4 +1,4 @@
-"""What a wheel holds, and that it runs far from the checkout."""
+"""Content of a wheel, and its commands outside the checkout."""
 
 import os
 import shutil
@@ -16,20 +16,22 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    # From a copy: what an earlier build left in the checkout must not get in.
+    # From a copy: leftovers of an earlier build in the checkout must not be included.
     folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "tfcpn", source / "tfcpn", ignore=shutil.ignore_patterns("__pycache__"))
-    words = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder)]
+    arguments = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder)]
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", *words, str(source)], check=True, capture_output=True
+        [sys.executable, "-m", "pip", "wheel", *arguments, str(source)],
+        check=True,
+        capture_output=True,
     )
     (path,) = folder.glob("*.whl")
     return path
 
 
-def test_it_holds_every_file_of_the_package_and_no_other(wheel):
+def test_the_wheel_has_exactly_the_files_of_the_package(wheel):
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info" not in name}
     own = {
         str(path.relative_to(ROOT))
@@ -41,36 +43,36 @@ def test_it_holds_every_file_of_the_package_and_no_other(wheel):
 
 @pytest.fixture(scope="module")
 def run(wheel, tmp_path_factory):
-    """Run programs of an environment that has the wheel, far from the checkout."""
+    """Run programs of an environment with the wheel, outside the checkout."""
     folder = tmp_path_factory.mktemp("elsewhere")
     environment = folder / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     python = str(environment / "bin" / "python")
     install = ["--python", python, "install", "--quiet", "--no-deps", str(wheel)]
     subprocess.run([sys.executable, "-m", "pip", *install], check=True, capture_output=True)
-    # The libraries are borrowed; the checkout is not, since paths behind a .pth file bring none of
-    # their own.
+    # The libraries are shared. The checkout is not: paths in a .pth file do not process other .pth
+    # files.
     (site,) = environment.glob("lib/python*/site-packages")
     (site / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     plain["CUDA_VISIBLE_DEVICES"] = ""
 
-    def run(*words, program="tfcpn"):
-        words = [str(environment / "bin" / program), *map(str, words)]
-        done = subprocess.run(words, cwd=folder, env=plain, capture_output=True, text=True)
+    def run(*arguments, program="tfcpn"):
+        arguments = [str(environment / "bin" / program), *map(str, arguments)]
+        done = subprocess.run(arguments, cwd=folder, env=plain, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
     return run
 
 
-def test_it_is_what_runs_there(run):
+def test_the_installed_wheel_is_imported(run):
     code = "import tfcpn.training.trainer as trainer; print(trainer.__file__)"
     assert "environment" in run("-c", code, program="python")
     assert run("--version").startswith("tfcpn 2")
 
 
-def test_from_annotations_to_an_export_by_the_wheel_alone(run):
+def test_the_installed_wheel_runs_from_annotations_to_export(run):
     small = ["--input_size=64x64", "--batch_size=4", "--epoch_size=8", "--epochs=1"]
     val = ["--val_annotations=d/annotations/person_keypoints_val.json", "--val_images=d/val"]
     run("draw", "people", "--output=d", "--train=12", "--val=4")

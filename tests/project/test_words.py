@@ -1,4 +1,4 @@
-"""The package is written in the field's words: none of the old idiom comes back."""
+"""The package is written in standard terms, without banned words."""
 
 import io
 import re
@@ -8,8 +8,8 @@ import pytest
 
 from support.commands import ROOT
 
-# Old word: the field's word.
-OLD = {
+# Banned word: the standard term.
+BANNED = {
     "joint": "keypoint",
     "picture": "image",
     "snapshot": "checkpoint",
@@ -32,8 +32,8 @@ OLD = {
     "normalis": "normaliz",
     "optimis": "optimiz",
 }
-# Where an old word is a name outside the package: files and flags of 1.x, exported signatures, the
-# archive of Leeds Sports Pose.
+# Files with a banned word in a name from outside the package: files and flags of 1.x, exported
+# signatures, the archive of Leeds Sports Pose.
 ALLOWED = {
     "joint": {
         "cli.py",
@@ -51,11 +51,11 @@ ALLOWED = {
     "colour": {"config.py"},
 }
 FILES = sorted(path.relative_to(ROOT / "tfcpn") for path in (ROOT / "tfcpn").rglob("*.py"))
-WORDS = re.compile("|".join(OLD), re.IGNORECASE)
+WORDS = re.compile("|".join(BANNED), re.IGNORECASE)
 
 
-def old_words(source: str) -> set[tuple[int, str]]:
-    """Return line and old word of every name, string and comment that has one."""
+def banned_words(source: str) -> set[tuple[int, str]]:
+    """Return line and banned word of every name, string and comment with one."""
     found = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type in (tokenize.NAME, tokenize.STRING, tokenize.COMMENT):
@@ -65,12 +65,12 @@ def old_words(source: str) -> set[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_names_strings_and_comments_have_the_fields_words(path):
-    found = old_words((ROOT / "tfcpn" / path).read_text())
+def test_names_strings_and_comments_use_standard_terms(path):
+    found = banned_words((ROOT / "tfcpn" / path).read_text())
     wrong = [(line, w) for line, w in sorted(found) if str(path) not in ALLOWED.get(w, ())]
-    assert not wrong, {word: OLD[word] for _, word in wrong}
+    assert not wrong, {word: BANNED[word] for _, word in wrong}
 
 
-def test_old_words_are_seen_wherever_they_stand():
+def test_banned_words_are_found_in_names_strings_and_comments():
     source = 'def joints_of(x):\n    """Whom it found."""\n    return x  # a picture\n'
-    assert {word for _, word in old_words(source)} == {"joint", "whom", "picture"}
+    assert {word for _, word in banned_words(source)} == {"joint", "whom", "picture"}

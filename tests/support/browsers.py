@@ -1,4 +1,4 @@
-"""A headless Chromium, for tests that look at pages; where there is none they are skipped."""
+"""A headless Chromium for tests of pages; these tests are skipped without it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def browser():
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     try:
         driver = webdriver.Chrome(options=options)
-    except Exception as error:  # of selenium's many
+    except Exception as error:  # one of several options of selenium
         pytest.skip(f"no Chromium here: {str(error).splitlines()[0]}")
     yield driver
     driver.quit()
@@ -27,5 +27,5 @@ def wide(driver, width: int) -> None:
 
 
 def faults(driver) -> list[str]:
-    """What the page's console says is wrong."""
+    """Return the errors in the console of the page."""
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]

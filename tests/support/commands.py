@@ -1,4 +1,4 @@
-"""The project's commands: inside this process, where they cost nothing, or in one of their own."""
+"""Run commands of the project: in this process, which is fast, or in a separate one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ROOT = Path(__file__).parent.parent.parent
 TENSORFLOW_ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": str(ROOT)}
 
 
-def run_process(*words, cwd=ROOT, check=True, environment=None, timeout=900) -> SimpleNamespace:
-    """Run `python words...` as a user does; returns status, out and err.
+def run_process(*arguments, cwd=ROOT, check=True, environment=None, timeout=900) -> SimpleNamespace:
+    """Run `python arguments...` as a user does; return status, out and err.
 
-    check: fail if it does not succeed.
+    check: fail if the status is not 0.
     """
     done = subprocess.run(
-        [sys.executable, *map(str, words)],
+        [sys.executable, *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, **TENSORFLOW_ON_CPU, **(environment or {})},
         capture_output=True,
@@ -34,28 +34,26 @@ def run_process(*words, cwd=ROOT, check=True, environment=None, timeout=900) -> 
 
 
 def _forget_precision() -> None:
-    """A command sets the precision of its process; the next test's layers are not to be built in
-    it.
-    """
+    """Reset the precision of the process after a command, for the layers of the next test."""
     device = sys.modules.get("tfcpn.utils.device")
     if device is not None:
         device.set_precision("float32")
 
 
-def run_here(*words, check=True) -> SimpleNamespace:
-    """The same in this process.
+def run_here(*arguments, check=True) -> SimpleNamespace:
+    """Run a command in this process, as `run_process` does.
 
-    words: "tools/x.py" or "-m", "tfcpn.x", then flags. A traceback fails the test.
+    arguments: "tools/x.py" or "-m", "tfcpn.x", then flags. A traceback fails the test.
     """
-    words = [str(word) for word in words]
-    if words[0] == "-m":
-        module, arguments = importlib.import_module(words[1]), words[2:]
+    arguments = [str(word) for word in arguments]
+    if arguments[0] == "-m":
+        module, flags = importlib.import_module(arguments[1]), arguments[2:]
     else:
-        module, arguments = importlib.import_module(Path(words[0]).stem), words[1:]
+        module, flags = importlib.import_module(Path(arguments[0]).stem), arguments[1:]
     out, err, status = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            module.COMMAND.run(module.main, arguments)
+            module.COMMAND.run(module.main, flags)
         except SystemExit as stop:
             status = stop.code
         finally:

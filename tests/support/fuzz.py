@@ -1,9 +1,8 @@
-"""Properties of the readers of files from outside, for hypothesis: a minute of them in the suite,
-and as long as one likes with `python tests/support/fuzz.py --minutes=10`.
+"""Properties of the readers of external files, for hypothesis: a minute of them in the suite, or
+any time with `python tests/support/fuzz.py --minutes=10`.
 
-Whatever a file holds, a reader raises InputError in one line that names it, or takes it; and what
-it takes makes sense.
-"""
+For any file, a reader raises a one-line InputError that names the file, or accepts it; accepted
+values are valid."""
 
 from __future__ import annotations
 
@@ -50,7 +49,7 @@ JSON = st.recursive(
 
 
 def places(value, path=()):
-    """The way to everything inside a JSON value."""
+    """Return the path to every value inside a JSON value."""
     items = (
         value.items()
         if isinstance(value, dict)
@@ -65,8 +64,8 @@ def places(value, path=()):
 
 @st.composite
 def changed(draw, base):
-    """A copy of a JSON value in which up to three things are replaced, removed or doubled; or
-    another altogether.
+    """Return a copy of a JSON value with up to three values replaced, removed or duplicated; or
+    another value.
     """
     if draw(st.integers(0, 19)) == 0:
         return draw(JSON)
@@ -91,7 +90,7 @@ def changed(draw, base):
 
 @st.composite
 def damaged(draw, base: bytes):
-    """A copy of some bytes with some of them changed, and perhaps cut off or longer."""
+    """Return a copy of some bytes, some of them changed, possibly truncated or extended."""
     data = bytearray(base)
     for _ in range(draw(st.integers(0, 6))):
         at, what = draw(st.integers(0, len(data) - 1)), draw(st.binary(min_size=1, max_size=8))
@@ -151,7 +150,7 @@ SKELETON |= {
 
 @contextlib.contextmanager
 def refused_or_fine(path):
-    """Within it, InputError of one line that names the file is as good as none."""
+    """Accept a one-line InputError that names the file."""
     try:
         yield
     except InputError as error:
@@ -177,7 +176,7 @@ def annotations(value) -> None:
             if p.trainable
         ]
         found = coco_metrics(read, results)
-        # None counts in COCO's eyes if all of them are too small to have a size.
+        # COCO ignores all of them if they are too small.
         assert found["AP"] is None or abs(found["AP"] - 1) < 1e-6, found
 
 
@@ -202,7 +201,7 @@ def skeleton(value) -> None:
 
 @lru_cache(maxsize=1)
 def _records() -> dict[str, bytes]:
-    """A folder of records of three people, by the names of its files."""
+    """Return the files of a folder of records of three people, by name."""
     folder = FOLDER / "source"
     folder.mkdir()
     (FOLDER / "a.json").write_text(json.dumps(ANNOTATIONS))
@@ -216,9 +215,7 @@ def _records() -> dict[str, bytes]:
 
 
 def records(choice_and_data) -> None:
-    """One file of the folder is damaged; what comes out are the people that went in, or some of
-    them.
-    """
+    """Damage one file of the folder; the people read are all or some of those written."""
     name, content = choice_and_data
     folder = Path(tempfile.mkdtemp(dir=FOLDER))
     for other, data in _records().items():
@@ -234,7 +231,7 @@ def records(choice_and_data) -> None:
                 .as_numpy_iterator()
             ]
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
-            return  # which training tells as InputError
+            return  # training reports it as InputError
         assert set(got) <= {1, 2, 3}
 
 
@@ -261,7 +258,7 @@ def tflite(content: bytes) -> None:
 
 
 def properties() -> dict:
-    """Reader -> (property, what it is tried on)."""
+    """Return reader -> (property, strategy of its inputs)."""
     files = _records()
     return {
         "annotations": (annotations, changed(ANNOTATIONS)),
@@ -281,8 +278,9 @@ NAMES = ("annotations", "detections", "skeleton", "records", "tflite")
 
 
 def run(name: str, examples: int, the_same: bool = False) -> int:
-    """Try a property on so many examples; returns how many there were. Raises what it raises.
-    the_same: those of every time, as a suite wants them.
+    """Try a property on this many examples; return their number. Raise what the property raises.
+
+    the_same: fixed examples, as a suite needs.
     """
     check, examples_of = properties()[name]
     tried = []

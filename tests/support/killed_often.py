@@ -1,10 +1,8 @@
-"""python killed_often.py PLAN words...: tfcpn.train with the tiny network, in one child after
-another, each of which dies by SIGKILL where the plan says, and a last one that is left alone.
+"""python killed_often.py PLAN arguments...: run tfcpn.train with the tiny network in a sequence of
+child processes. Each is killed by SIGKILL as planned; the last one runs to the end.
 
-PLAN: JSON, a list of [name of a function, n], whose nth call in a child does not come back, or ["",
-seconds]. Prints how each child ended. Children are forked, so that only this process waits for
-TensorFlow to be imported.
-"""
+PLAN: JSON, a list of [name of a function, n] to kill a child in the nth call, or ["", seconds].
+Prints the end of each child. Children are forked, so that only this process imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ def die() -> None:
 
 
 def deadly(name: str, number: int) -> None:
-    """Let the nth call of a function be the last thing that this process does."""
+    """Kill this process in the nth call of a function."""
     module, *path = name.split(":")
     *owners, last = path[0].split(".")
     owner = importlib.import_module(module)
@@ -38,32 +36,32 @@ def deadly(name: str, number: int) -> None:
         owner = getattr(owner, part)
     usual, calls = getattr(owner, last), []
 
-    def instead(*words, **named):
+    def instead(*args, **named):
         calls.append(1)
         if len(calls) == number:
             die()
-        return usual(*words, **named)
+        return usual(*args, **named)
 
     setattr(owner, last, instead)
 
 
-def child(plan, words: list[str]) -> None:
+def child(plan, arguments: list[str]) -> None:
     builders.NETWORK_BUILDERS["cpn"] = tiny
     if plan and plan[0]:
         deadly(*plan)
     elif plan:
         threading.Timer(plan[1], die).start()
     with open(os.devnull, "w") as sys.stderr:
-        train.COMMAND.run(train.main, words)
+        train.COMMAND.run(train.main, arguments)
 
 
-def main(plans: list, words: list[str]) -> None:
+def main(plans: list, arguments: list[str]) -> None:
     for plan in [*plans, None]:
         process = os.fork()
         if not process:
             status = 1
             try:
-                child(plan, words)
+                child(plan, arguments)
                 status = 0
             except SystemExit as stop:
                 status = stop.code if isinstance(stop.code, int) else 1

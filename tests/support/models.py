@@ -1,6 +1,4 @@
-"""MediaPipe's files, for tests that look at them; where they cannot be fetched those tests are
-skipped.
-"""
+"""MediaPipe's files for tests; without a download these tests are skipped."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ def mediapipe():
 
 
 def run_tflite(content: bytes | str | Path, images) -> dict[str, np.ndarray]:
-    """A file's outputs by name, for images (N, H, W, 3), one after another."""
+    """Outputs of a file by name, for images (N, H, W, 3), one image at a time."""
     import tensorflow as tf
 
     how = {"model_content": content} if isinstance(content, bytes) else {"model_path": str(content)}

@@ -9,21 +9,21 @@ from tfcpn.config import Config
 from tfcpn.train import COMMAND
 
 
-def parse(*words) -> tuple[Config, set[str]]:
-    """The Config of these flags, and the names of those that are given."""
-    options = COMMAND.parse(words)
+def parse(*arguments) -> tuple[Config, set[str]]:
+    """The Config of these flags, and the names of the given flags."""
+    options = COMMAND.parse(arguments)
     return options.config, options.explicit
 
 
 def parse_file(name: str, monkeypatch) -> Config:
-    """The Config of flags/<name>.cfg, read from the root of the project as its files name each
+    """The Config of flags/<name>.cfg, read from the root of the project, since flagfiles name each
     other.
     """
     monkeypatch.chdir(ROOT)
     return parse(f"--flagfile=flags/{name}.cfg")[0]
 
 
-# The rows of docs/reproduce.md: their names and flags.
+# The rows of docs/reproduce.md: names and flags.
 ROWS = dict(
     re.findall(
         r"^\| `(\w+)` \|.*\| `(--flagfile[^`]*)` \|$",
@@ -34,6 +34,6 @@ ROWS = dict(
 
 
 def parse_row(name: str, monkeypatch) -> tuple[Config, set[str]]:
-    """The Config of a row of docs/reproduce.md, and the names of the flags it sets."""
+    """The Config of a row of docs/reproduce.md, and the names of the flags of the row."""
     monkeypatch.chdir(ROOT)
     return parse(*ROWS[name].split())

@@ -1,4 +1,4 @@
-"""Evaluations without a network: what stands in its place knows the answer."""
+"""Evaluations with a stand-in for the network that returns known keypoints."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def evaluation_of(cfg: Config) -> Evaluator:
 
 
 def changed(evaluation: Evaluator, **changes) -> Evaluator:
-    """The same with another Config."""
+    """The same evaluation with changes of the Config."""
     return evaluation_of(dataclasses.replace(evaluation.cfg, **changes))
 
 
 class PerfectKeypoints:
-    """Stands where a Predictor does: keypoints of the annotation, in the crop, each with score 1.
+    """Stand-in for a Predictor: keypoints of the annotation, in the crop, each with score 1.
 
-    What is not labeled comes out in the middle with score .5, which is that of an empty map. `cut`
-    are the regions of the pass that is under way.
+    An unlabeled keypoint is in the center with score .5, that of an empty map. `cut` are the
+    regions of the current pass.
     """
 
     def __init__(self, evaluation: Evaluator):
@@ -62,7 +62,7 @@ class PerfectKeypoints:
             self.keypoints = np.concatenate([self.keypoints, points], axis=1)
 
     def watch(self, monkeypatch) -> PerfectKeypoints:
-        """See the regions that `estimate` cuts."""
+        """Record the regions that `estimate` cuts."""
         cut = estimate.region_batches
 
         def watched(images, regions, *more):
@@ -75,7 +75,7 @@ class PerfectKeypoints:
     def crop_keypoints(self, count):
         """Keypoints of the next `count` crops.
 
-        A pass ends with the last box again, to fill its batch.
+        A pass repeats the last box to fill the last batch.
         """
         rows = np.minimum(self.seen + np.arange(count), len(self.keypoints) - 1)
         self.seen += count
@@ -89,7 +89,9 @@ class PerfectKeypoints:
 
 
 class PerfectMaps(PerfectKeypoints):
-    """Stands for the network: returns the label maps of the crops, then those of mirrored crops."""
+    """Stand-in for the network: returns the label maps of the crops, then those of the mirrored
+    crops.
+    """
 
     def __init__(self, evaluation: Evaluator):
         super().__init__(evaluation)

@@ -1,4 +1,4 @@
-"""The weights, images and labels behind the golden network numbers, made from their seed."""
+"""The weights, images and labels behind the golden network numbers, made from a seed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def images(height: int, width: int) -> np.ndarray:
 
 
 def labels(height: int, width: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Four label maps (2, height, width, 17) in the list's order, and the visibility (2, 17)."""
+    """Four label maps (2, height, width, 17) in order, and the visibility (2, 17)."""
     r = np.random.RandomState(SEED + 1)
     cx, cy = r.randint(0, width, (2, 17)), r.randint(0, height, (2, 17))
     x, y = np.arange(width)[None, None, :, None], np.arange(height)[None, :, None, None]

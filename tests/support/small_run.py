@@ -1,4 +1,4 @@
-"""A run of seconds on the drawn people, and what it leaves behind."""
+"""A run of a few seconds on the drawn people, and its files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def flags(people, model_dir, *more) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tiny_run(people, tmp_path_factory):
-    """The folder of a run of the tiny network on the drawn people, one epoch long; the network
-    stays in its place.
+    """The folder of a one-epoch run of the tiny network on the drawn people; the network stays
+    registered.
     """
     folder = tmp_path_factory.mktemp("run") / "run"
     with in_the_cpns_place():
@@ -41,7 +41,7 @@ def tiny_run(people, tmp_path_factory):
 
 
 def weights(model_dir, epoch: int) -> dict[str, np.ndarray]:
-    """All tensors of a checkpoint, those of the optimizer too."""
+    """All tensors of a checkpoint, including those of the optimizer."""
     prefix = str(Path(model_dir) / "checkpoints" / f"epoch_{epoch:04d}" / "variables")
     names = [name for name, shape in tf.train.list_variables(prefix) if shape or "iter" in name]
     return {name: tf.train.load_variable(prefix, name) for name in names}

@@ -1,6 +1,4 @@
-"""A convolution and a batch norm in the CPN's place, for what does not depend on which network it
-is.
-"""
+"""A convolution and a batch norm instead of the CPN, for tests of any network."""
 
 from __future__ import annotations
 
@@ -28,22 +26,22 @@ def build(input_size, keypoints: int) -> tf.keras.Model:
 
 
 def hill(outputs) -> tf.Tensor:
-    """Lower the maps (N, h, w, K) with the distance from a point, so that nowhere, as where a crop
-    leaves its image, rounding alone decides which of many equal values is the peak.
+    """Lower the maps (N, h, w, K) with the distance from a point, so that the peak is never decided
+    by rounding among many equal values, for example at crops beyond the image.
     """
     y, x = (np.arange(n)[:, None] for n in outputs.shape[1:3])
     away = np.hypot(y - 0.41 * len(y), x.T - 0.57 * len(x))
     return outputs - tf.constant(0.05 * away[None, :, :, None], outputs.dtype)
 
 
-def losses(outputs, targets, taught=None) -> dict[str, tf.Tensor]:
-    """Two of different size, so that one cannot pass for the other."""
+def losses(outputs, targets, teacher=None) -> dict[str, tf.Tensor]:
+    """Two losses of different size, so that they are not confused."""
     error = tf.reduce_mean(tf.square(outputs - targets.maps[-1]))
     return {"global": error, "refine": 3 * error}
 
 
 def tiny(cfg, skeleton) -> tuple[Network, HeatmapCodec]:
-    """What `parts` makes of a Config, in its form."""
+    """The network and codec of a Config, as `builders` returns them."""
     network = Network(
         name="tiny",
         preprocessing=TF_CPN_PREPROCESSING,
@@ -64,7 +62,7 @@ def tiny(cfg, skeleton) -> tuple[Network, HeatmapCodec]:
 
 @contextmanager
 def in_the_cpns_place():
-    """Train and evaluate the tiny network in place of the CPN, in fixtures of a module."""
+    """Train and evaluate the tiny network instead of the CPN, in fixtures of a module."""
     usual, builders.NETWORK_BUILDERS["cpn"] = builders.NETWORK_BUILDERS["cpn"], tiny
     try:
         yield
@@ -72,7 +70,7 @@ def in_the_cpns_place():
         builders.NETWORK_BUILDERS["cpn"] = usual
 
 
-# For a process of its own, `python -c TINY module words`: run a module with the tiny network.
+# For a separate process, `python -c TINY module arguments`: run a module with the tiny network.
 TINY = (
     "import runpy, sys; sys.path.insert(0, 'tests'); from support.tiny import tiny; "
     "from tfcpn import builders; "
@@ -83,13 +81,11 @@ TINY = (
 
 @pytest.fixture
 def tolerate_ties(monkeypatch):
-    """Let exported files differ where maps are flat and, with the flip test, the same on both
-    sides.
-    """
+    """Allow exported files to differ where maps are flat and, with the flip test, symmetric."""
     monkeypatch.setattr("tfcpn.export.comparison.NEAR", 4.0)
 
 
 @pytest.fixture
 def tiny_network(monkeypatch):
-    """Commands train and evaluate the tiny network where they say cpn."""
+    """Commands train and evaluate the tiny network as cpn."""
     monkeypatch.setitem(builders.NETWORK_BUILDERS, "cpn", tiny)

@@ -1,4 +1,4 @@
-"""Some steps of the tiny network on made-up people, as `TrainingStep` takes them."""
+"""Some steps of the tiny network on random people, in the form of `TrainingStep`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RATE, FACTOR = 1e-3, 20.0
 
 
 def trained(steps, strategy=None, mean_decay=0.0, model=None, **settings):
-    """The tiny network after some steps, its values after each, and the mean weights."""
+    """The tiny network after some steps, the weights after each step, and the EMA."""
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = model or build(SIZE, 17)
@@ -46,8 +46,8 @@ def trained(steps, strategy=None, mean_decay=0.0, model=None, **settings):
         strategy.experimental_distribute_values_from_function(lambda c, t=t: t)
         for t in (crops, tf.constant(keypoints, tf.float32))
     ]
-    history, printed = [], []
+    history, step_losses = [], []
     for number in range(steps):
-        printed.append(step(*dealt, tf.constant(number, tf.int64)).losses.numpy())
+        step_losses.append(step(*dealt, tf.constant(number, tf.int64)).losses.numpy())
         history.append([v.numpy() for v in model.weights])
-    return history, mean, printed
+    return history, mean, step_losses

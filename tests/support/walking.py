@@ -1,4 +1,4 @@
-"""People whose keypoints are known in every frame, and a Pose that predicts exactly these."""
+"""People with known keypoints in every frame, and a Pose that predicts exactly these."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tfcpn.skeleton import COCO
 from tfcpn.transforms.alignment import Alignment
 
 SKELETON = COCO.with_align_points()
-# A standing body of height 200 about its mid-hip, in COCO's order; then the two alignment points.
+# A standing body of height 200 around the mid-hip, in the order of COCO; then the two alignment
+# points.
 _HALF = [
     (0, -90),
     (6, -95),
@@ -33,16 +34,16 @@ BODY = np.array([*_HALF, (0, 0), (0, -105)], float)
 
 
 def frame(number: int) -> np.ndarray:
-    """An image that tells nothing but which one it is."""
+    """An image whose pixels encode only the frame number."""
     image = np.zeros((400, 640, 3), np.uint8)
     image[0, 0] = number % 256, number // 256, 0
     return image
 
 
 class KnowingPose(Pose):
-    """truth: from a frame's number to the keypoints (N, 19, 2) of who is in it. The network sees of
-    a region whoever is nearest to its middle, or nobody; the detector finds all but those in
-    `hidden` (places in truth).
+    """truth: from the frame number to the keypoints (N, 19, 2) of the people. For a region the
+    network returns the person nearest to its center, or none. The detector finds all people except
+    those in `hidden` (indices of truth).
     """
 
     def __init__(self, truth, hidden=lambda number: ()):
@@ -91,5 +92,5 @@ class KnowingPose(Pose):
 
 
 def standing(x: float, y: float = 200.0, size: float = 1.0) -> np.ndarray:
-    """Keypoints (19, 2) of a body whose mid-hip is there."""
+    """Keypoints (19, 2) of a body with the mid-hip at this point."""
     return BODY * size + [x, y]

@@ -9,8 +9,8 @@ from tfcpn.transforms.normalize import TF_CPN_PREPROCESSING, normalize
 
 
 def people(count, size=(256, 192), seed=0):
-    """Smooth crops (interpolation of noise says nothing), keypoints in and out of them, and
-    visibilities.
+    """Smooth crops (interpolation of noise is meaningless), keypoints inside and outside of them,
+    and visibilities.
     """
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 255, (count, 16, 12, 3)).astype(np.float32)
@@ -29,7 +29,7 @@ def views_of(crops, keypoints, draws):
 def test_views_equal_the_reference(size):
     crops, keypoints = people(6, size)
     draws = draw((3, 4), 6, Ranges())
-    ours = [np.reshape(t, (6, 4, *t.shape[1:])) for t in views_of(crops, keypoints, draws)]
+    actual = [np.reshape(t, (6, 4, *t.shape[1:])) for t in views_of(crops, keypoints, draws)]
     for i in range(6):
         args = (
             crops[i],
@@ -39,10 +39,10 @@ def test_views_equal_the_reference(size):
             draws.angle[i].numpy(),
         )
         images, moved, visibility = reference.four_views(*args)
-        assert np.abs(ours[0][i] - images).mean(axis=(1, 2, 3)).max() * 255 < 0.5
+        assert np.abs(actual[0][i] - images).mean(axis=(1, 2, 3)).max() * 255 < 0.5
         known = (keypoints[i, :, 2] > 0)[None, :] & (moved >= 0).all(axis=-1)
-        np.testing.assert_allclose(ours[1][i][known], moved[known], atol=2e-3)
-        np.testing.assert_array_equal(ours[2][i], visibility)
+        np.testing.assert_allclose(actual[1][i][known], moved[known], atol=2e-3)
+        np.testing.assert_array_equal(actual[2][i], visibility)
 
 
 def test_without_zoom_and_rotation_the_views_are_the_crop_and_its_mirror():
@@ -64,7 +64,7 @@ def test_the_mirror_swaps_left_and_right():
     assert visibility[1, 6] == 2
 
 
-def test_a_positive_angle_turns_counter_clockwise():
+def test_a_positive_angle_rotates_counterclockwise():
     crops, keypoints = people(1)
     keypoints[0, 0] = 96 + 50, 128, 2  # right of the center
     _, moved, _ = views_of(
@@ -75,7 +75,7 @@ def test_a_positive_angle_turns_counter_clockwise():
     assert moved[2, 0, 1] < 128 < moved[3, 0, 1]
 
 
-def test_draws_depend_on_the_seed_alone_and_fill_their_ranges():
+def test_random_parameters_depend_only_on_the_seed_and_fill_the_ranges():
     ranges = Ranges(0.8, 1.1, 20)
     a, b, c = (draw(seed, 4000, ranges) for seed in ((1, 2), (1, 2), (1, 3)))
     np.testing.assert_array_equal(a.angle, b.angle)
@@ -87,7 +87,7 @@ def test_draws_depend_on_the_seed_alone_and_fill_their_ranges():
     assert abs(np.corrcoef([a.rescale, a.angle[:, 0], a.angle[:, 1]]) - np.eye(3)).max() < 0.06
 
 
-def test_draws_are_the_same_in_a_graph():
+def test_random_parameters_are_the_same_in_a_graph():
     eager = draw((7, 8), 5, Ranges())
     graph = tf.function(lambda: draw((7, 8), 5, Ranges()))()
     np.testing.assert_array_equal(eager.angle, graph.angle)

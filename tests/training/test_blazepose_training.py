@@ -1,4 +1,4 @@
-"""BlazePose from MediaPipe's file to MediaPipe's file: trained, evaluated and exported."""
+"""BlazePose from MediaPipe's file to a file for MediaPipe: trained, evaluated and exported."""
 
 import json
 
@@ -33,7 +33,7 @@ def flags(people, *more):
 @pytest.fixture(scope="module")
 def run(people, mediapipe, tmp_path_factory, command):
     """A run of two steps."""
-    folder = tmp_path_factory.mktemp("runs") / "taught"
+    folder = tmp_path_factory.mktemp("runs") / "trained"
     file = f"--init_weights={mediapipe.landmarks}"
     command(
         "-m", "tfcpn.train", *flags(people, f"--model_dir={folder}", file, "--learning_rate=1e-4")
@@ -42,7 +42,7 @@ def run(people, mediapipe, tmp_path_factory, command):
 
 
 @pytest.mark.slow
-def test_a_run_tells_how_it_does_beside_the_network_that_it_began_as(run):
+def test_a_run_logs_the_distance_of_the_student_and_the_teacher(run):
     row = logged(run)[0]
     assert 0 < float(row["landmarks"]) < 0.2 and float(row["distillation"]) > 0
     assert float(row["student_distance"]) == pytest.approx(float(row["teacher_distance"]), rel=0.2)
@@ -56,16 +56,16 @@ def test_a_run_tells_how_it_does_beside_the_network_that_it_began_as(run):
 
 
 @pytest.mark.slow
-def test_it_is_evaluated_and_so_is_what_it_began_as(run, people, command):
-    taught = command("-m", "tfcpn.eval", f"--model_dir={run}", "--epoch=0,1")
-    rows = [line for line in taught.out.splitlines() if line.startswith(("| 0", "| 1"))]
+def test_the_trained_and_the_initial_network_are_evaluated(run, people, command):
+    done = command("-m", "tfcpn.eval", f"--model_dir={run}", "--epoch=0,1")
+    rows = [line for line in done.out.splitlines() if line.startswith(("| 0", "| 1"))]
     assert len(rows) == 2 and rows[0] != rows[1]
     metrics = json.loads((run / "eval" / "epoch_0001_noflip_refined" / "metrics.json").read_text())
     assert 0 < metrics["PCK@.2"] <= 1
 
 
 @pytest.mark.slow
-def test_what_goes_back_is_what_keras_computes(run, mediapipe, command, tmp_path):
+def test_the_exported_file_equals_keras(run, mediapipe, command, tmp_path):
     output = tmp_path / "own.tflite"
     printed = command(
         "tools/export.py",
@@ -77,14 +77,14 @@ def test_what_goes_back_is_what_keras_computes(run, mediapipe, command, tmp_path
     model = build_blazepose(FULL, "scaled")
     CheckpointManager(run).restore(TrainingPosition(1), named_variables(model))
     images = np.stack([photo(256, 256, seed).astype(np.float32) / 255 for seed in range(3)])
-    theirs = run_tflite(output, images)["Identity"].reshape(3, 39, 5)[..., :2]
-    # In float32 it would be equal; float16 keeps three digits of a weight.
-    assert np.median(np.abs(theirs - model(images).landmarks.numpy()[..., :2])) < 1
+    exported = run_tflite(output, images)["Identity"].reshape(3, 39, 5)[..., :2]
+    # It would be equal in float32; float16 has three digits of a weight.
+    assert np.median(np.abs(exported - model(images).landmarks.numpy()[..., :2])) < 1
     again = command("tools/export.py", f"--model_dir={run}", f"--output={output}", check=False)
     assert again.status == 1 and "--overwrite" in again.err
 
 
-def test_a_file_goes_back_without_a_run_into_a_bundle_too(mediapipe, command, tmp_path):
+def test_a_bundle_is_exported_without_a_run(mediapipe, command, tmp_path):
     import zipfile
     from pathlib import Path
 
@@ -92,7 +92,7 @@ def test_a_file_goes_back_without_a_run_into_a_bundle_too(mediapipe, command, tm
     with zipfile.ZipFile(bundle, "w") as made:
         made.write(mediapipe.detector, "pose_detector.tflite")
         made.write(mediapipe.landmarks, "pose_landmarks_detector.tflite")
-    words = [
+    arguments = [
         "--network=blazepose",
         f"--init_weights={bundle}",
         "--epoch=0",
@@ -100,7 +100,7 @@ def test_a_file_goes_back_without_a_run_into_a_bundle_too(mediapipe, command, tm
     ]
     command(
         "tools/export.py",
-        *words,
+        *arguments,
         f"--model_dir={tmp_path}",
         f"--task={bundle}",
         f"--output={output}",
@@ -120,14 +120,14 @@ def test_a_file_goes_back_without_a_run_into_a_bundle_too(mediapipe, command, tm
 
 
 @pytest.mark.slow
-def test_a_rate_that_ruins_it_is_reported(people, mediapipe, command, tmp_path):
-    words = flags(
+def test_a_learning_rate_that_diverges_is_reported(people, mediapipe, command, tmp_path):
+    arguments = flags(
         people,
         f"--model_dir={tmp_path}",
         f"--init_weights={mediapipe.landmarks}",
         "--learning_rate=0.1",
     )
-    failed = command("-m", "tfcpn.train", *words, check=False)
+    failed = command("-m", "tfcpn.train", *arguments, check=False)
     assert (
         failed.status == 1
         and "the network diverges" in failed.err
@@ -136,24 +136,24 @@ def test_a_rate_that_ruins_it_is_reported(people, mediapipe, command, tmp_path):
 
 
 @pytest.mark.slow
-def test_from_random_weights_without_a_teacher(people, command, tmp_path):
-    words = [
+def test_training_from_random_weights_has_no_teacher(people, command, tmp_path):
+    arguments = [
         "--init_weights=none",
         "--blazepose_size=lite",
         "--blazepose_freeze=0",
         f"--model_dir={tmp_path}",
     ]
-    command("-m", "tfcpn.train", *flags(people, *words))
+    command("-m", "tfcpn.train", *flags(people, *arguments))
     row = logged(tmp_path)[0]
     assert "held" not in row and float(row["heatmaps"]) > 0
 
 
 @pytest.mark.slow
-def test_it_may_predict_its_alignment_points_too(people, mediapipe, command, tmp_path):
-    """The network predicts them as two more keypoints, which the first pass uses."""
+def test_the_network_may_predict_alignment_points(people, mediapipe, command, tmp_path):
+    """The network predicts them as two extra keypoints, which the first pass uses."""
     file = f"--init_weights={mediapipe.landmarks}"
-    words = [f"--model_dir={tmp_path}", file, "--learning_rate=1e-4", "--predict_align_points"]
-    command("-m", "tfcpn.train", *flags(people, *words))
+    arguments = [f"--model_dir={tmp_path}", file, "--learning_rate=1e-4", "--predict_align_points"]
+    command("-m", "tfcpn.train", *flags(people, *arguments))
     done = command(
         "-m", "tfcpn.eval", f"--model_dir={tmp_path}", "--epoch=1", "--align_source=two_pass"
     )
@@ -162,19 +162,19 @@ def test_it_may_predict_its_alignment_points_too(people, mediapipe, command, tmp
 
 
 @pytest.mark.slow
-def test_what_moved_is_reported(people, mediapipe, command, tmp_path):
-    words = [f"--annotations={people.val_annotations}", f"--images={people.val}", "--people=4"]
+def test_differences_between_two_files_are_reported(people, mediapipe, command, tmp_path):
+    arguments = [f"--annotations={people.val_annotations}", f"--images={people.val}", "--people=4"]
     output = tmp_path / "moved.json"
     files = [f"--before={mediapipe.landmarks}", f"--after={mediapipe.landmarks}"]
-    done = command("tools/compare_blazepose.py", *files, *words, f"--output={output}")
+    done = command("tools/compare_blazepose.py", *files, *arguments, f"--output={output}")
     found = json.loads(output.read_text())
     assert found.pop("people") == 4 and "hands" in done.out
-    # Nothing, of a file beside itself.
+    # A file does not differ from itself.
     assert found.pop("mask, IoU") == 1 and set(found.values()) == {0.0}
 
 
-def test_what_does_not_go_together_is_refused(people, command, tmp_path):
-    for words, printed in (
+def test_conflicting_flags_are_refused(people, command, tmp_path):
+    for arguments, printed in (
         (["--input_size=256x192"], "takes --input_size=256x256 only"),
         (
             ["--init_weights=none", "--blazepose_freeze=0", "--blazepose_norm=scaled"],
@@ -187,6 +187,6 @@ def test_what_does_not_go_together_is_refused(people, command, tmp_path):
         ([f"--init_weights={tmp_path / 'no.tflite'}"], "not found; make models"),
     ):
         failed = command(
-            "-m", "tfcpn.train", *flags(people, f"--model_dir={tmp_path}", *words), check=False
+            "-m", "tfcpn.train", *flags(people, f"--model_dir={tmp_path}", *arguments), check=False
         )
         assert failed.status == 1 and printed in failed.err

@@ -17,9 +17,7 @@ ANIMALS = {
 
 @pytest.fixture(params=["five", pytest.param("three", marks=pytest.mark.slow)])
 def animals(request, people_copy, edit_json):
-    """The drawn people's images with some of their keypoints under other names; the category has
-    the id 7.
-    """
+    """The images of the drawn people with some of the keypoints renamed; the category has id 7."""
     keypoints = ANIMALS[request.param]
 
     def rename(data):
@@ -40,24 +38,24 @@ def animals(request, people_copy, edit_json):
     return people_copy, list(keypoints)
 
 
-def records(command, animals, output, *words):
+def records(command, animals, output, *arguments):
     place = [
         f"--annotations={animals.train_annotations}",
         f"--images={animals.train}",
         f"--output={output}",
     ]
-    return command("tools/make_records.py", *place, "--shards=2", "--workers=1", *words)
+    return command("tools/make_records.py", *place, "--shards=2", "--workers=1", *arguments)
 
 
-def test_animals_go_all_the_way(animals, command, tiny_network, tmp_path):
+def test_animals_are_trained_evaluated_and_exported(animals, command, tiny_network, tmp_path):
     animals, keypoints = animals
     animals.records = tmp_path / "records"
     said = records(command, animals, animals.records).out
     assert "no --align=blazepose" in said and "no tolerances" in said
     assert ("no left and right" in said) == (len(keypoints) == 3)
     run = tmp_path / "run"
-    words = flags(animals, run, "--epochs=2", "--eval_every=2", "--filter_min_keypoints=2")
-    command("-m", "tfcpn.train", *words, f"--filter_require={keypoints[0]}")
+    arguments = flags(animals, run, "--epochs=2", "--eval_every=2", "--filter_min_keypoints=2")
+    command("-m", "tfcpn.train", *arguments, f"--filter_require={keypoints[0]}")
     kept = json.loads((run / "config.json").read_text())["keypoints"]
     assert kept["keypoints"] == keypoints and kept["limbs"] == [[0, 1], [0, 2]]
     assert kept["pairs"] == ([[1, 2], [3, 4]] if len(keypoints) == 5 else [])
@@ -81,14 +79,14 @@ def test_animals_go_all_the_way(animals, command, tiny_network, tmp_path):
         "--people=2",
         f"--output={tmp_path / 'b.png'}",
     )
-    words = [f"--annotations={animals.train_annotations}", f"--output={tmp_path / 'f.json'}"]
-    command("tools/filter_coco.py", *words, f"--require={keypoints[0]}")
+    arguments = [f"--annotations={animals.train_annotations}", f"--output={tmp_path / 'f.json'}"]
+    command("tools/filter_coco.py", *arguments, f"--require={keypoints[0]}")
     assert read_annotations(tmp_path / "f.json").skeleton.keypoints == tuple(keypoints)
     command("tools/report.py", f"--runs={run}", f"--output={tmp_path / 'report'}")
     assert (tmp_path / "report/curves.png").exists()
 
 
-def test_perfect_keypoints_of_animals_score_one(animals):
+def test_perfect_keypoints_of_animals_score_1(animals):
     animals, _ = animals
     annotated = read_annotations(animals.val_annotations)
     results = [
@@ -105,13 +103,13 @@ def test_perfect_keypoints_of_animals_score_one(animals):
     assert pytest.approx(0.0669, abs=1e-4) == MEAN_SIGMA
 
 
-def test_what_these_keypoints_do_not_tell_is_refused_in_one_line(
+def test_flags_that_need_other_keypoints_are_refused_in_one_line(
     animals, command, tiny_network, tmp_path
 ):
     animals, keypoints = animals
     animals.records = tmp_path / "records"
     records(command, animals, animals.records)
-    for words, message in (
+    for arguments, message in (
         (["--align=blazepose"], "name no hips, of which BlazePose's alignment points are made"),
         (["--predict_align_points"], "name no hips"),
         (["--filter_require=nose"], "there is no keypoint 'nose'; there are " + keypoints[0]),
@@ -122,15 +120,13 @@ def test_what_these_keypoints_do_not_tell_is_refused_in_one_line(
         (["--skeleton=coco"], "its keypoints are " + keypoints[0]),
     ):
         failed = command(
-            "-m", "tfcpn.train", *flags(animals, tmp_path / "run", *words), check=False
+            "-m", "tfcpn.train", *flags(animals, tmp_path / "run", *arguments), check=False
         )
         line = failed.err.strip().splitlines()[-1]
         assert failed.status == 1 and line.startswith("error: ") and message in line
 
 
-def test_a_file_of_keypoints_gives_them_sides_and_tolerances(
-    animals, command, tiny_network, tmp_path
-):
+def test_a_skeleton_file_defines_sides_and_sigmas(animals, command, tiny_network, tmp_path):
     animals, keypoints = animals
     own = {
         "name": "own",
@@ -150,7 +146,7 @@ def test_a_file_of_keypoints_gives_them_sides_and_tolerances(
 
 
 @pytest.mark.slow
-def test_a_run_may_be_given_its_keypoints_and_goes_on_with_them_alone(
+def test_a_run_with_a_skeleton_file_resumes_only_with_that_skeleton(
     animals, command, tiny_network, tmp_path
 ):
     animals, keypoints = animals
@@ -158,14 +154,14 @@ def test_a_run_may_be_given_its_keypoints_and_goes_on_with_them_alone(
     records(command, animals, animals.records)
     own, path = {"keypoints": keypoints, "pairs": [keypoints[1:3]]}, tmp_path / "own.json"
     path.write_text(json.dumps(own))
-    words = flags(animals, tmp_path / "run", f"--skeleton={path}", "--eval_every=1")
-    command("-m", "tfcpn.train", *words, "--epochs=1")
-    command("-m", "tfcpn.train", *words, "--epochs=2")
+    arguments = flags(animals, tmp_path / "run", f"--skeleton={path}", "--eval_every=1")
+    command("-m", "tfcpn.train", *arguments, "--epochs=1")
+    command("-m", "tfcpn.train", *arguments, "--epochs=2")
     assert len(logged(tmp_path / "run")) == 2
     command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}")
     command("-m", "tfcpn.eval", f"--model_dir={tmp_path / 'run'}", f"--skeleton={path}")
     path.write_text(json.dumps({**own, "pairs": []}))
-    failed = command("-m", "tfcpn.train", *words, "--epochs=3", check=False)
+    failed = command("-m", "tfcpn.train", *arguments, "--epochs=3", check=False)
     assert failed.status == 1 and "was trained on other keypoints" in failed.err
     path.write_text(json.dumps({**own, "hips": keypoints[1:3]}))
     failed = command(
@@ -178,7 +174,7 @@ def test_a_run_may_be_given_its_keypoints_and_goes_on_with_them_alone(
 
 
 @pytest.mark.slow
-def test_several_folders_are_trained_on_together_each_person_once_a_pass(
+def test_several_record_folders_give_each_person_once_per_pass(
     people, people_copy, command, tiny_network, tmp_path
 ):
     from tfcpn.data.record_sets import read_records
@@ -210,7 +206,7 @@ def test_several_folders_are_trained_on_together_each_person_once_a_pass(
     )
     failed = command("-m", "tfcpn.train", *again, check=False)
     assert failed.status == 1 and "was trained on other records" in failed.err
-    for words, message in (
+    for arguments, message in (
         (f"{people.records},", "expected folders, with commas between them"),
         (f"{people.records}:0", "expected folders, with commas between them"),
         (f"{people.records},{people.records}", "a folder is named twice"),
@@ -219,7 +215,7 @@ def test_several_folders_are_trained_on_together_each_person_once_a_pass(
         failed = command(
             "-m",
             "tfcpn.train",
-            *flags(people, tmp_path / "x", f"--train_records={words}"),
+            *flags(people, tmp_path / "x", f"--train_records={arguments}"),
             check=False,
         )
         assert failed.status == 1 and message in failed.err, failed.err

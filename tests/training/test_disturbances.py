@@ -1,4 +1,4 @@
-"""Harder views: --color, --random_erasing and --random_half_body."""
+"""Harder augmentation: --color_jitter, --random_erasing and --random_half_body."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def views(count=64):
     return normalize(pixels, TF_CPN_PREPROCESSING)
 
 
-def test_colors_change_within_their_limits_and_differently_for_each_view():
+def test_color_jitter_stays_within_limits_and_differs_by_view():
     images = views()
     changed = color_jitter(images, (3, 4), 0.3).numpy()
     gray = np.asarray(images).mean(axis=-1)
@@ -37,7 +37,7 @@ def test_colors_change_within_their_limits_and_differently_for_each_view():
     assert 0.69 < colorful.min() < 0.8 and 1.2 < colorful.max() < 1.31
 
 
-def test_something_in_front_hides_one_rectangle_of_the_given_share_of_views():
+def test_random_erasing_covers_one_rectangle_with_the_given_probability():
     images, rng = views(400), np.random.default_rng(1)
     keypoints = rng.uniform(0, 1, (400, 17, 2)) * SIZE[::-1]
     before = rng.choice([0.0, 1.0, 2.0], (400, 17)).astype(np.float32)
@@ -61,14 +61,14 @@ def test_something_in_front_hides_one_rectangle_of_the_given_share_of_views():
     x, y = np.moveaxis(keypoints.astype(int), -1, 0)
     behind = hidden[np.arange(400)[:, None], y, x]
     assert 0.01 < behind.mean() < 0.2
-    # What was visible is occluded there, but for pixels that the rectangle's edge crosses.
+    # Visible keypoints are occluded there, except at pixels on the edge of the rectangle.
     assert np.mean(seen == np.where(behind, np.minimum(before, 1), before)) > 0.995
     erased = denormalize(changed[of_view], TF_CPN_PREPROCESSING)[hidden[of_view]]
     assert erased.min() < 20 and erased.max() > 235
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_the_seed_alone_decides_and_keypoints_stay(count):
+def test_augmentation_depends_only_on_the_seed_and_keeps_keypoints(count):
     rng = np.random.default_rng(0)
     crops = tf.constant(rng.integers(0, 256, (3, *SIZE, 3)), tf.uint8)
     keypoints = tf.constant(
@@ -103,7 +103,7 @@ def test_the_seed_alone_decides_and_keypoints_stay(count):
     assert np.abs(first[0] - without[0]).max() > 0.1
 
 
-def test_the_lower_half_is_what_hangs_from_the_hips():
+def test_the_lower_body_is_everything_from_the_hips_down():
     lower = [name for name, low in zip(COCO.keypoints, lower_body_mask(COCO)) if low]
     assert lower == [
         "left_hip",
@@ -115,7 +115,7 @@ def test_the_lower_half_is_what_hangs_from_the_hips():
     ]
 
 
-def test_keypoints_whose_names_tell_no_halves_are_refused():
+def test_keypoint_names_without_body_halves_are_refused():
     names = Skeleton("hand", tuple(f"finger_{i}" for i in range(8)))
     with pytest.raises(
         InputError,
@@ -125,9 +125,7 @@ def test_keypoints_whose_names_tell_no_halves_are_refused():
 
 
 def half_views(share, people, labeled=slice(None)):
-    """People who stand in the middle of their crop, 60 high and 20 wide, and where their keypoints
-    come to lie.
-    """
+    """People in the center of the crop, 60 high and 20 wide, and the keypoints in the view."""
     size, inside = (96, 96), np.linspace(0, 1, 17)
     keypoints = np.zeros((people, 17, 3), np.float32)
     keypoints[..., 0] = 60 + 20 * (inside - 0.5)
@@ -153,20 +151,20 @@ def test_a_half_body_fills_the_view_and_the_rest_of_the_body_leaves_it():
     moved, visibility, lower = half_views(1.0, 40)
     heights = {}
     for half in (True, False):
-        whom = (visibility[:, lower == half] > 0).all(axis=1) & (
+        chosen = (visibility[:, lower == half] > 0).all(axis=1) & (
             visibility[:, lower != half] == 0
         ).any(axis=1)
-        assert 5 < whom.sum() < 35, "each half is shown"
-        y = moved[whom][:, lower == half, 1]
+        assert 5 < chosen.sum() < 35, "each half is shown"
+        y = moved[chosen][:, lower == half, 1]
         np.testing.assert_allclose((y.min(axis=1) + y.max(axis=1)) / 2, 48, atol=0.1)
         heights[half] = (y.max(axis=1) - y.min(axis=1)).mean()
-    # The upper half is 37.5 of the region's 96 high and gets 1 / 1.5 of the view; the lower one is
-    # at most enlarged to .4 of the region.
+    # The upper half has 37.5 of the 96 pixels of the region's height and gets 1 / 1.5 of the view;
+    # the lower half is enlarged to .4 of the region at most.
     assert heights[False] == pytest.approx(96 / 1.5, rel=0.01)
     assert heights[True] == pytest.approx(18.75 / 0.4, rel=0.01)
 
 
-def test_whoever_is_not_drawn_or_has_too_few_keypoints_is_seen_whole():
+def test_people_not_drawn_or_with_too_few_keypoints_are_shown_whole():
     whole, *_ = half_views(0.0, 40)
     np.testing.assert_array_equal(half_views(1.0, 40, slice(9, 13))[0][:, 9:13], whole[:, 9:13])
     some, *_ = half_views(0.3, 200)
@@ -174,7 +172,7 @@ def test_whoever_is_not_drawn_or_has_too_few_keypoints_is_seen_whole():
     assert 0.2 < (some != whole).any(axis=(1, 2)).mean() < 0.4
 
 
-def test_half_bodies_tells_the_corners_of_each_half():
+def test_select_half_bodies_returns_the_corners_of_each_half():
     keypoints = np.zeros((1, 17, 3), np.float32)
     keypoints[0, 5:9] = [[10, 20, 2], [30, 25, 2], [12, 60, 1], [14, 90, 0]]
     halves = select_half_bodies(keypoints, tf.constant([0.1]), 0.5, lower_body_mask(COCO))

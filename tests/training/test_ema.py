@@ -1,4 +1,4 @@
-"""--ema: the running mean of the weights, in a run that is stopped and resumed, too."""
+"""--ema: the moving average of the weights, in an interrupted and resumed run as well."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tfcpn.training.preemption import CheckpointSchedule
 from tfcpn.utils.errors import EXIT_RESUMABLE
 
 
-def test_the_mean_forgets_faster_at_first_and_ends_at_its_decay():
+def test_the_average_decays_faster_at_first_and_ends_at_the_given_decay():
     history, mean, _ = trained(30, mean_decay=0.7)
     expected = None
     for number, values in enumerate(history):
@@ -31,7 +31,7 @@ def test_the_mean_forgets_faster_at_first_and_ends_at_its_decay():
         assert np.abs(last - variable.numpy()).max() > 1e-6, f"{variable.name} does not lag behind"
 
 
-def test_on_two_replicas_the_mean_is_that_of_one(two_replicas):
+def test_the_average_on_two_replicas_equals_that_on_one(two_replicas):
     strategy = two_replicas
     history, mean, _ = trained(5, strategy, mean_decay=0.9)
     expected = history[0]
@@ -39,7 +39,7 @@ def test_on_two_replicas_the_mean_is_that_of_one(two_replicas):
         kept = number / (number + 10)
         expected = [kept * m + (1 - kept) * v for m, v in zip(expected, values)]
     for value, variable in zip(expected, mean.model.weights):
-        # Those of batch norms' statistics are read as the replicas' mean on both sides.
+        # Statistics of batch norms are read as the mean over replicas on both sides.
         np.testing.assert_allclose(
             variable.numpy(), value, rtol=1e-4, atol=1e-5, err_msg=variable.name
         )
@@ -60,19 +60,19 @@ def stopped_at(monkeypatch):
     return set_up
 
 
-def test_a_run_with_a_mean_goes_on_as_if_it_had_not_been_stopped_and_evaluates_the_mean(
+def test_a_run_with_ema_resumes_exactly_and_evaluates_the_average(
     people, command, tmp_path, tiny_network, stopped_at
 ):
-    words = ("--epoch_size=96", "--epochs=2", "--ema=0.9", "--weight_decay=1", "--eval_every=2")
+    arguments = ("--epoch_size=96", "--epochs=2", "--ema=0.9", "--weight_decay=1", "--eval_every=2")
     whole, other = tmp_path / "whole", tmp_path / "other"
-    command("-m", "tfcpn.train", *flags(people, whole, *words))
+    command("-m", "tfcpn.train", *flags(people, whole, *arguments))
     stopped_at(4)
     assert (
-        command("-m", "tfcpn.train", *flags(people, other, *words), check=False).status
+        command("-m", "tfcpn.train", *flags(people, other, *arguments), check=False).status
         == EXIT_RESUMABLE
     )
     stopped_at(0)
-    command("-m", "tfcpn.train", *flags(people, other, *words))
+    command("-m", "tfcpn.train", *flags(people, other, *arguments))
     a, b = weights(whole, 2), weights(other, 2)
     assert any(name.startswith("trained/") for name in a) and set(a) == set(b)
     for name in a:
@@ -83,7 +83,7 @@ def test_a_run_with_a_mean_goes_on_as_if_it_had_not_been_stopped_and_evaluates_t
     assert len(validated) == len(evaluated) == 1
     for one, other in zip(validated[0], evaluated[0]):
         np.testing.assert_allclose(one["keypoints"], other["keypoints"], atol=0.1)
-    # What any reader of the checkpoint gets is the mean, not what is trained.
+    # A reader of the checkpoint gets the average, not the trained weights.
     model = build((64, 64), 17)
     CheckpointManager(whole).restore(TrainingPosition(2), variables_by_name(model))
     kernel = model.get_layer("only").kernel.numpy()

@@ -1,9 +1,7 @@
-"""A disk that fills up, or may not be written: one line, the last good checkpoint as it was,
-nothing half-written.
+"""A disk that fills up, or is read-only: a one-line error, the last good checkpoint unchanged, no
+partial file.
 
-On a file system in memory of its own, where Linux lets users have one; what needs none is in
-test_snapshots.py.
-"""
+Uses a file system in memory, if Linux permits one; tests that need none are in test_manager.py."""
 
 import os
 import re
@@ -18,7 +16,7 @@ from support.tiny import TINY
 
 pytestmark = pytest.mark.slow
 
-# The disk is full from before the nth step on; what is freed later lets the run go on.
+# The disk is full from the nth step on. The run resumes once space is freed.
 FILLING = """
 import os
 from tfcpn.training.preemption import CheckpointSchedule
@@ -37,7 +35,7 @@ CheckpointSchedule.requests = requests
 
 
 def on_a_small_disk(disk, script: str):
-    """Run a shell script where `disk` is a file system of 250 MB."""
+    """Run a shell script with `disk` as a file system of 250 MB."""
     mounted = f"mount -t tmpfs -o size=250m tmpfs {disk} && {script}"
     environment = {**os.environ, **TENSORFLOW_ON_CPU, "PYTHON": sys.executable, "TINY": TINY}
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted]
@@ -60,15 +58,17 @@ def disk(tmp_path):
 
 
 @pytest.mark.parametrize("step", [4, 6])
-def test_a_disk_that_fills_up_within_a_run(people, disk, tmp_path, step):
-    """In the second epoch, before its checkpoint within (4) and before its row is written (6)."""
-    words = flags(people, disk / "run", "--epoch_size=48", "--epochs=3", "--deterministic")
-    words.append("--checkpoint_minutes=1e-9" if step == 4 else "--checkpoint_minutes=0")
+def test_a_disk_that_fills_up_during_a_run_is_reported_and_the_run_resumes(
+    people, disk, tmp_path, step
+):
+    """In the second epoch, before the mid-epoch checkpoint (4) and before the row (6)."""
+    arguments = flags(people, disk / "run", "--epoch_size=48", "--epochs=3", "--deterministic")
+    arguments.append("--checkpoint_minutes=1e-9" if step == 4 else "--checkpoint_minutes=0")
     filling = FILLING.format(step=step, filler=str(disk / "filler"))
-    train = '$PYTHON -c "$TINY" tfcpn.train ' + " ".join(words)
+    train = '$PYTHON -c "$TINY" tfcpn.train ' + " ".join(arguments)
     script = f"""
         FILLED="$FILLING$TINY"
-        $PYTHON -c "$FILLED" tfcpn.train {" ".join(words)} 2> {tmp_path}/err
+        $PYTHON -c "$FILLED" tfcpn.train {" ".join(arguments)} 2> {tmp_path}/err
         echo status $?
         find {disk} | sort; rm {disk}/filler
         {train} 2> {tmp_path}/again; echo status $?
@@ -90,11 +90,11 @@ def test_a_disk_that_fills_up_within_a_run(people, disk, tmp_path, step):
     assert all((abs(value) < 1e9).all() for value in weights(tmp_path / "run", 3).values())
 
 
-def test_a_disk_without_room_is_reported_before_anything_is_written(people, disk, tmp_path):
-    words = flags(people, disk / "run")
+def test_a_full_disk_is_reported_before_writing(people, disk, tmp_path):
+    arguments = flags(people, disk / "run")
     script = f"""
         head -c 249M /dev/zero > {disk}/filler
-        $PYTHON -m tfcpn.train {" ".join(words)} --init_weights=none 2> {tmp_path}/err
+        $PYTHON -m tfcpn.train {" ".join(arguments)} --init_weights=none 2> {tmp_path}/err
         echo status $?
         find {disk} -type f
     """
@@ -107,11 +107,11 @@ def test_a_disk_without_room_is_reported_before_anything_is_written(people, disk
     )
 
 
-def test_a_disk_that_may_not_be_written_is_reported(people, disk, tmp_path):
-    words = flags(people, disk / "run")
+def test_a_read_only_disk_is_reported(people, disk, tmp_path):
+    arguments = flags(people, disk / "run")
     script = f"""
         mount -o remount,ro {disk}
-        $PYTHON -c "$TINY" tfcpn.train {" ".join(words)} 2> {tmp_path}/err; echo status $?
+        $PYTHON -c "$TINY" tfcpn.train {" ".join(arguments)} 2> {tmp_path}/err; echo status $?
     """
     assert on_a_small_disk(disk, script).stdout.splitlines() == ["status 1"]
     (printed,) = (tmp_path / "err").read_text().strip().splitlines()

@@ -1,6 +1,5 @@
-"""Every operation of the compiled steps has a kernel for GPUs, so that none falls to the host
-unseen.
-"""
+"""Every operation of the compiled steps has a GPU kernel, so that none falls back to the host
+unnoticed."""
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from tfcpn.skeleton import COCO
 from tfcpn.training.state import build_step, new_state
 from tfcpn.utils import device
 
-# What TensorFlow itself takes apart, or runs on the host by design.
+# Operations that TensorFlow expands, or runs on the host by design.
 STRUCTURE = {
     "PartitionedCall",
     "StatefulPartitionedCall",
@@ -24,7 +23,7 @@ STRUCTURE = {
     "StatelessWhile",
     "NoOp",
 }
-ON_GPUS = ("GPU", "DEFAULT")  # the second: of any device
+ON_GPUS = ("GPU", "DEFAULT")  # the second for any device
 STRUCTURE |= {"Placeholder", "_Arg", "_Retval", "Assert", "SymbolicGradient"}
 
 
@@ -41,13 +40,13 @@ def _float32_afterwards():
 
 
 def nodes_of(function) -> list:
-    """All nodes of a traced function and of those that it calls."""
+    """All nodes of a traced function and of the functions it calls."""
     graph = function.graph.as_graph_def(add_shapes=True)
     return [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
 
 
 def without_gpu_kernel(nodes) -> set[str]:
-    """Operations, with their types, for which the registry has no kernel on GPUs."""
+    """Operations, with their types, that have no registered GPU kernel."""
     missing = set()
     for node in nodes:
         if node.op in STRUCTURE or "CPU" in node.device:
@@ -64,8 +63,8 @@ def without_gpu_kernel(nodes) -> set[str]:
     return missing
 
 
-def step_nodes(*words) -> list:
-    cfg, _ = parse("--input_size=64x64", "--init_weights=none", "--batch_size=4", *words)
+def step_nodes(*arguments) -> list:
+    cfg, _ = parse("--input_size=64x64", "--init_weights=none", "--batch_size=4", *arguments)
     components = build_components(cfg, COCO)
     device.set_precision(cfg.mixed_precision)
     strategy = tf.distribute.get_strategy()
@@ -91,7 +90,7 @@ ONE_VIEW += ("--ema=0.99",)
 BLAZEPOSE_DEFAULTS = ("--network=blazepose", "--input_size=256x256")
 
 
-def test_the_registry_tells_operations_of_the_host_from_others():
+def test_the_registry_separates_operations_without_a_gpu_kernel():
     """A control: decoding a JPEG has no GPU kernel, a convolution has one."""
 
     @tf.function
@@ -102,15 +101,15 @@ def test_the_registry_tells_operations_of_the_host_from_others():
     assert without_gpu_kernel(nodes_of(decode.get_concrete_function(*spec))) == {"DecodeJpeg []"}
 
 
-@pytest.mark.parametrize("words", [(), ONE_VIEW], ids=["four views", "one view"])
-def test_a_step_of_the_tiny_network(tiny_network, words):
-    nodes = step_nodes(*words)
+@pytest.mark.parametrize("arguments", [(), ONE_VIEW], ids=["four views", "one view"])
+def test_a_step_of_the_tiny_network_has_gpu_kernels(tiny_network, arguments):
+    nodes = step_nodes(*arguments)
     assert len(nodes) > 100 and without_gpu_kernel(nodes) == set()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         (),
         ("--mixed_precision=bfloat16",),
@@ -120,17 +119,17 @@ def test_a_step_of_the_tiny_network(tiny_network, words):
     ],
     ids=["float32", "bfloat16", "float16", "all flags", "blazepose"],
 )
-def test_a_step(words):
-    nodes = step_nodes(*words)
+def test_a_step_has_gpu_kernels(arguments):
+    nodes = step_nodes(*arguments)
     assert len(nodes) > 2000 and without_gpu_kernel(nodes) == set()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words", [("--mixed_precision=float16",), BLAZEPOSE_DEFAULTS], ids=["cpn", "blazepose"]
+    "arguments", [("--mixed_precision=float16",), BLAZEPOSE_DEFAULTS], ids=["cpn", "blazepose"]
 )
-def test_a_prediction(words):
-    cfg, _ = parse("--input_size=64x64", "--init_weights=none", *words)
+def test_a_prediction_has_gpu_kernels(arguments):
+    cfg, _ = parse("--input_size=64x64", "--init_weights=none", *arguments)
     components = build_components(cfg, COCO)
     device.set_precision(cfg.mixed_precision)
     predictor = Predictor(
@@ -145,17 +144,17 @@ def test_a_prediction(words):
     assert len(nodes) > 500 and without_gpu_kernel(nodes) == set()
 
 
-def test_the_seed_of_a_step_is_made_on_the_host(tiny_network):
-    """Else the host would wait for the GPU once a step."""
-    for words in ((), ONE_VIEW):
+def test_the_seed_of_a_step_is_computed_on_the_host(tiny_network):
+    """Otherwise the host would wait for the GPU once per step."""
+    for arguments in ((), ONE_VIEW):
         seeds = [
             n
-            for n in step_nodes(*words)
+            for n in step_nodes(*arguments)
             if n.op == "Pack" and n.attr["T"].type == tf.int64.as_datatype_enum
         ]
         assert seeds and all("CPU" in node.device for node in seeds)
 
 
-def test_the_norms_of_all_gradients_take_one_root(tiny_network):
+def test_the_norms_of_all_gradients_use_one_square_root(tiny_network):
     roots = [node for node in step_nodes() if node.op == "Sqrt"]
     assert len(roots) <= 2

@@ -1,4 +1,4 @@
-"""The CPN itself, in processes of its own: trained, killed, resumed, evaluated."""
+"""The CPN in separate processes: trained, killed, resumed, evaluated."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tfcpn.evaluation.metrics import COCO_METRICS, coco_metrics
 
 pytestmark = pytest.mark.slow
 
-# BlazePose's region, with its two points as keypoints 18 and 19.
+# BlazePose's region, with the two alignment points as keypoints 18 and 19.
 BLAZEPOSE_DEFAULTS = ("--align=blazepose", "--predict_align_points", "--deterministic")
 
 
@@ -25,18 +25,17 @@ BLAZEPOSE_DEFAULTS = ("--align=blazepose", "--predict_align_points", "--determin
 def killed(people, tmp_path_factory):
     """A run that was killed in its second epoch."""
     model_dir = tmp_path_factory.mktemp("runs") / "smoke"
-    words = flags(people, model_dir, "--epochs=3000", *BLAZEPOSE_DEFAULTS)
-    words = [sys.executable, "-m", "tfcpn.train", *words]
+    arguments = flags(people, model_dir, "--epochs=3000", *BLAZEPOSE_DEFAULTS)
+    arguments = [sys.executable, "-m", "tfcpn.train", *arguments]
     environment = {**os.environ, **TENSORFLOW_ON_CPU}
-    process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(arguments, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
     deadline = time.time() + 300
     while not (model_dir / "checkpoints" / "epoch_0001").exists():
         assert process.poll() is None and time.time() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    # What comes after the first checkpoint is lost, to make the kill land in the same place every
-    # time.
+    # Discard everything after the first checkpoint, so that the kill always has the same effect.
     for path in (model_dir / "checkpoints").iterdir():
         if path.name != "epoch_0001":
             subprocess.run(["rm", "-r", str(path)], check=True)
@@ -50,9 +49,7 @@ def resumed(killed, people):
     return killed
 
 
-def test_a_killed_and_resumed_run_ends_with_the_bits_of_an_undisturbed_one(
-    resumed, people, tmp_path
-):
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(resumed, people, tmp_path):
     run_process("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *BLAZEPOSE_DEFAULTS))
     a, b = weights(resumed, 2), weights(tmp_path / "whole", 2)
     assert set(a) == set(b) and len(a) > 446 + 2 * 270
@@ -63,7 +60,7 @@ def test_a_killed_and_resumed_run_ends_with_the_bits_of_an_undisturbed_one(
     assert any(not np.array_equal(first[name], a[name]) for name in a)
 
 
-def test_training_logs_an_epoch_a_row_and_validates(resumed):
+def test_training_logs_one_row_per_epoch_and_validates(resumed):
     rows = logged(resumed)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     last = rows[-1]
@@ -73,7 +70,7 @@ def test_training_logs_an_epoch_a_row_and_validates(resumed):
     assert list((resumed / "events").iterdir())
 
 
-def test_evaluation_writes_results_and_prints_a_row_an_epoch(resumed, people):
+def test_evaluation_writes_results_and_prints_one_row_per_epoch(resumed, people):
     done = run_process("-m", "tfcpn.eval", f"--model_dir={resumed}", "--epoch=1,2")
     rows = [line for line in done.out.splitlines() if line.startswith("| ")]
     assert [row.split("|")[1].strip() for row in rows] == ["epoch", "1", "2"]

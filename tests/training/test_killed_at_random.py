@@ -1,4 +1,4 @@
-"""Over twenty SIGKILLs in all phases of a run: the result has the bits of an undisturbed one."""
+"""Over twenty SIGKILLs in all phases of a run: the result equals that of an uninterrupted run."""
 
 import contextlib
 import json
@@ -17,14 +17,15 @@ from support.small_run import flags, logged
 
 pytestmark = pytest.mark.slow
 
-WORDS = (
+ARGUMENTS = (
     "--epoch_size=64",
     "--epochs=20",
     "--deterministic",
     "--eval_every=2",
     "--checkpoint_minutes=1e-9",
 )
-# What a child is doing, and which time at the latest: so that little gets done between two kills.
+# Functions that end a child, and the latest call, so that little progress is made between two
+# kills.
 MOMENTS = {
     "while a checkpoint's files are being summed up": (
         "tfcpn.checkpoints.manager:file_checksum",
@@ -47,19 +48,18 @@ SEED = int(os.environ.get("TFCPN_TEST_SEED", time.time_ns() % 1_000_000))
 
 
 def plans(seed: int) -> list:
-    """Every moment twice, at its first, second, ...
-
-    time in a child, and some that are moments of a clock.
+    """Return every function twice, at the first, second, ... call in a child, and some times in
+    seconds.
     """
     rng = random.Random(seed)
     named = [[name, rng.randint(1, latest)] for name, latest in MOMENTS.values() for _ in range(2)]
     timed = [["", rng.uniform(0.3, 3)] for _ in range(4)]
-    # Those of the clock last: how much they get done is the machine's to say.
+    # Times come last: the progress until then depends on the machine.
     return rng.sample(named, len(named)) + timed
 
 
-def killed_often(plan, words, timeout=800):
-    command = [sys.executable, "tests/support/killed_often.py", json.dumps(plan), *words]
+def killed_often(plan, arguments, timeout=800):
+    command = [sys.executable, "tests/support/killed_often.py", json.dumps(plan), *arguments]
     environment = {**os.environ, **TENSORFLOW_ON_CPU}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout
@@ -68,21 +68,21 @@ def killed_often(plan, words, timeout=800):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
-def test_killed_more_than_twenty_times_it_ends_with_the_bits_of_one_left_alone(people, tmp_path):
-    whole, words = tmp_path / "whole", flags(people, tmp_path / "killed", *WORDS)
-    assert killed_often([], flags(people, whole, *WORDS)) == [[None, 0]]
+def test_a_run_killed_over_twenty_times_equals_an_uninterrupted_one(people, tmp_path):
+    whole, arguments = tmp_path / "whole", flags(people, tmp_path / "killed", *ARGUMENTS)
+    assert killed_often([], flags(people, whole, *ARGUMENTS)) == [[None, 0]]
     plan = plans(SEED)
-    ends = killed_often(plan, words)
+    ends = killed_often(plan, arguments)
     printed = f"TFCPN_TEST_SEED={SEED}: {ends}"
     assert [end[0] for end in ends] == [*plan, None] and ends[-1][1] == 0, printed
     assert sum(status == -signal.SIGKILL for _, status in ends) >= 20, printed
-    # A fast child may come to the run's end before its clock does.
+    # A fast child may finish the run before its time.
     assert all(
         status == -signal.SIGKILL or (status == 0 and not plan[0]) for plan, status in ends[:-1]
     ), printed
     assert_same(whole, tmp_path / "killed", epoch=20, exact=True)
     assert len(logged(whole)) == 20 and all(row["AP"] != "" for row in logged(whole)[1::2])
-    # Those of evaluations are swept when they are a minute old.
+    # Temporary files of evaluations are deleted after a minute.
     files = [path for path in (tmp_path / "killed").rglob("*") if "eval" not in path.parts]
     left = [path.name for path in files if ".tmp" in path.name or path.name == ".lock"]
     assert left == [], printed
@@ -107,31 +107,31 @@ def test_killed_more_than_twenty_times_it_ends_with_the_bits_of_one_left_alone(p
     ],
     ids=" ".join,
 )
-def test_killed_within_and_behind_the_warm_up_it_ends_with_the_bits_of_one_left_alone(
+def test_a_run_killed_during_and_after_warm_up_equals_an_uninterrupted_one(
     people, tmp_path, schedule
 ):
-    words = ["--epoch_size=64", "--epochs=3", "--deterministic", "--checkpoint_minutes=1e-9"]
-    words += ["--lr_halving=60", *schedule]
-    killed_often([], flags(people, tmp_path / "whole", *words))
+    arguments = ["--epoch_size=64", "--epochs=3", "--deterministic", "--checkpoint_minutes=1e-9"]
+    arguments += ["--lr_halving=60", *schedule]
+    killed_often([], flags(people, tmp_path / "whole", *arguments))
     plan = [
         ["tfcpn.training.preemption:CheckpointSchedule.requests", number] for number in (3, 4, 5)
     ]
-    ends = killed_often(plan, flags(people, tmp_path / "killed", *words))
+    ends = killed_often(plan, flags(people, tmp_path / "killed", *arguments))
     assert [status for _, status in ends] == [-signal.SIGKILL] * 3 + [0]
     assert_same(tmp_path / "whole", tmp_path / "killed", epoch=3, exact=True)
 
 
-def test_records_whose_making_is_killed_are_those_of_one_left_alone(people, tmp_path):
-    words = [
+def test_records_of_a_killed_command_equal_uninterrupted_ones(people, tmp_path):
+    arguments = [
         "tools/make_records.py",
         f"--annotations={people.train_annotations}",
         f"--images={people.train}",
     ]
-    words += ["--shards=12", "--workers=2", f"--output={tmp_path / 'killed'}"]
+    arguments += ["--shards=12", "--workers=2", f"--output={tmp_path / 'killed'}"]
     rng = random.Random(SEED)
     for _ in range(3):
         process = subprocess.Popen(
-            [sys.executable, *words],
+            [sys.executable, *arguments],
             cwd=ROOT,
             env={**os.environ, **TENSORFLOW_ON_CPU},
             stdout=subprocess.DEVNULL,
@@ -144,8 +144,8 @@ def test_records_whose_making_is_killed_are_those_of_one_left_alone(people, tmp_
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    run_process(*words)
-    run_process(*words[:-1], f"--output={tmp_path / 'whole'}")
+    run_process(*arguments)
+    run_process(*arguments[:-1], f"--output={tmp_path / 'whole'}")
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert names == sorted(path.name for path in (tmp_path / "killed").iterdir()), SEED
     for name in names:

@@ -1,4 +1,4 @@
-"""A log that was damaged is named, and nothing else is lost by it."""
+"""A damaged log is named, and nothing else is lost."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def log(folder, *rows):
     return TrainingLogger(folder, NAMES, resumed_epoch=9)
 
 
-def test_rows_are_read_again(tmp_path):
+def test_rows_are_read_back(tmp_path):
     assert [row["epoch"] for row in log(tmp_path, "1,50,3.0", "2,100,2.0").rows] == ["1", "2"]
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: at once where nothing is lost, else when the holder can."""
+"""SIGTERM and SIGINT: at once if nothing is lost, otherwise when the holder permits."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ from tfcpn.utils.errors import Preempted
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_at_once_unless_it_is_held(number):
+def test_a_signal_stops_at_once_unless_deferred(number):
     with StopRequest() as request:
         with pytest.raises(Preempted, match=signal.Signals(number).name):
             os.kill(os.getpid(), number)
         assert request.signal_name
 
 
-def test_a_held_signal_is_a_wish_and_a_second_one_an_order(capsys):
+def test_a_deferred_signal_is_a_request_and_a_second_one_stops_at_once(capsys):
     with StopRequest() as request, request.deferred():
         os.kill(os.getpid(), signal.SIGTERM)
         assert request.signal_name == "SIGTERM"
@@ -25,7 +25,7 @@ def test_a_held_signal_is_a_wish_and_a_second_one_an_order(capsys):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_the_handlers_of_before_come_back():
+def test_previous_signal_handlers_are_restored():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with StopRequest():
         assert signal.getsignal(signal.SIGTERM) != before[0]

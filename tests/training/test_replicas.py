@@ -1,4 +1,4 @@
-"""Several replicas: summed gradients, decay once, local batch statistics, as in tf-cpn."""
+"""Several replicas: summed gradients, weight decay once, local batch statistics, as in tf-cpn."""
 
 import numpy as np
 import pytest
@@ -17,12 +17,12 @@ from tfcpn.transforms.normalize import TF_CPN_PREPROCESSING
 
 SIZE = (64, 64)
 CODEC = HeatmapCodec(SIZE, (16, 16), (15, 11, 9, 7), 255, COCO.flip_indices)
-# How each is built, and the network as a value.
+# The build function of each model, and the network as a value.
 NETWORKS = {
     "tiny": (lambda: tiny.build(SIZE, 17), tiny_steps.NETWORK),
     "cpn": (lambda: build_cpn(SIZE, "resnet50", 17), cpn_network(SIZE, "resnet50", 17)),
 }
-DECAY = 30.0  # so large that a decay counted twice, or not at all, would show in every kernel
+DECAY = 30.0  # so large that a decay applied twice, or not at all, shows in every kernel
 
 
 def load_recipe(model):
@@ -63,9 +63,7 @@ def strategy(two_replicas):
     return two_replicas
 
 
-def test_two_replicas_step_by_the_sum_of_the_halves_gradients_and_one_decay(
-    strategy, network, float64
-):
+def test_two_replicas_apply_the_sum_of_gradients_and_one_weight_decay(strategy, network, float64):
     build, value = network
     images, labels, visibility = views(8)
     with strategy.scope():
@@ -85,7 +83,7 @@ def test_two_replicas_step_by_the_sum_of_the_halves_gradients_and_one_decay(
     per_replica = tf.function(lambda *args: strategy.run(step.learn, args=args))(*arguments)
     losses = strategy.reduce("mean", per_replica, axis=None)
 
-    # The same by hand: each half alone on one device without decay, then the decay's gradient once.
+    # The same by hand: each half on one device without decay, then the gradient of the decay once.
     single = build()
     expected, totals, statistics = None, [], []
     for part in (slice(0, 4), slice(4, 8)):
@@ -103,7 +101,7 @@ def test_two_replicas_step_by_the_sum_of_the_halves_gradients_and_one_decay(
         if variable.ref() in kernels:
             expected[i] = expected[i] + DECAY * variable
 
-    # After Adam's first step its first moment is a tenth of the gradient.
+    # After the first step of Adam the first moment is a tenth of the gradient.
     for variable, gradient in zip(model.trainable_variables, expected):
         moment = optimizer.get_slot(variable, "m").numpy() * 10
         assert np.linalg.norm(moment - gradient) <= 1e-6 * np.linalg.norm(gradient) + 1e-9, (
@@ -116,8 +114,10 @@ def test_two_replicas_step_by_the_sum_of_the_halves_gradients_and_one_decay(
         np.testing.assert_allclose(variable.numpy(), (a + b) / 2, rtol=1e-4, atol=1e-5)
 
 
-def test_every_replica_and_step_draws_its_own_augmentation(strategy, network):
-    """The compiled step on two replicas has the losses of each half under that replica's draws."""
+def test_every_replica_and_step_has_a_different_augmentation(strategy, network):
+    """The compiled step on two replicas has the losses of each half with the augmentation of that
+    replica.
+    """
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 256, (4, *SIZE, 3)).astype(np.uint8)
     keypoints = np.concatenate(

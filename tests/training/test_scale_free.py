@@ -1,4 +1,4 @@
-"""The remedy for heatmap scale 1.0: the first step is that of scale 255."""
+"""--scale_free for heatmap scale 1.0: the first step equals that of scale 255."""
 
 import functools
 
@@ -18,9 +18,9 @@ SIZE, DECAY = (64, 64), 1e-5
 
 
 @functools.lru_cache
-def first_step(*words):
+def first_step(*arguments):
     """Losses and gradients by name at the first step of a run with these flags."""
-    cfg, _ = parse("--input_size=64x64", *words)
+    cfg, _ = parse("--input_size=64x64", *arguments)
     network = build_components(cfg, COCO).network
     model = network.build()
     rng = np.random.default_rng(0)
@@ -37,7 +37,7 @@ def first_step(*words):
 
 
 def is_output(name):
-    """Whether a variable is gain or offset of one of the five output batch norms."""
+    """Whether a variable is the gain or offset of one of the five output batch norms."""
     return "BatchNorm" in name and ("pyramid/" in name or "refine_out" in name)
 
 
@@ -56,16 +56,16 @@ def test_a_scale_free_run_starts_with_the_step_of_scale_255(at_255, scale):
     losses, gradients = first_step(f"--heatmap_scale={scale}", "--scale_free")
     np.testing.assert_allclose(list(losses.values()), list(at_255[0].values()), rtol=1e-6)
     for name, expected in at_255[1].items():
-        # The output layers' own gain and offset are in the unit of the labels.
+        # Gain and offset of the output layers are in the unit of the labels.
         unit = 255 / scale if is_output(name) else 1
         error = np.linalg.norm(gradients[name] - unit * expected)
         assert error <= 1e-5 * np.linalg.norm(unit * expected) + 1e-8, name
 
 
-def test_without_it_the_outputs_are_as_large_as_the_labels(at_255):
+def test_without_scale_free_the_outputs_are_as_large_as_the_labels(at_255):
     losses, _ = first_step("--heatmap_scale=1")
     assert losses["refine"] > 0.5 and losses["decay"] > 0.3
-    # The same noise against labels of 255 is nothing, and so is the decay.
+    # The same noise is negligible against labels of 255, and so is the decay.
     silent = at_255[0]["refine"] / 255**2
     assert silent < 0.1 and at_255[0]["decay"] < 1e-2 * at_255[0]["refine"]
 

@@ -1,6 +1,4 @@
-"""Several replicas and several processes do what one does; the CPN itself on two replicas is in
-test_replicas.py.
-"""
+"""Several replicas and processes equal one; test_replicas.py has the CPN on two replicas."""
 
 import json
 import os
@@ -21,7 +19,7 @@ from support.tiny import TINY
 from tfcpn.evaluation import estimate
 from tfcpn.evaluation.estimate import regions_of_boxes
 
-# One process with two virtual CPU devices: the yardstick for two processes with one each.
+# One process with two virtual CPU devices: the reference for two processes with one device each.
 TWO_DEVICES = (
     "import runpy, sys, tensorflow as tf; cpu = tf.config.list_physical_devices('CPU')[0];"
     "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2);"
@@ -39,9 +37,10 @@ def two_ports():
     return ports
 
 
-def start_workers(module, words, own=((), ()), first="worker"):
-    """The same command in two processes, which find each other over loopback. own: flags of each.
-    first: what TF_CONFIG calls the first one.
+def start_workers(module, arguments, own=((), ()), first="worker"):
+    """Start the same command in two processes, connected over localhost.
+
+    own: flags of each. first: task type of the first process in TF_CONFIG.
     """
     hosts = [f"localhost:{port}" for port in two_ports()]
     cluster = {"worker": hosts} if first == "worker" else {first: hosts[:1], "worker": hosts[1:]}
@@ -62,7 +61,7 @@ def start_workers(module, words, own=((), ()), first="worker"):
             "-c",
             TINY,
             module,
-            *words,
+            *arguments,
             *own[index],
             "--strategy=multi_worker",
         ]
@@ -72,7 +71,7 @@ def start_workers(module, words, own=((), ()), first="worker"):
 
 
 def finish(processes, timeout=400):
-    """What they printed: (standard output, standard error) of each."""
+    """Return (standard output, standard error) of each process."""
     try:
         return [process.communicate(timeout=timeout) for process in processes]
     finally:
@@ -80,9 +79,9 @@ def finish(processes, timeout=400):
             process.kill()
 
 
-def run_workers(module, words, first="worker"):
-    """Two processes to their end; returns what the first one printed."""
-    processes = start_workers(module, words, first=first)
+def run_workers(module, arguments, first="worker"):
+    """Run two processes to the end; return the standard output of the first."""
+    processes = start_workers(module, arguments, first=first)
     outputs = finish(processes)
     for process, (_, err) in zip(processes, outputs):
         assert process.returncode == 0, err[-3000:]
@@ -94,7 +93,7 @@ def run_workers(module, words, first="worker"):
 def runs(people, tmp_path_factory):
     """The same two epochs by one process with two replicas and by two processes."""
     folder = tmp_path_factory.mktemp("scale_out")
-    words = [
+    arguments = [
         "--deterministic",
         "--batch_size=8",
         "--epoch_size=32",
@@ -105,16 +104,16 @@ def runs(people, tmp_path_factory):
         "-c",
         TWO_DEVICES,
         "tfcpn.train",
-        *flags(people, folder / "one", *words),
+        *flags(people, folder / "one", *arguments),
         "--strategy=mirrored",
     )
-    run_workers("tfcpn.train", flags(people, folder / "two", *words))
+    run_workers("tfcpn.train", flags(people, folder / "two", *arguments))
     return folder
 
 
 @pytest.mark.slow
 def test_two_processes_train_the_weights_of_one(runs):
-    """Equal to 1e-5 of each variable's norm, as gradients are summed in another order."""
+    """Equal to 1e-5 of the norm of each variable, as gradients are summed in another order."""
     a, b = weights(runs / "one", 1), weights(runs / "two", 1)
     assert set(a) == set(b)
     for name in a:
@@ -136,24 +135,29 @@ def test_only_one_process_writes(runs):
 def results(runs, people):
     """Results files of one checkpoint: by one replica, two replicas, and two processes."""
     found = {}
-    words = [f"--model_dir={runs / 'one'}", "--epoch=2", "--eval_batch_size=3", "--deterministic"]
+    arguments = [
+        f"--model_dir={runs / 'one'}",
+        "--epoch=2",
+        "--eval_batch_size=3",
+        "--deterministic",
+    ]
     path = runs / "one/eval/epoch_0002/results.json"
     for name in ("one", "two replicas", "two processes"):
         path.unlink(missing_ok=True)
         if name == "one":
-            run_process("-c", TINY, "tfcpn.eval", *words, "--strategy=one")
+            run_process("-c", TINY, "tfcpn.eval", *arguments, "--strategy=one")
         elif name == "two replicas":
-            run_process("-c", TWO_DEVICES, "tfcpn.eval", *words, "--strategy=mirrored")
+            run_process("-c", TWO_DEVICES, "tfcpn.eval", *arguments, "--strategy=mirrored")
         else:
-            assert "labeled people count" in run_workers("tfcpn.eval", words)
+            assert "labeled people count" in run_workers("tfcpn.eval", arguments)
         found[name] = json.loads(path.read_text())
     return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["two replicas", "two processes"])
-def test_a_shared_evaluation_writes_the_results_of_one(results, name):
-    assert len(results["one"]) % 6 != 0  # so that the last batches had to be filled
+def test_a_distributed_evaluation_writes_the_results_of_one_process(results, name):
+    assert len(results["one"]) % 6 != 0  # so that the last batches are padded
     assert results[name] == results["one"]
 
 
@@ -168,9 +172,9 @@ LONGER = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_lost_process_stops_the_other_and_both_go_on_exactly(people, tmp_path, longer, lost):
-    words = flags(people, tmp_path, *LONGER)
-    processes, deadline = start_workers("tfcpn.train", words), time.monotonic() + 300
+def test_a_lost_process_stops_the_other_and_both_resume_exactly(people, tmp_path, longer, lost):
+    arguments = flags(people, tmp_path, *LONGER)
+    processes, deadline = start_workers("tfcpn.train", arguments), time.monotonic() + 300
     while not list(tmp_path.glob("checkpoints/epoch_0000_step_*")):
         assert time.monotonic() < deadline and all(process.poll() is None for process in processes)
         time.sleep(0.02)
@@ -182,7 +186,7 @@ def test_a_lost_process_stops_the_other_and_both_go_on_exactly(people, tmp_path,
         last.startswith("error: another process was lost (")
         and "; run the same command to resume; the last good" in last
     )
-    assert "1 of it" not in run_workers("tfcpn.train", words)
+    assert "1 of it" not in run_workers("tfcpn.train", arguments)
     a, b = weights(longer, 1), weights(tmp_path, 1)
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
@@ -190,8 +194,8 @@ def test_a_lost_process_stops_the_other_and_both_go_on_exactly(people, tmp_path,
 
 @pytest.fixture(scope="module")
 def longer(people, tmp_path_factory):
-    """The run of LONGER, left alone, whose first process is called the chief, as Kubeflow and
-    Vertex do.
+    """The uninterrupted run of LONGER; the first process is called chief, as in Kubeflow and
+    Vertex.
     """
     folder = tmp_path_factory.mktemp("longer")
     run_workers("tfcpn.train", flags(people, folder, *LONGER), first="chief")
@@ -199,9 +203,7 @@ def longer(people, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_processes_that_would_not_train_the_same_are_reported_by_name_and_train_nothing(
-    people, tmp_path
-):
+def test_processes_with_different_inputs_are_reported_and_do_not_train(people, tmp_path):
     own = ((), ("--seed=3", "--eval_every=1"))
     processes = start_workers("tfcpn.train", flags(people, tmp_path / "run", "--batch_size=8"), own)
     for process, (_, err) in zip(processes, finish(processes)):
@@ -225,17 +227,17 @@ def test_processes_that_would_not_train_the_same_are_reported_by_name_and_train_
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
     ],
 )
-def test_a_tf_config_that_does_not_fit_is_reported_in_one_line(
+def test_an_invalid_tf_config_is_reported_in_one_line(
     people, command, tf_config, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("TF_CONFIG", tf_config)
-    words = flags(people, tmp_path / "run", "--strategy=multi_worker")
-    failed = command("-m", "tfcpn.train", *words, check=False)
+    arguments = flags(people, tmp_path / "run", "--strategy=multi_worker")
+    failed = command("-m", "tfcpn.train", *arguments, check=False)
     (line,) = failed.err.strip().splitlines()
     assert failed.status == 1 and "TF_CONFIG must be such as" in line
 
 
-def test_machines_share_out_the_boxes_of_an_evaluation_in_order(people):
+def test_hosts_split_the_boxes_of_an_evaluation_in_order(people):
     evaluation = evaluation_of(config_of(people))
     predictor, people = PerfectKeypoints(evaluation), evaluation.people
     regions = regions_of_boxes(

@@ -1,4 +1,4 @@
-"""One view of each person: where keypoints and pixels go, and what the draws are."""
+"""One view of each person: the mapping of keypoints and pixels, and the random parameters."""
 
 import numpy as np
 import pytest
@@ -55,10 +55,10 @@ REGION, TRAINED = (200.0, 150.0, 120.0, 160.0, 0.0), (200.0, 150.0, 150.0, 200.0
     [
         (draws(), REGION),
         (draws(rescale=0.75), (200.0, 150.0, 90.0, 120.0, 0.0)),
-        # Counter-clockwise: the region turns clockwise.
+        # Counterclockwise: the region rotates clockwise.
         (draws(angle=10.0, rescale=0.8), (200.0, 150.0, 96.0, 128.0, np.radians(10))),
-        # An eighth of the width to the right, a sixteenth of the height up; turned about where it
-        # then is.
+        # An eighth of the width to the right, a sixteenth of the height up, then rotated about that
+        # position.
         (draws(rescale=0.75, shift=(0.125, -0.0625)), (215.0, 140.0, 90.0, 120.0, 0.0)),
         (
             draws(angle=10.0, rescale=0.6, shift=(0.125, 0.0)),
@@ -66,15 +66,15 @@ REGION, TRAINED = (200.0, 150.0, 120.0, 160.0, 0.0), (200.0, 150.0, 150.0, 200.0
         ),
     ],
 )
-def test_a_view_is_the_region_that_it_says(given, region):
-    """Pixels and keypoints are those that would be cut from the image itself."""
+def test_a_view_equals_a_crop_of_the_expected_region(given, region):
+    """Pixels and keypoints equal those cut directly from the image."""
     images, keypoints, visibility = view_of(crop_of(TRAINED)[None], keypoints_of(TRAINED), given)
     window = Window(tf.constant(photo(300, 400)[..., ::-1].copy()), tf.zeros(2, tf.int32))
     expected = warp_region(
         window, tf.constant(region, tf.float64), SIZE, TF_CPN_PREPROCESSING.pad_color
     ).numpy()
     away = np.abs(denormalize(images.numpy(), TF_CPN_PREPROCESSING)[0].astype(int) - expected)
-    assert np.median(away) <= 2 and np.percentile(away, 99) < 12  # twice interpolated
+    assert np.median(away) <= 2 and np.percentile(away, 99) < 12  # interpolated twice
     there = keypoints_to_crop(
         np.array([[[200.0, 150.0, 2], [190.0, 120.0, 2]]], np.float32),
         tf.constant([region], tf.float64),
@@ -84,7 +84,7 @@ def test_a_view_is_the_region_that_it_says(given, region):
     np.testing.assert_array_equal(visibility[0], [2, 2] + [0] * 15)
 
 
-def test_a_mirrored_view_trades_sides():
+def test_a_mirrored_view_swaps_sides():
     plain = view_of(crop_of(TRAINED)[None], keypoints_of(TRAINED), draws())
     images, keypoints, visibility = view_of(
         crop_of(TRAINED)[None], keypoints_of(TRAINED), draws(mirrored=True)
@@ -103,7 +103,7 @@ def test_keypoints_that_leave_the_view_are_not_labeled():
     assert (keypoints[0, 2:].numpy() < 0).all()
 
 
-def test_outside_the_crop_is_the_mean_color_or_the_border_again():
+def test_outside_the_crop_is_the_mean_color_or_the_repeated_border():
     white = tf.fill((1, *BOX_EXPANSION, 3), tf.constant(255, tf.uint8))
     turned = draws(angle=45.0, rescale=1.25)
     mean, _, _ = view_of(white, keypoints_of(TRAINED), turned)
@@ -112,7 +112,7 @@ def test_outside_the_crop_is_the_mean_color_or_the_border_again():
     np.testing.assert_allclose(border, 1, atol=1e-6)
 
 
-def test_draws_depend_on_the_seed_alone_and_fill_their_ranges():
+def test_random_parameters_depend_only_on_the_seed_and_fill_the_ranges():
     a, b, c = (
         draw_single_view(seed, 4000, Ranges(0.8, 1.1, 20)) for seed in ((1, 2), (1, 2), (1, 3))
     )
@@ -124,7 +124,7 @@ def test_draws_depend_on_the_seed_alone_and_fill_their_ranges():
     assert not np.any(a.shift)
 
 
-def test_a_shift_is_drawn_without_changing_what_else_is():
+def test_drawing_a_shift_does_not_change_the_other_parameters():
     plain, moved = (
         draw_single_view((1, 2), 4000, Ranges(0.8, 1.1, 20, shift)) for shift in (0.0, 0.1)
     )
@@ -134,7 +134,7 @@ def test_a_shift_is_drawn_without_changing_what_else_is():
     assert abs(np.corrcoef(moved.shift[:, 0], moved.shift[:, 1])[0, 1]) < 0.05
 
 
-def test_a_peak_makes_small_shifts_more_frequent_and_changes_nothing_else():
+def test_shift_exponent_makes_small_shifts_more_frequent_and_changes_nothing_else():
     flat, peaked = (
         draw_single_view((1, 2), 4000, Ranges(0.7, 1.2, 30, 0.1, peak)) for peak in (1.0, 3.0)
     )
@@ -145,8 +145,8 @@ def test_a_peak_makes_small_shifts_more_frequent_and_changes_nothing_else():
     assert 0.099 < np.max(peaked.shift) <= 0.1
 
 
-def test_a_moved_view_at_the_widest_zoom_is_still_within_its_crop():
-    """Crops are as much larger as it takes, so that nothing that the image has is repeated or mean
+def test_a_shifted_view_at_the_widest_zoom_stays_within_the_crop():
+    """The crop margin is large enough that image content is never replaced by repeated or mean
     color.
     """
     margin = Config(views=1, shift=0.1).training_margin

@@ -1,6 +1,4 @@
-"""A run that is stopped within an epoch goes on as if it had not been, and what is not finite is
-not saved.
-"""
+"""A run interrupted within an epoch resumes exactly; values that are not finite are not saved."""
 
 import os
 import re
@@ -21,13 +19,13 @@ from tfcpn.training.step import TrainingStep
 from tfcpn.training.trainer import Trainer
 from tfcpn.utils.errors import EXIT_RESUMABLE
 
-# Not --deterministic, which is for a process's whole life: to the last bit it is seen in
-# test_killed_at_random.py.
+# Not --deterministic, which applies to the whole process: test_killed_at_random.py compares
+# exactly.
 COSINE = (
     "--lr_halving=60",
     "--lr_cosine",
-)  # the first as it is by default, which the flagfile changes
-WORDS = ("--epoch_size=96", "--epochs=2", "--eval_every=2")
+)  # the first is the default, which the flagfile changes
+ARGUMENTS = ("--epoch_size=96", "--epochs=2", "--eval_every=2")
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +35,7 @@ def with_the_tiny_network(tiny_network):
 
 @pytest.fixture
 def at_step(monkeypatch):
-    """at_step(n, what): do something before the nth step that the next command takes."""
+    """at_step(n, what): call something before the nth step of the next command."""
     usual = CheckpointSchedule.requests
 
     def set_up(number, what):
@@ -52,9 +50,10 @@ def at_step(monkeypatch):
 
 
 def assert_same(whole, folder, epoch=2, exact=False):
-    """Of two runs the last checkpoint and the log, but for times. Not exact: to what the order of
-    threads may change; a step too many, or an optimizer that began anew, would show a hundred times
-    as large.
+    """Compare the last checkpoint and the log of two runs, without times.
+
+    Unless exact, differences due to the order of threads are accepted; an extra step or a reset
+    optimizer would differ a hundred times as much.
     """
     a, b = weights(whole, epoch), weights(folder, epoch)
     assert set(a) == set(b) and len(a) > 10
@@ -77,27 +76,27 @@ def assert_same(whole, folder, epoch=2, exact=False):
 
 @pytest.fixture(scope="module")
 def whole(people, command, tmp_path_factory):
-    """The same run, left alone."""
+    """The same run without interruption."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(builders.NETWORK_BUILDERS, "cpn", tiny)
-        command("-m", "tfcpn.train", *flags(people, folder, *WORDS))
+        command("-m", "tfcpn.train", *flags(people, folder, *ARGUMENTS))
     return folder
 
 
 @pytest.mark.parametrize("number, step", [(signal.SIGINT, 3), (signal.SIGTERM, 8)])
-def test_a_signal_finishes_the_step_and_saves_and_the_same_command_goes_on(
+def test_a_signal_saves_after_the_step_and_the_same_command_resumes(
     people, command, tmp_path, at_step, whole, number, step
 ):
-    words = flags(people, tmp_path, *WORDS)
+    arguments = flags(people, tmp_path, *ARGUMENTS)
     at_step(step, lambda: os.kill(os.getpid(), number))
-    stopped = command("-m", "tfcpn.train", *words, check=False)
+    stopped = command("-m", "tfcpn.train", *arguments, check=False)
     assert stopped.status == EXIT_RESUMABLE == 75
     assert "progress saved, rerun the same command to resume" in stopped.err
     epoch, within = divmod(step, 6)
     assert (tmp_path / "checkpoints" / f"epoch_{epoch:04d}_step_{within}").exists()
     at_step(0, None)
-    resumed = command("-m", "tfcpn.train", *words)
+    resumed = command("-m", "tfcpn.train", *arguments)
     assert f"from epoch {epoch + 1}, step {within + 1}" in resumed.err
     assert_same(whole, tmp_path)
 
@@ -105,13 +104,19 @@ def test_a_signal_finishes_the_step_and_saves_and_the_same_command_goes_on(
 @pytest.mark.parametrize(
     "schedule",
     [COSINE, pytest.param(("--lr_halving=1",), marks=pytest.mark.slow)],
-    ids=lambda words: words[-1],
+    ids=lambda arguments: arguments[-1],
 )
-def test_every_step_has_the_rate_of_an_undisturbed_run_to_the_bit(
+def test_every_step_has_exactly_the_learning_rate_of_an_uninterrupted_run(
     people, command, tmp_path, at_step, monkeypatch, schedule
 ):
-    """Also in the epoch in which the warm-up ends: the rate depends on the step alone."""
-    words = [*WORDS, "--eval_every=0", "--warmup_steps=8", "--learning_rate=0.0123457", *schedule]
+    """Also in the last epoch of the warm-up: the rate depends only on the step."""
+    arguments = [
+        *ARGUMENTS,
+        "--eval_every=0",
+        "--warmup_steps=8",
+        "--learning_rate=0.0123457",
+        *schedule,
+    ]
     rates, usual = [], TrainingStep.__call__
 
     def step(self, crops, keypoints, number, requests):
@@ -119,44 +124,44 @@ def test_every_step_has_the_rate_of_an_undisturbed_run_to_the_bit(
         return usual(self, crops, keypoints, number, requests)
 
     monkeypatch.setattr(TrainingStep, "__call__", step)
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *words))
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *arguments))
     whole, rates[:] = rates[:], []
-    for stop in (7, 3):  # before the warm-up ends, and behind it
+    for stop in (7, 3):  # before the end of the warm-up, and after it
         at_step(stop, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words), check=False)
+        command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *arguments), check=False)
     at_step(0, None)
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *arguments))
     assert rates == whole and [number for number, _ in whole] == list(range(12))
     assert len({rate for _, rate in whole[7:]}) <= 2 < len({rate for _, rate in whole})
 
 
 def test_a_signal_at_an_epochs_last_step_saves_the_epoch(people, command, tmp_path, at_step, whole):
-    words = flags(people, tmp_path, *WORDS)
+    arguments = flags(people, tmp_path, *ARGUMENTS)
     at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert command("-m", "tfcpn.train", *words, check=False).status == EXIT_RESUMABLE
+    assert command("-m", "tfcpn.train", *arguments, check=False).status == EXIT_RESUMABLE
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["epoch_0001"]
     at_step(0, None)
-    command("-m", "tfcpn.train", *words)
+    command("-m", "tfcpn.train", *arguments)
     assert_same(whole, tmp_path)
 
 
-def test_a_validation_is_stopped_at_once_and_made_up_for(
+def test_an_interrupted_validation_is_run_after_resuming(
     people, command, tmp_path, monkeypatch, whole
 ):
     from tfcpn.evaluation import evaluator as evaluation
 
-    words, usual = flags(people, tmp_path, *WORDS), evaluation.coco_metrics
+    arguments, usual = flags(people, tmp_path, *ARGUMENTS), evaluation.coco_metrics
     monkeypatch.setattr(
         evaluation, "coco_metrics", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)
     )
-    assert command("-m", "tfcpn.train", *words, check=False).status == EXIT_RESUMABLE
+    assert command("-m", "tfcpn.train", *arguments, check=False).status == EXIT_RESUMABLE
     assert logged(tmp_path)[1]["AP"] == ""
     monkeypatch.setattr(evaluation, "coco_metrics", usual)
-    command("-m", "tfcpn.train", *words)
+    command("-m", "tfcpn.train", *arguments)
     assert_same(whole, tmp_path)
 
 
-def test_it_saves_whenever_so_many_minutes_have_passed(people, command, tmp_path, monkeypatch):
+def test_checkpoints_are_saved_at_the_given_interval(people, command, tmp_path, monkeypatch):
     from tfcpn.checkpoints.manager import CheckpointManager
 
     saved, usual = [], CheckpointManager.save
@@ -166,9 +171,11 @@ def test_it_saves_whenever_so_many_minutes_have_passed(people, command, tmp_path
         usual(self, position, *rest, **more)
 
     monkeypatch.setattr(CheckpointManager, "save", save)
-    words = [*WORDS, "--eval_every=0", "--epochs=1"]
+    arguments = [*ARGUMENTS, "--eval_every=0", "--epochs=1"]
     command(
-        "-m", "tfcpn.train", *flags(people, tmp_path / "often", *words, "--checkpoint_minutes=1e-9")
+        "-m",
+        "tfcpn.train",
+        *flags(people, tmp_path / "often", *arguments, "--checkpoint_minutes=1e-9"),
     )
     assert saved == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 0)]
     assert [p.name for p in (tmp_path / "often/checkpoints").iterdir()] == ["epoch_0001"]
@@ -177,31 +184,31 @@ def test_it_saves_whenever_so_many_minutes_have_passed(people, command, tmp_path
         command(
             "-m",
             "tfcpn.train",
-            *flags(people, tmp_path / minutes, *words, f"--checkpoint_minutes={minutes}"),
+            *flags(people, tmp_path / minutes, *arguments, f"--checkpoint_minutes={minutes}"),
         )
         assert saved == [(1, 0)]
 
 
 @pytest.mark.slow
-def test_the_loss_scale_goes_on_too(people, command, tmp_path, at_step):
-    words = [*WORDS, "--mixed_precision=float16", "--eval_every=0"]
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *words))
+def test_the_loss_scale_is_restored(people, command, tmp_path, at_step):
+    arguments = [*ARGUMENTS, "--mixed_precision=float16", "--eval_every=0"]
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "whole", *arguments))
     at_step(8, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words), check=False)
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *arguments), check=False)
     at_step(0, None)
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *arguments))
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_a_second_trainer_is_refused_by_name_of_the_first(people, command, tmp_path, at_step):
-    words, printed = flags(people, tmp_path, *WORDS), []
+    arguments, printed = flags(people, tmp_path, *ARGUMENTS), []
 
     def another():
-        printed.append(run_process("-m", "tfcpn.train", *words, check=False))
+        printed.append(run_process("-m", "tfcpn.train", *arguments, check=False))
 
     at_step(2, another)
-    command("-m", "tfcpn.train", *words)
+    command("-m", "tfcpn.train", *arguments)
     assert printed[0].status == 1
     *phases, line = printed[0].err.splitlines()
     assert all(status.endswith(" ...") for status in phases)
@@ -211,9 +218,9 @@ def test_a_second_trainer_is_refused_by_name_of_the_first(people, command, tmp_p
 
 
 def spoilt(after: int, name="global"):
-    """The tiny network, one of whose losses is no number after so many steps."""
+    """The tiny network; one loss is not finite after this many steps."""
 
-    def losses(outputs, targets, taught=None):
+    def losses(outputs, targets, teacher=None):
         printed = tiny_losses(outputs, targets)
         steps.assign_add(1)
         return printed | {name: printed[name] * tf.where(steps > after, float("nan"), 1.0)}
@@ -225,12 +232,12 @@ def spoilt(after: int, name="global"):
     )
 
 
-def test_a_loss_that_is_no_number_is_reported_with_step_people_and_gradients(
+def test_a_loss_that_is_not_finite_is_reported_with_step_people_and_gradients(
     people, command, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(builders.NETWORK_BUILDERS, "cpn", spoilt(8))
     failed = command(
-        "-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False
+        "-m", "tfcpn.train", *flags(people, tmp_path, *ARGUMENTS, "--eval_every=0"), check=False
     )
     printed = failed.err.strip().splitlines()[-1]
     assert failed.status == 1
@@ -239,12 +246,12 @@ def test_a_loss_that_is_no_number_is_reported_with_step_people_and_gradients(
     )
     assert re.search(r"largest gradients: \S+ nan, ", printed)
     assert "the last good checkpoint is" in printed and "epoch_0001, from which" in printed
-    # Those of the ninth step of four people, says the order of an undisturbed stream.
+    # The people of the ninth step of four, by the order of an uninterrupted stream.
     from support.parsing import parse
     from tfcpn.data.record_sets import read_records
     from tfcpn.data.sampling import open_training_set, training_stream
 
-    cfg, _ = parse(*flags(people, tmp_path, *WORDS))
+    cfg, _ = parse(*flags(people, tmp_path, *ARGUMENTS))
     source = open_training_set(
         read_records(people.records), seed=cfg.seed, shuffle_buffer=cfg.shuffle_buffer
     )
@@ -254,9 +261,9 @@ def test_a_loss_that_is_no_number_is_reported_with_step_people_and_gradients(
     assert set(expected) <= {p.id for p in read_annotations(people.train_annotations)[1]}
 
 
-def test_weights_that_are_no_numbers_are_never_saved(people, command, tmp_path, monkeypatch):
-    """An epoch's last step may spoil the weights while its loss, which was computed before, is
-    fine.
+def test_weights_that_are_not_finite_are_never_saved(people, command, tmp_path, monkeypatch):
+    """The last step of an epoch may corrupt the weights although the loss, computed before, is
+    finite.
     """
     usual = Trainer._check_finite
 
@@ -268,7 +275,7 @@ def test_weights_that_are_no_numbers_are_never_saved(people, command, tmp_path, 
 
     monkeypatch.setattr(Trainer, "_check_finite", spoil)
     failed = command(
-        "-m", "tfcpn.train", *flags(people, tmp_path, *WORDS, "--eval_every=0"), check=False
+        "-m", "tfcpn.train", *flags(people, tmp_path, *ARGUMENTS, "--eval_every=0"), check=False
     )
     printed = failed.err.strip().splitlines()[-1]
     assert failed.status == 1 and re.search(

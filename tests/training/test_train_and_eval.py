@@ -1,4 +1,4 @@
-"""The commands of the README on a few drawn people, in this process and with a tiny network."""
+"""The commands of the README on a few drawn people, in this process and with the tiny network."""
 
 import json
 
@@ -54,15 +54,16 @@ def test_evaluation_with_a_detectors_boxes(run, people, command, tmp_path):
     assert len(json.loads(file.read_text())) == len(boxes)
 
 
-def test_an_evaluation_is_the_runs_own_unless_reported_otherwise(people, command, tmp_path):
-    """A run that was validated by its own first pass must not be evaluated with annotated points,
-    an upper bound.
-    """
-    words = [*flags(people, tmp_path / "run", "--epochs=1", "--eval_every=1"), "--align=blazepose"]
+def test_an_evaluation_uses_the_settings_of_the_run_by_default(people, command, tmp_path):
+    """A run validated in two passes must not be evaluated with annotated points, an upper bound."""
+    arguments = [
+        *flags(people, tmp_path / "run", "--epochs=1", "--eval_every=1"),
+        "--align=blazepose",
+    ]
     command(
         "-m",
         "tfcpn.train",
-        *words,
+        *arguments,
         "--align_source=two_pass",
         "--first_pass_rotations=2",
         "--noflip_test",
@@ -82,7 +83,7 @@ def test_an_evaluation_is_the_runs_own_unless_reported_otherwise(people, command
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    "arguments, message",
     [
         (["--epoch=7"], "epoch_0007 does not exist; there are epochs 1-2"),
         (["--epoch=first"], "--epoch=first: expected numbers"),
@@ -99,27 +100,29 @@ def test_an_evaluation_is_the_runs_own_unless_reported_otherwise(people, command
         (["350"], "unexpected argument '350'"),
     ],
 )
-def test_a_mistake_in_evaluating_is_reported_in_one_line(run, command, words, message):
-    failed = command("-m", "tfcpn.eval", f"--model_dir={run}", *words, check=False)
+def test_an_invalid_evaluation_is_reported_in_one_line(run, command, arguments, message):
+    failed = command("-m", "tfcpn.eval", f"--model_dir={run}", *arguments, check=False)
     assert failed.status == 1
     (line,) = failed.err.strip().splitlines()
     assert line.startswith("error: ") and message in line
 
 
-def test_blazepose_is_trained_and_evaluated_by_its_own_first_pass(people, command, tmp_path):
-    words = [
+def test_blazepose_alignment_is_trained_and_evaluated_in_two_passes(people, command, tmp_path):
+    arguments = [
         *flags(people, tmp_path / "run"),
         "--align=blazepose",
         "--align_missing=drop",
         "--predict_align_points",
     ]
-    command("-m", "tfcpn.train", *words, "--epochs=1", "--filter_min_keypoints=6", "--eval_every=1")
-    words = [
+    command(
+        "-m", "tfcpn.train", *arguments, "--epochs=1", "--filter_min_keypoints=6", "--eval_every=1"
+    )
+    arguments = [
         f"--model_dir={tmp_path / 'run'}",
         "--align_source=two_pass",
         "--first_pass_rotations=2",
     ]
-    done = command("-m", "tfcpn.eval", *words, "--eval_people=alignable")
+    done = command("-m", "tfcpn.eval", *arguments, "--eval_people=alignable")
     assert "labeled people count" in done.out and "alignment points from a first pass" in done.out
     (result,) = (tmp_path / "run/eval").glob("epoch_0001_drop_two_pass2_alignable/results.json")
     assert all(len(r["keypoints"]) == 51 for r in json.loads(result.read_text()))
@@ -140,7 +143,7 @@ def damage_a_shard(people):
 
 
 @pytest.mark.parametrize(
-    "damage, words, message",
+    "damage, arguments, message",
     [
         (
             None,
@@ -154,13 +157,13 @@ def damage_a_shard(people):
         (None, ["--learning_rate=1e30"], ": a loss is not a number (global"),
     ],
 )
-def test_a_mistake_in_training_is_reported_in_one_line(
-    people_copy, command, tmp_path, damage, words, message
+def test_invalid_training_input_is_reported_in_one_line(
+    people_copy, command, tmp_path, damage, arguments, message
 ):
     if damage:
         damage(people_copy)
     failed = command(
-        "-m", "tfcpn.train", *flags(people_copy, tmp_path / "run"), *words, check=False
+        "-m", "tfcpn.train", *flags(people_copy, tmp_path / "run"), *arguments, check=False
     )
     assert failed.status == 1
     line = failed.err.strip().splitlines()[-1]
@@ -175,7 +178,7 @@ def test_another_experiment_in_the_same_folder_is_refused(run, people, command):
     assert "heatmap_scale: 255.0 -> 1.0" in line
 
 
-def test_a_validation_that_was_cut_off_is_made_up_for(run, people, command):
+def test_a_missing_validation_is_run_after_resuming(run, people, command):
     log = run / "metrics.csv"
     lines = [
         ",".join([*row.split(",")[:9], *[""] * 10]) if row.startswith("2,") else row
@@ -187,14 +190,14 @@ def test_a_validation_that_was_cut_off_is_made_up_for(run, people, command):
     assert len(rows) == 2 and rows[1]["AP"] != "" and rows[0]["AP"] == ""
 
 
-def test_a_run_does_not_go_on_with_other_records(run, people_copy, command, tmp_path):
+def test_a_run_does_not_resume_with_other_records(run, people_copy, command, tmp_path):
     other = tmp_path / "other"
-    words = [
+    arguments = [
         f"--annotations={people_copy.train_annotations}",
         f"--images={people_copy.train}",
         f"--output={other}",
     ]
-    command("tools/make_records.py", *words, "--shards=3", "--workers=1")
+    command("tools/make_records.py", *arguments, "--shards=3", "--workers=1")
     people_copy.records = other
     failed = command("-m", "tfcpn.train", *flags(people_copy, run, "--epochs=3"), check=False)
     assert (
@@ -205,8 +208,8 @@ def test_a_run_does_not_go_on_with_other_records(run, people_copy, command, tmp_
 def test_a_truncated_image_is_named_in_evaluation(run, people_copy, command):
     victim = sorted(people_copy.val.glob("*.jpg"))[2]
     victim.write_bytes(victim.read_bytes()[:-2000])
-    words = [f"--val_images={people_copy.val}", f"--model_dir={run}", "--epoch=1"]
-    failed = command("-m", "tfcpn.eval", *words, check=False)
+    arguments = [f"--val_images={people_copy.val}", f"--model_dir={run}", "--epoch=1"]
+    failed = command("-m", "tfcpn.eval", *arguments, check=False)
     line = failed.err.strip().splitlines()[-1]
     assert failed.status == 1 and f"{victim.name}: cannot be decoded" in line
 
@@ -218,7 +221,7 @@ def test_a_folder_that_cannot_be_written_is_reported_in_one_line(people, command
     assert failed.status == 1 and line.startswith("error: ") and "Not a directory" in line
 
 
-def test_a_detection_without_an_area_is_counted_and_left_out(run, people, command, tmp_path):
+def test_a_detection_without_an_area_is_counted_and_dropped(run, people, command, tmp_path):
     images, annotated, *_ = read_annotations(people.val_annotations)
     shown = [p for p in annotated if p.trainable]
     boxes = [

@@ -1,4 +1,4 @@
-"""That every setting reaches the place where it counts: one step is enough to see it."""
+"""Every setting has an effect in training: one step is enough to see it."""
 
 import json
 
@@ -22,9 +22,9 @@ from tfcpn.training.step import losses_and_gradients, make_optimizer
 ONE_STEP = ("--epochs=1", "--epoch_size=16", "--learning_rate=0", "--eval_every=0")
 
 
-def row_of(people, command, folder, *words):
-    """The log's row of a step that changes nothing."""
-    command("-m", "tfcpn.train", *flags(people, folder, *ONE_STEP, *words))
+def row_of(people, command, folder, *arguments):
+    """The row of the log for one step without weight updates."""
+    command("-m", "tfcpn.train", *flags(people, folder, *ONE_STEP, *arguments))
     row = logged(folder)[0]
     return {name: float(row[name]) for name in ("global", "refine", "decay", "total")}
 
@@ -35,7 +35,7 @@ def with_the_tiny_network(tiny_network):
 
 
 def expected_losses(people, cfg, ranges):
-    """The first batch's losses, put together by hand."""
+    """The losses of the first batch, computed by hand."""
     made, source = build_components(cfg, COCO), open_training_set(read_records(people.records))
     work = build_crop_fn(
         alignment=made.alignment, skeleton=COCO, crop_spec=made.crop_spec, margin=TRAINING_MARGIN
@@ -57,10 +57,10 @@ def expected_losses(people, cfg, ranges):
 
 
 def test_a_step_has_the_ranges_and_the_decay_of_its_flags(people, command, tmp_path):
-    words = ["--rescale_min=1.1", "--rescale_max=1.2", "--rotation=5", "--weight_decay=0.25"]
-    cfg, _ = parse(*flags(people, tmp_path / "run", *ONE_STEP, *words))
+    arguments = ["--rescale_min=1.1", "--rescale_max=1.2", "--rotation=5", "--weight_decay=0.25"]
+    cfg, _ = parse(*flags(people, tmp_path / "run", *ONE_STEP, *arguments))
     expected, model = expected_losses(people, cfg, Ranges(1.1, 1.2, 5.0))
-    row = row_of(people, command, tmp_path / "run", *words)
+    row = row_of(people, command, tmp_path / "run", *arguments)
     for name, value in expected.items():
         assert row[name] == pytest.approx(float(value), rel=1e-4), name
     assert row["decay"] == pytest.approx(
@@ -71,46 +71,48 @@ def test_a_step_has_the_ranges_and_the_decay_of_its_flags(people, command, tmp_p
 
 
 def rate_kept(run, epoch: int) -> float:
-    """The optimizer's rate in a checkpoint."""
+    """The learning rate of the optimizer in a checkpoint."""
     state = str(run / "checkpoints" / f"epoch_{epoch:04d}" / "variables")
     return float(
         tf.train.load_variable(state, "optimizer/learning_rate/.ATTRIBUTES/VARIABLE_VALUE")
     )
 
 
-def test_the_optimizers_rate_halves_and_is_what_the_log_tells(people, command, tmp_path):
-    words = [
+def test_the_learning_rate_halves_and_equals_the_logged_one(people, command, tmp_path):
+    arguments = [
         "--epochs=3",
         "--epoch_size=16",
         "--learning_rate=0.01",
         "--lr_halving=2",
         "--eval_every=0",
     ]
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *arguments))
     rates = [float(row["learning_rate"]) for row in logged(tmp_path / "run")]
     assert rates == pytest.approx([0.01, 0.01, 0.005])
-    # And what the optimizer itself had, says its own state.
+    # The state of the optimizer has the same rates.
     assert [rate_kept(tmp_path / "run", epoch) for epoch in (2, 3)] == pytest.approx(rates[1:])
 
 
-def test_the_rate_grows_in_a_line_over_the_first_steps(people, command, tmp_path):
-    """One step an epoch, three of them to grow over."""
-    words = [
+def test_the_learning_rate_warms_up_linearly(people, command, tmp_path):
+    """One step per epoch, three of them for warm-up."""
+    arguments = [
         "--epochs=4",
         "--epoch_size=16",
         "--learning_rate=0.012",
         "--warmup_steps=3",
         "--eval_every=0",
     ]
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words, "--keep_checkpoints=4"))
+    command(
+        "-m", "tfcpn.train", *flags(people, tmp_path / "run", *arguments, "--keep_checkpoints=4")
+    )
     assert [int(row["step"]) for row in logged(tmp_path / "run")] == [1, 2, 3, 4]
     rates = [rate_kept(tmp_path / "run", epoch) for epoch in (1, 2, 3, 4)]
     assert rates == pytest.approx([0.004, 0.008, 0.012, 0.012])
 
 
 def test_old_checkpoints_are_deleted(people, command, tmp_path):
-    words = ["--epochs=4", "--epoch_size=16", "--keep_checkpoints=2", "--eval_every=0"]
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
+    arguments = ["--epochs=4", "--epoch_size=16", "--keep_checkpoints=2", "--eval_every=0"]
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *arguments))
     assert sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir()) == [
         "epoch_0003",
         "epoch_0004",
@@ -123,7 +125,7 @@ SLOW = {"marks": pytest.mark.slow}
 @pytest.mark.parametrize(
     "asked", ["auto", pytest.param("keras", **SLOW), pytest.param("some.ckpt", **SLOW)]
 )
-def test_a_new_run_starts_from_the_weights_that_its_network_finds(
+def test_a_new_run_starts_from_the_weights_found_by_the_network(
     people, command, monkeypatch, tmp_path, asked
 ):
     expected = "found" if asked == "auto" else asked
@@ -135,18 +137,18 @@ def test_a_new_run_starts_from_the_weights_that_its_network_finds(
             assert found == expected
             model.get_layer("only").kernel.assign(tf.fill((4, 4, 3, 17), 0.125))
 
-        find = lambda words: "found" if words == "auto" else words  # noqa: E731
+        find = lambda value: "found" if value == "auto" else value  # noqa: E731
         return network._replace(find_weights=find, load_weights=load), codec
 
     monkeypatch.setitem(builders.NETWORK_BUILDERS, "cpn", knowing)
-    words = flags(people, tmp_path / "run", *ONE_STEP, f"--init_weights={asked}")
-    command("-m", "tfcpn.train", *words)
+    arguments = flags(people, tmp_path / "run", *ONE_STEP, f"--init_weights={asked}")
+    command("-m", "tfcpn.train", *arguments)
     kernel = weights(tmp_path / "run", 1)["model/only.Sweights/.ATTRIBUTES/VARIABLE_VALUE"]
     assert (kernel == 0.125).all()
     assert json.loads((tmp_path / "run/config.json").read_text())["init_weights"] == expected
-    # A run that goes on has its own weights, and does not look for others.
+    # A resumed run has weights, and does not look for initial ones.
     monkeypatch.setitem(builders.NETWORK_BUILDERS, "cpn", tiny)
-    command("-m", "tfcpn.train", *[word.replace("--epochs=1", "--epochs=2") for word in words])
+    command("-m", "tfcpn.train", *[word.replace("--epochs=1", "--epochs=2") for word in arguments])
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -180,7 +182,7 @@ def test_gradients_are_those_of_the_unscaled_loss(people, replicas):
 
 @pytest.mark.parametrize("precision", ["float16", pytest.param("bfloat16", **SLOW)])
 def test_a_run_in_half_precision_learns(people, command, tmp_path, precision):
-    words = ["--epochs=3", "--eval_every=3", f"--mixed_precision={precision}"]
-    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *words))
+    arguments = ["--epochs=3", "--eval_every=3", f"--mixed_precision={precision}"]
+    command("-m", "tfcpn.train", *flags(people, tmp_path / "run", *arguments))
     totals = [float(row["total"]) for row in logged(tmp_path / "run")]
     assert totals[2] < totals[0] and logged(tmp_path / "run")[2]["AP"] != ""

@@ -25,8 +25,8 @@ from tfcpn.transforms.regions import (
 
 RECTS = json.loads((recipe.GOLDEN / "blazepose_rects.json").read_text())
 SIZE = (128, 128)
-NOBODY = np.zeros((2, 2)), False
-# Left and right mirrored about the middle; the numbers are hips, shoulders, nose and the farthest
+NO_POINTS = np.zeros((2, 2)), False
+# Left and right mirrored about the center; the numbers are hips, shoulders, nose and the farthest
 # keypoint, an ankle.
 STANDING = {11: (90, 100), 12: (110, 100), 5: (85, 50), 6: (115, 50), 0: (100, 30), 15: (95, 180)}
 
@@ -44,14 +44,14 @@ def wrapped(angle):
 
 def test_regions_are_mediapipes():
     points = np.array([[r["center"], r["scale_point"]] for r in RECTS])
-    ours = regions.region_from_points(points, 1.25).numpy()
+    actual = regions.region_from_points(points, 1.25).numpy()
     rects = np.array(
         [[r["rect"][k] for k in ("cx", "cy", "size", "size", "rotation")] for r in RECTS]
     )
     assert len(RECTS) == 155
-    np.testing.assert_allclose(ours[:, :4], rects[:, :4], atol=2e-3)
-    assert np.abs(wrapped(ours[:, 4] - rects[:, 4])).max() < 1e-5
-    assert (ours[:, 4] >= -np.pi).all() and (ours[:, 4] < np.pi).all()
+    np.testing.assert_allclose(actual[:, :4], rects[:, :4], atol=2e-3)
+    assert np.abs(wrapped(actual[:, 4] - rects[:, 4])).max() < 1e-5
+    assert (actual[:, 4] >= -np.pi).all() and (actual[:, 4] < np.pi).all()
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_the_affine_map_is_the_published_one():
         ]
     )
     region = np.array([cx, cy, side, side, angle])
-    ours = crop_to_image(region, SIZE).numpy()
-    np.testing.assert_allclose(to_crop @ np.vstack([ours, [0, 0, 1]]), np.eye(3), atol=1e-9)
+    actual = crop_to_image(region, SIZE).numpy()
+    np.testing.assert_allclose(to_crop @ np.vstack([actual, [0, 0, 1]]), np.eye(3), atol=1e-9)
     by_index = keypoints_of({0: (33.5, 21.25)})
     crop = keypoints_to_crop(by_index, region, SIZE).numpy()
     np.testing.assert_allclose(crop[0, :2], (to_crop @ [33.5, 21.25, 1])[:2], rtol=1e-6)
@@ -100,7 +100,7 @@ def test_the_second_point_lies_on_the_bodys_circle(radius, end):
     np.testing.assert_allclose(points, [(100, 100), end], atol=1e-3)
 
 
-def test_the_circle_holds_every_keypoint_and_without_an_outline_goes_by_the_keypoints():
+def test_the_circle_contains_every_keypoint_with_and_without_an_outline():
     keypoints = keypoints_of(STANDING)
     for max_radius, length in ((10.0, 80.1561), (0.0, 1.15 * 80.1561)):
         points = alignment_points(keypoints, max_radius, COCO, "body").numpy()
@@ -127,7 +127,7 @@ def test_shoulders_on_the_hips_give_an_upright_region():
 SAMPLE = ROOT.parent / "shared" / "coco_sample" / "annotations" / "person_keypoints_train2017.json"
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason="no COCO sample beside the project")
+@pytest.mark.skipif(not SAMPLE.exists(), reason="no COCO sample next to the project")
 @pytest.mark.parametrize(
     "radius, rule, share", [("keypoints", "circle17", 1 / 1.15), ("body", "circleseg", 1.0)]
 )
@@ -144,9 +144,7 @@ def test_points_of_real_people_are_those_that_mediapipe_was_given(radius, rule, 
 
 
 def regions_of(mode, rotate):
-    """Regions of boxes and points all over an image, and over each of its borders, turned every
-    way.
-    """
+    """Regions of boxes and points all over an image, and over each border, in all rotations."""
     rng = np.random.default_rng(3)
     image_size = (200, 300)
     angles = np.deg2rad(np.arange(0, 360, 7.5))
@@ -182,7 +180,7 @@ def regions_of(mode, rotate):
 @pytest.mark.parametrize(
     "mode, rotate", [("person", True), ("square", True), ("blazepose", False), ("blazepose", True)]
 )
-def test_keypoints_come_back_from_any_region(mode, rotate):
+def test_keypoints_are_mapped_back_from_any_region(mode, rotate):
     places, points, found = regions_of(mode, rotate)
     by_index = np.random.default_rng(1).uniform(-0.2, 1.2, (len(places), 17, 3)) * [300, 200, 0] + [
         0,
@@ -212,9 +210,7 @@ def test_the_aligned_body_stands_upright_in_the_middle():
 
 
 def dotted_image(image_size, spots):
-    """A dark PNG with a bright disc at each of the spots, which are between pixel (i) and the next
-    at i + 1.
-    """
+    """A dark PNG with a bright disc at each of the positions, between pixel i and pixel i + 1."""
     image = np.full((*image_size, 3), 20, np.uint8)
     for x, y in spots:
         shifted = tuple(int(round((v - 0.5) * 16)) for v in (x, y))
@@ -234,7 +230,7 @@ def cut_image(image, region, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("spot", [(150.0, 100.0), (12.0, 9.0), (291.5, 188.0), (10.0, 190.0)])
-def test_pixels_and_keypoints_go_the_same_way(mode, spot):
+def test_pixels_and_keypoints_are_mapped_equally(mode, spot):
     image = dotted_image((200, 300), [spot])
     points = np.array([np.add(spot, (9, -14)), np.add(spot, (-30, 12))])
     box = (*np.subtract(spot, (20, 30)), 50, 45)
@@ -250,7 +246,7 @@ def test_pixels_and_keypoints_go_the_same_way(mode, spot):
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 @pytest.mark.parametrize("radius", RADII)
-def test_a_turned_image_gives_the_same_crop(people, turns, radius):
+def test_a_rotated_image_gives_the_same_crop(people, turns, radius):
     images, annotated, *_ = read_annotations(people.val_annotations)
     compared = 0
     for person in annotated:
@@ -296,12 +292,14 @@ def test_a_region_outside_the_image_has_the_mean_color():
     assert np.unique(crop.reshape(-1, 3), axis=0).tolist() == [[103, 116, 123]]
 
 
-def test_blazepose_without_its_points_is_the_square_crop(people):
+def test_blazepose_without_alignment_points_is_the_square_crop(people):
     images, annotated, *_ = read_annotations(people.val_annotations)
     person = next(p for p in annotated if p.trainable)
     image = cv2.imread(str(people.val / images[person.image_id].file_name))
     crops = []
     for mode in ("square", "blazepose"):
-        region = regions.person_region(person.box, *NOBODY, image.shape[:2], Alignment(mode), SIZE)
+        region = regions.person_region(
+            person.box, *NO_POINTS, image.shape[:2], Alignment(mode), SIZE
+        )
         crops.append(cut_image(image, region, mode).astype(int))
     assert np.abs(crops[0] - crops[1]).max() <= 1

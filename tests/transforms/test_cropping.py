@@ -36,7 +36,7 @@ def padded(image, pad=400):
 
 
 def cut_out(encoded, orientation, rectangle, image_size):
-    """The pixels of a rectangle at their own size."""
+    """The pixels of a rectangle at the original size."""
     rectangle = tf.constant(rectangle)
     part = bounding_rectangle(regions.region_from_rectangle(rectangle), (1, 1), image_size)
     window = decode_rectangle(encoded, orientation, part, image_size)
@@ -60,8 +60,8 @@ def test_a_rectangle_has_the_pixels_that_opencv_reads(tmp_path, rectangle, subsa
     encoded = write(tmp_path / "a.jpg", photo(), quality=90, subsampling=subsampling)
     whole = cv2.imread(str(tmp_path / "a.jpg"))
     x0, y0, x1, y1 = (n + 400 for n in rectangle)
-    ours = cut_out(encoded, 1, rectangle, (150, 210)).numpy()
-    np.testing.assert_array_equal(ours, padded(whole)[y0:y1, x0:x1])
+    actual = cut_out(encoded, 1, rectangle, (150, 210)).numpy()
+    np.testing.assert_array_equal(actual, padded(whole)[y0:y1, x0:x1])
 
 
 @pytest.mark.parametrize("subsampling", [0, 2])
@@ -77,8 +77,10 @@ def test_exif_orientation_is_applied_as_opencv_applies_it(tmp_path, orientation,
         (0, 0, width, height),
         (width - 3, 5, width + 4, 9),
     ]:
-        ours = cut_out(encoded, orientation, (x0, y0, x1, y1), (height, width)).numpy()
-        np.testing.assert_array_equal(ours, padded(whole)[400 + y0 : 400 + y1, 400 + x0 : 400 + x1])
+        actual = cut_out(encoded, orientation, (x0, y0, x1, y1), (height, width)).numpy()
+        np.testing.assert_array_equal(
+            actual, padded(whole)[400 + y0 : 400 + y1, 400 + x0 : 400 + x1]
+        )
 
 
 @pytest.mark.parametrize("kind", ["progressive.jpg", "16bit.png", "cmyk.jpg"])
@@ -91,9 +93,11 @@ def test_rare_kinds_are_read_as_opencv_reads_them(tmp_path, kind):
     else:
         Image.fromarray(pixels[..., ::-1]).convert("CMYK").save(path, quality=95)
     whole = cv2.imread(str(path))
-    ours = cut_out(path.read_bytes(), 1, (31, 17, 98, 140), (150, 210)).numpy()
-    # OpenCV rounds another way from four inks to three colors.
-    assert np.abs(ours.astype(int) - whole[17:140, 31:98]).max() <= (2 if kind == "cmyk.jpg" else 0)
+    actual = cut_out(path.read_bytes(), 1, (31, 17, 98, 140), (150, 210)).numpy()
+    # OpenCV rounds differently from CMYK to RGB.
+    assert np.abs(actual.astype(int) - whole[17:140, 31:98]).max() <= (
+        2 if kind == "cmyk.jpg" else 0
+    )
 
 
 MEMORY = """
@@ -127,13 +131,13 @@ print(peak() - before, *pixels.shape)
     not Path("/proc/self/status").exists(), reason="Linux tells a process its memory there"
 )
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_memory_goes_by_the_crop_and_not_by_an_image_of_48_megapixels(tmp_path, orientation):
+def test_memory_depends_on_the_crop_and_not_on_a_48_megapixel_image(tmp_path, orientation):
     write(tmp_path / "small.jpg", photo(500, 500), orientation)
     write(tmp_path / "large.jpg", photo(6000, 8000), orientation)
     done = run_process("-c", MEMORY, tmp_path / "small.jpg", tmp_path / "large.jpg")
     more, height, width, _ = map(float, done.out.split())
     assert 400 <= height <= 404 and 300 <= width <= 304
-    # Decoded whole it is 144 MB.
+    # Fully decoded it is 144 MB.
     assert more < 30, more
 
 
@@ -150,29 +154,29 @@ def test_gray_images_and_png_are_read_as_opencv_reads_them(tmp_path, kind):
     else:
         encoded = write(tmp_path / kind, pixels)
     whole = cv2.imread(str(tmp_path / kind))
-    ours = cut_out(encoded, 1, (10, 10, 90, 80), (150, 210)).numpy()
-    np.testing.assert_array_equal(ours, whole[10:80, 10:90])
+    actual = cut_out(encoded, 1, (10, 10, 90, 80), (150, 210)).numpy()
+    np.testing.assert_array_equal(actual, whole[10:80, 10:90])
 
 
 def test_resizing_is_opencvs_within_a_gray_level():
     for shape in ((64, 48), (300, 211), (31, 500)):
         pixels = photo(*shape)
-        ours = to_bgr(resize(pixels[..., ::-1], (256, 192))).numpy().astype(int)
-        difference = np.abs(ours - cv2.resize(pixels, (192, 256)))
+        actual = to_bgr(resize(pixels[..., ::-1], (256, 192))).numpy().astype(int)
+        difference = np.abs(actual - cv2.resize(pixels, (192, 256)))
         assert difference.max() <= 1 and difference.mean() < 0.15
 
 
-def test_a_phones_jpeg_with_a_second_image_behind_it_is_read(tmp_path):
+def test_a_jpeg_with_an_appended_second_image_is_read(tmp_path):
     first, second = (Image.fromarray(photo(seed=s)[..., ::-1]) for s in (0, 1))
     first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second], quality=95)
     encoded = (tmp_path / "a.jpg").read_bytes()
     assert read_header(encoded, "a.jpg") == (150, 210, 1, True)
-    ours = cut_out(encoded, 1, (0, 0, 210, 150), (150, 210)).numpy()
-    np.testing.assert_array_equal(ours, cv2.imread(str(tmp_path / "a.jpg")))
+    actual = cut_out(encoded, 1, (0, 0, 210, 150), (150, 210)).numpy()
+    np.testing.assert_array_equal(actual, cv2.imread(str(tmp_path / "a.jpg")))
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"GIF89a" + bytes(40)])
-def test_what_is_not_jpeg_or_png_is_refused_by_name(content):
+def test_other_file_types_are_refused_by_name(content):
     with pytest.raises(InputError, match="x.jpg: not a JPEG, PNG, BMP, WebP or TIFF image"):
         read_header(content, "x.jpg")
 
@@ -182,7 +186,7 @@ def bordered(image, pad=400):
 
 
 @pytest.mark.parametrize("rectangle", RECTANGLES)
-def test_without_a_color_outside_the_border_is_repeated(tmp_path, rectangle):
+def test_without_a_padding_color_the_border_is_repeated(tmp_path, rectangle):
     encoded = write(tmp_path / "a.png", photo())
     x0, y0, x1, y1 = rectangle
     region = regions.region_from_rectangle(tf.constant(rectangle))[None]
@@ -192,12 +196,14 @@ def test_without_a_color_outside_the_border_is_repeated(tmp_path, rectangle):
         "image_size": tf.constant([150, 210], tf.int64),
     }
     for turned in (False, True):
-        ours = decode_and_crop(image, region, CropSpec((y1 - y0, x1 - x0), turned, None))[0].numpy()
+        actual = decode_and_crop(image, region, CropSpec((y1 - y0, x1 - x0), turned, None))[
+            0
+        ].numpy()
         expected = bordered(photo())[y0 + 400 : y1 + 400, x0 + 400 : x1 + 400]
-        assert np.abs(ours.astype(int) - expected).max() <= 1
+        assert np.abs(actual.astype(int) - expected).max() <= 1
 
 
-def test_a_turned_region_far_outside_sees_the_nearest_border(tmp_path):
+def test_a_rotated_region_far_outside_repeats_the_nearest_border(tmp_path):
     encoded = write(tmp_path / "a.png", photo())
     region = tf.constant([[-500.0, 75.0, 60.0, 60.0, 0.3]], tf.float64)
     image = {

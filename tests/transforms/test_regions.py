@@ -9,8 +9,8 @@ IMAGE_SIZES = [(240, 320), (427, 640), (640, 427), (100, 100)]
 
 
 def boxes_of(size):
-    """Boxes of all shapes, inside, on and over every border, as large as the image and as small as
-    a pixel.
+    """Boxes of all shapes, inside, on and over every border, from a pixel up to the size of the
+    image.
     """
     height, width = size
     rng = np.random.default_rng(0)
@@ -28,16 +28,18 @@ def boxes_of(size):
 @pytest.mark.parametrize("image_size", IMAGE_SIZES)
 @pytest.mark.parametrize("input_size", [(256, 192), (256, 256), (384, 288)])
 @pytest.mark.parametrize("training", [False, True])
-def test_the_rectangle_is_the_references_to_the_pixel(image_size, input_size, training):
+def test_the_rectangle_equals_the_reference_exactly(image_size, input_size, training):
     image = np.zeros((*image_size, 3), np.uint8)
     boxes = boxes_of(image_size)
-    ours = regions.crop_rectangle(
+    actual = regions.crop_rectangle(
         boxes, [image_size] * len(boxes), input_size, 1.25 if training else 1.0
     )
-    for box, rectangle in zip(boxes, ours.numpy()):
+    for box, rectangle in zip(boxes, actual.numpy()):
         try:
             expected = reference.crop(image, box, input_size, training)[1]
-        except Exception:  # a box so small that the original's rectangle is empty, where it stopped
+        except (
+            Exception
+        ):  # a box so small that the rectangle of the original is empty, which failed
             assert (rectangle[2:] > rectangle[:2]).all()
             continue
         np.testing.assert_array_equal(rectangle, expected)
@@ -49,7 +51,7 @@ def test_a_rectangle_has_at_least_a_pixel():
 
 
 @pytest.mark.parametrize("image_size", IMAGE_SIZES)
-def test_keypoints_come_back_from_the_crop(image_size):
+def test_keypoints_are_mapped_back_from_the_crop(image_size):
     boxes = boxes_of(image_size)
     rectangles = regions.crop_rectangle(boxes, [image_size] * len(boxes), (256, 192))
     keypoints = np.random.default_rng(1).uniform(0, 1, (len(boxes), 17, 3)) * [

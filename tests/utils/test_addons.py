@@ -1,4 +1,4 @@
-"""The warp is the same with tensorflow-addons and without."""
+"""The warp is the same with and without tensorflow-addons."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,7 @@ from tfcpn.transforms.normalize import native_transform, transform
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 @pytest.mark.parametrize("fill_mode", ["constant", "nearest"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_tensorflows_own_warp_is_that_of_tensorflow_addons_to_the_bit(
-    interpolation, fill_mode, dtype
-):
+def test_the_tensorflow_warp_equals_tensorflow_addons_exactly(interpolation, fill_mode, dtype):
     addons = pytest.importorskip("tensorflow_addons", exc_type=ImportError)
     assert transform is addons.image.transform
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""A user sees within two seconds that something goes on."""
+"""Users see progress within two seconds."""
 
 import io
 import re
@@ -7,7 +7,7 @@ import time
 from tfcpn.utils import console
 
 
-def test_what_takes_long_says_what_it_is_and_what_is_quick_says_nothing(monkeypatch, capsys):
+def test_only_long_phases_print_a_line(monkeypatch, capsys):
     monkeypatch.setattr(console, "FIRST_LINE_SECONDS", 60)
     with console.status("waiting for nothing"):
         pass
@@ -18,7 +18,7 @@ def test_what_takes_long_says_what_it_is_and_what_is_quick_says_nothing(monkeypa
     assert capsys.readouterr().err == "waiting ...\n"
 
 
-def test_on_a_terminal_the_seconds_count(monkeypatch):
+def test_a_terminal_shows_elapsed_seconds(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
@@ -33,7 +33,7 @@ def test_on_a_terminal_the_seconds_count(monkeypatch):
     )
 
 
-def test_an_error_within_passes(capsys):
+def test_an_error_within_a_phase_propagates(capsys):
     try:
         with console.status("failing"):
             raise ValueError("it failed")
@@ -41,8 +41,8 @@ def test_an_error_within_passes(capsys):
         assert str(error) == "it failed"
 
 
-def test_a_bar_in_a_log_file_has_its_first_line_soon_and_few_later(monkeypatch):
-    """The clock stands still but for what a step takes: 100 of 3 seconds."""
+def test_a_bar_in_a_log_file_prints_early_and_then_rarely(monkeypatch):
+    """The clock advances only in steps: 100 of 3 seconds."""
     now = [1000.0]
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     log = io.StringIO()
@@ -57,7 +57,7 @@ def test_a_bar_in_a_log_file_has_its_first_line_soon_and_few_later(monkeypatch):
     assert 12 <= log.getvalue().count("\r") <= 30
 
 
-def test_a_bar_shows_nothing_before_the_first_step_or_of_what_is_quick(monkeypatch):
+def test_a_deferred_bar_shows_nothing_for_quick_steps(monkeypatch):
     log = io.StringIO()
     monkeypatch.setattr("sys.stderr", log)
     with console.progress_bar(10, "steps", "step", immediate=False) as bar:
@@ -66,13 +66,13 @@ def test_a_bar_shows_nothing_before_the_first_step_or_of_what_is_quick(monkeypat
     assert log.getvalue() == ""
 
 
-def test_a_bar_without_a_phase_before_it_is_there_at_once(monkeypatch):
+def test_an_immediate_bar_is_shown_at_once(monkeypatch):
     log = io.StringIO()
     monkeypatch.setattr("sys.stderr", log)
     with console.progress_bar(10, "steps", "step"):
         assert "0/10" in log.getvalue()
 
 
-def test_what_keeps_pythons_lock_is_said_before_it_begins(capsys):
+def test_an_immediate_phase_is_printed_at_the_start(capsys):
     with console.status("reading", immediate=True):
         assert capsys.readouterr().err == "reading ...\n"

@@ -1,4 +1,4 @@
-"""What a run computes on is what its owner meant, and is said."""
+"""A run uses the requested device, and reports it."""
 
 import pytest
 import tensorflow as tf
@@ -16,8 +16,8 @@ def no_gpu_seen(monkeypatch):
 
 
 def card_in(root):
-    """A machine whose PCI bus shows an NVIDIA card, a sound chip of NVIDIA's, and another maker's
-    card.
+    """A machine with an NVIDIA GPU, an NVIDIA sound device and a GPU of another vendor on the PCI
+    bus.
     """
     for name, vendor, kind in (
         ("0", "0x8086", "0x030000"),
@@ -30,7 +30,7 @@ def card_in(root):
         (folder / "class").write_text(kind + "\n")
 
 
-def test_cards_are_found_with_and_without_a_driver(tmp_path):
+def test_gpus_are_found_with_and_without_a_driver(tmp_path):
     assert device.nvidia_devices(tmp_path) == [] and device.explain_unusable_gpu(tmp_path) == ""
     card_in(tmp_path)
     assert device.nvidia_devices(tmp_path) == [str(tmp_path / "sys/bus/pci/devices/2")]
@@ -66,7 +66,7 @@ def test_the_libraries_are_those_of_the_tensorflow_that_is_installed(cuda, cudnn
     assert "tensorflow[and-cuda]==" + tf.__version__ in device.install_hint()
 
 
-def test_a_card_that_tensorflow_does_not_see_is_an_error_unless_the_cpu_is_wanted(
+def test_a_gpu_unusable_by_tensorflow_is_an_error_unless_the_cpu_is_requested(
     no_gpu_seen, monkeypatch
 ):
     monkeypatch.setattr(device, "explain_unusable_gpu", lambda: "there is an NVIDIA card")
@@ -77,19 +77,19 @@ def test_a_card_that_tensorflow_does_not_see_is_an_error_unless_the_cpu_is_wante
     monkeypatch.setattr(device, "hide_gpus", lambda: hidden.append(1))
     device.select_device("cpu")
     assert hidden
-    # Hidden on purpose, as by a scheduler.
+    # Hidden on purpose, for example by a scheduler.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     device.select_device("auto")
 
 
-def test_a_machine_without_a_card_computes_on_its_cpu(no_gpu_seen, monkeypatch):
+def test_a_machine_without_a_gpu_uses_the_cpu(no_gpu_seen, monkeypatch):
     monkeypatch.setattr(device, "explain_unusable_gpu", lambda: "")
     device.select_device("auto")
     with pytest.raises(InputError, match="--device=gpu: there is no GPU here"):
         device.select_device("gpu")
 
 
-def test_memory_grows_wherever_a_network_is_loaded_and_a_gpu_in_use_is_left_as_it_is(monkeypatch):
+def test_memory_growth_is_set_and_an_initialized_gpu_is_left_unchanged(monkeypatch):
     grown = []
 
     def grow(card, on):
@@ -112,15 +112,15 @@ def test_gpus_are_reported_by_name(monkeypatch):
     assert device.describe_devices() == "2 x A100, 1 x T4"
 
 
-def test_a_run_says_what_it_runs_on_first_and_in_its_numbers(
+def test_a_run_prints_the_device_first_and_stores_it_in_the_metrics(
     people, command, tiny_network, tmp_path
 ):
     import json
 
-    words = flags(
+    arguments = flags(
         people, tmp_path, "--epochs=1", "--epoch_size=16", "--eval_every=1", "--device=cpu"
     )
-    done = command("-m", "tfcpn.train", *words)
+    done = command("-m", "tfcpn.train", *arguments)
     first = done.err.splitlines()[0]
     assert (
         first.startswith(f"{device.describe_devices()}, float32, 1 replica(s); ")
@@ -145,7 +145,7 @@ def test_a_run_says_what_it_runs_on_first_and_in_its_numbers(
         ("vendor_id : AuthenticAMD flags : avx512f", "float32"),
     ],
 )
-def test_auto_is_bfloat16_where_the_processor_is_faster_in_it(
+def test_auto_precision_is_bfloat16_on_processors_that_are_faster_in_it(
     tmp_path, monkeypatch, processor, expected
 ):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
@@ -156,7 +156,7 @@ def test_auto_is_bfloat16_where_the_processor_is_faster_in_it(
     for name, value in (("TF_ENABLE_ONEDNN_OPTS", "0"), ("ONEDNN_MAX_CPU_ISA", "AVX2")):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
-            assert device.resolve_precision("auto") == "float32"  # what would be quick is off
+            assert device.resolve_precision("auto") == "float32"  # the fast path is disabled
     monkeypatch.setattr(device, "_CPUINFO", tmp_path / "nowhere")
     assert (
         device.resolve_precision("auto") == "float32"
