@@ -14,17 +14,17 @@ COMMAND = Command(
 )
 INTRODUCTION = """# Configuration
 
-After this page you can set every flag of `train`, `eval` and `predict`. It is written by
+This page lists every flag of `train`, `eval` and `predict`. It is written by
 `python tools/flags_page.py`; the text is that of `--helpfull`.
 
-- A value comes from the command line, else from the flagfiles it names, else from the default
-  in parentheses. Of two values the last one counts.
+- A value comes from the command line, otherwise from the named flagfiles, otherwise from the
+  default in parentheses. The last value of a flag is used.
 - `--name` sets a boolean flag, `--noname` unsets it.
 - `train` and `eval` take the same flags, so one flagfile serves both. A flag that would have no
   effect is refused in one line.
-- A run keeps its settings in `config.json`. `train` refuses to resume it with other ones, except
-  those of the sections Machine and Evaluation, files, and how long and how often. `eval` takes
-  what is not set from the run.
+- A run stores its settings in `config.json`. `train` refuses to resume it with other settings,
+  except those of the sections Machine and Evaluation, paths, lengths and intervals. `eval` uses
+  the settings of the run by default.
 
 ## train and eval
 
