@@ -1,6 +1,6 @@
 # make demo: draw people, train a network on them, show what it has learned. make demo MINUTES=20 goes further.
 # make test: lint and the quick tests. make test-all: all tests.
-# make models: fetch MediaPipe's networks. make mediapipe-check: run MediaPipe's own Pose with one of ours.
+# make models: fetch MediaPipe's networks. make mediapipe-check: run MediaPipe's own Pose with a network of this project.
 # make docker-check: build and run the Docker image without an engine, where podman is.
 # All set up their own environment in .venv first.
 
@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 MINUTES ?= 6
 
-# Where MediaPipe itself is installed, apart from ours: it brings a second OpenCV. IMAGES: people to look at.
+# Separate environment for MediaPipe, which brings a second OpenCV. IMAGES: images of people.
 MEDIAPIPE_VENV ?= .venv-mediapipe
 MEDIAPIPE_PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3.9 python3; do \
 	if $$p -c 'import sys, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; \

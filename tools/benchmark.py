@@ -1,4 +1,4 @@
-"""Measure parts of the program beside the original's way, in one run: times and their ratio."""
+"""Measure parts of the program and the original's method in one run: times and their ratio."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMMAND = Command(
             path("train_images", "data/demo/train", "Their images, for input and records."),
             integer("rounds", 5, "Times that each thing is measured, in turn.", minimum=1),
             integer(
-                "people", 2000, "input, eval, gpu: people that ours is measured on.", minimum=80
+                "people", 2000, "input, eval, gpu: people that tfcpn is measured on.", minimum=80
             ),
             integer("copies", 2, "records: times that each image is packed.", minimum=1),
             integer("frames", 100, "video: frames of it.", minimum=2),
@@ -39,7 +39,7 @@ COMMAND = Command(
             path(
                 "python",
                 ".venv-mediapipe/bin/python",
-                "video: one that has mediapipe, which is measured beside.",
+                "video: a Python with mediapipe, which is measured as well.",
             ),
             path("json", "", "File for the same numbers as JSON."),
         ]

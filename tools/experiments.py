@@ -236,7 +236,7 @@ def import_photographs(archive: str) -> None:
 
 
 def draw_best_and_worst(runs: Path, archive: str) -> None:
-    """Draw the people that each run predicts best and worst, beside the report."""
+    """Draw the people that each run predicts best and worst, next to the report."""
     place = [f"--images={archive}/images", "--annotations=data/lsp/annotations_val.json"]
     for results in sorted(runs.glob("*/eval/*/results.json")):
         for order in ("best", "worst"):

@@ -41,15 +41,15 @@ COMMAND = Command(
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
-def theirs(python: str, model: str, images: list[Path]) -> list:
-    """Of each image MediaPipe's 33 landmarks [x, y] in pixels, or None."""
+def mediapipe_landmarks(python: str, model: str, images: list[Path]) -> list:
+    """Return MediaPipe's 33 landmarks [x, y] in pixels of each image, or None."""
     script = Path(__file__).parent / "with_mediapipe" / "pose.py"
     done = subprocess.run(
         [python, str(script), model, *map(str, images)], capture_output=True, text=True
     )
     if done.returncode:
         raise InputError(
-            f"{python}: MediaPipe failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"
+            f"{python}: MediaPipe failed: {(done.stderr.strip().splitlines() or ['no output'])[-1]}"
         )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -95,8 +95,8 @@ def main(options: Options) -> None:
     )
     detector, found = PoseDetector(args.detector), 0
     places, regions, expected = [], [], []
-    printed = theirs(args.python, args.model, images)
-    for file, landmarks in zip(images, printed):
+    detected = mediapipe_landmarks(args.python, args.model, images)
+    for file, landmarks in zip(images, detected):
         image = cv2.imread(str(file))
         people = detector(image)
         found += bool(people)
@@ -105,10 +105,10 @@ def main(options: Options) -> None:
         regions.append(region_from_points(people[0].points, 1.25).numpy())
         places.append(find_image(str(file.parent), CocoImage(0, file.name, *image.shape[:2])))
         expected.append(landmarks)
-    by_mediapipe = sum(t is not None for t in printed)
-    both = f"of {len(images)} images MediaPipe finds somebody in {by_mediapipe}, tfcpn in {found}"
+    by_mediapipe = sum(t is not None for t in detected)
+    both = f"of {len(images)} images MediaPipe finds a person in {by_mediapipe}, tfcpn in {found}"
     if not places:
-        raise InputError(f"{both}, nobody in both: nothing to compare")
+        raise InputError(f"{both}, none with a person in both: nothing to compare")
     keypoints, _ = estimate(predictor, places, np.stack(regions), label="landmarks")
     away = np.median(np.linalg.norm(keypoints - np.array(expected), axis=2), axis=1)
     distances = away / np.stack(regions)[:, 2]
@@ -120,7 +120,7 @@ def main(options: Options) -> None:
     )
     if median > args.most:
         raise InputError(
-            f"MediaPipe's landmarks are {median:.4f} of the region away from ours, more than "
+            f"MediaPipe's landmarks are {median:.4f} of the region away from tfcpn's, more than "
             f"{args.most}"
         )
 

@@ -66,9 +66,9 @@ def check(mediapipe, people, command, tmp_path):
 @pytest.mark.slow
 def test_different_landmarks_fail_the_check(check):
     failed = check([[0.0, 0.0]] * 33)
-    assert failed.status == 1 and "of the region away from ours, more than 0.02" in failed.err
+    assert failed.status == 1 and "of the region away from tfcpn's, more than 0.02" in failed.err
     done = check([[0.0, 0.0]] * 33, "--most=1000")
-    assert done.status == 0 and "of 2 images MediaPipe finds somebody in 2" in done.out
+    assert done.status == 0 and "of 2 images MediaPipe finds a person in 2" in done.out
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_no_person_found_fails_the_check(check):
     failed = check(None)
     assert (
         failed.status == 1
-        and "MediaPipe finds somebody in 0" in failed.err
+        and "MediaPipe finds a person in 0" in failed.err
         and "nothing to compare" in failed.err
     )
 

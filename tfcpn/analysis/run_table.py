@@ -1,4 +1,4 @@
-"""Runs and their evaluations as a table beside tf-cpn's experiment log, and training curves."""
+"""Runs and their evaluations as a table next to tf-cpn's experiment log, and training curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tabulate runs beside tf-cpn's log, or analyze where an evaluation loses AP."""
+"""Tabulate runs next to tf-cpn's log, or analyze where an evaluation loses AP."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def main(options: Options) -> None:
         try:
             report(args.runs, Path(args.output), args.watch)
             message = f"written: {files}"
-        except InputError as error:  # such as a run that has not begun
+        except InputError as error:  # such as a run that has not started
             message = str(error)
         print(f"{time.strftime('%H:%M:%S')}: {message}", flush=True)
         time.sleep(args.watch)

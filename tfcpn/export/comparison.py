@@ -168,7 +168,7 @@ class ParityCheck:
             theirs = self._theirs["heatmaps"]
             heat = float(np.max(np.abs(outputs["heatmaps"] - theirs)) / np.max(np.abs(theirs)))
         value = accuracy(self.shown, keypoints, scores, missing_keypoints)
-        # Of few keypoints one may be another: two peaks of a map can be alike to the last digits.
+        # One keypoint may differ even if there are few: two peaks of a map can be nearly equal.
         beyond = max(1, int(distances.size * (1 - ALMOST_ALL / 100)))
         far = float(np.sort(distances, axis=None)[-1 - min(beyond, distances.size - 1)])
         return Row(name, value, heat, float(np.median(distances)), far, milliseconds, megabytes)

@@ -147,8 +147,7 @@ class OnnxFile:
         _, onnxruntime, _ = _tools()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # Its threads would wait for work in a busy loop, and beside another program be many times
-        # slower.
+        # Threads would wait in a busy loop, and be many times slower next to another program.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]

@@ -116,8 +116,8 @@ def benchmark_input(cfg: Config, data: People, rounds: int, epoch: int) -> list[
     batches, count, memory = our_batches(cfg, 8), epoch // 8, []
     for _ in range(8):
         next(batches)  # what is made ahead is there now
-    # All of ours in one go: batches are made ahead, so that a short round would count the work of
-    # its neighbor.
+    # All rounds of tfcpn at once: batches are prefetched, so that a short round would count the
+    # work of the next one.
     cpu, began = cpu_seconds(), time.perf_counter()
     for i in range(count):
         next(batches)
@@ -193,7 +193,7 @@ def _reference_eval(data: People, cfg: Config, maps: np.ndarray, count: int) -> 
 
 
 def benchmark_eval(cfg: Config, data: People, rounds: int, people: int) -> list[dict]:
-    """Return table rows: the parts of an evaluation beside the network."""
+    """Return table rows: the parts of an evaluation besides the network."""
     cv2.setNumThreads(1)
     components = build_components(cfg, COCO)
     validation, model = (

@@ -82,7 +82,7 @@ def _alone(function, *args):
 
 def _room_for_twice(printed: dict) -> bool:
     """Whether a batch twice as large may be tried. A GPU says by itself that there is no room; a
-    CPU's memory is everybody's, and whoever takes too much of it ends other programs.
+    CPU's memory is shared, and using too much of it kills other programs.
     """
     info = Path("/proc/meminfo")
     if tf.config.list_physical_devices("GPU") or not info.exists():

@@ -1,4 +1,4 @@
-"""Cost of a step and a forward pass, beside a plain Keras step and the machine's peak."""
+"""Cost of a step and a forward pass, a plain Keras step, and the machine's peak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames a second of videos, beside MediaPipe's own Pose where that is installed."""
+"""Frames per second of videos, and of MediaPipe's own Pose if that is installed."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _theirs(python: str, video: Path, rounds: int) -> tuple[float, int]:
     )
     if done.returncode:
         raise InputError(
-            f"{python}: MediaPipe failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"
+            f"{python}: MediaPipe failed: {(done.stderr.strip().splitlines() or ['no output'])[-1]}"
         )
     printed = json.loads(done.stdout.strip().splitlines()[-1])
     return min(printed["seconds"]), printed["found"]

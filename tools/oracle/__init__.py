@@ -1,1 +1,1 @@
-"""Test oracles: slow, simple programs that fast code is checked against and timed beside."""
+"""Test oracles: slow, simple programs that fast code is checked and timed against."""

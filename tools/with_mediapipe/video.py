@@ -1,8 +1,8 @@
 """MediaPipe's own Pose on a video, timed: run by tools/benchmark.py with the Python that has
 mediapipe.
 
-usage: video.py VIDEO ROUNDS   writes the seconds of each round and how many frames it found
-somebody in, as JSON.
+usage: video.py VIDEO ROUNDS   writes the seconds of each round and the number of frames with
+a person, as JSON.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""MediaPipe's weights into our model, and ours into copies of MediaPipe's files."""
+"""Load MediaPipe's weights, and export weights into copies of MediaPipe's files."""
 
 from __future__ import annotations
 
