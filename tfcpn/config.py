@@ -456,10 +456,11 @@ class Config:
         TRAINING,
         "train",
         "auto",
-        "Initial weights. CPN: a TensorFlow 1 checkpoint of the backbone; keras: ImageNet weights "
-        "of "
-        "tf.keras.applications; none: random; auto: slim's checkpoint in data/imagenet if it "
-        "exists, else random with a warning. BlazePose: MediaPipe's .tflite or .task file; auto: "
+        "Initial weights. A run, a checkpoint of one, or a SavedModel of tfcpn export: all its "
+        "weights, those of keypoints by name. CPN: a TensorFlow 1 checkpoint of the backbone; "
+        "keras: ImageNet weights of tf.keras.applications; none: random; auto: slim's checkpoint "
+        "in data/imagenet if it exists, else random with a warning. BlazePose: MediaPipe's .tflite "
+        "or .task file; auto: "
         "data/mediapipe/pose_landmark_full.tflite.",
         path=True,
     )

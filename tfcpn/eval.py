@@ -22,6 +22,7 @@ def main(options: Options) -> None:
     from tfcpn.builders import build_components
     from tfcpn.checkpoints import run_config
     from tfcpn.checkpoints.manager import INITIAL_EPOCH, CheckpointManager, TrainingPosition
+    from tfcpn.checkpoints.transfer import start_from
     from tfcpn.evaluation.evaluator import Evaluator, inherited_settings
     from tfcpn.evaluation.metrics import metrics_table
     from tfcpn.evaluation.predictor import Predictor
@@ -46,7 +47,7 @@ def main(options: Options) -> None:
     epochs = checkpoints.parse_epochs(cfg.epoch)
     device.configure(cfg.deterministic)
     strategy = device.make_strategy(cfg.strategy)
-    components = build_components(cfg, run.skeleton)
+    components = start_from(build_components(cfg, run.skeleton), cfg.init_weights)
     network = components.network
     if INITIAL_EPOCH in epochs:
         cfg = dataclasses.replace(cfg, init_weights=network.find_weights(cfg.init_weights))

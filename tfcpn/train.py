@@ -36,6 +36,7 @@ def main(options: Options) -> None:
     from tfcpn.builders import build_components
     from tfcpn.checkpoints import run_config
     from tfcpn.checkpoints.manager import CheckpointManager
+    from tfcpn.checkpoints.transfer import start_from
     from tfcpn.data.pipeline import check_reachable
     from tfcpn.data.record_sets import read_records, resolve_skeleton
     from tfcpn.evaluation.evaluator import Evaluator
@@ -51,7 +52,7 @@ def main(options: Options) -> None:
             check_flags_apply(cfg, options.explicit)  # a run that resumes keeps its settings
         records = read_records(cfg.train_records)
         annotated = resolve_skeleton(records, cfg.skeleton)
-        components = build_components(cfg, annotated)
+        components = start_from(build_components(cfg, annotated), cfg.init_weights)
         precision = device.resolve_precision(cfg.mixed_precision)
         cfg = dataclasses.replace(cfg, mixed_precision=precision)
         if cfg.data_service:

@@ -9,10 +9,10 @@ import tensorflow as tf
 from support.commands import ROOT
 from support.models import run_tflite
 from support.photos import photo
+from tfcpn.models.batchnorm_folding import calibrate_norms
 from tfcpn.models.blazepose.blazepose import blazepose_network
 from tfcpn.models.blazepose.model import build_blazepose, convolutions
 from tfcpn.models.blazepose.weights import (
-    calibrate_norms,
     export_landmark_model,
     folded_convolutions,
     load_landmark_weights,

@@ -51,6 +51,7 @@ def tiny(cfg, skeleton) -> tuple[Network, HeatmapCodec]:
         loss_names=("global", "refine"),
         variables=variables_by_name,
         kernels=conv_kernels,
+        keypoint_variables=("only/", "norm/"),
         find_weights=lambda init_weights: init_weights,
         load_weights=lambda model, found: None,
     )

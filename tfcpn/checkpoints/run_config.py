@@ -110,6 +110,8 @@ def resume_config(cfg: Config, explicit: Collection[str] = ()) -> Config:
     old = load_run(cfg.model_dir).config
     keep = {n for n in ("init_weights", "mixed_precision") if getattr(cfg, n) == "auto"}
     keep |= {"keep_checkpoints", "blazepose_norm"} - set(explicit)
+    if cfg.init_weights and Path(old.init_weights).is_relative_to(cfg.init_weights):
+        keep.add("init_weights")  # the checkpoint that the run it names had at that time
     cfg = dataclasses.replace(cfg, **{name: getattr(old, name) for name in keep})
     changed = differences(cfg, old, fields_of_scope("model", "train"))
     if cfg.lr_cosine and cfg.epochs != old.epochs:
@@ -138,14 +140,31 @@ def check_same_data(model_dir: str | Path, skeleton: Skeleton, trained_on: dict)
     if not (Path(model_dir) / FILE).exists() or not CheckpointManager(model_dir).positions():
         return
     run = load_run(model_dir)
+    go_on = f"to train on from its weights: --init_weights={model_dir} and a new --model_dir"
     if run.skeleton != skeleton:
         raise InputError(
-            f"{model_dir} was trained on other keypoints, or with other pairs, roles or tolerances"
+            f"{model_dir} was trained on other keypoints, or with other pairs, roles or "
+            f"tolerances; {go_on}"
         )
     for name, value in trained_on.items():
         old = (run.trained_on or trained_on).get(name)
-        if old != value:
-            raise InputError(f"{model_dir} was trained on other {name} ({old}, now {value})")
+        if old == value:
+            continue
+        what = _changes(old, value) if name == "records" else f"({old}, now {value})"
+        raise InputError(f"{model_dir} was trained on other {name} {what}; {go_on}")
+
+
+def _changes(old: dict, new: dict) -> str:
+    """Return which parts of the identity of records differ, in parentheses."""
+    parts = {
+        "annotations_sha256": "annotations",
+        "images_sha256": "images",
+        "skeleton_sha256": "keypoints",
+        "shards": "--shards",
+        "sets": "folders or shares",
+    }
+    names = [text for key, text in parts.items() if old.get(key) != new.get(key)]
+    return f"({', '.join(names)} differ)"
 
 
 def evaluation_config(cfg: Config, explicit: Collection[str]) -> Run:

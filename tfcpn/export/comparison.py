@@ -20,7 +20,9 @@ from tfcpn.transforms.regions import keypoints_to_image
 # of float32 files must be of those of Keras.
 MAX_ACCURACY_DROP = {"none": 0.001, "float16": 0.002, "dynamic": 0.02, "int8": 0.02}
 NEAR, ALMOST_ALL = 0.05, 99
-# Maximum median distance of keypoints in crop pixels, without annotations for AP or PCK.
+# Minimum AP or PCK of a network whose files are judged by it.
+MIN_ACCURACY = 0.05
+# Maximum median distance of keypoints in crop pixels, without AP or PCK to judge by.
 MAX_OFFSET_PX = 2.0
 _TIMED = 32
 
@@ -187,9 +189,11 @@ class ParityCheck:
 
 def failure_reason(keras: Row, row: Row, quantize: str) -> str:
     """Return why a file is worse than it may be; "" if it is good."""
-    if not np.isfinite(row.median):
-        return "its keypoints are no numbers"
-    measure = next((name for name in ("AP", "PCK@.1") if keras.accuracy.get(name, -1) > 0), None)
+    if not np.isfinite([row.median, row.heatmaps]).all():
+        return "its outputs are no numbers"
+    # A network that finds nothing loses nothing; it is judged by its keypoints alone.
+    measures = [n for n in ("AP", "PCK@.1") if keras.accuracy.get(n, -1) >= MIN_ACCURACY]
+    measure = measures[0] if measures else None
     if measure is None and row.median > MAX_OFFSET_PX:
         return (
             f"the median distance to the keypoints of Keras is {row.median:.2f} crop pixels, "

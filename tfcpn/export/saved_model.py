@@ -11,7 +11,8 @@ import tensorflow as tf
 from tfcpn import skeleton as skeletons
 from tfcpn.evaluation.estimate import predicted_alignment_points
 from tfcpn.export.graph import ExportGraph, crops_spec
-from tfcpn.inference.backends import METADATA_FILE, SIGNATURE, min_presence_of
+from tfcpn.inference.backends import SIGNATURE, min_presence_of
+from tfcpn.models.specs import METADATA_FILE
 from tfcpn.skeleton import Skeleton
 from tfcpn.transforms.alignment import Alignment
 from tfcpn.transforms.cropping import Window, crop_region

@@ -17,7 +17,7 @@ from tfcpn.codecs.landmarks import LandmarkCodec, Landmarks
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.models.blazepose.weights import LANDMARK_MEMBER
 from tfcpn.models.model import Network
-from tfcpn.models.specs import BLAZEPOSE_INPUT_SIZE, NUM_LANDMARKS
+from tfcpn.models.specs import BLAZEPOSE_INPUT_SIZE, METADATA_FILE, NUM_LANDMARKS
 from tfcpn.models.tflite import make_interpreter, read_tflite_bytes
 from tfcpn.skeleton import Skeleton
 from tfcpn.transforms.alignment import Alignment
@@ -28,8 +28,6 @@ from tfcpn.utils.errors import InputError
 # MediaPipe's threshold of its network's presence score, and one for mean peaks, which are rarely
 # above .8.
 MIN_PRESENCE, MIN_PEAK = 0.5, 0.2
-# What a SavedModel does not describe itself: its keypoints and the regions that it expects.
-METADATA_FILE = "tfcpn.json"
 SIGNATURE = "serving_default"
 _MARGIN = 3  # pixels around a region, for interpolation
 

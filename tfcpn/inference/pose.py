@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfcpn.builders import Components, build_components
 from tfcpn.checkpoints.manager import INITIAL_EPOCH, CheckpointManager, TrainingPosition
 from tfcpn.checkpoints.run_config import load_run
+from tfcpn.checkpoints.transfer import start_from
 from tfcpn.codecs.landmarks import LandmarkCodec
 from tfcpn.config import Config, make_config
 from tfcpn.inference.backends import (
@@ -201,7 +202,7 @@ def load_model(cfg: Config, annotated: Skeleton) -> tuple[Components, tf.keras.M
     epochs = checkpoints.parse_epochs(cfg.epoch)
     if len(epochs) > 1:
         raise InputError(f"--epoch={cfg.epoch}: expected one")
-    components = build_components(cfg, annotated)
+    components = start_from(build_components(cfg, annotated), cfg.init_weights)
     device.set_precision(device.resolve_precision(cfg.mixed_precision))
     network = components.network
     model = network.build()

@@ -1,4 +1,4 @@
-"""Fold batch norms into convolutions: the same function with fewer operations."""
+"""Fold batch norms into convolutions, and calibrate batch norms: the function stays the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-_CONVOLUTIONS = (tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D)
+CONVOLUTIONS = (tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D)
 
 
 def folded_weights(
@@ -45,6 +45,18 @@ def folded_weights(
     ) * gain
 
 
+def norms_of_convolutions(model: tf.keras.Model) -> dict[str, str]:
+    """Return the name of the batch norm after each convolution that has one of its own."""
+    norms = {}
+    for layer in model.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            before = layer.inbound_nodes[0].inbound_layers
+            if isinstance(before, CONVOLUTIONS) and len(before.outbound_nodes) == 1:
+                # By name: a layer would keep its model and weights alive.
+                norms[before.name] = layer.name
+    return norms
+
+
 class FoldedModel:
     """A copy of a model for prediction, with batch norms folded into convolutions.
 
@@ -68,13 +80,7 @@ class FoldedModel:
             build_for_inference: See `Network`; the architecture to use instead of the source's.
         """
         template = build_for_inference() if build_for_inference else source
-        self.source, self._norms = source, {}
-        for layer in template.layers:
-            if isinstance(layer, tf.keras.layers.BatchNormalization):
-                before = layer.inbound_nodes[0].inbound_layers
-                if isinstance(before, _CONVOLUTIONS) and len(before.outbound_nodes) == 1:
-                    # By name: a layer would keep its model and weights alive.
-                    self._norms[before.name] = layer.name
+        self.source, self._norms = source, norms_of_convolutions(template)
         self._folded_bn_names = set(self._norms.values())
         self.model = tf.keras.models.clone_model(template, clone_function=self._clone_layer)
         self.model.trainable = False
@@ -84,11 +90,11 @@ class FoldedModel:
         config = layer.get_config()
         if layer.name in self._folded_bn_names:
             return tf.keras.layers.Activation("linear", name=layer.name, dtype=config["dtype"])
-        if not isinstance(layer, _CONVOLUTIONS):
+        if not isinstance(layer, CONVOLUTIONS):
             return type(layer).from_config(config)
         kind = type(layer)
         if hasattr(layer, "kernel_unit"):
-            kind = next(base for base in _CONVOLUTIONS if isinstance(layer, base))
+            kind = next(base for base in CONVOLUTIONS if isinstance(layer, base))
         # Weights in the precision they are used in: rounded once, not in every batch.
         changes = {
             "use_bias": config["use_bias"] or layer.name in self._norms,
@@ -103,9 +109,65 @@ class FoldedModel:
         """
         for layer in self.model.layers:
             old = self.source.get_layer(layer.name) if layer.weights else None
-            if isinstance(layer, _CONVOLUTIONS):
+            if isinstance(layer, CONVOLUTIONS):
                 norm = self._norms.get(layer.name)
                 kernel, bias = folded_weights(old, self.source.get_layer(norm) if norm else None)
                 layer.set_weights([kernel, bias] if layer.use_bias else [kernel])
             elif layer.weights:
                 layer.set_weights(old.get_weights())
+
+
+def calibrate_norms(model: tf.keras.Model, batches) -> None:
+    """Set the statistics of batch norms, or the scales of biases, to those of given images.
+
+    Gain and offset compensate, so that the model's function stays the same up to rounding.
+
+    Args:
+        model: The model.
+        batches: Arrays of images (N, H, W, 3).
+    """
+    norms = norms_of_convolutions(model)
+    layers = [
+        layer
+        for layer in model.layers
+        if layer.name in norms or (isinstance(layer, CONVOLUTIONS) and hasattr(layer, "bias_unit"))
+    ]
+    probe = tf.keras.Model(model.input, [layer.output for layer in layers])
+
+    @tf.function
+    def moments(images):
+        outputs = [
+            tf.cast(tf.reshape(o, (-1, o.shape[-1])), tf.float32)
+            for o in probe(images, training=False)
+        ]
+        return [
+            tf.concat([tf.reduce_mean(o**power, axis=0) for o in outputs], axis=0)
+            for power in (1, 2)
+        ]
+
+    measured = np.mean(
+        [[m.numpy().astype(np.float64) for m in moments(images)] for images in batches], axis=0
+    )
+    means, variances = measured[0], np.maximum(measured[1] - measured[0] ** 2, 0)
+    start = 0
+    for layer in layers:
+        channels = layer.output_shape[-1]
+        mean, variance = (v[start : start + channels] for v in (means, variances))
+        start += channels
+        if layer.name not in norms:
+            kernel, bias, kernel_unit, old = layer.get_weights()
+            unit = np.sqrt(variance)
+            unit = np.where(unit > 0, unit, old)
+            layer.set_weights([kernel, bias * old / unit, kernel_unit, unit])
+            continue
+        norm = model.get_layer(norms[layer.name])
+        gamma, beta, old_mean, old_variance = norm.get_weights()
+        gain = gamma / np.sqrt(old_variance + norm.epsilon)
+        norm.set_weights(
+            [
+                gain * np.sqrt(variance + norm.epsilon),
+                beta + gain * (mean - old_mean),
+                mean,
+                variance,
+            ]
+        )

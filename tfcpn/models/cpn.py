@@ -203,6 +203,7 @@ def cpn_network(
         prediction=lambda outputs: outputs.refine,
         losses=partial(cpn_losses, hard_keypoints=hard_keypoints),
         loss_names=("global", "refine"),
+        keypoint_variables=("pyramid/", "refine_out/"),
         variables=variables_by_name,
         kernels=conv_kernels,
         find_weights=partial(pretrained.find_backbone_weights, backbone=backbone),

@@ -103,3 +103,6 @@ LITE = BlazePoseSpec(
     (2, 3),
 )
 BLAZEPOSE_SPECS = {spec.name: spec for spec in (FULL, LITE)}
+
+# What a SavedModel does not describe itself: its keypoints and the regions that it expects.
+METADATA_FILE = "tfcpn.json"

@@ -20,6 +20,7 @@ import tensorflow as tf
 from tfcpn.builders import Components, training_filter
 from tfcpn.checkpoints import run_config
 from tfcpn.checkpoints.manager import KEEP_EVERY, CheckpointManager, TrainingPosition
+from tfcpn.checkpoints.transfer import find_source
 from tfcpn.config import Config
 from tfcpn.data.pipeline import build_crop_fn, from_data_service, training_batches
 from tfcpn.data.record_sets import Records
@@ -255,6 +256,8 @@ class Trainer:
         weights = Path(self.cfg.init_weights)
         if self.components.network.logged_losses and weights.exists():
             # The steps depend on the teacher, which is a file.
+            if weights.is_dir():
+                weights = find_source(self.cfg.init_weights).index_file
             result["first weights"] = f"{zlib.crc32(weights.read_bytes()):08x}"
         return result
 

@@ -10,13 +10,10 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfcpn.codecs.landmarks import Landmarks, LandmarkTargets
+from tfcpn.models.batchnorm_folding import calibrate_norms
 from tfcpn.models.blazepose.losses import distillation_loss, labeled_losses, mean_distance
 from tfcpn.models.blazepose.model import BlazePoseOutputs, build_blazepose, first_quarter
-from tfcpn.models.blazepose.weights import (
-    calibrate_norms,
-    load_landmark_weights,
-    read_landmark_model,
-)
+from tfcpn.models.blazepose.weights import load_landmark_weights, read_landmark_model
 from tfcpn.models.model import Network, conv_kernels
 from tfcpn.models.specs import BLAZEPOSE_SPECS, DEFAULT_LANDMARK_MODEL
 from tfcpn.transforms.normalize import Preprocessing
@@ -89,6 +86,11 @@ def build_teacher(init_weights: str, size: str) -> Callable | None:
         raise InputError(f"{init_weights} not found: the run needs it as its teacher; restore it")
     model = build_blazepose(BLAZEPOSE_SPECS[size])
     load_landmark_weights(model, init_weights)
+    return teacher_of(model)
+
+
+def teacher_of(model: tf.keras.Model) -> Callable:
+    """Return the function from images to the outputs of a model for their first quarter."""
     model.trainable = False
     return lambda images: model(first_quarter(images), training=False)
 

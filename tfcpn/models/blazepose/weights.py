@@ -119,61 +119,6 @@ def export_landmark_model(model: tf.keras.Model, template: str) -> bytes:
     return graph.with_weights(folded_convolutions(model))
 
 
-def calibrate_norms(model: tf.keras.Model, batches) -> None:
-    """Set the statistics of batch norms, or the scales of biases, to those of given images.
-
-    Gain and offset compensate, so that the model's function stays the same up to rounding.
-
-    Args:
-        model: The model.
-        batches: Arrays of images (N, 256, 256, 3).
-    """
-    layers = [
-        layer
-        for layer in convolutions(model)
-        if norm_of(model, layer) or hasattr(layer, "bias_unit")
-    ]
-    probe = tf.keras.Model(model.input, [layer.output for layer in layers])
-
-    @tf.function
-    def moments(images):
-        outputs = [
-            tf.cast(tf.reshape(o, (-1, o.shape[-1])), tf.float32)
-            for o in probe(images, training=False)
-        ]
-        return [
-            tf.concat([tf.reduce_mean(o**power, axis=0) for o in outputs], axis=0)
-            for power in (1, 2)
-        ]
-
-    measured = np.mean(
-        [[m.numpy().astype(np.float64) for m in moments(images)] for images in batches], axis=0
-    )
-    means, variances = measured[0], np.maximum(measured[1] - measured[0] ** 2, 0)
-    start = 0
-    for layer in layers:
-        channels = layer.output_shape[-1]
-        mean, variance = (v[start : start + channels] for v in (means, variances))
-        start += channels
-        norm = norm_of(model, layer)
-        if norm is None:
-            kernel, bias, kernel_unit, old = layer.get_weights()
-            unit = np.sqrt(variance)
-            unit = np.where(unit > 0, unit, old)
-            layer.set_weights([kernel, bias * old / unit, kernel_unit, unit])
-            continue
-        gamma, beta, old_mean, old_variance = norm.get_weights()
-        gain = gamma / np.sqrt(old_variance + NORM_EPSILON)
-        norm.set_weights(
-            [
-                gain * np.sqrt(variance + NORM_EPSILON),
-                beta + gain * (mean - old_mean),
-                mean,
-                variance,
-            ]
-        )
-
-
 _ALIGNMENT = 4  # bytes; a model begins at a multiple of it in its bundle
 _HEADER = 30  # bytes of a zip's local header, before name and extra field
 
