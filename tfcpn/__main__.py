@@ -18,6 +18,8 @@ PROGRAMS = {
     "report": "tfcpn.commands.report",
     "data coco": "tfcpn.commands.get_coco",
     "data lsp": "tfcpn.commands.import_lsp",
+    "data import": "tfcpn.commands.import_annotations",
+    "data yolo": "tfcpn.commands.export_yolo",
     "data records": "tfcpn.commands.make_records",
     "data check": "tfcpn.commands.check_annotations",
     "data filter": "tfcpn.commands.filter_coco",

@@ -156,7 +156,7 @@ def row(ap=0.5, median=0.0, far=0.0, **accuracy):
             "int8",
             "the median distance to the keypoints of Keras is 3.00 crop pixels",
         ),
-        (row(), row(median=np.nan), "int8", "its keypoints are no numbers"),
+        (row(), row(median=np.nan), "int8", "its outputs are no numbers"),
     ],
 )
 def test_how_a_file_is_judged(keras, file, quantize, printed):
