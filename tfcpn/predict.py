@@ -97,6 +97,13 @@ COMMAND = Command(
             boolean("draw", True, "Write images and videos; else only results.json."),
             boolean("draw_regions", False, "Draw the region that the network saw of each person."),
             boolean("csv", False, "Write people.csv, with a row per person."),
+            enum(
+                "landmarks",
+                "2d",
+                ("2d", "full"),
+                "full: also depth, presence and world landmarks of MediaPipe's network, in its "
+                "units, in results.json and people.csv.",
+            ),
             boolean("overwrite", False, "Recompute files that are already done."),
         ],
         "Video": [
@@ -166,7 +173,8 @@ def cache_key(args: SimpleNamespace) -> dict:
     Results of an earlier call are kept only if it is the same.
     """
     from tfcpn.checkpoints.manager import CheckpointManager
-    from tfcpn.inference.backends import METADATA_FILE, is_saved_model
+    from tfcpn.inference.backends import is_saved_model
+    from tfcpn.models.specs import METADATA_FILE
     from tfcpn.utils.files import file_fingerprint
 
     ignored = {"output", "overwrite", "csv", "draw"}
@@ -248,12 +256,15 @@ def predict_files(args: SimpleNamespace, explicit: set[str], paths: list[str]):
             )
         boxes = boxes_from_file(args.boxes, [file.name for file in inputs])
     pose = load_pose(args)
+    if args.landmarks == "full" and not pose.backend.has_depth:
+        raise InputError("--landmarks=full: this network predicts no depth; MediaPipe's does")
     sources = {file.name: file.path for file in inputs}
     journal = Journal(args.output, cache_key(args), sources, overwrite=args.overwrite)
     options = PredictOptions(
         draw=args.draw,
         draw_regions=args.draw_regions,
         csv=args.csv,
+        full_landmarks=args.landmarks == "full",
         max_frames=args.max_frames,
         detect_every=args.detect_every,
         smooth=args.smooth,

@@ -79,7 +79,22 @@ class Predictor:
             Keypoints (N, K, 2) x, y in crop pixels, scores (N, K) and presence scores (N,)
             from 0 to 1: the network's own, or its mean peak.
         """
+        return self._decode_with_presence(self._forward(crops))
+
+    def predict_spatial(self, crops) -> tuple[tf.Tensor, ...]:
+        """Predict what `predict_with_presence` does, and landmarks with depth.
+
+        Args:
+            crops: (N, H, W, 3) uint8 BGR.
+
+        Returns:
+            Those three, and those of `Network.spatial_landmarks`, not averaged with mirrored crops.
+        """
         outputs = self._forward(crops)
+        spatial = self.network.spatial_landmarks(outputs[0])
+        return (*self._decode_with_presence(outputs), *spatial)
+
+    def _decode_with_presence(self, outputs: list) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         keypoints, scores = self.codec.decode(self._average(outputs))
         if self.network.presence_score is not None:
             return keypoints, scores, self.network.presence_score(outputs[0])

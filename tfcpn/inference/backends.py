@@ -32,6 +32,22 @@ SIGNATURE = "serving_default"
 _MARGIN = 3  # pixels around a region, for interpolation
 
 
+class SpatialLandmarks(NamedTuple):
+    """Depth of keypoints, in MediaPipe's units; NaN for keypoints that the network does not have.
+
+    Attributes:
+        z: (N, K) depth relative to the mid-hip, smaller is closer; in widths of the image, as
+            MediaPipe's x. From a backend: in widths of the crop.
+        presence: (N, K) from 0 to 1, whether the keypoint is within the image.
+        world: (N, K, 3) x, y, z in meters relative to the mid-hip, with the image's axes. From a
+            backend: with the crop's axes.
+    """
+
+    z: np.ndarray
+    presence: np.ndarray
+    world: np.ndarray
+
+
 class RegionPredictions(NamedTuple):
     """Predictions of N regions of an image.
 
@@ -39,11 +55,49 @@ class RegionPredictions(NamedTuple):
         keypoints: (N, K, 2) float64 x, y in the image.
         scores: (N, K).
         presence: (N,) from 0 to 1, whether there is a person.
+        spatial: Depth, if the network predicts it.
     """
 
     keypoints: np.ndarray
     scores: np.ndarray
     presence: np.ndarray
+    spatial: SpatialLandmarks | None = None
+
+
+def spatial_of_crops(codec: LandmarkCodec, landmarks, world, width: int) -> SpatialLandmarks:
+    """Return the depth of a codec's keypoints in crops.
+
+    Args:
+        codec: Which landmark each keypoint is.
+        landmarks: (N, L, 5) x, y, z in crop pixels, and logits of visibility and presence.
+        world: (N, L, 3) in meters.
+        width: Width of the crops in pixels.
+    """
+    indices = np.array(codec.landmark_indices)
+    rows = np.where(indices < 0, 0, indices)
+    landmarks, world = np.asarray(landmarks, np.float64)[:, rows], np.asarray(world)[:, rows]
+    z, world = landmarks[..., 2] / width, world.astype(np.float64)
+    presence = 1 / (1 + np.exp(-np.clip(landmarks[..., 4], -60, 60)))
+    for values in (z, presence, world):
+        values[:, indices < 0] = np.nan
+    return SpatialLandmarks(z, presence, world)
+
+
+def spatial_of_image(
+    spatial: SpatialLandmarks, regions: np.ndarray, width: int
+) -> SpatialLandmarks:
+    """Return the depth of crops in the image, as MediaPipe projects it.
+
+    Args:
+        spatial: Depth in the crops.
+        regions: (N, 5) their regions.
+        width: Width of the image in pixels.
+    """
+    regions = np.asarray(regions, np.float64)
+    cos, sin = np.cos(regions[:, 4, None]), np.sin(regions[:, 4, None])
+    x, y, z = np.moveaxis(spatial.world, -1, 0)
+    world = np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1)
+    return SpatialLandmarks(spatial.z * regions[:, 2, None] / width, spatial.presence, world)
 
 
 class Backend(Protocol):
@@ -53,20 +107,25 @@ class Backend(Protocol):
         codec: Its `empty_score` and `missing_keypoints`.
         crop_spec: The crops that it expects.
         min_presence: Presence score below which there is no person.
+        has_depth: Whether it predicts `SpatialLandmarks`.
     """
 
     codec: Codec
     crop_spec: CropSpec
     min_presence: float
+    has_depth: bool
 
-    def __call__(self, crops: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def __call__(
+        self, crops: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, SpatialLandmarks | None]:
         """Predict crops.
 
         Args:
             crops: (N, H, W, 3) uint8 BGR.
 
         Returns:
-            Keypoints (N, K, 2) in crop pixels, scores (N, K) and presence scores (N,).
+            Keypoints (N, K, 2) in crop pixels, scores (N, K), presence scores (N,), and
+            `SpatialLandmarks` or None.
         """
 
 
@@ -107,18 +166,25 @@ class KerasBackend:
         )
         spec = tf.TensorSpec((None, *crop_spec.size, 3), tf.uint8)
         predict = self.predictor.predict_with_presence
+        self.has_depth = network.spatial_landmarks is not None
+        if self.has_depth:
+            predict = self.predictor.predict_spatial
         self._predict = tf.function(predict, input_signature=[spec])
 
     def __call__(self, crops):
         size = self.batch_size
         parts = [self._predict(crops[i : i + size]) for i in range(0, len(crops), size)]
-        return tuple(tf.concat(values, axis=0) for values in zip(*parts))
+        *found, landmarks, world = (tf.concat(values, axis=0) for values in zip(*parts))
+        if not self.has_depth:
+            return *found, landmarks, world, None
+        width = self.crop_spec.size[1]
+        return *found, spatial_of_crops(self.codec, landmarks, world, width)
 
 
 class TfliteBackend:
     """Runs MediaPipe's landmark network, or one exported into its form, by TensorFlow Lite."""
 
-    min_presence = MIN_PRESENCE
+    min_presence, has_depth = MIN_PRESENCE, True
 
     def __init__(
         self, path: str, codec: LandmarkCodec, crop_spec: CropSpec, threads: int | None = None
@@ -141,7 +207,8 @@ class TfliteBackend:
             outputs = {o["name"]: o["index"] for o in self._interpreter.get_output_details()}
             details = self._interpreter.get_input_details()[0]
             self._input, shape = details["index"], tuple(details["shape"])
-            self._outputs = [outputs[name] for name in ("Identity", "Identity_1", "Identity_3")]
+            names = ("Identity", "Identity_1", "Identity_3", "Identity_4")
+            self._outputs = [outputs[name] for name in names]
         except (ValueError, RuntimeError, KeyError) as error:
             raise InputError(
                 f"{path}: is not MediaPipe's pose landmark network ({error!r})"
@@ -162,9 +229,11 @@ class TfliteBackend:
             self._interpreter.set_tensor(self._input, image)
             self._interpreter.invoke()
             found.append([self._interpreter.get_tensor(index)[0] for index in self._outputs])
-        landmarks, presence, heatmaps = (np.stack(values) for values in zip(*found))
-        keypoints, scores = self._decode(landmarks.reshape(-1, NUM_LANDMARKS, 5), heatmaps)
-        return keypoints, scores, tf.constant(presence[:, 0])
+        landmarks, presence, heatmaps, world = (np.stack(values) for values in zip(*found))
+        landmarks, world = (v.reshape(len(v), NUM_LANDMARKS, -1) for v in (landmarks, world))
+        keypoints, scores = self._decode(landmarks, heatmaps)
+        spatial = spatial_of_crops(self.codec, landmarks, world, self.crop_spec.size[1])
+        return keypoints, scores, tf.constant(presence[:, 0]), spatial
 
 
 class _DecodedCodec(NamedTuple):
@@ -176,6 +245,8 @@ class _DecodedCodec(NamedTuple):
 
 class SavedModelBackend:
     """Runs a SavedModel of `tfcpn.export`."""
+
+    has_depth = False
 
     def __init__(
         self,
@@ -194,7 +265,7 @@ class SavedModelBackend:
         size = self.batch_size
         parts = [self._signature(crops=crops[i : i + size]) for i in range(0, len(crops), size)]
         names = ("joints", "scores", "person")
-        return tuple(tf.concat([part[name] for part in parts], axis=0) for name in names)
+        return *(tf.concat([part[name] for part in parts], axis=0) for name in names), None
 
 
 def is_saved_model(folder: str | Path) -> bool:
@@ -348,11 +419,13 @@ class RegionPredictor:
             fast: Use the faster crops, which are not equal to those of an evaluation to the bit.
         """
         crops = (self._crop_fast if fast else self._crop)(image, regions)
-        keypoints, scores, presence = self.backend(crops)
+        keypoints, scores, presence, spatial = self.backend(crops)
+        if spatial is not None:
+            spatial = spatial_of_image(spatial, regions, image.shape[1])
         if fast:
             linear, corners = _crop_to_image_maps(regions, self.backend.crop_spec.size)
             keypoints = keypoints.numpy().astype(np.float64)
             keypoints = keypoints @ linear.transpose(0, 2, 1) + corners[:, None]
         else:
             keypoints = self._to_image(keypoints, tf.constant(regions, tf.float64)).numpy()
-        return RegionPredictions(keypoints, scores.numpy(), presence.numpy())
+        return RegionPredictions(keypoints, scores.numpy(), presence.numpy(), spatial)

@@ -317,6 +317,7 @@ class PredictOptions(NamedTuple):
         draw: Write images and videos.
         draw_regions: Draw the region of each person.
         csv: Write people.csv.
+        full_landmarks: Write depth, presence and world landmarks too.
         max_frames: Maximum number of frames of a video; 0 for all.
         detect_every, smooth, track_timeout: See `Tracker`.
         boxes: Function from an image's name, and the image, to boxes; None for those of the
@@ -326,6 +327,7 @@ class PredictOptions(NamedTuple):
     draw: bool = True
     draw_regions: bool = False
     csv: bool = False
+    full_landmarks: bool = False
     max_frames: int = 0
     detect_every: int = 10
     smooth: bool = True
@@ -391,6 +393,7 @@ class BatchPredictor:
                 self.journal.frames_of,
                 self.pose.people_skeleton,
                 self.options.csv,
+                self.options.full_landmarks,
             )
         return Summary(self._failed, len(records), sum(record["people"] for record in records))
 
@@ -433,7 +436,7 @@ class BatchPredictor:
                     frame = {
                         "height": size[0],
                         "width": size[1],
-                        "people": [to_coco(person) for person in people],
+                        "people": [to_coco(p, self.options.full_landmarks) for p in people],
                     }
                     self.journal.add_image(source.name, fingerprint, frame)
 
@@ -476,7 +479,9 @@ class BatchPredictor:
                         people = tracker(image, seconds)
                         place = {"frame": number, "seconds": round(seconds, 4)}
                         size = {"height": image.shape[0], "width": image.shape[1]}
-                        keep({**size, **place, "people": [to_coco(person) for person in people]})
+                        full = options.full_landmarks
+                        found = [to_coco(person, full) for person in people]
+                        keep({**size, **place, "people": found})
                         shown += self._hold(writer, held, seconds, video.rate, shown)
                         held, end = (image, people), seconds
                         bar.update()

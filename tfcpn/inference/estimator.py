@@ -42,6 +42,10 @@ class Person:
         region: (5,) what the network saw: center x and y, width, height, clockwise rotation in
             radians.
         track_id: Identity in a video, from 1; in an image the position in the list.
+        z: (K,) depth relative to the mid-hip, smaller is closer, in widths of the image as in
+            MediaPipe; None if the network predicts none. Not smoothed in videos.
+        presence: (K,) from 0 to 1, whether each keypoint is within the image; None as z.
+        world: (K, 3) x, y, z in meters relative to the mid-hip; None as z.
     """
 
     keypoints: np.ndarray
@@ -50,6 +54,9 @@ class Person:
     score: float
     region: np.ndarray
     track_id: int
+    z: np.ndarray | None = None
+    presence: np.ndarray | None = None
+    world: np.ndarray | None = None
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -266,9 +273,9 @@ class PoseEstimator:
         """
         codec, count = self.backend.codec, self.skeleton.num_annotated
         missing = [index for index in codec.missing_keypoints if index < count]
-        people = []
+        people, spatial = [], predictions.spatial
         rows = zip(predictions.keypoints, predictions.scores, regions, scores)
-        for keypoints, keypoint_scores, region, score in rows:
+        for row, (keypoints, keypoint_scores, region, score) in enumerate(rows):
             keypoints, keypoint_scores = keypoints[:count].copy(), keypoint_scores[:count].copy()
             mean = float(np.mean(np.delete(keypoint_scores, missing)))
             keypoints[missing], keypoint_scores[missing] = np.nan, 0
@@ -280,6 +287,9 @@ class PoseEstimator:
                     score=score * mean,
                     region=region,
                     track_id=0,
+                    z=None if spatial is None else spatial.z[row, :count],
+                    presence=None if spatial is None else spatial.presence[row, :count],
+                    world=None if spatial is None else spatial.world[row, :count],
                 )
             )
         return number_people(people)

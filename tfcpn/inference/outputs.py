@@ -109,11 +109,16 @@ Frames = Callable[[dict], Iterable[dict]]
 _MAX_ID = 2**53  # the largest integer that JSON readers keep
 
 
-def to_coco(person: Person) -> dict:
+def to_coco(person: Person, full: bool = False) -> dict:
     """Return a person as an entry of results.json, without ids.
 
     Visibility is 2 for confident keypoints, else 1; keypoints that the network does not have are 0,
     0, 0.
+
+    Args:
+        person: The person.
+        full: Also depth, presence and world landmarks, null for keypoints that the network does not
+            have.
     """
     there = np.isfinite(person.keypoints[:, 0])
     seen = np.where(there, np.where(person.confidence >= DRAW_THRESHOLD, 2, 1), 0)
@@ -133,6 +138,18 @@ def to_coco(person: Person) -> dict:
         "region": np.round(person.region, 4).tolist(),
         "person": person.track_id,
         "iscrowd": 0,
+        **(_depth(person) if full else {}),
+    }
+
+
+def _depth(person: Person) -> dict:
+    def listed(values: np.ndarray, digits: int) -> list:
+        return [None if np.isnan(v) else v for v in np.round(values.astype(float), digits).ravel()]
+
+    return {
+        "z": listed(person.z, 6),
+        "presence": listed(person.presence, 4),
+        "world_landmarks": listed(person.world, 5),
     }
 
 
@@ -199,13 +216,18 @@ def _cell(name: str) -> str:
     return f"./{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
-def _table(records: Sequence[dict], frames_of: Frames, skeleton: Skeleton) -> Iterator[str]:
-    """Yield people.csv: a row per person with x, y and score of each keypoint; empty if missing."""
+def _table(
+    records: Sequence[dict], frames_of: Frames, skeleton: Skeleton, full: bool
+) -> Iterator[str]:
+    """Yield people.csv: a row per person with x, y and score of each keypoint; empty if missing.
+
+    If full, also z, presence and world x, y, z.
+    """
     line = io.StringIO()
     row = csv.writer(line, lineterminator="\n")
-    columns = [
-        f"{keypoint}_{what}" for keypoint in skeleton.keypoints for what in ("x", "y", "score")
-    ]
+    depth = ("z", "presence", "world_x", "world_y", "world_z") if full else ()
+    names = ("x", "y", "score", *depth)
+    columns = [f"{keypoint}_{what}" for keypoint in skeleton.keypoints for what in names]
     row.writerow(["file", "frame", "seconds", "person", "score", *columns])
     for image, people in _numbered(records, frames_of):
         name = image["file_name"].rsplit("#", 1)[0] if "frame" in image else image["file_name"]
@@ -219,11 +241,13 @@ def _table(records: Sequence[dict], frames_of: Frames, skeleton: Skeleton) -> It
                 one["keypoints"][2::3],
                 one["keypoint_scores"],
             )
-            values = [
-                v
-                for x, y, seen, score in keypoints
-                for v in ((x, y, score) if seen else ("", "", ""))
-            ]
+            values = []
+            for number, (x, y, seen, score) in enumerate(keypoints):
+                row_of_keypoint = [x, y, score]
+                if full:
+                    world = one["world_landmarks"][3 * number : 3 * number + 3]
+                    row_of_keypoint += [one["z"][number], one["presence"][number], *world]
+                values += row_of_keypoint if seen else [""] * len(names)
             place = [_cell(name), image.get("frame", ""), image.get("seconds", "")]
             row.writerow([*place, one["person"], one["score"], *values])
     yield line.getvalue()
@@ -235,11 +259,12 @@ def write_results(
     frames_of: Frames,
     skeleton: Skeleton,
     table: bool = False,
+    full: bool = False,
 ) -> None:
-    """Write results.json, and people.csv if asked."""
+    """Write results.json, and people.csv if asked; full: as in `to_coco`."""
     write_text_stream(Path(folder) / RESULTS, results(records, frames_of, skeleton))
     if table:
-        write_text_stream(Path(folder) / TABLE, _table(records, frames_of, skeleton))
+        write_text_stream(Path(folder) / TABLE, _table(records, frames_of, skeleton, full))
 
 
 def check_output(folder: str) -> None:

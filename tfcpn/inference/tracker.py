@@ -22,15 +22,15 @@ class OneEuroFilter:
     For arrays of one shape. The defaults are MediaPipe's parameters for landmarks.
     """
 
-    def __init__(self, least: float = 0.05, slope: float = 80.0, speed_cutoff: float = 1.0):
+    def __init__(self, min_cutoff: float = 0.05, slope: float = 80.0, speed_cutoff: float = 1.0):
         """Set the parameters.
 
         Args:
-            least: Cutoff in Hz at rest.
+            min_cutoff: Cutoff in Hz at rest.
             slope: Growth of the cutoff in Hz for a speed of one object size per second.
             speed_cutoff: Cutoff in Hz of the speed's own filter.
         """
-        self.min_presence, self.slope, self.speed_cutoff = least, slope, speed_cutoff
+        self.min_cutoff, self.slope, self.speed_cutoff = min_cutoff, slope, speed_cutoff
         self._raw = self._smooth = self._speed = None
         self._seconds = 0.0
 
@@ -56,7 +56,7 @@ class OneEuroFilter:
             self._speed = self._speed + _smoothing_factor(self.speed_cutoff, step) * (
                 velocity - self._speed
             )
-            cutoff = self.min_presence + self.slope * np.abs(self._speed)
+            cutoff = self.min_cutoff + self.slope * np.abs(self._speed)
             self._smooth = self._smooth + _smoothing_factor(cutoff, step) * (values - self._smooth)
         self._raw, self._seconds = values, seconds
         return self._smooth
@@ -213,7 +213,7 @@ class Tracker:
             detect_every: Frames between runs of the detector. It also runs while a person is lost,
                 and while there is no track.
             smooth: Whether to smooth keypoints.
-            track_timeout: Seconds within which a person who is people again keeps the id.
+            track_timeout: Seconds within which a person who is found again keeps the id.
         """
         self.pose, self.detect_every, self.smooth, self.track_timeout = (
             pose,

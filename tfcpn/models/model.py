@@ -39,6 +39,9 @@ class Network(NamedTuple):
         check_diverged: mean losses -> what is wrong with them; "" if nothing is.
         presence_score: outputs -> probability (N,) that each crop shows a person; None for a
             network without one.
+        spatial_landmarks: outputs -> landmarks (N, L, 5) as x, y, z in crop pixels and logits of
+            visibility and presence, and world landmarks (N, L, 3); None for a network without
+            depth.
         keypoint_variables: Prefixes of the variables whose last axis is the keypoints.
         build_for_inference: Builds a cheaper but mathematically equivalent model with the same
             layer names (weights are copied in afterwards); None if there is no cheaper form.
@@ -59,6 +62,7 @@ class Network(NamedTuple):
     prepare: Callable[[tf.keras.Model, Iterable], None] | None = None
     check_diverged: Callable[[dict[str, float]], str] | None = None
     presence_score: Callable[[Any], tf.Tensor] | None = None
+    spatial_landmarks: Callable[[Any], tuple[tf.Tensor, tf.Tensor]] | None = None
     build_for_inference: Callable[[], tf.keras.Model] | None = None
     keypoint_variables: tuple[str, ...] = ()
 

@@ -187,10 +187,15 @@ def blazepose_network(
         teacher=partial(build_teacher, size=size),
         prepare=calibrate_norms if from_teacher else None,
         check_diverged=check_diverged if from_teacher else None,
-        # From scratch, nothing trains this output.
+        # From scratch, nothing trains these outputs.
         presence_score=_presence_score if from_teacher else None,
+        spatial_landmarks=_spatial_landmarks if from_teacher else None,
     )
 
 
 def _presence_score(outputs: BlazePoseOutputs) -> tf.Tensor:
     return tf.sigmoid(outputs.person[:, 0])
+
+
+def _spatial_landmarks(outputs: BlazePoseOutputs) -> tuple[tf.Tensor, tf.Tensor]:
+    return outputs.landmarks, outputs.world
