@@ -91,6 +91,23 @@ def test_quantized_files_differ_slightly_from_float(command, tiny_run, tmp_path,
     assert threshold <= np.abs(found - expected).max() < 0.2 * np.ptp(expected)
 
 
+def test_a_file_in_full_int8_has_integers_only(command, tiny_run, tmp_path):
+    """For accelerators: input, output and every tensor between them are integers."""
+    export(command, tiny_run, tmp_path / "file", "--format=tflite", "--quantize=full_int8")
+    running = tf.lite.Interpreter(model_path=str(tmp_path / "file"))
+    running.allocate_tensors()
+    types = {t["dtype"] for t in running.get_tensor_details() if t["name"]}
+    assert types <= {np.int8, np.int32}
+    (taken,), (given,) = running.get_input_details(), running.get_output_details()
+    assert taken["dtype"] == given["dtype"] == np.int8 and tuple(given["shape"]) == (1, 16, 16, 17)
+    scale, zero = taken["quantization"]
+    assert scale == pytest.approx(1, abs=0.05)
+    export(command, tiny_run, tmp_path / "float", "--format=tflite")
+    float_file, file = (TfliteFile((tmp_path / n).read_bytes()) for n in ("float", "file"))
+    expected = float_file(crops())["heatmaps"]
+    assert np.abs(file(crops())["heatmaps"] - expected).mean() < 0.05 * np.ptp(expected)
+
+
 def test_tensorflow_lite_needs_no_flex(command, tiny_run, tmp_path):
     export(command, tiny_run, tmp_path / "file", "--format=tflite", "--with_decoder")
     details = tf.lite.Interpreter(model_path=str(tmp_path / "file"))._get_ops_details()
@@ -251,6 +268,7 @@ def _without_people(tiny_run):
         (["--with_decoder"], "--with_decoder needs --format=tflite or onnx"),
         (["--format=onnx", "--task=a.task"], "--task needs --format=mediapipe, not onnx"),
         (["--format=onnx", "--learn_from=3"], "--learn_from needs --quantize=int8"),
+        (["--format=onnx", "--quantize=full_int8"], "full_int8 needs --format=tflite"),
         (["--format=tflite", "--backbone=resnet101"], "was trained with other settings"),
         (["--format=tflite", "--quantize=int8", "--train_records=nowhere"], "nowhere"),
         (["--format=onnx", "--val_annotations=nowhere.json"], "nowhere.json"),

@@ -27,10 +27,10 @@ COMMAND = Command(
             enum(
                 "quantize",
                 "none",
-                ("none", "float16", "dynamic", "int8"),
-                "tflite, onnx: weights in float16, weights in int8, or weights and activations in "
-                "int8, calibrated "
-                "on people of --train_records.",
+                ("none", "float16", "dynamic", "int8", "full_int8"),
+                "tflite, onnx: weights in float16 (float16) or int8 (dynamic), or weights and "
+                "activations in int8, calibrated on people of --train_records (int8). tflite: "
+                "also input and output in int8, for accelerators (full_int8).",
             ),
             boolean(
                 "with_decoder",
@@ -59,7 +59,7 @@ COMMAND = Command(
             integer(
                 "learn_from",
                 128,
-                "int8: number of people of --train_records to calibrate on.",
+                "int8, full_int8: number of people of --train_records to calibrate on.",
                 minimum=1,
             ),
             "model_dir",
@@ -86,8 +86,10 @@ def _check(args, given: set[str]) -> None:
     for name, formats in _USED_BY.items():
         if name in given and args.format not in formats:
             raise InputError(f"--{name} needs --format={' or '.join(formats)}, not {args.format}")
-    if "learn_from" in given and args.quantize != "int8":
-        raise InputError("--learn_from needs --quantize=int8")
+    if "learn_from" in given and "int8" not in args.quantize:
+        raise InputError("--learn_from needs --quantize=int8 or full_int8")
+    if args.quantize == "full_int8" and (args.format != "tflite" or args.with_decoder):
+        raise InputError("--quantize=full_int8 needs --format=tflite, without --with_decoder")
 
 
 def main(options: Options) -> None:
@@ -190,7 +192,7 @@ def to_other(args, given: set[str], cfg, skeleton) -> None:
         print(f"{cfg.val_annotations} not found: compared on random images, so there is no AP")
     learn_from = (
         record_crops(cfg, components, skeleton, args.learn_from)
-        if args.quantize == "int8"
+        if "int8" in args.quantize
         else None
     )
     message = written.write(

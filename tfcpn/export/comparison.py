@@ -19,6 +19,7 @@ from tfcpn.transforms.regions import keypoints_to_image
 # Maximum drop of AP, or of PCK@.1 without AP; and the crop pixels within which 99% of the keypoints
 # of float32 files must be of those of Keras.
 MAX_ACCURACY_DROP = {"none": 0.001, "float16": 0.002, "dynamic": 0.02, "int8": 0.02}
+MAX_ACCURACY_DROP |= {"full_int8": 0.02}
 NEAR, ALMOST_ALL = 0.05, 99
 # Minimum AP or PCK of a network whose files are judged by it.
 MIN_ACCURACY = 0.05

@@ -90,12 +90,12 @@ def write(
     Args:
         kind: "savedmodel", "tflite" or "onnx".
         output: The file or folder.
-        quantize: "none", "float16", "dynamic" or "int8".
+        quantize: One of `tflite.QUANTIZE`.
         decoded: Whether decoding is part of the graph.
         predictor: Predictor of the trained model.
         components: The components of the run.
         shown: Crops to compare on.
-        calibration: Crops that int8 is calibrated on.
+        calibration: Crops that int8 and full_int8 are calibrated on.
         cfg: The settings.
 
     Raises:

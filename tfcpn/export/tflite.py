@@ -16,13 +16,15 @@ from tfcpn.models.tflite import make_interpreter
 from tfcpn.utils.console import suppress_stderr
 from tfcpn.utils.errors import InputError
 
-QUANTIZE = ("none", "float16", "dynamic", "int8")
+QUANTIZE = ("none", "float16", "dynamic", "int8", "full_int8")
 
 
 def _converter(graph: ExportGraph, quantize: str, people: np.ndarray | None):
-    function = tf.function(
-        graph.call, input_signature=[crops_spec(graph.crop_spec, 1)]
-    ).get_concrete_function()
+    spec = crops_spec(graph.crop_spec, 1)
+    if quantize == "full_int8":
+        # Of a float input, the converter makes an int8 one; of a uint8 input, it keeps a cast.
+        spec = tf.TensorSpec(spec.shape, tf.float32, name="crops")
+    function = tf.function(graph.call, input_signature=[spec]).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], graph.predictor.model)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantize != "none":
@@ -31,6 +33,12 @@ def _converter(graph: ExportGraph, quantize: str, people: np.ndarray | None):
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":
         converter.representative_dataset = lambda: ([crop[None]] for crop in people)
+    if quantize == "full_int8":
+        converter.representative_dataset = lambda: (
+            [crop[None].astype(np.float32)] for crop in people
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
     return converter
 
 
@@ -57,7 +65,7 @@ def to_tflite(
     Args:
         graph: The graph.
         quantize: One of `QUANTIZE`.
-        people: Crops (N, H, W, 3) uint8 that int8 is calibrated on.
+        people: Crops (N, H, W, 3) uint8 that int8 and full_int8 are calibrated on.
         excluded_layers: Layers that int8 leaves in float.
 
     Raises:
@@ -145,8 +153,20 @@ class TfliteFile:
     def __init__(self, content: bytes, threads: int | None = None):
         self._running = make_interpreter(content, threads)
         self._signature = self._running.get_signature_runner()
+        self._input = self._signature.get_input_details()["crops"]
+        self._outputs = self._signature.get_output_details()
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
-        """crops (N, H, W, 3) uint8 -> outputs by name."""
+        """Return the outputs of crops (N, H, W, 3) uint8 by name, as floats."""
+        if self._input["dtype"] == np.int8:
+            scale, zero = self._input["quantization"]
+            crops = np.clip(np.round(crops / scale) + zero, -128, 127).astype(np.int8)
         found = [self._signature(crops=crop[None]) for crop in crops]
-        return {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+        outputs = {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+        return {name: self._as_floats(name, values) for name, values in outputs.items()}
+
+    def _as_floats(self, name: str, values: np.ndarray) -> np.ndarray:
+        if values.dtype != np.int8:
+            return values
+        scale, zero = self._outputs[name]["quantization"]
+        return ((values.astype(np.float32) - zero) * scale).astype(np.float32)
