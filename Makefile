@@ -1,6 +1,6 @@
 # make demo: draw people, train a network on them, show what it has learned. make demo MINUTES=20 goes further.
 # make test: lint and the quick tests. make test-all: all tests.
-# make models: fetch MediaPipe's networks. make mediapipe-check: run MediaPipe's own Pose with a network of this project.
+# make models: fetch MediaPipe's networks. make mediapipe-check: run MediaPipe itself with a network of this project.
 # make docker-check: build and run the Docker image without an engine, where podman is.
 # All set up their own environment in .venv first.
 
@@ -13,9 +13,11 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 MINUTES ?= 6
 
-# Separate environment for MediaPipe, which brings a second OpenCV. IMAGES: images of people.
+# Separate environments for MediaPipe, which brings a second OpenCV. The newest runs .task bundles; 0.10.14 is the
+# last one with Pose, and left out where it cannot be installed. IMAGES: images of people.
 MEDIAPIPE_VENV ?= .venv-mediapipe
-MEDIAPIPE_PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3.9 python3; do \
+LEGACY_VENV ?= .venv-mediapipe-0.10.14
+LEGACY_PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3.9 python3; do \
 	if $$p -c 'import sys, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; \
 	then echo $$p; break; fi; done)
 MODEL ?= data/mediapipe/pose_landmark_full.tflite
@@ -42,14 +44,23 @@ models: $(READY)
 	$(RUN) tools/get_models.py
 
 $(MEDIAPIPE_VENV)/.ready:
-	@test -n "$(MEDIAPIPE_PYTHON)" || { echo "error: mediapipe 0.10.14 needs Python 3.9 to 3.12; give MEDIAPIPE_PYTHON=..."; exit 1; }
-	$(MEDIAPIPE_PYTHON) -m venv $(MEDIAPIPE_VENV)
-	$(MEDIAPIPE_VENV)/bin/pip install --quiet mediapipe==0.10.14
+	@$(HAVE_PYTHON)
+	$(PYTHON) -m venv $(MEDIAPIPE_VENV)
+	$(MEDIAPIPE_VENV)/bin/pip install --quiet "mediapipe>=1.2,<2"
 	touch $@
 
-mediapipe-check: models $(MEDIAPIPE_VENV)/.ready
+$(LEGACY_VENV)/.ready:
+	@test -n "$(LEGACY_PYTHON)" && $(LEGACY_PYTHON) -m venv $(LEGACY_VENV) && \
+		$(LEGACY_VENV)/bin/pip install --quiet mediapipe==0.10.14 && touch $@ || \
+		{ rm -rf $(LEGACY_VENV); echo "without MediaPipe 0.10.14, which cannot be installed here"; }
+
+mediapipe-check: models $(MEDIAPIPE_VENV)/.ready $(LEGACY_VENV)/.ready
 	$(RUN) tools/make_people.py --output=data/drawn_check --train=1 --val=20
-	$(RUN) tools/mediapipe_check.py --model=$(MODEL) --images=$(IMAGES) --python=$(MEDIAPIPE_VENV)/bin/python
+	test -e data/drawn_check/video.mp4 || \
+		$(RUN) tools/make_video.py --output=data/drawn_check/video.mp4 --people=2 --seconds=3
+	$(RUN) tools/mediapipe_check.py --model=$(MODEL) --images=$(IMAGES) --python=$(MEDIAPIPE_VENV)/bin/python \
+		--video=data/drawn_check/video.mp4 \
+		$$(test -e $(LEGACY_VENV)/.ready && echo --legacy_python=$(LEGACY_VENV)/bin/python)
 
 docker-check:
 	sh tools/docker_check.sh

@@ -198,12 +198,14 @@ def load_pose(args: SimpleNamespace):
     from tfcpn.inference.pose import Pose
 
     as_keras = args.network == "blazepose"
+    # The default is the detector of a .task bundle, if it has one.
+    detector = None if args.detector == DEFAULT_DETECTION_MODEL else args.detector
     with status("loading the network"):
         return Pose.load(
             args.init_weights
             if as_keras
             else args.model_dir or args.model or DEFAULT_LANDMARK_MODEL,
-            detector=args.detector if args.boxes == "detect" else "none",
+            detector=detector if args.boxes == "detect" else "none",
             score_threshold=args.score_threshold,
             tiles=args.tiles,
             nms_oks=NMS_OKS if args.nms else None,

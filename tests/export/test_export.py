@@ -100,7 +100,7 @@ def test_a_file_in_full_int8_has_integers_only(command, tiny_run, tmp_path):
     assert types <= {np.int8, np.int32}
     (taken,), (given,) = running.get_input_details(), running.get_output_details()
     assert taken["dtype"] == given["dtype"] == np.int8 and tuple(given["shape"]) == (1, 16, 16, 17)
-    scale, zero = taken["quantization"]
+    scale, _ = taken["quantization"]
     assert scale == pytest.approx(1, abs=0.05)
     export(command, tiny_run, tmp_path / "float", "--format=tflite")
     float_file, file = (TfliteFile((tmp_path / n).read_bytes()) for n in ("float", "file"))

@@ -40,6 +40,7 @@ ALLOWED = {
         "skeleton.py",
         "analysis/evaluation.py",
         "checkpoints/run_config.py",
+        "checkpoints/transfer.py",
         "config.py",
         "commands/import_lsp.py",
         "export/graph.py",
@@ -47,7 +48,12 @@ ALLOWED = {
         "inference/backends.py",
     },
     "picture": {"export/saved_model.py"},
-    "snapshot": {"checkpoints/manager.py", "commands/convert_checkpoint.py", "config.py"},
+    "snapshot": {
+        "checkpoints/manager.py",
+        "commands/convert_checkpoint.py",
+        "config.py",
+        "checkpoints/transfer.py",
+    },
     "colour": {"config.py"},
 }
 FILES = sorted(path.relative_to(ROOT / "tfcpn") for path in (ROOT / "tfcpn").rglob("*.py"))

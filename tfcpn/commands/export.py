@@ -40,15 +40,17 @@ COMMAND = Command(
             path(
                 "template",
                 "data/mediapipe/pose_landmark_full.tflite",
-                "mediapipe: the file whose graph, names and types stay; with --task those of "
-                "the bundle.",
+                "mediapipe: the file whose graph, names and types stay, or that is used itself if "
+                "no run is given; with a bundle to copy, its own.",
             ),
             path(
                 "task",
                 "",
-                "mediapipe: a .task bundle; a copy of it with the new network is written.",
+                "mediapipe: write a .task bundle of this network and of --detector for MediaPipe's "
+                "PoseLandmarker. With --output: a bundle to copy with the new network, all else in "
+                "it kept.",
             ),
-            path("output", None, "File or folder to write.", required=True),
+            path("output", "", "File or folder to write."),
             boolean("overwrite", False, "Replace an existing file."),
             integer(
                 "people",
@@ -94,7 +96,9 @@ def _check(args, given: set[str]) -> None:
 
 def main(options: Options) -> None:
     args, cfg = options.args, options.config
-    output = Path(args.output)
+    if not args.output and not args.task:
+        raise InputError(f"--output is missing; see {COMMAND.program} --help")
+    output = Path(args.output or args.task)
     if output.exists() and not args.overwrite:
         raise InputError(f"{output} already exists; --overwrite replaces it")
     if output.exists() and output.is_dir() != (args.format == "savedmodel"):
@@ -115,6 +119,9 @@ def main(options: Options) -> None:
     from tfcpn.utils import device
 
     device.select_device(cfg.device)
+    if args.format == "mediapipe" and not options.explicit & _OF_NETWORK:
+        shipped_bundle(args, cfg, output)
+        return
     epochs = CheckpointManager(cfg.model_dir).parse_epochs(cfg.epoch)
     if len(epochs) > 1:
         raise InputError(f"--epoch={cfg.epoch}: expected one")
@@ -129,19 +136,40 @@ def main(options: Options) -> None:
         skeleton = skeleton_from_flag(cfg.skeleton) or MEDIAPIPE
     cfg = dataclasses.replace(cfg, mixed_precision="float32")
     if args.format == "mediapipe":
-        to_mediapipe(args, options.explicit, cfg, skeleton)
+        to_mediapipe(args, options.explicit, cfg, skeleton, output)
     else:
         to_other(args, options.explicit, cfg, skeleton)
 
 
-def to_mediapipe(args, given: set[str], cfg, skeleton) -> None:
+# Flags of which one chooses a network of one's own.
+_OF_NETWORK = {"model_dir", "experiment", "epoch", "init_weights", "network"}
+
+
+def shipped_bundle(args, cfg, output: Path) -> None:
+    """Write a bundle of MediaPipe's own files."""
+    from tfcpn.models.blazepose.bundle import make_bundle
+    from tfcpn.models.blazepose.detector import DETECTOR_MEMBER
+    from tfcpn.models.blazepose.weights import LANDMARK_MEMBER, read_landmark_model
+    from tfcpn.models.tflite import read_tflite_bytes
+    from tfcpn.utils.files import write_atomically
+
+    if not args.task or args.output:
+        raise InputError("--model_dir is missing: which run is to be exported?")
+    _, spec = read_landmark_model(args.template)
+    landmarks = read_tflite_bytes(args.template, LANDMARK_MEMBER)
+    detector = read_tflite_bytes(cfg.detector, DETECTOR_MEMBER)
+    write_atomically(output, make_bundle(landmarks, detector))
+    print(f"written: {output}; the {spec.name} network {args.template} and {cfg.detector} as is")
+
+
+def to_mediapipe(args, given: set[str], cfg, skeleton, output: Path) -> None:
+    """Write a network into MediaPipe's .tflite file or into a bundle."""
     from tfcpn.export.export import checked
     from tfcpn.inference.pose import load_model
-    from tfcpn.models.blazepose.weights import (
-        LANDMARK_MEMBER,
-        export_landmark_model,
-        replace_bundle_member,
-    )
+    from tfcpn.models.blazepose.bundle import make_bundle, replace_bundle_members
+    from tfcpn.models.blazepose.detector import DETECTOR_MEMBER
+    from tfcpn.models.blazepose.weights import LANDMARK_MEMBER, export_landmark_model
+    from tfcpn.models.tflite import read_tflite_bytes
     from tfcpn.utils.files import write_atomically
 
     if cfg.network != "blazepose":
@@ -154,18 +182,24 @@ def to_mediapipe(args, given: set[str], cfg, skeleton) -> None:
             "trained, and MediaPipe would find no people"
         )
     _, model = load_model(cfg, skeleton)
-    # A bundle's own network has metadata that MediaPipe's tasks need and the wheel's file lacks.
-    template = args.task if args.task and "template" not in given else args.template
+    copied = bool(args.task and args.output)
+    template = args.task if copied and "template" not in given else args.template
     content = export_landmark_model(model, template)
     median, worst = checked(content, model)
-    write_atomically(
-        Path(args.output),
-        replace_bundle_member(args.task, LANDMARK_MEMBER, content) if args.task else content,
-    )
+    detector = None
+    if args.task and (not copied or "detector" in given):
+        detector = read_tflite_bytes(cfg.detector, DETECTOR_MEMBER)
+    if copied:
+        members = {LANDMARK_MEMBER: content}
+        if detector is not None:
+            members[DETECTOR_MEMBER] = detector
+        content = replace_bundle_members(args.task, members)
+    elif args.task:
+        content = make_bundle(content, detector)
+    write_atomically(output, content)
     print(
-        f"written: {args.output}; its landmarks are {median:.3f} crop pixels off those of Keras "
-        "(median), "
-        f"at most {worst:.3f}"
+        f"written: {output}; its landmarks are {median:.3f} crop pixels off those of Keras "
+        f"(median), at most {worst:.3f}"
     )
 
 

@@ -25,6 +25,7 @@ from tfcpn.inference.detectors import Detector, load_detector
 from tfcpn.inference.estimator import NMS_OKS, Person, PoseEstimator
 from tfcpn.inference.tracker import track_video
 from tfcpn.models.blazepose.blazepose import MEDIAPIPE_PREPROCESSING
+from tfcpn.models.blazepose.bundle import has_detector
 from tfcpn.models.blazepose.weights import read_landmark_model
 from tfcpn.models.specs import (
     BLAZEPOSE_INPUT_SIZE,
@@ -52,7 +53,7 @@ class Pose(PoseEstimator):
         cls,
         model: str | Path = DEFAULT_LANDMARK_MODEL,
         *,
-        detector: str | Detector = DEFAULT_DETECTION_MODEL,
+        detector: str | Detector | None = None,
         score_threshold: float = 0.5,
         tiles: int = 1,
         nms_oks: float | None = NMS_OKS,
@@ -68,8 +69,8 @@ class Pose(PoseEstimator):
         Args:
             model: Folder of a run, a .tflite or .task file in MediaPipe's form, or a SavedModel of
                 tools/export.py.
-            detector: "none": each image is one person; a file, see `detectors.load_detector`; or a
-                function from an image to boxes.
+            detector: None: that of a .task bundle, else MediaPipe's. "none": each image is one
+                person; a file, see `detectors.load_detector`; or a function from an image to boxes.
             score_threshold: Minimum score of a detected person.
             tiles: Above 1, search tiles of the image too, see `detectors.detect_people`.
             nms_oks: OKS above which of two people the less confident one is dropped; None keeps
@@ -86,6 +87,8 @@ class Pose(PoseEstimator):
             InputError: For a model or a detector that does not exist or does not fit.
         """
         path = str(model)
+        if detector is None:
+            detector = path if has_detector(path) else DEFAULT_DETECTION_MODEL
         if isinstance(detector, str):
             detector = load_detector(detector, score_threshold, tiles)
         device.grow_memory()

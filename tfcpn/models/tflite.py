@@ -94,6 +94,42 @@ def find_bundle_member(bundle: zipfile.ZipFile, path: str, member: str) -> str:
     return names[0]
 
 
+def read_metadata(content: bytes, name: str) -> bytes | None:
+    """Return the metadata of a .tflite file of some name, or None."""
+    model = _unpack(content)
+    for entry in model.metadata or ():
+        if bytes(entry.name).decode() == name:
+            return bytes(model.buffers[entry.buffer].data)
+    return None
+
+
+def add_metadata(content: bytes, name: str, metadata: bytes) -> bytes:
+    """Return a .tflite file with metadata added."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = _unpack(content)
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(metadata, np.uint8)
+    entry.name, entry.buffer = name.encode(), len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or ()), entry]
+    return _pack(model)
+
+
+def _unpack(content: bytes):
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+
+
+def _pack(model) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
 class TfliteGraph:
     """The only graph of a file, unpacked. Raises InputError for a damaged file."""
 
@@ -102,7 +138,7 @@ class TfliteGraph:
 
         self.path, self._schema = path, schema
         try:
-            self._model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+            self._model = _unpack(content)
             self._graph = self._model.subgraphs[0]
             # Read every buffer now, so that a truncated file is an error here.
             self._producers = {o: op for op in self._graph.operators for o in op.outputs}
@@ -177,8 +213,6 @@ class TfliteGraph:
         Raises:
             InputError: For values that the file's types cannot represent.
         """
-        import flatbuffers
-
         for number, (operator, arrays) in enumerate(zip(self._convolutions, weights)):
             for tensor, array in zip(operator.inputs[1:3], arrays):
                 constant = self._constant(tensor)
@@ -201,6 +235,4 @@ class TfliteGraph:
                 self._model.buffers[constant.buffer].data = np.frombuffer(
                     stored.tobytes(), np.uint8
                 )
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(self._model.Pack(builder), _IDENTIFIER)
-        return bytes(builder.Output())
+        return _pack(self._model)

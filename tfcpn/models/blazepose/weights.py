@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
-
 import numpy as np
 import tensorflow as tf
 
@@ -19,7 +15,7 @@ from tfcpn.models.specs import (
     VALUES_PER_LANDMARK,
     BlazePoseSpec,
 )
-from tfcpn.models.tflite import TfliteGraph, find_bundle_member, read_tflite_bytes
+from tfcpn.models.tflite import TfliteGraph, read_tflite_bytes
 from tfcpn.utils.errors import InputError
 
 LANDMARK_MEMBER = "pose_landmark"  # what the landmark network's file is called in a .task bundle
@@ -117,35 +113,3 @@ def export_landmark_model(model: tf.keras.Model, template: str) -> bytes:
             f"{model.name.removeprefix('blazepose_')}"
         )
     return graph.with_weights(folded_convolutions(model))
-
-
-_ALIGNMENT = 4  # bytes; a model begins at a multiple of it in its bundle
-_HEADER = 30  # bytes of a zip's local header, before name and extra field
-
-
-def replace_bundle_member(path: str, member: str, content: bytes) -> bytes:
-    """Return a copy of a .task bundle with other content of one of its files.
-
-    Nothing is compressed, since the runtime maps the models from the bundle.
-
-    Args:
-        path: The bundle.
-        member: Prefix of the file's name.
-        content: The new content.
-
-    Raises:
-        InputError: For a file that is no bundle or lacks the member.
-    """
-    copy = io.BytesIO()
-    try:
-        with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as new:
-            replaced = find_bundle_member(old, path, member)
-            for entry in old.infolist():
-                data = content if entry.filename == replaced else old.read(entry)
-                info = zipfile.ZipInfo(entry.filename, entry.date_time)
-                start = copy.tell() + _HEADER + len(entry.filename.encode())
-                info.extra = b"\0" * (-start % _ALIGNMENT)
-                new.writestr(info, data)
-    except (zipfile.BadZipFile, zlib.error, FileNotFoundError) as error:
-        raise InputError(f"{path}: is no .task bundle ({error})") from error
-    return copy.getvalue()
