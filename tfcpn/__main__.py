@@ -26,6 +26,7 @@ PROGRAMS = {
     "data browse": "tfcpn.commands.browse",
     "data serve": "tfcpn.commands.data_service",
     "models download": "tfcpn.commands.get_models",
+    "models train-detector": "tfcpn.commands.train_detector",
     "models convert": "tfcpn.commands.convert_checkpoint",
     "models compare": "tfcpn.commands.compare_blazepose",
     "draw batch": "tfcpn.commands.show_batch",
@@ -34,6 +35,7 @@ PROGRAMS = {
     "draw people": "tfcpn.commands.make_people",
     "draw video": "tfcpn.commands.make_video",
     "score video": "tfcpn.commands.score_video",
+    "score detector": "tfcpn.commands.score_detector",
     "score rotation": "tfcpn.commands.pck_by_rotation",
 }
 _BASH = """_tfcpn() {

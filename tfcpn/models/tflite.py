@@ -35,6 +35,21 @@ def make_interpreter(content: bytes, threads: int | None = None):
     return interpreter
 
 
+class Operation(NamedTuple):
+    """An operation of a file.
+
+    Attributes:
+        kind: Its name, such as CONV_2D.
+        inputs, outputs: Numbers of tensors.
+        options: Its options, an object of the schema; None if it has none.
+    """
+
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: object
+
+
 class Convolution(NamedTuple):
     """A CONV_2D or DEPTHWISE_CONV_2D of a file.
 
@@ -43,12 +58,16 @@ class Convolution(NamedTuple):
         stride: 1 or 2.
         kernel: (kh, kw, in, out), or (kh, kw, channels, 1) if depthwise, as in Keras; float32.
         bias: (out,) float32.
+        mask: Where a sparse kernel has values, shaped as the kernel; None for a dense one.
+        shares_bias: Whether another convolution has the same bias.
     """
 
     depthwise: bool
     stride: int
     kernel: np.ndarray
     bias: np.ndarray
+    mask: np.ndarray | None = None
+    shares_bias: bool = False
 
 
 def read_tflite_bytes(path: str, member: str) -> bytes:
@@ -147,6 +166,7 @@ class TfliteGraph:
             self._convolutions = [
                 op for op in self._graph.operators if self._code(op) in self._kinds
             ]
+            self._bias_buffers = [self._constant(op.inputs[2]).buffer for op in self._convolutions]
             self.convolutions = [self._read(op) for op in self._convolutions]
         except Exception as error:  # the generated reader raises whatever its offsets lead to
             raise InputError(
@@ -158,11 +178,32 @@ class TfliteGraph:
         return max(code.builtinCode, code.deprecatedBuiltinCode)
 
     def _constant(self, tensor: int):
-        """Return the tensor with the values: itself, or the float16 one it is dequantized from."""
-        producer = self._producers.get(tensor)
-        if producer is not None and self._code(producer) == self._schema.BuiltinOperator.DEQUANTIZE:
+        """Return the tensor with the values: itself, or a float16 or sparse one it is made of."""
+        codes = self._schema.BuiltinOperator
+        while (producer := self._producers.get(tensor)) is not None and self._code(producer) in (
+            codes.DEQUANTIZE,
+            codes.DENSIFY,
+        ):
             tensor = producer.inputs[0]
         return self._graph.tensors[tensor]
+
+    @staticmethod
+    def _sparse_indices(constant) -> np.ndarray:
+        """Return the flat indices of the values of a sparse tensor, in their order in the file.
+
+        Only the layout of MediaPipe's files is read: all axes but the last one are dense.
+
+        Raises:
+            ValueError: For another layout.
+        """
+        *dense, last = constant.sparsity.dimMetadata
+        order = list(constant.sparsity.traversalOrder)
+        if any(d.format for d in dense) or not last.format or order != sorted(order):
+            raise ValueError("a sparse tensor in another layout than rows of a matrix")
+        starts = np.asarray(last.arraySegments.values, np.int64)
+        columns = np.asarray(last.arrayIndices.values, np.int64)
+        rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        return rows * constant.shape[-1] + columns
 
     def _values(self, tensor: int) -> np.ndarray:
         constant = self._constant(tensor)
@@ -171,7 +212,12 @@ class TfliteGraph:
             self._schema.TensorType.FLOAT32: np.float32,
         }
         raw = bytes(self._model.buffers[constant.buffer].data)
-        return np.frombuffer(raw, types[constant.type]).reshape(constant.shape)
+        values = np.frombuffer(raw, types[constant.type])
+        if constant.sparsity is not None:
+            dense = np.zeros(int(np.prod(constant.shape)), values.dtype)
+            dense[self._sparse_indices(constant)] = values
+            values = dense
+        return values.reshape(constant.shape)
 
     def _read(self, operator) -> Convolution:
         depthwise = self._kinds[self._code(operator)]
@@ -182,8 +228,38 @@ class TfliteGraph:
                 f"a convolution of kernel {kernel.shape}, bias {bias.shape} and stride {stride}"
             )
         # Files have (out, kh, kw, in), and (1, kh, kw, channels).
-        axes = (1, 2, 3, 0)
-        return Convolution(depthwise, stride, np.transpose(kernel, axes), bias)
+        axes, mask = (1, 2, 3, 0), None
+        constant = self._constant(operator.inputs[1])
+        if constant.sparsity is not None:
+            mask = np.zeros(kernel.size, bool)
+            mask[self._sparse_indices(constant)] = True
+            mask = np.transpose(mask.reshape(kernel.shape), axes)
+        buffer = self._constant(operator.inputs[2]).buffer
+        shared = self._bias_buffers.count(buffer) > 1
+        return Convolution(depthwise, stride, np.transpose(kernel, axes), bias, mask, shared)
+
+    @property
+    def operations(self) -> list[Operation]:
+        """The operations in order, without those that unpack constants."""
+        codes = self._schema.BuiltinOperator
+        names = {v: k for k, v in vars(codes).items() if isinstance(v, int)}
+        unpacking = (codes.DEQUANTIZE, codes.DENSIFY)
+        return [
+            Operation(names[self._code(op)], tuple(op.inputs), tuple(op.outputs), op.builtinOptions)
+            for op in self._graph.operators
+            if self._code(op) not in unpacking
+        ]
+
+    def integers(self, tensor: int) -> np.ndarray:
+        """Return the values of a constant int32 tensor."""
+        constant = self._graph.tensors[tensor]
+        raw = bytes(self._model.buffers[constant.buffer].data)
+        return np.frombuffer(raw, np.int32).reshape(constant.shape)
+
+    @property
+    def input_output_tensors(self) -> tuple[list[int], list[int]]:
+        """Numbers of the tensors that are the graph's inputs and outputs."""
+        return list(self._graph.inputs), list(self._graph.outputs)
 
     @property
     def constants(self) -> int:
@@ -227,7 +303,16 @@ class TfliteGraph:
                         f"{self.path}: convolution {number} has weights that {np.dtype(dtype)} "
                         "does not hold"
                     )
-                if tuple(stored.shape) != tuple(constant.shape):
+                if constant.sparsity is not None and stored.shape == tuple(constant.shape):
+                    indices = self._sparse_indices(constant)
+                    flat = stored.reshape(-1)
+                    if np.count_nonzero(flat) > np.count_nonzero(flat[indices]):
+                        raise InputError(
+                            f"{self.path}: convolution {number} has values where the file's sparse "
+                            "kernel has none"
+                        )
+                    stored = flat[indices]
+                elif tuple(stored.shape) != tuple(constant.shape):
                     raise InputError(
                         f"{self.path}: convolution {number} is {tuple(constant.shape)}, not "
                         f"{stored.shape}"

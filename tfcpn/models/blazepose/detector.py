@@ -19,7 +19,7 @@ from tfcpn.utils.errors import InputError
 SIZE = 224
 # Layers of anchors: the stride of a layer's cells and how many anchors lie in each of them.
 _LAYERS = ((8, 2), (16, 2), (32, 6))
-_VALUES = 12  # x, y, width, height of the box, and x, y of four points
+VALUES = 12  # x, y, width, height of the box, and x, y of four points
 _NMS_IOU = 0.3  # of boxes that are of one person
 _MAX_LOGIT = 100.0
 DETECTOR_MEMBER = "pose_detect"  # what the detector's file is called in a .task bundle
@@ -130,7 +130,7 @@ class PoseDetector:
                 tuple(o["shape"]): o["index"] for o in self._interpreter.get_output_details()
             }
             count = len(anchors())
-            self._raw, self._logits = outputs[(1, count, _VALUES)], outputs[(1, count, 1)]
+            self._raw, self._logits = outputs[(1, count, VALUES)], outputs[(1, count, 1)]
             self._input = self._interpreter.get_input_details()[0]["index"]
         except (ValueError, RuntimeError, KeyError) as error:
             raise InputError(

@@ -1,0 +1,120 @@
+"""Tabulate found people and PCK of .task bundles in MediaPipe's own runtime, by rotation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mediapipe_check import run_script
+
+from tfcpn.cli import Command, Options, integer, path, string_list
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
+
+COMMAND = Command(
+    "python tools/mediapipe_score.py",
+    __doc__,
+    {
+        "What": [
+            string_list("bundles", (), ".task files, comma-separated.", required=True),
+            path("annotations", None, "COCO person_keypoints JSON file.", required=True),
+            path("images", None, "Folder of its images.", required=True),
+            integer("count", 0, "Number of people, the first ones; 0: all.", minimum=0),
+        ],
+        "How": [
+            path("python", ".venv-mediapipe/bin/python", "A Python with mediapipe 1.2 or later."),
+            path("output", "mediapipe_score.md", "Table to write; numbers go to NAME.json."),
+        ],
+    },
+)
+_BATCH = 200  # images that one process of MediaPipe takes
+
+
+def landmarks_of(python: str, bundle: str, files: list[str]) -> list:
+    """Return for each image the landmarks [x, y] over its size of its one person, or None."""
+    found = []
+    for start in range(0, len(files), _BATCH):
+        answer = run_script(
+            python, "landmarker.py", "image", "1", bundle, *files[start : start + _BATCH]
+        )
+        found += [people[0]["landmarks"] if people else None for people in answer["images"]]
+    return found
+
+
+def main(options: Options) -> None:
+    args = options.args
+    import numpy as np
+
+    from tfcpn.data.coco import read_annotations
+    from tfcpn.evaluation.detection_metrics import people_to_find
+    from tfcpn.evaluation.metrics import (
+        PCK_NAMES,
+        ROTATION_GROUPS,
+        correct_keypoints,
+        pck_by_rotation,
+        reference_lengths,
+        torso_rotation,
+    )
+    from tfcpn.skeleton import MEDIAPIPE, match_keypoints
+
+    annotated = read_annotations(args.annotations, image_dir=args.images)
+    skeleton = annotated.skeleton
+    people = people_to_find(annotated.people, skeleton)[: args.count or None]
+    if not people:
+        raise InputError(f"{args.annotations}: no person has the keypoints of a torso")
+    images = [annotated.images[p.image_id] for p in people]
+    files = [str(Path(args.images) / image.file_name) for image in images]
+    order = match_keypoints(skeleton.keypoints, MEDIAPIPE.keypoints)
+    keypoints = np.stack([p.keypoints for p in people])
+    length = reference_lengths(keypoints, np.stack([p.box for p in people]), skeleton, "torso")
+    rotation = torso_rotation(keypoints, skeleton)
+    keypoints[:, [i for i, n in enumerate(order) if n < 0], 2] = 0
+    rows = {}
+    for bundle in args.bundles:
+        found = np.full((len(people), len(order), 2), np.nan)
+        answers = landmarks_of(args.python, bundle, files)
+        for row, (landmarks, image) in enumerate(zip(answers, images)):
+            for index, number in enumerate(order):
+                if landmarks is not None and number >= 0:
+                    found[row, index] = np.multiply(
+                        landmarks[number][:2], (image.width, image.height)
+                    )
+        # Someone who is not found is wrong: far away, and not unknown.
+        hit = correct_keypoints(np.nan_to_num(found, nan=1e6), keypoints, length)
+        is_found = np.array([a is not None for a in answers])
+        rows[bundle] = {
+            group: {
+                "people": int(inside.sum()),
+                "found": float(is_found[inside].mean()),
+                **{
+                    name: pck_by_rotation(hit[..., n], rotation)[group]._asdict()
+                    for n, name in enumerate(PCK_NAMES)
+                },
+            }
+            for group, (low, high) in ROTATION_GROUPS.items()
+            if (inside := (np.abs(rotation) >= low) & (np.abs(rotation) < high)).any()
+        }
+    lines = [
+        "| bundle | torso | people | found | " + " | ".join(PCK_NAMES) + " |",
+        "|---|---|---|---|" + "---|" * len(PCK_NAMES),
+    ]
+    for bundle, groups in rows.items():
+        for group, values in groups.items():
+            cells = [
+                f"{values[n]['mean']:.3f} ({values[n]['low']:.3f}-{values[n]['high']:.3f})"
+                for n in PCK_NAMES
+            ]
+            name = Path(bundle).name
+            lines.append(
+                f"| {name} | {group} | {values['people']} | {values['found']:.3f} | "
+                + " | ".join(cells)
+                + " |"
+            )
+    table = "\n".join(lines) + "\n"
+    write_atomically(Path(args.output), table)
+    write_atomically(Path(args.output).with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
+    print(table)
+
+
+if __name__ == "__main__":
+    COMMAND.run(main)
