@@ -42,8 +42,8 @@ COMMAND = Command(
 )
 FILE, SETTINGS, LOG = "pose_detection.tflite", "detector.json", "losses.csv"
 _SAVE_EVERY = 100  # steps
-# Rows of the 14 x 14 maps: all convolutions down to them are frozen.
-_TRAINED_BELOW = 14
+# All convolutions down to the 14 x 14 maps are frozen.
+_FROZEN_ABOVE = 14
 
 
 def main(options: Options) -> None:
@@ -69,7 +69,7 @@ def main(options: Options) -> None:
     output.mkdir(parents=True, exist_ok=True)
     write_atomically(described, json.dumps(settings, indent=1) + "\n")
     step = training.DetectorStep(
-        build_detector(graph, _TRAINED_BELOW),
+        build_detector(graph, _FROZEN_ABOVE),
         build_detector(graph),
         learning_rate=args.learning_rate,
         steps=args.steps,

@@ -27,15 +27,15 @@ def read_detector(path: str) -> TfliteGraph:
     return graph
 
 
-def build_detector(graph: TfliteGraph, trainable_below: int = SIZE) -> tf.keras.Model:
+def build_detector(graph: TfliteGraph, frozen_above: int = 0) -> tf.keras.Model:
     """Build the network of a file, operation by operation, with the file's weights.
 
     Kernels and biases are relative to scales of their channels, see `ScaledConv2D`.
 
     Args:
         graph: The file.
-        trainable_below: Convolutions with outputs of at least this many rows are frozen. Biases
-            that two convolutions share are frozen in any case.
+        frozen_above: The leading convolutions are frozen, up to the first one with an output of
+            fewer rows; 0 freezes all. Biases that two convolutions share are frozen in any case.
 
     Returns:
         A model from images (N, 224, 224, 3), RGB from -1 to 1, to raw boxes (N, A, 12) and logits
@@ -46,12 +46,14 @@ def build_detector(graph: TfliteGraph, trainable_below: int = SIZE) -> tf.keras.
     """
     (given,), results = graph.input_output_tensors
     images = tf.keras.Input((SIZE, SIZE, 3), name="image")
-    tensors, convolutions = {given: images}, iter(graph.convolutions)
+    tensors, convolutions, trainable = {given: images}, iter(graph.convolutions), False
     for number, operation in enumerate(graph.operations):
         inputs = [tensors[t] for t in operation.inputs if t in tensors]
         name = f"{number:03d}_{operation.kind.lower()}"
         if operation.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-            output = _convolution(operation, next(convolutions), inputs[0], name, trainable_below)
+            output = _convolution(operation, next(convolutions), inputs[0], name)
+            trainable |= output.shape[1] < frozen_above
+            output.node.layer.trainable = trainable
         else:
             output = _other(graph, operation, inputs, name)
         tensors[operation.outputs[0]] = _activated(operation, output, name)
@@ -65,7 +67,7 @@ def _activated(operation: Operation, x, name: str):
     return tf.keras.layers.ReLU(_ACTIVATIONS[fused], name=f"{name}_relu")(x) if fused else x
 
 
-def _convolution(operation: Operation, read, x, name: str, trainable_below: int):
+def _convolution(operation: Operation, read, x, name: str):
     """Add a convolution with the weights of the file."""
     same = operation.options.padding == 0
     options = {"strides": read.stride, "padding": "same" if same else "valid", "name": name}
@@ -79,7 +81,6 @@ def _convolution(operation: Operation, read, x, name: str, trainable_below: int)
     unit = np.where(unit > 0, unit, 1).astype(np.float32)
     kernel = read.kernel / (unit[:, None] if read.depthwise else unit)
     layer.set_weights([kernel, read.bias, unit, np.ones_like(unit)])
-    layer.trainable = output.shape[1] < trainable_below
     # Constants of the file: where the kernel may be other than zero, and whose bias it is.
     layer.mask, layer.shares_bias = read.mask, read.shares_bias
     return output
