@@ -141,3 +141,21 @@ def test_missing_files_are_reported(command, tmp_path):
     (tmp_path / "a.png").touch()
     failed = command("tools/mediapipe_check.py", f"--images={tmp_path}", "--python=no", check=False)
     assert failed.status == 1 and "no not found; make mediapipe-check makes it" in failed.err
+
+
+@pytest.mark.slow
+def test_bundles_are_scored_in_mediapipe(mediapipe, people, check, command, tmp_path):
+    """With the stand-in, which says the same of every image, or finds no person."""
+    check([0.5, 0.5], "--max_distance=1000")
+    bundle, output = tmp_path / "one.task", tmp_path / "score.md"
+    bundle.write_bytes(check.seen.with_name("bundle.task").read_bytes())
+    arguments = [f"--bundles={bundle}", f"--annotations={people.val_annotations}"]
+    arguments += [f"--images={people.val}", f"--python={check.python}", f"--output={output}"]
+    done = command("tools/mediapipe_score.py", *arguments)
+    assert "| one.task | all |" in done.out and "| 1.000 |" in done.out
+    scores = json.loads(output.with_suffix(".json").read_text())[str(bundle)]["all"]
+    assert scores["found"] == 1 and scores["PCK@.2"]["mean"] < 0.5
+    (check.seen.with_name("answer.json")).write_text("null")
+    command("tools/mediapipe_score.py", *arguments)
+    scores = json.loads(output.with_suffix(".json").read_text())[str(bundle)]["all"]
+    assert scores["found"] == 0 and scores["PCK@.2"]["mean"] == 0

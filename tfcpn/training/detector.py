@@ -37,6 +37,7 @@ BELIEVED = 0.5
 # Weights of the losses: points, box, what the original says of other people, and its other points.
 POINTS_WEIGHT, BOX_WEIGHT, HELD_WEIGHT, OTHER_POINTS_WEIGHT = 1.0, 0.3, 0.5, 0.1
 _FOCUS = 2.0  # exponent of the focal loss (arXiv 1708.02002)
+POSITIVE_WEIGHT = 3.0  # of a positive anchor's score over a negative one's
 _log = logging.getLogger(__name__)
 
 
@@ -289,7 +290,7 @@ def detector_losses(
     negative = ~(tf.reduce_any(near, axis=1) | tf.reduce_any(within, axis=1) | believed)
     logit = tf.clip_by_value(logits[..., 0], -30.0, 30.0)
     score = tf.sigmoid(logit)
-    hit = tf.math.softplus(-logit) * (1 - score) ** _FOCUS
+    hit = POSITIVE_WEIGHT * tf.math.softplus(-logit) * (1 - score) ** _FOCUS
     miss = tf.math.softplus(logit) * score**_FOCUS
     total = tf.reduce_sum(tf.where(is_positive, hit, 0.0) + tf.where(negative, miss, 0.0))
     losses["score"] = total / count
