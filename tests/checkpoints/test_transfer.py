@@ -146,7 +146,7 @@ def test_a_run_that_starts_from_another_one_begins_with_its_evaluation(
     assert len(logged(tmp_path / "b")) == 2
 
 
-def test_other_records_of_a_begun_run_are_told_with_what_to_do(
+def test_other_records_of_a_run_are_refused_with_what_to_do(
     people, people_copy, command, tiny_network, tmp_path
 ):
     command("-m", "tfcpn.train", *flags(people, tmp_path / "a", "--epochs=1", "--eval_every=0"))
