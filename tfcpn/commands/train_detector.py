@@ -13,7 +13,7 @@ from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
 
 COMMAND = Command(
-    "tfcpn models train-detector",
+    "tfcpn models detector",
     __doc__,
     {
         "Data": [
