@@ -18,6 +18,7 @@ COMMAND = Command(
     {
         "Data": [
             path("train_records", None, "Folders of records, comma-separated.", required=True),
+            path("background", "", "Folder of images without people, a fifth of each batch."),
             path("detector", DEFAULT_DETECTION_MODEL, "The detector to start from."),
         ],
         "Training": [
@@ -85,7 +86,8 @@ def main(options: Options) -> None:
         print(f"resuming from step {int(step.number)}")
     start, began = int(step.number), time.monotonic()
     views = training.DetectorViews()
-    batches = training.batches(records, views, args.batch_size, args.seed, start)
+    background = training.background_images(args.background) if args.background else ()
+    batches = training.batches(records, views, args.batch_size, args.seed, start, background)
     with (
         progress_bar(args.steps, "detector", "step") as bar,
         (output / LOG).open("a") as log,

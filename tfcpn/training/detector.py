@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from tfcpn.data.image_headers import read_header
 from tfcpn.data.images import apply_exif_orientation
 from tfcpn.data.record_format import parse_example
 from tfcpn.data.record_sets import Records
@@ -37,8 +37,8 @@ BELIEVED = 0.5
 # Weights of the losses: points, box, what the original says of other people, and its other points.
 POINTS_WEIGHT, BOX_WEIGHT, HELD_WEIGHT, OTHER_POINTS_WEIGHT = 1.0, 0.3, 0.5, 0.1
 _FOCUS = 2.0  # exponent of the focal loss (arXiv 1708.02002)
-POSITIVE_WEIGHT = 3.0  # of a positive anchor's score over a negative one's
-_log = logging.getLogger(__name__)
+BACKGROUND_SHARE = 0.2  # of a batch, where images without people are given
+_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class DetectorTargets(NamedTuple):
@@ -202,8 +202,31 @@ def view(
     return shrunk, targets
 
 
+def background_images(folder: str) -> list[LabeledImage]:
+    """Return the images of a folder, in which there is no person.
+
+    Raises:
+        InputError: If it has no JPEG or PNG.
+    """
+    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise InputError(f"--background={folder}: there is no .jpg or .png")
+    empty = np.zeros((0, 3)), np.zeros((0, 4)), np.zeros(0), np.zeros((0, 4))
+    found = []
+    for file in files:
+        content = file.read_bytes()
+        orientation = read_header(content, str(file)).orientation
+        found.append(LabeledImage(content, orientation, *empty))
+    return found
+
+
 def batches(
-    records: Records, views: DetectorViews, batch_size: int, seed: int, start: int = 0
+    records: Records,
+    views: DetectorViews,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    background: Sequence[LabeledImage] = (),
 ) -> Iterator[tuple[np.ndarray, DetectorTargets]]:
     """Yield batches of views (N, 224, 224, 3) uint8 RGB with their targets.
 
@@ -213,15 +236,18 @@ def batches(
         batch_size: Number of images N.
         seed: Seed of order and views.
         start: Number of the first batch, when training resumes: views differ from those before.
+        background: Images without people, a share of each batch.
     """
     images = labeled_images(records, seed + start)
+    without = round(BACKGROUND_SHARE * batch_size) if background else 0
     with ThreadPoolExecutor(4) as pool:
         number, waiting = start, None
         while True:
-            jobs = [
-                pool.submit(view, next(images), views, np.random.default_rng((seed, number, n)))
-                for n in range(batch_size)
-            ]
+            jobs = []
+            for n in range(batch_size):
+                rng = np.random.default_rng((seed, number, n))
+                image = background[rng.integers(len(background))] if n < without else next(images)
+                jobs.append(pool.submit(view, image, views, rng))
             number += 1
             if waiting is not None:
                 yield _stacked(waiting)
@@ -290,7 +316,7 @@ def detector_losses(
     negative = ~(tf.reduce_any(near, axis=1) | tf.reduce_any(within, axis=1) | believed)
     logit = tf.clip_by_value(logits[..., 0], -30.0, 30.0)
     score = tf.sigmoid(logit)
-    hit = POSITIVE_WEIGHT * tf.math.softplus(-logit) * (1 - score) ** _FOCUS
+    hit = tf.math.softplus(-logit) * (1 - score) ** _FOCUS
     miss = tf.math.softplus(logit) * score**_FOCUS
     total = tf.reduce_sum(tf.where(is_positive, hit, 0.0) + tf.where(negative, miss, 0.0))
     losses["score"] = total / count
