@@ -394,3 +394,39 @@ def test_detections_with_one_category_of_their_own_are_of_people(tmp_path, caplo
         InputError, match="no detection of a person .*2 detections, categories 0, 2"
     ):
         read_detections(path, {1})
+
+
+def test_numbers_written_as_text_are_read(file):
+    image = {"id": 1, "file_name": "a.jpg", "height": "100", "width": "200.0"}
+    annotations, found = read(file(person(area="1500", iscrowd="0"), images=[image]))
+    assert (annotations.images[1].height, annotations.images[1].width) == SIZE
+    assert annotations.people[0].area == 1500 and found == {kinds.TEXT_NUMBERS: 4}
+    with pytest.raises(InputError, match="area is 'large'"):
+        read(file(person(area="large")))
+
+
+def test_keypoints_as_triples_and_null_for_unlabeled_ones_are_read(file):
+    flat = keypoints((20, 30), (30, 40), (40, 70))
+    triples = [flat[i : i + 3] for i in range(0, 51, 3)]
+    someone, found = only(file(person(keypoints=triples)))
+    assert someone.keypoints.ravel().tolist() == flat and found == {kinds.TRIPLES: 1}
+    nulls = [*flat[:9], None, None, 0, None, None, None, *flat[15:]]
+    someone, found = only(file(person(keypoints=nulls)))
+    assert someone.keypoints.ravel().tolist() == flat and found == {kinds.NULLS: 1}
+    with pytest.raises(InputError, match="holds something that is not a number"):
+        read(file(person(keypoints=[None, *flat[1:]])))
+
+
+def test_the_same_image_record_twice_is_taken_once(file):
+    image = {"id": 1, "file_name": "a.jpg", "height": 100, "width": 200}
+    annotations, found = read(file(person(), images=[image, dict(image)]))
+    assert list(annotations.images) == [1] and found == {kinds.SAME_IMAGE: 1}
+    with pytest.raises(InputError, match="image id 1 appears twice"):
+        read(file(person(), images=[image, {**image, "file_name": "b.jpg"}]))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-8-sig"])
+def test_utf_16_is_read_with_and_without_a_mark(file, encoding):
+    path = file(person())
+    path.write_bytes(path.read_text().encode(encoding))
+    assert only(path)[1] == {}

@@ -162,7 +162,7 @@ def main(options: Options) -> None:
     else:
         print("no --images: files were not looked at, and no people drawn")
     if problems:
-        raise InputError(f"{file}: {len(problems)} problems need to be corrected")
+        raise InputError(f"{file}: errors that need to be corrected: {len(problems)}")
     if args.strict and findings.counts:
         raise InputError(f"{file}: --strict: {sum(findings.counts.values())} findings")
     if not any(sections.values()):

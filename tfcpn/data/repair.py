@@ -174,7 +174,7 @@ def _clean_images(
 ) -> list[dict]:
     """Return the records of images with sizes and with names below the folder."""
     folder = None if image_dir is None else Path(image_dir)
-    clean, unsized = [], []
+    clean, unsized, seen = [], [], {}
     for record in records:
         if not isinstance(record, dict):
             clean.append(record)
@@ -183,10 +183,12 @@ def _clean_images(
         name = record.get("file_name")
         if folder is not None and isinstance(name, str):
             record["file_name"] = _name_below(folder, name, findings)
-        for side in ("width", "height"):
-            value = record.get(side)
-            if type(value) is float and value.is_integer():
-                record[side] = int(value)
+        _read_numbers(record, ("width", "height"), f"image {name!r}", findings)
+        if is_int(record.get("id")):
+            if seen.get(record["id"]) == record:
+                findings.add(kinds.SAME_IMAGE, f"image {name!r}")
+                continue
+            seen[record["id"]] = dict(record)
         if record.get("width") in (None, 0) or record.get("height") in (None, 0):
             unsized.append(record)
         clean.append(record)
@@ -220,6 +222,32 @@ def _read_sizes(records: list[dict], folder: Path | None, findings: Findings) ->
         record["height"], record["width"] = height, width
         if height:
             findings.add(kinds.SIZE, f"image {record.get('file_name')!r}")
+
+
+def _read_numbers(record: dict, fields: Sequence[str], name: str, findings: Findings) -> None:
+    """Read numbers that are written as text, and whole ones as integers, in place."""
+    for field in fields:
+        value = record.get(field)
+        if isinstance(value, str) and re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", value):
+            value = record[field] = float(value)
+            findings.add(kinds.TEXT_NUMBERS, f"{name}, {field}")
+        if type(value) is float and value.is_integer() and field != "area":
+            record[field] = int(value)
+
+
+def _flat_keypoints(record: dict, name: str, findings: Findings) -> None:
+    """Join keypoints [[x, y, v], ...], and read null in unlabeled ones as 0, in place."""
+    values = record["keypoints"]
+    if not isinstance(values, list):
+        return
+    if values and all(isinstance(v, list) and len(v) == 3 for v in values):
+        values = record["keypoints"] = [v for triple in values for v in triple]
+        findings.add(kinds.TRIPLES, name)
+    if None in values and len(values) % 3 == 0:
+        triples = [values[i : i + 3] for i in range(0, len(values), 3)]
+        if all(None not in t or t[2] in (0, None) for t in triples):
+            record["keypoints"] = [v for t in triples for v in ((0, 0, 0) if None in t else t)]
+            findings.add(kinds.NULLS, name)
 
 
 def _name_below(folder: Path, name: str, findings: Findings) -> str:
@@ -289,10 +317,14 @@ def _clean_person(
 ) -> dict:
     """Return the annotation of a person with every field that has one obvious meaning."""
     record, name = dict(record), f"annotation id {record.get('id')!r}"
+    _read_numbers(record, ("area", "iscrowd", "num_keypoints"), name, findings)
     if record.get("keypoints") in (None, []):
-        record["keypoints"] = [0] * 3 * skeleton.num_keypoints
+        joined = "face_kpts" in record and skeleton.num_keypoints > in_file
+        record["keypoints"] = [0] * 3 * (in_file if joined else skeleton.num_keypoints)
         findings.add(kinds.NO_KEYPOINTS, name)
-    elif "face_kpts" in record and skeleton.num_keypoints > in_file:
+    else:
+        _flat_keypoints(record, name, findings)
+    if "face_kpts" in record and skeleton.num_keypoints > in_file:
         _join_whole_body(record, name, findings)
     elif order is not None and is_number_list(record["keypoints"], 3 * in_file):
         flat = record["keypoints"]

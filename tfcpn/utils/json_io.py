@@ -21,6 +21,9 @@ _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff",
 def _text_of(content: bytes, path) -> str:
     """Decode a file in UTF-8, or with a byte order mark UTF-8 or UTF-16, as PowerShell writes."""
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    # JSON begins with two ASCII characters, so a zero byte tells UTF-16 without a mark (RFC 4627).
+    if encoding == "utf-8" and len(content) > 1 and 0 in content[:2]:
+        encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
