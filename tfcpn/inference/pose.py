@@ -76,7 +76,7 @@ class Pose(PoseEstimator):
             nms_oks: OKS above which of two people the less confident one is dropped; None keeps
             all.
             skeleton: Keypoints of BlazePose's networks: auto (those of the run, or MediaPipe's 33),
-                coco, lsp, mediapipe or a .json file.
+                a known definition such as coco, or a .json file.
             epoch: Which checkpoint of a run.
             flip_test: Average with the mirrored crop; None as the run was validated.
             mixed_precision: Precision of a Keras model; "auto": that of the run.
