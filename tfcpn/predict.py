@@ -56,8 +56,8 @@ COMMAND = Command(
             path(
                 "skeleton",
                 "auto",
-                "Keypoints of BlazePose's networks: auto (those of the run, or MediaPipe's 33), a known "
-                "definition such as coco, or a .json file.",
+                "Keypoints of BlazePose's networks: auto (those of the run, or MediaPipe's 33), a "
+                "known definition such as coco, or a .json file.",
             ),
         ],
         "People": [
