@@ -35,7 +35,7 @@ def test_the_wheel_has_exactly_the_files_of_the_package(wheel):
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info" not in name}
     own = {
         str(path.relative_to(ROOT))
-        for kind in ("*.py", "*.html")
+        for kind in ("*.py", "*.html", "*.json")
         for path in (ROOT / "tfcpn").rglob(kind)
     }
     assert held == own
