@@ -269,7 +269,7 @@ def _summary_seconds(count: int) -> float:
             )
         )
         began = time.perf_counter()
-        coco_metrics(str(path), results)
+        coco_metrics(read_annotations(path), results)
         return time.perf_counter() - began
 
 

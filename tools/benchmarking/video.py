@@ -61,20 +61,20 @@ class _FixedKeypointsBackend:
     So the cost does not depend on the weights, and the people of the video are tracked.
     """
 
-    min_presence = 0.0
+    min_presence, has_depth = 0.0, False
 
     def __init__(self, backend: KerasBackend):
         """Wrap a backend."""
         self.codec, self.crop_spec, self._backend = backend.codec, backend.crop_spec, backend
 
     def __call__(self, crops):
-        keypoints, scores, presence = self._backend(crops)
+        keypoints, scores, presence, _ = self._backend(crops)
         height, width = self.crop_spec.size
         # The corners, in turn, of what the tracker and the region expand to the whole crop.
         half = 0.5 / BOX_EXPANSION / np.array([WIDEN_X, WIDEN_Y])
         corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * half
         fixed = (np.resize(corners, keypoints.shape[1:]) + 0.5) * [width, height]
-        return keypoints * 0 + fixed.astype(np.float32), scores, presence
+        return keypoints * 0 + fixed.astype(np.float32), scores, presence, None
 
 
 def _random_cpn(cfg: Config, find) -> PoseEstimator:
