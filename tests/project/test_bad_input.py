@@ -291,7 +291,10 @@ CASES = {
     "image: id 2**70": (make_records, image(id=2**70), r"image id 1180591620717411303424: id is"),
     "image: twice": (
         make_records,
-        lambda d: edit(d.train_annotations, lambda data: data["images"].append(data["images"][0])),
+        lambda d: edit(
+            d.train_annotations,
+            lambda data: data["images"].append({**data["images"][0], "file_name": "other.jpg"}),
+        ),
         r"train\.json: image id \d+ appears twice",
     ),
     "image: width 0": (
