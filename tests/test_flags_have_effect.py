@@ -7,7 +7,7 @@ import pytest
 from support.commands import ROOT
 from support.parsing import parse
 from tfcpn.config import _TRAINING_ONLY as TRAINING_ONLY
-from tfcpn.config import BLAZEPOSE_DEFAULTS, EVALUATION, FIELDS, Config, check_flags_apply
+from tfcpn.config import EVALUATION, FIELDS, NETWORK_DEFAULTS, Config, check_flags_apply
 from tfcpn.utils.errors import InputError
 
 # A value other than the default, for every flag.
@@ -25,7 +25,8 @@ OTHER = {
         "heatmap_weight": 1.0,
         "heatmap_scale": 1.0,
     },
-    **{"scale_free": True},
+    **{"scale_free": True, "presence_weight": 0.1, "positive_weight": 2.0},
+    **{"regions": ("annotation", "detector")},
     **{
         "batch_norm_momentum": 0.9,
         "late_upsampling": True,
@@ -56,7 +57,8 @@ OTHER = {
     **{
         "rotation": 5.0,
         "shift": 0.1,
-        "shift_exponent": 2.0,
+        "any_rotation": 0.3,
+        "background_views": 0.2,
         "random_half_body": 0.1,
         "random_erasing": 0.1,
         "color_jitter": 0.1,
@@ -101,21 +103,29 @@ OF_BLAZEPOSE = {
     "blazepose_freeze",
     "distillation_weight",
     "heatmap_weight",
+    "presence_weight",
 }
 OF_BLAZEPOSE |= {"refine_landmarks"}
+OF_DETECTOR = {"positive_weight", "background_views"}
 REGION = {"align_rotate", "align_margin", "align_missing", "align_source", "align_radius"}
+REGION |= {"regions"}
+OF_KEYPOINTS = {"boxes", "decoder", "eval_batch_size", "eval_people", "flip_test", "pck_norm"}
+OF_KEYPOINTS |= {"predict_align_points", "random_half_body", "result_nms"}
 UNASKED = {"first_pass_rotations", "detector", "nms_oks"}  # of settings not requested directly
-MEDIAPIPE = {"network": "blazepose", **BLAZEPOSE_DEFAULTS}
+MEDIAPIPE = {"network": "blazepose", **NETWORK_DEFAULTS["blazepose"]}
+DETECTOR = {"network": "blazepose_detector", **NETWORK_DEFAULTS["blazepose_detector"]}
 SQUARE_REGION = {"align": "blazepose", "input_size": (256, 256)}
 # Flags that other flags need, and flags that MediaPipe's network excludes.
 COMPANIONS = {
     "shift": {"views": 1},
-    "shift_exponent": {"views": 1, "shift": 0.1},
+    "any_rotation": {"views": 1},
+    "regions": {"views": 1},
     "random_half_body": {"views": 1},
 }
 IMPOSSIBLE = {
     "mediapipe": {"input_size", "decoder"},
     "mediapipe, random": {"input_size", "decoder", "blazepose_freeze"},
+    "detector": {"input_size"},
 }
 # Mode: settings, and refused flags.
 MODES = {
@@ -142,6 +152,11 @@ MODES = {
         CPN | UNASKED | {"distillation_weight"},
     ),
 }
+MODES = {mode: (given, refused | OF_DETECTOR) for mode, (given, refused) in MODES.items()}
+MODES["detector"] = (
+    DETECTOR,
+    CPN | OF_BLAZEPOSE - {"blazepose_freeze"} | REGION - {"align_missing"} | UNASKED | OF_KEYPOINTS,
+)
 # Flags that define the mode.
 DECIDING = {
     "network",

@@ -26,7 +26,6 @@ PROGRAMS = {
     "data browse": "tfcpn.commands.browse",
     "data serve": "tfcpn.commands.data_service",
     "models download": "tfcpn.commands.get_models",
-    "models detector": "tfcpn.commands.train_detector",
     "models convert": "tfcpn.commands.convert_checkpoint",
     "models compare": "tfcpn.commands.compare_blazepose",
     "draw batch": "tfcpn.commands.show_batch",

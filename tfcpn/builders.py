@@ -8,9 +8,11 @@ from typing import NamedTuple
 from tfcpn.codecs.codec import Codec
 from tfcpn.codecs.heatmap import HeatmapCodec
 from tfcpn.codecs.landmarks import LandmarkCodec
+from tfcpn.codecs.people import PeopleCodec
 from tfcpn.config import VIEWS, Config
 from tfcpn.data.record_sets import PersonFilter
 from tfcpn.models.blazepose.blazepose import blazepose_network
+from tfcpn.models.blazepose.detector_model import detector_network
 from tfcpn.models.cpn import cpn_network
 from tfcpn.models.model import Network
 from tfcpn.models.specs import NUM_LANDMARKS
@@ -77,7 +79,11 @@ def build_components(
         pad_color=network.preprocessing.pad_color,
     )
     training_spec = crop_spec
-    if cfg.views != VIEWS:
+    if network.whole_images:
+        # Views are parts of the image, down to half of it.
+        size = tuple(2 * n for n in cfg.input_size)
+        training_spec = crop_spec = replace(crop_spec, size=size, rotated=True)
+    elif cfg.views != VIEWS:
         # Single views are warped at the region's own resolution, so the crop is larger.
         size = tuple(round(n * cfg.training_margin) for n in cfg.input_size)
         training_spec = replace(crop_spec, size=size)
@@ -122,6 +128,7 @@ def _build_blazepose(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
         from_teacher=cfg.init_weights != "none",
         distillation_weight=cfg.distillation_weight,
         heatmap_weight=cfg.heatmap_weight,
+        presence_weight=cfg.presence_weight,
         freeze=cfg.blazepose_freeze,
     )
     codec = LandmarkCodec(
@@ -130,8 +137,20 @@ def _build_blazepose(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
     return network, codec
 
 
+def _build_detector(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
+    alignment_keypoints(skeleton, "body")
+    network = detector_network(
+        cfg.init_weights, freeze=cfg.blazepose_freeze, positive_weight=cfg.positive_weight
+    )
+    return network, PeopleCodec()
+
+
 # By the value of --network: network and codec of a Config and the network's keypoints.
-NETWORK_BUILDERS = {"cpn": _build_cpn, "blazepose": _build_blazepose}
+NETWORK_BUILDERS = {
+    "cpn": _build_cpn,
+    "blazepose": _build_blazepose,
+    "blazepose_detector": _build_detector,
+}
 
 
 def training_filter(cfg: Config, skeleton: Skeleton) -> PersonFilter:
@@ -141,7 +160,7 @@ def training_filter(cfg: Config, skeleton: Skeleton) -> PersonFilter:
         InputError: For unknown keypoints in --filter_require.
     """
     required = set(skeleton.indices(cfg.filter_require, "filter_require"))
-    if cfg.align == "blazepose" and cfg.align_missing == "drop":
+    if cfg.align in ("blazepose", "image") and cfg.align_missing == "drop":
         required |= set(alignment_keypoints(skeleton, cfg.align_radius))
     return PersonFilter(
         min_keypoints=cfg.filter_min_keypoints,

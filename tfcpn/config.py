@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from tfcpn.models.specs import STRIDE, UNITS
+from tfcpn.models.specs import DEFAULT_DETECTION_MODEL, STRIDE, UNITS
 from tfcpn.transforms.alignment import MODES, RADII
 from tfcpn.utils.errors import InputError
 
@@ -23,14 +23,26 @@ TF_CPN_SCALE = 255.0
 RUN, NETWORK, ALIGNMENT, DATA = "Run", "Network and labels", "Alignment", "Data and augmentation"
 TRAINING, MACHINE, EVALUATION = "Training", "Machine", "Evaluation"
 
-# Defaults of --network=blazepose: its only input size, the region that it was made for, and no
-# decay of weights that start out good.
-BLAZEPOSE_DEFAULTS = {
-    "input_size": (256, 256),
-    "align": "blazepose",
-    "weight_decay": 0.0,
-    "views": 1,
+# Defaults of MediaPipe's networks: their only input size, the region that they were made for, and
+# no decay of weights that start out good.
+NETWORK_DEFAULTS = {
+    "blazepose": {
+        "input_size": (256, 256),
+        "align": "blazepose",
+        "weight_decay": 0.0,
+        "views": 1,
+    },
+    "blazepose_detector": {
+        "input_size": (224, 224),
+        "align": "image",
+        "weight_decay": 0.0,
+        "views": 1,
+        "align_missing": "drop",
+    },
 }
+# Regions that training views can show, see --regions; and how much further they reach.
+REGIONS = ("annotation", "detector", "landmarks")
+REGIONS_MARGIN = 1.2
 
 
 # Flags of 1.x: their names in 2.0.
@@ -39,7 +51,6 @@ RENAMED_FIELDS = {
     "blazepose_frozen": "blazepose_freeze",
     "norm_momentum": "batch_norm_momentum",
     "filter_min_joints": "filter_min_keypoints",
-    "shift_peak": "shift_exponent",
     "half_body": "random_half_body",
     "occlusion": "random_erasing",
     "colour": "color_jitter",
@@ -53,6 +64,8 @@ REMOVED_FIELDS = {
     "decoupled_decay": False,
     "subpixel_labels": False,
     "heatmap_epochs": 0,
+    "shift_peak": 1.0,
+    "shift_exponent": 1.0,
 }
 
 
@@ -122,8 +135,9 @@ class Config:
         NETWORK,
         "model",
         "cpn",
-        "cpn: tf-cpn's Cascaded Pyramid Network; blazepose: MediaPipe's pose landmark network.",
-        choices=["cpn", "blazepose"],
+        "cpn: tf-cpn's Cascaded Pyramid Network; blazepose: MediaPipe's pose landmark network; "
+        "blazepose_detector: the detector that finds people for it in whole images.",
+        choices=["cpn", *NETWORK_DEFAULTS],
     )
     backbone: str = _flag(NETWORK, "model", "resnet50", "CPN: backbone.", choices=list(UNITS))
     input_size: tuple[int, int] = _flag(
@@ -194,9 +208,9 @@ class Config:
         NETWORK,
         "model",
         0,
-        "BlazePose: number of leading convolutions to freeze; 11 freezes everything up to stride "
-        "4, "
-        "most of the cost of a step.",
+        "BlazePose and its detector: number of leading convolutions to freeze. 11 of BlazePose are "
+        "everything up to stride 4, most of the cost of a step; 38 of the detector, up to stride "
+        "16.",
         minimum=0,
         maximum=96,
     )
@@ -217,13 +231,30 @@ class Config:
         minimum=0,
         advanced=True,
     )
+    presence_weight: float = _flag(
+        NETWORK,
+        "model",
+        0.0,
+        "BlazePose: weight of the loss that a view of a labeled person shows a person. 0 keeps the "
+        "original's presence score, which MediaPipe drops people by.",
+        minimum=0,
+        advanced=True,
+    )
+    positive_weight: float = _flag(
+        NETWORK,
+        "model",
+        1.0,
+        "BlazePose's detector: weight of people over background in the loss of scores.",
+        minimum=0,
+        advanced=True,
+    )
 
     align: str = _flag(
         ALIGNMENT,
         "model",
         "person",
-        "Region cropped for a person: the box, a square about it, or BlazePose's square about the "
-        "mid-hip.",
+        "Region cropped for a person: the box, a square about it, BlazePose's square about the "
+        "mid-hip, or, for its detector, the whole image.",
         choices=MODES,
     )
     align_rotate: bool = _flag(
@@ -255,6 +286,14 @@ class Config:
         "box.",
         choices=["drop", "square"],
         in_eval=True,
+    )
+    regions: tuple[str, ...] = _flag(
+        ALIGNMENT,
+        "train",
+        REGIONS[:1],
+        "Regions that training views show, one drawn for each view: annotation; detector, what "
+        "--detector finds in the training image; landmarks, that of the initial network's own "
+        "landmarks, as in tracking.",
     )
     predict_align_points: bool = _flag(
         ALIGNMENT,
@@ -360,6 +399,24 @@ class Config:
         maximum=180,
         advanced=True,
     )
+    any_rotation: float = _flag(
+        DATA,
+        "train",
+        0.0,
+        "With --views=1: probability that a view is rotated by any angle instead.",
+        minimum=0,
+        maximum=1,
+        advanced=True,
+    )
+    background_views: float = _flag(
+        DATA,
+        "train",
+        0.0,
+        "BlazePose's detector: probability that a view shows a part of the image without people.",
+        minimum=0,
+        maximum=1,
+        advanced=True,
+    )
     shift: float = _flag(
         DATA,
         "train",
@@ -368,16 +425,6 @@ class Config:
         "side. Imitates a detector's errors.",
         minimum=0,
         maximum=0.5,
-        advanced=True,
-    )
-    shift_exponent: float = _flag(
-        DATA,
-        "train",
-        1.0,
-        "Exponent that concentrates random shifts near zero (shift = max_shift * u**exponent, u "
-        "uniform in [0, 1]); 1 is uniform.",
-        minimum=1,
-        maximum=10,
         advanced=True,
     )
     random_half_body: float = _flag(
@@ -459,9 +506,8 @@ class Config:
         "Initial weights. A run, a checkpoint of one, or a SavedModel of tfcpn export: all its "
         "weights, those of keypoints by name. CPN: a TensorFlow 1 checkpoint of the backbone; "
         "keras: ImageNet weights of tf.keras.applications; none: random; auto: slim's checkpoint "
-        "in data/imagenet if it exists, else random with a warning. BlazePose: MediaPipe's .tflite "
-        "or .task file; auto: "
-        "data/mediapipe/pose_landmark_full.tflite.",
+        "in data/imagenet if it exists, else random with a warning. BlazePose and its detector: "
+        "MediaPipe's .tflite or .task file; auto: that of make models.",
         path=True,
     )
     keep_checkpoints: int = _flag(
@@ -558,8 +604,9 @@ class Config:
     detector: str = _flag(
         EVALUATION,
         "eval",
-        "data/mediapipe/pose_detection.tflite",
-        "With --align_source=detector: MediaPipe's .tflite or .task file.",
+        DEFAULT_DETECTION_MODEL,
+        "With --align_source=detector or --regions=detector: MediaPipe's .tflite or .task file, or "
+        "the run of a --network=blazepose_detector.",
         path=True,
         advanced=True,
     )
@@ -663,7 +710,10 @@ class Config:
     @property
     def training_margin(self) -> float:
         """Side of a training crop over that of the region. Shifted views reach further."""
-        return TRAINING_MARGIN * (1 + 2 * self.shift)
+        if self.align == "image":
+            return 1.0  # there is nothing outside
+        margin = TRAINING_MARGIN * (1 + 2 * self.shift)
+        return margin if self.regions == REGIONS[:1] else REGIONS_MARGIN * margin
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -723,12 +773,40 @@ _CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]]
         ),
     ),
     (
-        lambda c: c.network == "blazepose" and c.input_size != BLAZEPOSE_DEFAULTS["input_size"],
-        "--network=blazepose: takes --input_size=256x256 only",
+        lambda c: (
+            c.input_size != NETWORK_DEFAULTS.get(c.network, {}).get("input_size", c.input_size)
+        ),
+        lambda c: (
+            f"--network={c.network}: takes --input_size="
+            f"{'x'.join(map(str, NETWORK_DEFAULTS[c.network]['input_size']))} only"
+        ),
+    ),
+    (
+        lambda c: (c.network == "blazepose_detector") != (c.align == "image"),
+        lambda c: (
+            f"--align={c.align}: --align=image is for --network=blazepose_detector, which takes "
+            "nothing else"
+        ),
+    ),
+    (
+        lambda c: c.network == "blazepose_detector" and c.views != 1,
+        "--network=blazepose_detector: takes --views=1 only",
+    ),
+    (
+        lambda c: c.network == "blazepose_detector" and c.init_weights == "none",
+        "--init_weights=none: --network=blazepose_detector starts from MediaPipe's weights",
     ),
     (
         lambda c: c.network == "blazepose" and c.decoder != "tf_cpn",
         lambda c: f"--decoder={c.decoder}: is for heatmaps; BlazePose predicts coordinates",
+    ),
+    (
+        lambda c: c.random_half_body and c.regions != REGIONS[:1],
+        "--random_half_body: is for annotated regions, --regions=annotation",
+    ),
+    (
+        lambda c: not c.regions or not set(c.regions) <= set(REGIONS),
+        lambda c: f"--regions={','.join(c.regions)}: expected some of {', '.join(REGIONS)}",
     ),
     (
         lambda c: c.network == "blazepose" and c.blazepose_freeze and c.init_weights == "none",
@@ -757,8 +835,11 @@ _CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]]
         ),
     ),
     (
-        lambda c: c.shift_exponent != 1 and not c.shift,
-        lambda c: f"--shift_exponent={c.shift_exponent:g} needs a --shift",
+        lambda c: c.any_rotation and c.views == VIEWS,
+        lambda c: (
+            f"--any_rotation={c.any_rotation:g}: tf-cpn's {VIEWS} views are rotated by --rotation; "
+            "use --views=1"
+        ),
     ),
     (
         lambda c: c.batch_size % c.views,
@@ -811,13 +892,43 @@ _REQUIREMENTS = (
         (
             "blazepose_size",
             "blazepose_norm",
-            "blazepose_freeze",
             "distillation_weight",
             "heatmap_weight",
+            "presence_weight",
             "refine_landmarks",
         ),
         lambda c: c.network == "blazepose",
         "--network=blazepose",
+    ),
+    _Requirement(
+        ("blazepose_freeze",),
+        lambda c: c.network in NETWORK_DEFAULTS,
+        "--network=blazepose or blazepose_detector",
+    ),
+    _Requirement(
+        ("positive_weight", "background_views"),
+        lambda c: c.network == "blazepose_detector",
+        "--network=blazepose_detector",
+    ),
+    _Requirement(
+        (
+            "boxes",
+            "decoder",
+            "eval_batch_size",
+            "eval_people",
+            "flip_test",
+            "pck_norm",
+            "predict_align_points",
+            "random_half_body",
+            "result_nms",
+        ),
+        lambda c: c.network != "blazepose_detector",
+        "a network of keypoints, not --network=blazepose_detector",
+    ),
+    _Requirement(
+        ("regions",),
+        lambda c: c.align == "blazepose" and c.views == 1,
+        "--align=blazepose and --views=1",
     ),
     _Requirement(
         ("distillation_weight",),
@@ -839,7 +950,11 @@ _REQUIREMENTS = (
         lambda c: c.align_source == "two_pass",
         "--align_source=two_pass",
     ),
-    _Requirement(("detector",), lambda c: c.align_source == "detector", "--align_source=detector"),
+    _Requirement(
+        ("detector",),
+        lambda c: c.align_source == "detector" or "detector" in c.regions,
+        "--align_source=detector or --regions=detector",
+    ),
     _Requirement(
         ("pck_norm",),
         lambda c: c.boxes == "gt",
@@ -855,8 +970,7 @@ _TRAINING_ONLY = ("xla", "data_service")
 
 
 def _default(cfg: Config, name: str):
-    defaults = BLAZEPOSE_DEFAULTS if cfg.network == "blazepose" else {}
-    return defaults.get(name, FIELDS[name].default)
+    return NETWORK_DEFAULTS.get(cfg.network, {}).get(name, FIELDS[name].default)
 
 
 def check_flags_apply(cfg: Config, explicit: Collection[str], evaluating: bool = False) -> None:
@@ -886,6 +1000,8 @@ def default_experiment(values: dict) -> str:
     Args:
         values: The values of a Config by name.
     """
+    if values["network"] == "blazepose_detector":
+        return values["network"]
     if values["network"] == "blazepose":
         suffix = "_scratch" if values["init_weights"] == "none" else ""
         return f"blazepose_{values['blazepose_size']}{suffix}"
@@ -913,11 +1029,11 @@ def make_config(values: dict, explicit: Collection[str] = ()) -> Config:
         InputError: For values that no run can have.
     """
     values = {name: field.default for name, field in FIELDS.items()} | values
-    if values["network"] == "blazepose":
-        defaults = BLAZEPOSE_DEFAULTS.items()
+    if values["network"] in NETWORK_DEFAULTS:
+        defaults = NETWORK_DEFAULTS[values["network"]].items()
         values |= {name: value for name, value in defaults if name not in explicit}
-        if values["blazepose_norm"] == "auto":
-            values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
+    if values["network"] == "blazepose" and values["blazepose_norm"] == "auto":
+        values["blazepose_norm"] = "batch" if values["init_weights"] == "none" else "scaled"
     values["experiment"] = values["experiment"] or default_experiment(values)
     values["model_dir"] = values["model_dir"] or os.path.join("runs", values["experiment"])
     return Config(**values)

@@ -23,6 +23,8 @@ def main(options: Options) -> None:
     from tfcpn.checkpoints import run_config
     from tfcpn.checkpoints.manager import INITIAL_EPOCH, CheckpointManager, TrainingPosition
     from tfcpn.checkpoints.transfer import start_from
+    from tfcpn.evaluation.detection_metrics import DETECTION_METRICS
+    from tfcpn.evaluation.detector_evaluator import DetectorEvaluator
     from tfcpn.evaluation.evaluator import Evaluator, inherited_settings
     from tfcpn.evaluation.metrics import metrics_table
     from tfcpn.evaluation.predictor import Predictor
@@ -51,7 +53,10 @@ def main(options: Options) -> None:
     network = components.network
     if INITIAL_EPOCH in epochs:
         cfg = dataclasses.replace(cfg, init_weights=network.find_weights(cfg.init_weights))
-    evaluator = Evaluator(cfg, components, run.skeleton, strategy, run_config=trained)
+    if network.whole_images:
+        evaluator = DetectorEvaluator(cfg, components, run.skeleton)
+    else:
+        evaluator = Evaluator(cfg, components, run.skeleton, strategy, run_config=trained)
     settings = {n: getattr(cfg, n) for n in REPORTED if not FIELDS[n].metadata["path"]}
     facts = {
         "set of checkpoints": checksum(epochs),
@@ -63,16 +68,17 @@ def main(options: Options) -> None:
     with status("building the network"), strategy.scope():
         model = network.build()
     variables = network.variables(model)
-    predictor = Predictor(
-        model,
-        network,
-        components.codec,
-        components.crop_spec,
-        flip_test=cfg.flip_test,
-        strategy=strategy,
-        fold=True,
-    )
-    rows = []
+    if not network.whole_images:
+        predictor = Predictor(
+            model,
+            network,
+            components.codec,
+            components.crop_spec,
+            flip_test=cfg.flip_test,
+            strategy=strategy,
+            fold=True,
+        )
+    rows, tables = [], []
     # Initial weights first: random ones exist only in the model as it was built.
     for epoch in sorted(epochs, key=lambda epoch: epoch != INITIAL_EPOCH):
         if epoch == INITIAL_EPOCH:
@@ -81,13 +87,19 @@ def main(options: Options) -> None:
             checkpoints.restore(TrainingPosition(epoch), variables)
         weights = checksum_of_variables(strategy, variables)
         check_workers_in_sync(strategy, {"set of weights": weights})
-        rows.append((str(epoch), evaluator.evaluate(predictor.refresh_weights(), epoch)))
+        if network.whole_images:
+            rows.append((str(epoch), evaluator.evaluate(model, epoch)))
+            tables.append(f"epoch {epoch}:\n{evaluator.table}")
+        else:
+            rows.append((str(epoch), evaluator.evaluate(predictor.refresh_weights(), epoch)))
     if not device.is_chief(strategy):
         return
     print(evaluator.describe())
     if not run.untrained:
         print(inherited_settings(cfg, options.explicit), end="")
-    if evaluator.people.num_labeled:
+    if network.whole_images:
+        print(metrics_table(rows, DETECTION_METRICS), *tables, sep="\n\n")
+    elif evaluator.people.num_labeled:
         print(metrics_table(rows))
     else:
         print(f"{cfg.val_annotations}: no person is labeled, so there is no AP")

@@ -70,8 +70,8 @@ COMMAND = Command(
             path(
                 "detector",
                 DEFAULT_DETECTION_MODEL,
-                "MediaPipe's detector, or another .onnx or .tflite file. Input: (1, S, S, 3), of "
-                "an "
+                "MediaPipe's detector, a run that trained it, or another .onnx or .tflite file. "
+                "Input: (1, S, S, 3), of an "
                 ".onnx file (1, 3, S, S), RGB from 0 to 1, letterboxed. Output: (1, N, 6) rows of "
                 "x0, y0, x1, y1, score, class; 0 is a person.",
             ),
@@ -182,11 +182,12 @@ def cache_key(args: SimpleNamespace) -> dict:
     files = [model, args.init_weights, args.boxes, args.detector, args.skeleton]
     if args.model and is_saved_model(args.model):
         files.append(str(Path(args.model) / METADATA_FILE))
-    if args.model_dir:
-        # Only the selected checkpoint: a training may be adding others.
-        checkpoints = CheckpointManager(args.model_dir)
-        epochs = checkpoints.parse_epochs(args.epoch)
-        files += [str(checkpoints.path(epoch) / "variables.index") for epoch in epochs]
+    # Only the selected checkpoints: a training may be adding others.
+    for run, epoch in ((args.model_dir, args.epoch), (args.detector, "latest")):
+        if run and Path(run).is_dir():
+            checkpoints = CheckpointManager(run)
+            epochs = checkpoints.parse_epochs(epoch)
+            files += [str(checkpoints.path(epoch) / "variables.index") for epoch in epochs]
     existing = [file for file in files if Path(file).is_file()]
     return {**settings, "files": {file: file_fingerprint(file) for file in existing}}
 

@@ -12,7 +12,7 @@ from tfcpn.utils.console import import_tensorflow
 
 COMMAND = Command(
     "python -m tfcpn.train",
-    "Train a Cascaded Pyramid Network or BlazePose on COCO or your own data.",
+    "Train a Cascaded Pyramid Network, BlazePose or its detector on COCO or your own data.",
     uses_config=True,
 )
 _log = logging.getLogger("tfcpn.train")  # __name__ is __main__ when it is run
@@ -39,6 +39,7 @@ def main(options: Options) -> None:
     from tfcpn.checkpoints.transfer import start_from
     from tfcpn.data.pipeline import check_reachable
     from tfcpn.data.record_sets import read_records, resolve_skeleton
+    from tfcpn.evaluation.detector_evaluator import DetectorEvaluator
     from tfcpn.evaluation.evaluator import Evaluator
     from tfcpn.training.preemption import StopRequest
     from tfcpn.training.trainer import train
@@ -65,7 +66,9 @@ def main(options: Options) -> None:
             cfg = dataclasses.replace(cfg, init_weights=init_weights)
         validated = validation_config(cfg)
         evaluator = None
-        if validated:
+        if validated and components.network.whole_images:
+            evaluator = DetectorEvaluator(validated, components, annotated)
+        elif validated:
             evaluator = Evaluator(validated, components, annotated, strategy)
         train(
             cfg,

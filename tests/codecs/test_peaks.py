@@ -8,7 +8,7 @@ from tfcpn.builders import build_components
 from tfcpn.codecs.decoders import build_peak_finder
 from tfcpn.codecs.gaussian import gaussian_kernel
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.config import BLAZEPOSE_DEFAULTS, Config
+from tfcpn.config import NETWORK_DEFAULTS, Config
 from tfcpn.skeleton import COCO
 from tfcpn.utils.errors import InputError
 
@@ -73,4 +73,6 @@ def test_the_flag_chooses_the_decoder():
 
 def test_coordinates_need_no_decoder():
     with pytest.raises(InputError, match="--decoder=dark: is for heatmaps"):
-        build_components(Config(network="blazepose", decoder="dark", **BLAZEPOSE_DEFAULTS), COCO)
+        build_components(
+            Config(network="blazepose", decoder="dark", **NETWORK_DEFAULTS["blazepose"]), COCO
+        )

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tfcpn.models.blazepose.detector import PoseDetector, anchors, decode_boxes, iou, weighted_nms
+from tfcpn.checkpoints.detectors import load_pose_detector
+from tfcpn.models.blazepose.detector import anchors, decode_boxes, iou, weighted_nms
 from tfcpn.utils.errors import InputError
 
 
@@ -45,7 +46,7 @@ def test_the_detector_finds_drawn_people(mediapipe, people):
     from tfcpn.transforms.regions import alignment_points
 
     images, drawn, skeleton, *_ = read_annotations(people.val_annotations)
-    detector, near = PoseDetector(mediapipe.detector), 0
+    detector, near = load_pose_detector(mediapipe.detector), 0
     for person in drawn:
         points = alignment_points(
             person.keypoints[None], np.array([person.max_radius]), skeleton, "body"
@@ -57,9 +58,9 @@ def test_the_detector_finds_drawn_people(mediapipe, people):
 
 
 def test_a_blank_image_has_no_detection(mediapipe):
-    assert PoseDetector(mediapipe.detector)(np.full((300, 200, 3), 200, np.uint8)) == []
+    assert load_pose_detector(mediapipe.detector)(np.full((300, 200, 3), 200, np.uint8)) == []
 
 
 def test_another_network_is_refused_as_a_detector(mediapipe):
     with pytest.raises(InputError, match="is not MediaPipe's pose detector"):
-        PoseDetector(mediapipe.landmarks)
+        load_pose_detector(mediapipe.landmarks)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from support.models import run_tflite
 from tfcpn.models.blazepose.detector import anchors
@@ -10,7 +11,6 @@ from tfcpn.models.blazepose.detector_model import (
     convolutions_of,
     export_detector,
     read_detector,
-    trained_variables,
 )
 from tfcpn.utils.errors import InputError
 
@@ -18,7 +18,7 @@ from tfcpn.utils.errors import InputError
 @pytest.fixture(scope="module")
 def detector(mediapipe):
     """Return the file and the network with its last stage to be trained."""
-    return mediapipe.detector, build_detector(read_detector(mediapipe.detector), 14)
+    return mediapipe.detector, build_detector(read_detector(mediapipe.detector), 38)
 
 
 @pytest.fixture
@@ -35,15 +35,23 @@ def test_the_network_equals_the_interpreter(detector, images):
     assert np.abs(logits - expected["Identity_1"]).max() < 5e-3
 
 
-def test_only_the_last_stage_is_trained_and_zeros_stay(detector):
+def test_only_the_last_stage_is_trained_and_zeros_stay(detector, images):
     _, model = detector
-    pairs = trained_variables(model)
-    assert sum(v.shape.num_elements() for v, _ in pairs) == 2_171_026
-    masks = [mask for _, mask in pairs if mask is not None]
+    layers = [layer for layer in convolutions_of(model) if layer.trainable]
+    assert len(layers) == 73 - 38
+    masks = [layer.mask for layer in layers if layer.mask is not None]
     assert masks and all(0.2 < mask.mean() < 0.6 for mask in masks)
-    for layer in convolutions_of(model):
+    with tf.GradientTape() as tape:
+        raw, logits = model(images)
+        loss = tf.reduce_mean(raw**2) + tf.reduce_mean(logits**2)
+    variables = model.trainable_variables
+    gradients = dict(zip((v.name for v in variables), tape.gradient(loss, variables)))
+    for layer in layers:
         if layer.mask is not None:
             assert not np.any(layer.kernel.numpy()[~layer.mask])
+            slope = gradients[layer.kernel.name].numpy()
+            assert slope[layer.mask].any() and not slope[~layer.mask].any()
+        assert (gradients[layer.bias.name] is None) == layer.shares_bias
 
 
 def test_the_untrained_network_is_exported_to_the_same_function(detector, images):
@@ -57,11 +65,12 @@ def test_the_untrained_network_is_exported_to_the_same_function(detector, images
 
 def test_trained_weights_come_back_in_the_graph_of_the_file(mediapipe, images):
     file = mediapipe.detector
-    model = build_detector(read_detector(file), 14)
+    model = build_detector(read_detector(file), 38)
     random = np.random.default_rng(1)
-    for variable, mask in trained_variables(model):
-        factor = 1 + 0.01 * random.normal(size=variable.shape)
-        variable.assign(variable * factor * (1 if mask is None else mask))
+    fixed = {layer.bias.name for layer in convolutions_of(model) if layer.shares_bias}
+    for variable in model.trainable_variables:
+        if variable.name not in fixed:
+            variable.assign(variable * (1 + 0.01 * random.normal(size=variable.shape)))
     content = export_detector(model, file)
     raw, logits = (t.numpy() for t in model(images, training=False))
     found = run_tflite(content, images)

@@ -105,37 +105,12 @@ ROWS = {
             "refine_landmarks": True,
         },
     },
-    "mediapipe_finetune_both": {
-        **{
-            "network": "blazepose",
-            "shift": 0.08,
-            "shift_exponent": 4,
-            "rotation": 25,
-            "rescale_min": 0.85,
-        },
-        **{
-            "rescale_max": 1.15,
-            "epochs": 54,
-            "learning_rate": 1e-3,
-            "views": 1,
-            "refine_landmarks": True,
-        },
-    },
-    "mediapipe_finetune_detector": {
-        **{
-            "network": "blazepose",
-            "shift": 0.08,
-            "rotation": 30,
-            "rescale_min": 0.75,
-            "rescale_max": 1.2,
-        },
-        **{
-            "epochs": 64,
-            "learning_rate": 1e-3,
-            "lr_cosine": True,
-            "views": 1,
-            "refine_landmarks": True,
-        },
+    "mediapipe_detector": {
+        "network": "blazepose_detector",
+        "input_size": (224, 224),
+        "blazepose_freeze": 38,
+        "any_rotation": 0.3,
+        "lr_cosine": True,
     },
     "demo_faithful": {
         **{

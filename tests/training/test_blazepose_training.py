@@ -10,8 +10,8 @@ from support.models import run_tflite
 from support.photos import photo
 from support.small_run import logged
 from tfcpn.checkpoints.manager import CheckpointManager, TrainingPosition
-from tfcpn.models.blazepose.blazepose import named_variables
 from tfcpn.models.blazepose.model import build_blazepose
+from tfcpn.models.model import variables_by_layer
 from tfcpn.models.specs import FULL
 
 
@@ -75,7 +75,7 @@ def test_the_exported_file_equals_keras(run, mediapipe, command, tmp_path):
     )
     assert f"written: {output}" in printed.out
     model = build_blazepose(FULL, "scaled")
-    CheckpointManager(run).restore(TrainingPosition(1), named_variables(model))
+    CheckpointManager(run).restore(TrainingPosition(1), variables_by_layer(model))
     images = np.stack([photo(256, 256, seed).astype(np.float32) / 255 for seed in range(3)])
     exported = run_tflite(output, images)["Identity"].reshape(3, 39, 5)[..., :2]
     # It would be equal in float32; float16 has three digits of a weight.
@@ -183,7 +183,7 @@ def test_conflicting_flags_are_refused(people, command, tmp_path):
         (["--init_weights=none"], "use --blazepose_freeze=0"),
         (["--init_weights=keras"], "is for --network=cpn"),
         (["--views=4", "--shift=0.1"], "--shift=0.1: tf-cpn's 4 views are not shifted"),
-        (["--views=1", "--shift_exponent=2"], "--shift_exponent=2 needs a --shift"),
+        (["--regions=boxes"], "expected some of annotation, detector, landmarks"),
         ([f"--init_weights={tmp_path / 'no.tflite'}"], "not found; make models"),
     ):
         failed = command(

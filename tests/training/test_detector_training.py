@@ -1,4 +1,4 @@
-"""Training of MediaPipe's detector: views, targets, losses, and a run that resumes."""
+"""Training of MediaPipe's detector: views, losses, and a run that is resumed and exported."""
 
 import json
 
@@ -7,152 +7,256 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from support.photos import photo
-from tfcpn.data.record_sets import read_records
+from tfcpn.builders import build_components
+from tfcpn.codecs.people import MAX_PEOPLE, PeopleCodec, PeopleTargets, people_points
+from tfcpn.config import make_config
+from tfcpn.data.pipeline import build_crop_fn
 from tfcpn.models.blazepose.detector import SIZE, anchors
-from tfcpn.skeleton import COCO, LSP
-from tfcpn.training.detector import (
-    MAX_PEOPLE,
-    POSITIVES,
-    DetectorTargets,
-    DetectorViews,
-    LabeledImage,
-    detector_losses,
-    faces,
-    labeled_images,
-    view,
+from tfcpn.models.blazepose.detector_losses import POSITIVES, detector_losses
+from tfcpn.models.blazepose.detector_model import DETECTOR_PREPROCESSING
+from tfcpn.skeleton import COCO
+from tfcpn.training.augmentation import (
+    NUM_POINTS,
+    Ranges,
+    build_augmentation,
+    draw_single_view,
+    select_background,
 )
+from tfcpn.transforms.alignment import Alignment
+from tfcpn.transforms.cropping import CropSpec
 
 COUNT = len(anchors())
+CROP = 2 * SIZE
 
 
-def labeled(pixels, face, points):
-    points = np.array([points], float)
-    radius = np.linalg.norm(points[:, 2:] - points[:, :2], axis=1)
-    encoded = cv2.imencode(".png", pixels)[1].tobytes()
-    return LabeledImage(encoded, 1, np.array([face], float), points, radius, np.zeros((0, 4)))
+def group_of(pixels, *people):
+    """A group of an image with people of (face, mid-hip, radius), all upright."""
+    keypoints = np.zeros((len(people), 17, 3), np.float32)
+    for row, (face, (x, y), radius) in zip(keypoints, people):
+        row[0] = *face, 2
+        row[list(COCO.hips)] = x, y, 2
+        row[list(COCO.shoulders)] = x, y - radius / 2, 2
+    everyone = {
+        "box": np.array([(x - 10, y - r, 20, 2 * r) for _, (x, y), r in people], np.float32),
+        "keypoints": keypoints,
+        "reach": np.array([r for *_, r in people], np.float32),
+        "trainable": np.ones(len(people), np.int64),
+    }
+    return {
+        "encoded": cv2.imencode(".png", pixels)[1].tobytes(),
+        "orientation": np.int64(1),
+        "image_size": np.array(pixels.shape[:2], np.int64),
+        "keypoints": keypoints,
+        "everyone": everyone,
+    }
 
 
-def test_a_face_is_about_the_nose_or_between_neck_and_head():
-    keypoints = np.zeros((2, 17, 3))
-    keypoints[0, 0] = 10, 20, 2
-    found = faces(keypoints, np.array([100.0, 50.0]), COCO)
-    np.testing.assert_allclose(found[0], [10, 20, 60])
-    assert np.isnan(found[1]).all()
-    keypoints = np.zeros((1, 14, 3))
-    keypoints[0, LSP.neck[0]], keypoints[0, LSP.head[0]] = (50, 60, 2), (50, 40, 1)
-    np.testing.assert_allclose(faces(keypoints, np.array([9.0]), LSP), [[50, 58, 52]])
+def whole_images(group):
+    spec = CropSpec((CROP, CROP), True, DETECTOR_PREPROCESSING.pad_color)
+    crop_fn = build_crop_fn(alignment=Alignment("image"), skeleton=COCO, crop_spec=spec, margin=1.0)
+    return crop_fn({k: tf.nest.map_structure(tf.constant, v) for k, v in group.items()})
+
+
+def views_of(group, seed, ranges, select=None):
+    crops, points = whole_images(group)
+    augment = build_augmentation(
+        1,
+        ranges=ranges,
+        flip_indices=list(range(NUM_POINTS)),
+        preprocessing=DETECTOR_PREPROCESSING,
+        size=(SIZE, SIZE),
+        margin=1.0,
+        max_rescale=np.inf,
+        select=select,
+    )
+    images, moved, visibility = augment(crops, points, (0, seed))
+    return images.numpy(), PeopleCodec().encode(moved, visibility)
+
+
+def test_each_person_is_the_letterboxed_image_with_everybody():
+    pixels = np.full((100, 200, 3), 200, np.uint8)
+    group = group_of(pixels, ((50, 20), (50, 60), 45), ((150, 20), (150, 60), 40))
+    crops, points = whole_images(group)
+    assert crops.shape == (2, CROP, CROP, 3) and points.shape == (2, NUM_POINTS, 3)
+    assert not crops[0, : CROP // 4 - 2].numpy().any()
+    assert (crops[0, CROP // 4 + 2 : 3 * CROP // 4 - 2, 2:-2].numpy() == 200).all()
+    np.testing.assert_array_equal(points[0], points[1])
+    np.testing.assert_allclose(points[0, 0, :2], [50 * 2.24, 60 * 2.24 + CROP / 4], rtol=1e-5)
 
 
 def test_a_view_moves_image_and_people_alike():
     """A bright dot at the face stays at the face, whatever the view."""
     pixels = np.zeros((150, 200, 3), np.uint8)
     cv2.circle(pixels, (120, 60), 4, (255, 255, 255), -1)
-    image = labeled(pixels, (120, 60, 30), (110, 90, 120, 40))
+    group = group_of(pixels, ((120, 60), (110, 90), 50))
     seen = 0
     for seed in range(20):
-        shown, targets = view(image, DetectorViews(), np.random.default_rng(seed))
-        assert shown.shape == (SIZE, SIZE, 3)
-        if not targets.radius[0]:
+        ranges = Ranges(0.625, 1.67, 20.0, 0.15, any_rotation=0.3)
+        images, targets = views_of(group, seed, ranges)
+        assert images.shape == (1, SIZE, SIZE, 3)
+        if not targets.radius[0, 0]:
             continue
         seen += 1
-        ys, xs = np.nonzero(shown[..., 0] > 128)
-        np.testing.assert_allclose(targets.face[0, :2], [xs.mean(), ys.mean()], atol=2)
-        way = targets.points[0, 2:] - targets.points[0, :2]
-        assert np.linalg.norm(way) == pytest.approx(targets.radius[0], rel=1e-4)
-        assert targets.face[0, 2] / targets.radius[0] == pytest.approx(30 / image.radius[0])
+        ys, xs = np.nonzero(images[0, ..., 0] > 0)
+        np.testing.assert_allclose(targets.face[0, 0, :2], [xs.mean(), ys.mean()], atol=2)
+        way = targets.points[0, 0, 2:] - targets.points[0, 0, :2]
+        assert np.linalg.norm(way) == pytest.approx(float(targets.radius[0, 0]), rel=1e-4)
+        assert float(targets.face[0, 0, 2] / targets.radius[0, 0]) == pytest.approx(0.6)
     assert seen > 12
 
 
-def test_people_without_the_points_become_ignored_boxes():
-    image = labeled(photo(100, 100), (50, 30, 20), (50, 60, 50, 20))
-    image = image._replace(ignored=np.array([[10.0, 20, 30, 40]]))
-    still = DetectorViews(1, 1, 0, 0, 0)
-    _, targets = view(image, still, np.random.default_rng(3))
-    x0, y0, x1, y1 = targets.ignored[0]
-    assert x1 - x0 == pytest.approx(30 * 2.24) and y1 - y0 == pytest.approx(40 * 2.24)
-    assert not targets.ignored[1:].any()
+def test_outside_the_image_views_are_black_as_in_mediapipe():
+    pixels = np.full((100, 100, 3), 255, np.uint8)
+    group = group_of(pixels, ((50, 30), (50, 60), 40))
+    images, _ = views_of(group, 0, Ranges(1.6, 1.6, 0.0, 0.0))
+    assert (images[0, :20] == -1).all() and (images[0, 100:120, 100:120] == 1).all()
+
+
+def test_a_background_view_shows_the_widest_strip_without_people():
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    pixels[:, :40] = 255  # the person
+    group = group_of(pixels, ((20, 30), (20, 60), 40))
+    _, points = whole_images(group)
+    middle = np.array([CROP / 2, CROP / 2, 0], np.float32)
+    for seed in range(5):
+        draws = draw_single_view((0, seed), 1, Ranges(1, 1, 0))
+        region = np.array([CROP, CROP], np.float32)
+        shown = select_background(points - middle, draws, region, probability=1.0)
+        x, y = shown.center[0].numpy() + CROP / 2
+        half = float(shown.scale[0]) * CROP / 2
+        assert x - half >= 40 / 200 * CROP - 1 and x + half <= CROP + 1
+        assert y - half >= CROP / 4 - 1 and y + half <= 3 * CROP / 4 + 1
+        never = select_background(points - middle, draws, region, probability=0.0)
+        assert float(never.scale[0]) == 1 and not never.center.numpy().any()
+
+
+def test_an_image_full_of_its_person_has_no_background_view():
+    group = group_of(np.zeros((100, 100, 3), np.uint8), ((50, 20), (50, 50), 49))
+    group["everyone"]["box"] = np.array([[2.0, 2, 96, 96]], np.float32)
+    _, points = whole_images(group)
+    middle = np.array([CROP / 2, CROP / 2, 0], np.float32)
+    draws = draw_single_view((0, 1), 1, Ranges(1, 1, 0))
+    region = np.array([CROP, CROP], np.float32)
+    assert float(select_background(points - middle, draws, region, probability=1.0).scale[0]) == 1
 
 
 def targets_of(face, points):
-    empty = DetectorTargets(
-        *(np.zeros((1, MAX_PEOPLE, *n), np.float32) for n in ((3,), (4,), (), (4,)))
-    )
+    """Targets of one image with one person."""
+    shapes = ((3,), (4,), (), (4,))
+    empty = PeopleTargets(*(np.zeros((1, MAX_PEOPLE, *n), np.float32) for n in shapes))
     empty.face[0, 0], empty.points[0, 0] = face, points
     empty.radius[0, 0] = np.hypot(points[2] - points[0], points[3] - points[1])
-    return DetectorTargets(*map(tf.constant, empty))
+    return PeopleTargets(*map(tf.constant, empty))
+
+
+def outputs_of(raw=None, logit=-9.0):
+    raw = tf.zeros((1, COUNT, 12)) if raw is None else tf.constant(raw)
+    return raw, tf.fill((1, COUNT, 1), logit)
+
+
+def score_slope(targets, before, raw=None, logit=1.0, loss="score", **kwargs):
+    """Gradient of a loss in the logits of the anchors."""
+    raw, logits = outputs_of(raw, logit)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        losses = detector_losses((raw, logits), targets, before, **kwargs)
+    return losses, tape.gradient(losses[loss], logits).numpy()[0, :, 0]
 
 
 def test_the_best_anchors_near_the_face_are_positive():
     points = np.array([112, 150, 112, 60], np.float32)
     targets = targets_of((112, 80, 40), points)
     raw = np.zeros((1, COUNT, 12), np.float32)
-    middles = anchors() * SIZE
-    near = np.argsort(np.linalg.norm(middles - (112, 80), axis=1))[:POSITIVES]
-    raw[0, near, 4:8] = points - np.tile(middles[near], 2)
-    raw[0, near, :2], raw[0, near, 2:4] = (112, 80) - middles[near], 40
-    before = tf.constant(raw), tf.fill((1, COUNT, 1), -9.0)
-    logits = np.full((1, COUNT, 1), -9.0, np.float32)
-    with tf.GradientTape() as tape:
-        moved = tf.Variable(logits)
-        losses = detector_losses(tf.constant(raw), moved, targets, *before)
+    centers = anchors() * SIZE
+    near = np.argsort(np.linalg.norm(centers - (112, 80), axis=1))[:POSITIVES]
+    raw[0, near, 4:8] = points - np.tile(centers[near], 2)
+    raw[0, near, :2], raw[0, near, 2:4] = (112, 80) - centers[near], 40
+    losses, slope = score_slope(targets, outputs_of(raw), raw, -9.0)
     assert float(losses["points"]) == pytest.approx(0, abs=1e-6)
     assert float(losses["box"]) == pytest.approx(0, abs=1e-6)
-    slope = tape.gradient(losses["score"], moved).numpy()[0, :, 0]
     assert set(np.flatnonzero(slope < -1e-6)) == set(near.tolist())
+    _, steeper = score_slope(targets, outputs_of(raw), raw, -9.0, positive_weight=3.0)
+    np.testing.assert_allclose(steeper[near], 3 * slope[near], rtol=1e-5)
 
 
 def test_what_the_original_sees_elsewhere_is_held_and_not_negative():
     targets = targets_of((40, 40, 30), (40, 80, 40, 20))
-    raw = tf.zeros((1, COUNT, 12))
     other = int(np.argmin(np.linalg.norm(anchors() * SIZE - (180, 180), axis=1)))
-    before = np.full((1, COUNT, 1), -9.0, np.float32)
-    before[0, other] = 4.0
-    with tf.GradientTape(persistent=True) as tape:
-        logits = tf.Variable(tf.ones((1, COUNT, 1)))
-        losses = detector_losses(raw, logits, targets, raw, tf.constant(before))
-    assert tape.gradient(losses["score"], logits).numpy()[0, other] == 0
-    assert tape.gradient(losses["held"], logits).numpy()[0, other] < 0
+    logits = np.full((1, COUNT, 1), -9.0, np.float32)
+    logits[0, other] = 4.0
+    before = (tf.zeros((1, COUNT, 12)), tf.constant(logits))
+    assert score_slope(targets, before)[1][other] == 0
+    assert score_slope(targets, before, loss="held")[1][other] < 0
 
 
 def test_ignored_people_are_neither_positive_nor_negative():
-    targets = targets_of((40, 40, 30), (40, 80, 40, 20))
     ignored = np.zeros((1, MAX_PEOPLE, 4), np.float32)
     ignored[0, 0] = 150, 150, 220, 220
+    targets = targets_of((40, 40, 30), (40, 80, 40, 20))
     targets = targets._replace(ignored=tf.constant(ignored))
-    raw, before = tf.zeros((1, COUNT, 12)), tf.fill((1, COUNT, 1), -9.0)
-    with tf.GradientTape() as tape:
-        logits = tf.Variable(tf.ones((1, COUNT, 1)))
-        losses = detector_losses(raw, logits, targets, raw, before)
-    slope = tape.gradient(losses["score"], logits).numpy()[0, :, 0]
-    middles = anchors() * SIZE
-    within = ((middles >= 150) & (middles <= 220)).all(axis=1)
+    _, slope = score_slope(targets, outputs_of())
+    centers = anchors() * SIZE
+    within = ((centers >= 150) & (centers <= 220)).all(axis=1)
     assert within.any() and not slope[within].any() and (slope[~within] != 0).mean() > 0.9
 
 
-def test_images_of_records_are_read_with_their_people(people):
-    images = labeled_images(read_records(str(people.records)), seed=0)
-    for image in (next(images) for _ in range(5)):
-        assert len(image.radius) >= 1 and (image.radius > 0).all()
-        away = np.linalg.norm(image.points[:, 2:] - image.points[:, :2], axis=1)
-        np.testing.assert_allclose(away, image.radius)
+def test_a_detector_needs_keypoints_that_define_its_points(mediapipe):
+    cfg = make_config({"network": "blazepose_detector", "init_weights": str(mediapipe.detector)})
+    assert cfg.align == "image" and cfg.input_size == (SIZE, SIZE)
+    components = build_components(cfg, COCO)
+    assert components.network.whole_images and components.training_spec.size == (CROP, CROP)
+    crowd = people_points(
+        {
+            "box": np.zeros((1, 4)),
+            "keypoints": np.zeros((1, 17, 3), np.float32),
+            "reach": np.zeros(1, np.float32),
+            "trainable": np.zeros(1),
+        },
+        np.array([10, 10]),
+        COCO,
+    )
+    assert crowd.shape == (NUM_POINTS, 3)
 
 
 @pytest.mark.slow
-def test_a_training_resumes_and_its_file_finds_people(mediapipe, people, command, tmp_path):
-    arguments = [f"--train_records={people.records}", f"--detector={mediapipe.detector}"]
-    arguments += [f"--output={tmp_path / 'run'}", "--batch_size=4", "--warmup_steps=2"]
-    train = ("-m", "tfcpn.commands.train_detector")
-    done = command(*train, *arguments, "--steps=6")
-    file = tmp_path / "run/pose_detection.tflite"
-    assert f"written: {file}, after 6 steps" in done.out
-    first = file.read_bytes()
-    again = command(*train, *arguments, "--steps=6")
-    assert "resuming from step 6" in again.out and file.read_bytes() == first
-    other = command(*train, *arguments, "--steps=7", check=False)
-    assert other.status == 1 and "has a training with other settings or records" in other.err
-    assert json.loads((tmp_path / "run/detector.json").read_text())["steps"] == 6
+def test_a_run_resumes_validates_exports_and_finds_people(mediapipe, people, command, tmp_path):
+    run = tmp_path / "run"
+    arguments = ["--flagfile=flags/mediapipe_detector.cfg", f"--train_records={people.records}"]
+    arguments += [f"--init_weights={mediapipe.detector}", f"--model_dir={run}", "--seed=1"]
+    arguments += [f"--val_annotations={people.val_annotations}", f"--val_images={people.val}"]
+    arguments += ["--batch_size=4", "--epoch_size=12", "--warmup_steps=2", "--eval_every=1"]
+    train = ("-m", "tfcpn.train", *arguments, "--nolr_cosine", "--shuffle_buffer=8")
+    assert "| 1 " in command(*train, "--epochs=1").out
+    assert "from epoch 2" in command(*train, "--epochs=2").err
+    rows = (run / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 3 and "in_place" in rows[0]
+    table = command("-m", "tfcpn.eval", f"--model_dir={run}", "--epoch=0,2").out
+    assert table.count("| all ") == 2 and "people to find" in table
+    report = json.loads((run / "eval/epoch_0002/metrics.json").read_text())
+    assert 0 <= report["AP"] <= 1 and report["images"] == 8
+
+    file = tmp_path / "detector.tflite"
+    command("tools/export.py", f"--model_dir={run}", f"--output={file}")
     score = [f"--annotations={people.val_annotations}", f"--images={people.val}"]
-    files = f"--detectors={mediapipe.detector},{file}"
-    tables = command("-m", "tfcpn.commands.score_detector", *score, files).out
-    assert tables.count("| all |") == 2 and str(file) in tables
+    tables = command(
+        "-m", "tfcpn.commands.score_detector", *score, f"--detectors={file},{run}"
+    ).out.split("\n\n")
+    assert tables[1] == tables[3]  # the run and its file are the same detector
+    done = command(
+        "-m",
+        "tfcpn.predict",
+        f"--detector={run}",
+        f"--model={mediapipe.landmarks}",
+        f"--output={tmp_path / 'out'}",
+        str(people.val),
+    )
+    assert "8 files" in done.out
+    refused = command(
+        "-m",
+        "tfcpn.predict",
+        f"--model_dir={run}",
+        f"--output={tmp_path / 'no'}",
+        str(people.val),
+        check=False,
+    )
+    assert refused.status == 1 and "give it as --detector" in refused.err

@@ -1,5 +1,7 @@
 """Harder augmentation: --color_jitter, --random_erasing and --random_half_body."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +11,7 @@ from tfcpn.training.augmentation import (
     Ranges,
     build_augmentation,
     color_jitter,
+    draw_single_view,
     lower_body_mask,
     random_erasing,
     select_half_bodies,
@@ -142,7 +145,7 @@ def half_views(share, people, labeled=slice(None)):
         flip_indices=COCO.flip_indices,
         preprocessing=TF_CPN_PREPROCESSING,
         size=size,
-        lower_body=lower,
+        select=partial(select_half_bodies, probability=share, lower_body=lower) if share else None,
     )(crops, keypoints, (0, 1))
     return moved.numpy(), visibility.numpy(), np.array(lower)
 
@@ -172,12 +175,18 @@ def test_people_not_drawn_or_with_too_few_keypoints_are_shown_whole():
     assert 0.2 < (some != whole).any(axis=(1, 2)).mean() < 0.4
 
 
-def test_select_half_bodies_returns_the_corners_of_each_half():
+def test_select_half_bodies_returns_scale_and_center_of_each_half():
     keypoints = np.zeros((1, 17, 3), np.float32)
     keypoints[0, 5:9] = [[10, 20, 2], [30, 25, 2], [12, 60, 1], [14, 90, 0]]
-    halves = select_half_bodies(keypoints, tf.constant([0.1]), 0.5, lower_body_mask(COCO))
-    corners = [halves.low[0].numpy().tolist(), halves.high[0].numpy().tolist()]
-    assert halves.shown[0] and corners == [[10, 20], [30, 60]]
-    assert not select_half_bodies(keypoints, tf.constant([0.4]), 0.5, lower_body_mask(COCO)).shown[
-        0
-    ], "no legs are labeled"
+    region = np.array([100, 100], np.float32)
+
+    def half(choice):
+        draws = draw_single_view((0, 0), 1, Ranges())._replace(choice=tf.constant([choice]))
+        shown = select_half_bodies(
+            keypoints, draws, region, probability=0.5, lower_body=lower_body_mask(COCO)
+        )
+        return [value.numpy()[0].tolist() for value in shown]
+
+    scale, center, angle = half(0.1)
+    assert scale == pytest.approx(0.4 * 1.5) and center == [20, 40] and angle == 0
+    assert half(0.4) == [1, [0, 0], 0], "no legs are labeled"

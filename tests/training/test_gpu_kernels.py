@@ -81,7 +81,7 @@ def step_nodes(*arguments) -> list:
 ONE_VIEW = (
     "--views=1",
     "--shift=0.1",
-    "--shift_exponent=2",
+    "--any_rotation=0.3",
     "--random_half_body=0.3",
     "--random_erasing=0.3",
     "--color_jitter=0.3",

@@ -134,15 +134,17 @@ def test_drawing_a_shift_does_not_change_the_other_parameters():
     assert abs(np.corrcoef(moved.shift[:, 0], moved.shift[:, 1])[0, 1]) < 0.05
 
 
-def test_shift_exponent_makes_small_shifts_more_frequent_and_changes_nothing_else():
-    flat, peaked = (
-        draw_single_view((1, 2), 4000, Ranges(0.7, 1.2, 30, 0.1, peak)) for peak in (1.0, 3.0)
+def test_some_views_are_rotated_by_any_angle():
+    plain, turned = (
+        draw_single_view((1, 2), 4000, Ranges(0.7, 1.2, 20, any_rotation=share))
+        for share in (0.0, 0.3)
     )
-    np.testing.assert_allclose(peaked.shift, 0.1 * (flat.shift / 0.1) ** 3, atol=1e-6)
-    for name in ("rescale", "angle", "mirrored"):
-        np.testing.assert_array_equal(getattr(peaked, name), getattr(flat, name))
-    assert np.median(np.abs(peaked.shift)) == pytest.approx(0.1 / 8, abs=0.001)
-    assert 0.099 < np.max(peaked.shift) <= 0.1
+    far = np.abs(turned.angle) > 20
+    assert np.mean(far) == pytest.approx(0.3 * 160 / 180, abs=0.03)
+    assert np.max(np.abs(turned.angle)) > 175
+    near = np.isclose(turned.angle, plain.angle)
+    assert np.mean(near) == pytest.approx(0.7, abs=0.03)
+    np.testing.assert_array_equal(plain.rescale, turned.rescale)
 
 
 def test_a_shifted_view_at_the_widest_zoom_stays_within_the_crop():

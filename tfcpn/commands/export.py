@@ -147,8 +147,8 @@ _OF_NETWORK = {"model_dir", "experiment", "epoch", "init_weights", "network"}
 
 def shipped_bundle(args, cfg, output: Path) -> None:
     """Write a bundle of MediaPipe's own files."""
+    from tfcpn.checkpoints.detectors import read_detector_bytes
     from tfcpn.models.blazepose.bundle import make_bundle
-    from tfcpn.models.blazepose.detector import DETECTOR_MEMBER
     from tfcpn.models.blazepose.weights import LANDMARK_MEMBER, read_landmark_model
     from tfcpn.models.tflite import read_tflite_bytes
     from tfcpn.utils.files import write_atomically
@@ -157,24 +157,29 @@ def shipped_bundle(args, cfg, output: Path) -> None:
         raise InputError("--model_dir is missing: which run is to be exported?")
     _, spec = read_landmark_model(args.template)
     landmarks = read_tflite_bytes(args.template, LANDMARK_MEMBER)
-    detector = read_tflite_bytes(cfg.detector, DETECTOR_MEMBER)
+    detector = read_detector_bytes(cfg.detector)
     write_atomically(output, make_bundle(landmarks, detector))
     print(f"written: {output}; the {spec.name} network {args.template} and {cfg.detector} as is")
 
 
 def to_mediapipe(args, given: set[str], cfg, skeleton, output: Path) -> None:
     """Write a network into MediaPipe's .tflite file or into a bundle."""
+    from tfcpn.checkpoints.detectors import read_detector_bytes
     from tfcpn.export.export import checked
     from tfcpn.inference.pose import load_model
     from tfcpn.models.blazepose.bundle import make_bundle, replace_bundle_members
     from tfcpn.models.blazepose.detector import DETECTOR_MEMBER
     from tfcpn.models.blazepose.weights import LANDMARK_MEMBER, export_landmark_model
-    from tfcpn.models.tflite import read_tflite_bytes
     from tfcpn.utils.files import write_atomically
 
+    if cfg.network == "blazepose_detector" and not args.task:
+        write_atomically(output, read_detector_bytes(cfg.model_dir))
+        print(f"written: {output}, the detector of {cfg.model_dir}")
+        return
     if cfg.network != "blazepose":
         raise InputError(
-            f"--format=mediapipe needs --network=blazepose; {cfg.model_dir} is {cfg.network}"
+            f"--format=mediapipe needs --network=blazepose; {cfg.model_dir} is {cfg.network}; a "
+            "bundle takes a detector by --detector"
         )
     if cfg.init_weights == "none":
         raise InputError(
@@ -188,7 +193,7 @@ def to_mediapipe(args, given: set[str], cfg, skeleton, output: Path) -> None:
     median, worst = checked(content, model)
     detector = None
     if args.task and (not copied or "detector" in given):
-        detector = read_tflite_bytes(cfg.detector, DETECTOR_MEMBER)
+        detector = read_detector_bytes(cfg.detector)
     if copied:
         members = {LANDMARK_MEMBER: content}
         if detector is not None:
@@ -213,6 +218,8 @@ def to_other(args, given: set[str], cfg, skeleton) -> None:
     # People as they are annotated: the file is judged by what it says of crops, not by who finds
     # them.
     cfg = dataclasses.replace(with_align_points(cfg), boxes="gt", align_source="gt")
+    if cfg.network == "blazepose_detector":
+        raise InputError(f"{cfg.model_dir} is a detector: it takes --format=mediapipe")
     components, model = load_model(cfg, skeleton)
     predictor = Predictor(
         model, components.network, components.codec, components.crop_spec, flip_test=cfg.flip_test

@@ -19,7 +19,7 @@ COMMAND = Command(
             string_list(
                 "detectors",
                 (DEFAULT_DETECTION_MODEL,),
-                "Files of MediaPipe's form, .tflite or .task, comma-separated.",
+                "Files of MediaPipe's form, .tflite or .task, or runs, comma-separated.",
             ),
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
             path("images", None, "Folder of its images.", required=True),
@@ -32,8 +32,8 @@ COMMAND = Command(
 
 def main(options: Options) -> None:
     args = options.args
+    from tfcpn.checkpoints.detectors import load_pose_detector
     from tfcpn.evaluation.detection_metrics import detect_people, detection_table, people_to_find
-    from tfcpn.models.blazepose.detector import PoseDetector
     from tfcpn.visualization import load_coco_image
 
     annotations = read_annotations(
@@ -49,7 +49,7 @@ def main(options: Options) -> None:
         raise InputError(f"{args.annotations}: no person has the keypoints of the alignment points")
     people.sort(key=lambda person: person.image_id)
     for file in args.detectors:
-        detector = PoseDetector(file, args.score_threshold)
+        detector = load_pose_detector(file, args.score_threshold)
         with progress_bar(len(people), "detector", "person") as bar:
 
             @lru_cache(maxsize=1)  # people of an image are next to each other

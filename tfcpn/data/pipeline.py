@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tfcpn.codecs.people import people_points
 from tfcpn.data.images import ImageFile
 from tfcpn.data.sampling import TrainingSet, image_groups, map_and_flatten, training_stream
 from tfcpn.skeleton import Skeleton
@@ -22,6 +25,8 @@ from tfcpn.transforms.regions import (
     has_alignment_keypoints,
     keypoints_to_crop,
     person_region,
+    region_from_box,
+    square_box,
 )
 from tfcpn.utils.errors import InputError
 
@@ -30,7 +35,12 @@ SERVICE_PASSES = 4
 
 
 def build_crop_fn(
-    *, alignment: Alignment, skeleton: Skeleton, crop_spec: CropSpec, margin: float
+    *,
+    alignment: Alignment,
+    skeleton: Skeleton,
+    crop_spec: CropSpec,
+    margin: float,
+    other_regions: OtherRegions | None = None,
 ) -> Callable:
     """Return the function from a group of people (see `sampling`) to crops and keypoints.
 
@@ -40,10 +50,16 @@ def build_crop_fn(
             annotation and are visible where they are known.
         crop_spec: What crops look like.
         margin: Extra factor of the region's size.
+        other_regions: Points of other regions of the people, to be appended to their keypoints.
 
     Returns:
-        Function that returns crops (P, H, W, 3) uint8 and keypoints (P, K, 3) float32.
+        Function that returns crops (P, H, W, 3) uint8 and keypoints (P, K, 3) float32. With
+        alignment "image" each person is the whole image, letterboxed, with `people_points` of all
+        its people in place of keypoints.
     """
+
+    if alignment.mode == "image":
+        return partial(_whole_images, skeleton=skeleton, crop_spec=crop_spec)
 
     def crop_fn(group):
         keypoints = group["keypoints"]
@@ -66,10 +82,43 @@ def build_crop_fn(
             more = tf.concat([tf.cast(points, tf.float32), visibility], axis=2)
             keypoints = tf.concat([keypoints, more], axis=1)
         keypoints = tf.ensure_shape(keypoints, (None, skeleton.num_keypoints, 3))
+        if other_regions is not None:
+            keypoints = tf.concat([keypoints, other_regions.of(group["id"])], axis=1)
         crops = decode_and_crop(group, regions, crop_spec)
         return crops, keypoints_to_crop(keypoints, regions, crop_spec.size)
 
     return crop_fn
+
+
+def _whole_images(group: dict, skeleton: Skeleton, crop_spec: CropSpec):
+    """Return the image of a group for each of its people, and the points of all of them."""
+    count, image_size = tf.shape(group["keypoints"])[0], group["image_size"]
+    points = people_points(group["everyone"], image_size, skeleton)
+    size = tf.cast(image_size, tf.float64)
+    box = tf.concat([[0.0, 0.0], size[::-1]], axis=0)
+    region = region_from_box(square_box(box))[None]
+    crops = decode_and_crop(group, region, crop_spec)
+    points = keypoints_to_crop(points[None], region, crop_spec.size)
+    return tf.repeat(crops, count, axis=0), tf.repeat(points, count, axis=0)
+
+
+class OtherRegions(NamedTuple):
+    """Regions of training people besides the annotated one, as alignment points.
+
+    Attributes:
+        ids: (N,) int64 ids of people, ascending.
+        points: (N, 2 S, 3) float32 of S regions: x, y in image pixels, and 2, or 0 for none.
+    """
+
+    ids: np.ndarray
+    points: np.ndarray
+
+    def of(self, ids) -> tf.Tensor:
+        """Return the points (P, 2 S, 3) of people; those who are not listed have none."""
+        known, points = tf.constant(self.ids), tf.constant(self.points)
+        rows = tf.minimum(tf.searchsorted(known, ids), len(self.ids) - 1)
+        is_known = tf.gather(known, rows) == ids
+        return tf.where(is_known[:, None, None], tf.gather(points, rows), 0.0)
 
 
 def training_batches(

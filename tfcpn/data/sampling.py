@@ -7,7 +7,7 @@ sees.
 A pass visits every example once; an epoch of training is a fixed number of steps and may end within
 a pass. A group is a dictionary of an image and some of its people: `encoded` (the file),
 `orientation`, `image_size` (height, width), `box` (P, 4), `keypoints` (P, K, 3), `reach` (P,) and
-`id` (P,).
+`id` (P,). Its `everyone` has the same of all people of the image, and `trainable`.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def _group(features: dict, rows) -> dict:
     """Return the group of some rows of a parsed record's people."""
     group = {name: features[f"image/{name}"] for name in ("encoded", "orientation")}
     group["image_size"] = features["image/size"]
+    names = (*_PERSON_FEATURES, "trainable")
+    group["everyone"] = {name: features[f"people/{name}"] for name in names}
     return group | {name: tf.gather(features[f"people/{name}"], rows) for name in _PERSON_FEATURES}
 
 

@@ -17,6 +17,10 @@ from tfcpn.transforms.regions import alignment_points, has_alignment_keypoints
 RIGHT_PLACE = 0.3
 # MediaPipe's landmarks suffer from regions that are turned by more degrees.
 RIGHT_ANGLE = 25.0
+# Metrics of a detector: COCO's of boxes; the shares of people with a detection in their image, one
+# in the right place, and one that also has the right angle; and detections per image without
+# people.
+DETECTION_METRICS = ("AP", "AP50", "found", "in_place", "aligned", "false")
 
 
 class DetectedPerson(NamedTuple):
@@ -41,6 +45,11 @@ class DetectedPerson(NamedTuple):
     def placed(self) -> bool:
         """Whether the detection is in the right place."""
         return self.distance < RIGHT_PLACE
+
+    @property
+    def aligned(self) -> bool:
+        """Whether it is in the right place and has the right angle."""
+        return self.placed and self.angle < RIGHT_ANGLE
 
 
 def people_to_find(people: Sequence[PersonAnnotation], skeleton: Skeleton) -> list:
@@ -98,7 +107,7 @@ def detection_table(rows: Sequence[DetectedPerson]) -> str:
         radius = np.median([r.radius for r in placed]) if placed else np.nan
         angle = np.median([r.angle for r in placed]) if placed else np.nan
         shares = [np.mean([r.found for r in group]), np.mean([r.placed for r in group])]
-        near = np.mean([r.placed and r.angle < RIGHT_ANGLE for r in group])
+        near = np.mean([r.aligned for r in group])
         lines.append(
             f"| {name} | {len(group)} | {shares[0]:.3f} | {shares[1]:.3f} | {radius:.2f} | "
             f"{angle:.1f} | {near:.3f} |"

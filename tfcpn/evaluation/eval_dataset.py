@@ -9,10 +9,11 @@ from itertools import groupby
 
 import numpy as np
 
+from tfcpn.checkpoints.detectors import load_pose_detector
 from tfcpn.data.coco import Annotations, CocoImage, PersonAnnotation, read_annotations
 from tfcpn.data.detections import PersonBox, read_detections
 from tfcpn.data.images import ImageFile, find_image, read_image, report_as_stored
-from tfcpn.models.blazepose.detector import Detection, PoseDetector, body_square, iou
+from tfcpn.models.blazepose.detector import Detection, body_square, iou
 from tfcpn.skeleton import Skeleton
 from tfcpn.transforms.alignment import Alignment
 from tfcpn.transforms.regions import alignment_points, has_alignment_keypoints
@@ -222,12 +223,12 @@ def add_detected_points(
     Args:
         boxes: Boxes, those of an image next to each other.
         image_files: The image of each box.
-        path: The detector's .tflite or .task file.
+        path: The detector's .tflite or .task file, or the run that trained it.
 
     Raises:
         InputError: For an image that cannot be decoded, and if no person at all is found.
     """
-    detector, result = PoseDetector(path), []
+    detector, result = load_pose_detector(path), []
     with progress_bar(len(boxes), "detector", "person") as bar:
         pairs = zip(boxes, image_files)
         for file, group in groupby(pairs, key=lambda pair: pair[1]):

@@ -153,6 +153,8 @@ class Evaluator:
         pck_by_keypoint: PCK of the last evaluation by keypoint and threshold; {} if there is none.
     """
 
+    metric_names = (*COCO_METRICS, *PCK_NAMES)
+
     def __init__(
         self,
         cfg: Config,

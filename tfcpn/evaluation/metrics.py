@@ -79,23 +79,47 @@ def coco_metrics(
     """
     if not results:  # pycocotools fails for an empty list
         return dict.fromkeys(COCO_METRICS, 0.0)
+    # Copies, as pycocotools adds fields to the entries.
+    entries = [{**r, "keypoints": _without(r["keypoints"], missing_keypoints)} for r in results]
+    sigmas = np.delete(keypoint_sigmas(annotated.skeleton), list(missing_keypoints))
+    truth = _truth(annotated, counted, missing_keypoints)
+    stats = _coco_stats(truth, entries, "keypoints", annotated.category, sigmas)
+    return dict(zip(COCO_METRICS, stats))
+
+
+def box_metrics(annotated: Annotations, results: list[dict]) -> dict[str, float]:
+    """Return AP and AP50 of COCO's box evaluation over all images of a file.
+
+    Args:
+        annotated: The content of the annotation file.
+        results: Entries of a results file with `bbox`.
+    """
+    if not results:
+        return {"AP": 0.0, "AP50": 0.0}
+    truth, entries = _truth(annotated, None, ()), [dict(result) for result in results]
+    stats = _coco_stats(truth, entries, "bbox", annotated.category)
+    return {"AP": stats[0], "AP50": stats[1]}
+
+
+def _coco_stats(
+    truth: dict, entries: list[dict], kind: str, category: int, sigmas: np.ndarray | None = None
+) -> list[float]:
+    """Return the numbers that pycocotools summarizes."""
     from pycocotools.coco import COCO as CocoIndex
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = CocoIndex()
-        truth.dataset = _truth(annotated, counted, missing_keypoints)
-        truth.createIndex()
-        # Copies, as loadRes adds fields to the entries.
-        entries = [{**r, "keypoints": _without(r["keypoints"], missing_keypoints)} for r in results]
-        evaluation = COCOeval(truth, truth.loadRes(entries), "keypoints")
-        evaluation.params.catIds = [annotated.category]
-        sigmas = keypoint_sigmas(annotated.skeleton)
-        evaluation.params.kpt_oks_sigmas = np.delete(sigmas, list(missing_keypoints))
+        index = CocoIndex()
+        index.dataset = truth
+        index.createIndex()
+        evaluation = COCOeval(index, index.loadRes(entries), kind)
+        evaluation.params.catIds = [category]
+        if sigmas is not None:
+            evaluation.params.kpt_oks_sigmas = sigmas
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return dict(zip(COCO_METRICS, (float(v) for v in evaluation.stats)))
+    return [float(value) for value in evaluation.stats]
 
 
 # Object keypoint similarity
@@ -376,14 +400,17 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def metrics_table(rows: list[tuple[str, dict[str, float | None]]]) -> str:
+def metrics_table(
+    rows: list[tuple[str, dict[str, float | None]]], names: Sequence[str] = LOG_METRICS
+) -> str:
     """Return metrics as an aligned Markdown table in the form of tf-cpn's experiment log.
 
     Args:
         rows: Pairs of an epoch and its metrics. PCK is added where it is known.
+        names: Names of the metrics.
     """
     pck = dict.fromkeys(name for _, m in rows for name in m if name.startswith("PCK"))
-    names = [*LOG_METRICS, *pck]
+    names = [*names, *pck]
     width = max([len("epoch"), *(len(label) for label, _ in rows)])
     header = [f"{name:>{max(5, len(name))}}" for name in names]
     lines = [f"| {'epoch':<{width}} | {' | '.join(header)} |"]

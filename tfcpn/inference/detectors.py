@@ -8,13 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tfcpn.checkpoints.detectors import load_pose_detector
 from tfcpn.data.detections import PersonBox
-from tfcpn.models.blazepose.detector import Detection, PoseDetector, body_square, iou
+from tfcpn.models.blazepose.detector import Detection, PoseDetector, body_box, body_square, iou
 from tfcpn.models.tflite import make_interpreter
 from tfcpn.utils.errors import InputError
 
-# Width and height of an upright body in MediaPipe's circle, relative to its radius.
-_BODY_WIDTH, _BODY_HEIGHT = 1.1, 1.9
 # IoU of two circles' squares above which they may be of one person, and above which they are.
 _MAYBE_SAME_IOU, _SAME_IOU = 0.3, 0.6
 # Padding around the image for other detectors: gray, as in YOLO's training.
@@ -27,8 +26,8 @@ def load_detector(path: str, threshold: float = 0.5, tiles: int = 1) -> Detector
     """Load a detector.
 
     Args:
-        path: "none": the whole image is one person. MediaPipe's .tflite or .task file. Another
-            .onnx or .tflite file, see `FileDetector`.
+        path: "none": the whole image is one person. MediaPipe's .tflite or .task file, or the run
+            that trained it. Another .onnx or .tflite file, see `FileDetector`.
         threshold: Minimum score of a person.
         tiles: See `detect_people`; for MediaPipe's detector only.
 
@@ -39,7 +38,7 @@ def load_detector(path: str, threshold: float = 0.5, tiles: int = 1) -> Detector
         return full_image_box
     if not path.endswith(".onnx"):
         try:
-            detector = PoseDetector(path, threshold)
+            detector = load_pose_detector(path, threshold)
         except InputError:
             if not Path(path).exists() or not path.endswith(".tflite"):
                 raise
@@ -54,23 +53,6 @@ def full_image_box(image: np.ndarray) -> list[PersonBox]:
     """Return the whole image as one person."""
     height, width = image.shape[:2]
     return [PersonBox(0, (0.0, 0.0, float(width), float(height)), 1.0)]
-
-
-def body_box(points: np.ndarray) -> tuple[float, float, float, float]:
-    """Return an approximate box x, y, width, height of a body.
-
-    Args:
-        points: (2, 2) its alignment points.
-    """
-    up = points[1] - points[0]
-    across = up[::-1] * [1, -1]
-    corners = [
-        points[0] + a * _BODY_WIDTH / 2 * across + b * _BODY_HEIGHT / 2 * up
-        for a in (-1, 1)
-        for b in (-1, 1)
-    ]
-    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
-    return (*map(float, low), *map(float, np.maximum(high - low, 1)))
 
 
 def _tiles_of(image: np.ndarray, tiles: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -70,7 +70,8 @@ class Pose(PoseEstimator):
             model: Folder of a run, a .tflite or .task file in MediaPipe's form, or a SavedModel of
                 tools/export.py.
             detector: None: that of a .task bundle, else MediaPipe's. "none": each image is one
-                person; a file, see `detectors.load_detector`; or a function from an image to boxes.
+                person; a file or a run, see `detectors.load_detector`; or a function from an image
+                to boxes.
             score_threshold: Minimum score of a detected person.
             tiles: Above 1, search tiles of the image too, see `detectors.detect_people`.
             nms_oks: OKS above which of two people the less confident one is dropped; None keeps
@@ -148,6 +149,8 @@ def _keras_config(
     else:
         run = load_run(path)
         cfg, annotated = dataclasses.replace(run.config, model_dir=path, epoch=epoch), run.skeleton
+        if cfg.network == "blazepose_detector":
+            raise InputError(f"{path} is the run of a detector: give it as --detector")
     if flip_test is not None:
         cfg = dataclasses.replace(cfg, flip_test=flip_test)
     if mixed_precision != "auto":

@@ -43,6 +43,9 @@ class Network(NamedTuple):
             visibility and presence, and world landmarks (N, L, 3); None for a network without
             depth.
         keypoint_variables: Prefixes of the variables whose last axis is the keypoints.
+        template: MediaPipe's file whose layout an exported file keeps; "" for none.
+        whole_images: Whether it is a detector, which sees whole images and finds their people,
+            rather than a network of keypoints, which sees a crop of each person.
         build_for_inference: Builds a cheaper but mathematically equivalent model with the same
             layer names (weights are copied in afterwards); None if there is no cheaper form.
     """
@@ -65,6 +68,8 @@ class Network(NamedTuple):
     spatial_landmarks: Callable[[Any], tuple[tf.Tensor, tf.Tensor]] | None = None
     build_for_inference: Callable[[], tf.keras.Model] | None = None
     keypoint_variables: tuple[str, ...] = ()
+    template: str = ""
+    whole_images: bool = False
 
 
 def variables_by_name(model: tf.keras.Model) -> dict[str, tf.Variable]:
@@ -75,6 +80,11 @@ def variables_by_name(model: tf.keras.Model) -> dict[str, tf.Variable]:
         return name.replace("/kernel", "/weights").replace("/bias", "/biases")
 
     return {tf1_name(variable): variable for variable in model.weights}
+
+
+def variables_by_layer(model: tf.keras.Model) -> dict[str, tf.Variable]:
+    """Return the variables of a model by layer and name, as Keras names them."""
+    return {variable.name.split(":")[0]: variable for variable in model.weights}
 
 
 def conv_kernels(model: tf.keras.Model) -> list[tf.Variable]:

@@ -7,13 +7,15 @@ seed alone, the other functions are deterministic.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfcpn.builders import Components
-from tfcpn.config import TRAINING_MARGIN, VIEWS, Config
+from tfcpn.codecs.people import NUM_POINTS, POINTS_OF_IMAGE, POINTS_OF_PERSON
+from tfcpn.config import REGIONS, TRAINING_MARGIN, VIEWS, Config
 from tfcpn.skeleton import Skeleton, body_part
 from tfcpn.transforms.normalize import Preprocessing, flip_horizontal, normalize, transform
 from tfcpn.utils.errors import InputError
@@ -24,6 +26,9 @@ _LOWER_BODY = ("hip", "knee", "ankle", "heel", "foot", "toe", "leg", "thigh", "s
 MIN_HALF_BODY_KEYPOINTS = 3
 # Side of a half body's view over the extent of its keypoints, and its minimum over the region's.
 _HALF_BODY_MARGIN, _MIN_HALF_BODY_SCALE = 1.5, 0.4
+# A strip without people is at least so wide, and a view shows at least so much of its width, as
+# fractions of the image's side and of the strip.
+_MIN_STRIP, _MIN_BACKGROUND = 0.2, 0.6
 # Range of the sides of an erasing rectangle, as fractions of the view's.
 _MIN_ERASED, _MAX_ERASED = 0.1, 0.4
 
@@ -35,7 +40,7 @@ class Ranges(NamedTuple):
         rescale_min, rescale_max: Scale of the region that is shown; below 1.25 it is enlarged.
         rotation: Maximum rotation in degrees.
         shift: Maximum shift as a fraction of the region's side. Single views only.
-        shift_exponent: Exponent that concentrates shifts near zero.
+        any_rotation: Probability of a rotation by any angle instead. Single views only.
         random_half_body: Probability of a half body. Single views only.
         random_erasing: Probability of an erasing rectangle.
         color_jitter: Maximum relative change of contrast and saturation.
@@ -45,7 +50,7 @@ class Ranges(NamedTuple):
     rescale_max: float = 1.35
     rotation: float = 45.0
     shift: float = 0.0
-    shift_exponent: float = 1.0
+    any_rotation: float = 0.0
     random_half_body: float = 0.0
     random_erasing: float = 0.0
     color_jitter: float = 0.0
@@ -76,15 +81,28 @@ def augmentation_for(cfg: Config, components: Components) -> Callable:
         InputError: For --random_half_body with keypoints that do not define halves.
     """
     ranges = Ranges(*(getattr(cfg, name) for name in Ranges._fields))
-    lower_body = lower_body_mask(components.skeleton) if cfg.random_half_body else ()
+    flip_indices, select, num_extra = components.skeleton.flip_indices, None, 0
+    if components.network.whole_images:
+        flip_indices = list(range(NUM_POINTS))
+        select = partial(select_background, probability=cfg.background_views)
+    elif cfg.random_half_body:
+        lower_body = lower_body_mask(components.skeleton)
+        select = partial(
+            select_half_bodies, probability=cfg.random_half_body, lower_body=lower_body
+        )
+    elif cfg.regions != REGIONS[:1]:
+        select = partial(select_regions, sources=cfg.regions, align_margin=cfg.align_margin)
+        num_extra = 2 * len(set(cfg.regions) - {REGIONS[0]})
     return build_augmentation(
         cfg.views,
         ranges=ranges,
-        flip_indices=components.skeleton.flip_indices,
+        flip_indices=flip_indices,
         preprocessing=components.network.preprocessing,
         size=cfg.input_size,
         margin=cfg.training_margin,
-        lower_body=lower_body,
+        max_rescale=np.inf if components.network.whole_images else TRAINING_MARGIN,
+        select=select,
+        num_extra=num_extra,
     )
 
 
@@ -96,7 +114,9 @@ def build_augmentation(
     preprocessing: Preprocessing,
     size: tuple[int, int],
     margin: float = TRAINING_MARGIN,
-    lower_body: tuple[bool, ...] = (),
+    max_rescale: float = TRAINING_MARGIN,
+    select: Callable | None = None,
+    num_extra: int = 0,
 ) -> Callable:
     """Return the function (crops, keypoints, seed) -> images, keypoints, visibility.
 
@@ -110,7 +130,10 @@ def build_augmentation(
         preprocessing: How pixels become inputs.
         size: (height, width) of a view.
         margin: Side of a crop over that of the region.
-        lower_body: Whether each keypoint belongs to the lower body, for half bodies.
+        max_rescale: Maximum scale of a view.
+        select: Function (keypoints, draws, region) that returns what single views show: see
+            `select_half_bodies`. None: the region.
+        num_extra: Number of keypoints at the end that only `select` uses.
     """
 
     def make_four(crops, keypoints, seed):
@@ -119,19 +142,21 @@ def build_augmentation(
 
     def make_one(crops, keypoints, seed):
         draws = draw_single_view(seed, tf.shape(crops)[0], ranges)
-        half_bodies = None
-        if ranges.random_half_body:
-            probability = ranges.random_half_body
-            half_bodies = select_half_bodies(keypoints, draws.half_body, probability, lower_body)
+        region = np.array([crops.shape[2], crops.shape[1]], np.float32) / margin
+        shown = None
+        if select:
+            middle = tf.constant([crops.shape[2] / 2, crops.shape[1] / 2, 0.0])
+            shown = select(keypoints - middle, draws, region)
         return single_view(
             crops,
-            keypoints,
+            keypoints[:, : keypoints.shape[1] - num_extra],
             draws,
             flip_indices=flip_indices,
             preprocessing=preprocessing,
             size=size,
             margin=margin,
-            half_bodies=half_bodies,
+            max_rescale=max_rescale,
+            shown=shown,
         )
 
     make_views = make_four if views == VIEWS else make_one
@@ -320,20 +345,20 @@ class SingleViewDraws(NamedTuple):
         mirrored: (P,) bool.
         shift: (P, 2) x, y from the center of the region to that of the view, in sides of the
         region.
-        half_body: (P,) from 0 to 1, which half of the body is shown, if any.
+        choice: (P,) from 0 to 1, which part or region is shown.
+        part: (P, 2) from 0 to 1, which part of the background is shown.
     """
 
     rescale: tf.Tensor
     angle: tf.Tensor
     mirrored: tf.Tensor
     shift: tf.Tensor
-    half_body: tf.Tensor
+    choice: tf.Tensor
+    part: tf.Tensor | None = None
 
 
 def draw_single_view(seed, people, ranges: Ranges) -> SingleViewDraws:
     """Draw the random numbers of `single_view`.
-
-    A shift is the maximum times u |u| ** (shift_exponent - 1), with u uniform in [-1, 1].
 
     Args:
         seed: Pair of integers.
@@ -343,15 +368,19 @@ def draw_single_view(seed, people, ranges: Ranges) -> SingleViewDraws:
     u = tf.random.stateless_uniform((people, 3), stateless_seed(seed))
     rescale = ranges.rescale_min + (ranges.rescale_max - ranges.rescale_min) * u[:, 0]
     shift = tf.random.stateless_uniform((people, 2), stateless_seed(seed, 1), -1.0, 1.0)
-    if ranges.shift_exponent != 1:
-        shift *= tf.abs(shift) ** (ranges.shift_exponent - 1)
-    half_body = tf.random.stateless_uniform((people,), stateless_seed(seed, 2))
+    choice = tf.random.stateless_uniform((people,), stateless_seed(seed, 2))
+    part = tf.random.stateless_uniform((people, 2), stateless_seed(seed, 3))
+    limit = ranges.rotation
+    if ranges.any_rotation:
+        is_any = tf.random.stateless_uniform((people,), stateless_seed(seed, 4))
+        limit = tf.where(is_any < ranges.any_rotation, 180.0, limit)
     return SingleViewDraws(
         rescale=rescale,
-        angle=(2 * u[:, 1] - 1) * ranges.rotation,
+        angle=(2 * u[:, 1] - 1) * limit,
         mirrored=u[:, 2] < 0.5,
         shift=shift * ranges.shift,
-        half_body=half_body,
+        choice=choice,
+        part=part,
     )
 
 
@@ -375,53 +404,126 @@ def lower_body_mask(skeleton: Skeleton) -> tuple[bool, ...]:
     return lower
 
 
-class HalfBodies(NamedTuple):
-    """Which people are shown in part, for P people.
+class Shown(NamedTuple):
+    """What single views of P people show, before it is varied.
 
     Attributes:
-        shown: (P,) bool, who is shown in part.
-        low, high: (P, 2) x, y in crop pixels, the corners of that part.
+        scale: (P,) relative to the region.
+        center: (P, 2) x, y in pixels relative to the middle of the crop.
+        angle: (P,) radians, positive clockwise.
     """
 
-    shown: tf.Tensor
-    low: tf.Tensor
-    high: tf.Tensor
+    scale: tf.Tensor
+    center: tf.Tensor
+    angle: tf.Tensor
 
-    def scale_and_center(self, region, center) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return what the views show.
+    def where(self, condition) -> Shown:
+        """Return this where a condition (P,) holds, and the region elsewhere."""
+        return Shown(
+            tf.where(condition, self.scale, 1.0),
+            tf.where(condition[:, None], self.center, 0.0),
+            tf.where(condition, self.angle, 0.0),
+        )
 
-        Args:
-            region: (2,) width and height of the region in crop pixels.
-            center: (2,) its center.
 
-        Returns:
-            Scale (P,) relative to the region, and center (P, 2) in crop pixels.
-        """
-        part = tf.reduce_max((self.high - self.low) / region, axis=1) * _HALF_BODY_MARGIN
-        scale = tf.where(self.shown, tf.clip_by_value(part, _MIN_HALF_BODY_SCALE, 1.0), 1.0)
-        return scale, tf.where(self.shown[:, None], (self.low + self.high) / 2, center)
+def _extent(xy, known) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the corners (P, 2) of the known ones of points (P, K, 2)."""
+    far = tf.constant(1e6)
+    low = tf.reduce_min(tf.where(known[..., None], xy, far), axis=1)
+    return low, tf.reduce_max(tf.where(known[..., None], xy, -far), axis=1)
 
 
 def select_half_bodies(
-    keypoints, draws, probability: float, lower_body: tuple[bool, ...]
-) -> HalfBodies:
-    """Select the people who are shown in half, if enough keypoints of the half are labeled.
+    keypoints, draws: SingleViewDraws, region, *, probability: float, lower_body: tuple[bool, ...]
+) -> Shown:
+    """Show some people in half, if enough keypoints of the half are labeled.
 
     Args:
-        keypoints: (P, K, 3) x, y in crop pixels and visibility.
-        draws: (P,) from 0 to 1; the upper body is shown below half the probability, the lower body
-            below all of it.
+        keypoints: (P, K, 3) x, y in pixels relative to the middle of the crop, and visibility.
+        draws: The upper body is shown for a choice below half the probability, the lower body below
+            all of it.
+        region: (2,) width and height of the region in crop pixels.
         probability: Probability of a half body.
         lower_body: Whether each keypoint belongs to the lower body.
     """
     upper_body = [not lower for lower in lower_body]
-    of_half = tf.where((draws < probability / 2)[:, None], upper_body, list(lower_body))
-    known = of_half & (keypoints[..., 2] > 0)
-    xy, far = keypoints[..., :2], tf.constant(1e6)
-    low = tf.reduce_min(tf.where(known[..., None], xy, far), axis=1)
-    high = tf.reduce_max(tf.where(known[..., None], xy, -far), axis=1)
+    is_upper = (draws.choice < probability / 2)[:, None]
+    known = tf.where(is_upper, upper_body, list(lower_body)) & (keypoints[..., 2] > 0)
+    low, high = _extent(keypoints[..., :2], known)
     enough = tf.reduce_sum(tf.cast(known, tf.int32), axis=1) >= MIN_HALF_BODY_KEYPOINTS
-    return HalfBodies((draws < probability) & enough, low, high)
+    part = tf.reduce_max((high - low) / region, axis=1) * _HALF_BODY_MARGIN
+    scale = tf.clip_by_value(part, _MIN_HALF_BODY_SCALE, 1.0)
+    shown = Shown(scale, (low + high) / 2, tf.zeros_like(scale))
+    return shown.where((draws.choice < probability) & enough)
+
+
+def select_regions(
+    keypoints, draws: SingleViewDraws, region, *, sources: tuple[str, ...], align_margin: float
+) -> Shown:
+    """Show each person in one of several regions.
+
+    Args:
+        keypoints: (P, K + 2 S, 3) x, y in pixels relative to the middle of the crop, and
+            visibility. At the end are the alignment points of the S sources other than the
+            annotation; without them, the annotated region is shown.
+        draws: The choice selects the source.
+        region: (2,) width and height of the annotated region in crop pixels.
+        sources: See --regions.
+        align_margin: Side of a region over the diameter of the circle.
+    """
+    others = [source for source in REGIONS[1:] if source in sources]
+    chosen = tf.cast(draws.choice * len(sources), tf.int32)
+    result = Shown(
+        tf.ones_like(draws.choice),
+        tf.zeros_like(keypoints[:, 0, :2]),
+        tf.zeros_like(draws.choice),
+    )
+    for number, source in enumerate(others):
+        points = keypoints[:, keypoints.shape[1] - 2 * (len(others) - number) :][:, :2]
+        known = (chosen == sources.index(source)) & (points[:, 0, 2] > 0)
+        way = points[:, 1, :2] - points[:, 0, :2]
+        scale = 2 * align_margin * tf.norm(way, axis=1) / region[0]
+        angle = tf.atan2(way[:, 0], -way[:, 1])
+        other = Shown(scale, points[:, 0, :2], angle)
+        result = Shown(
+            tf.where(known, other.scale, result.scale),
+            tf.where(known[:, None], other.center, result.center),
+            tf.where(known, other.angle, result.angle),
+        )
+    return result
+
+
+def select_background(points, draws: SingleViewDraws, region, *, probability: float) -> Shown:
+    """Show some images in part, without their people: a square of the widest strip beside them.
+
+    Args:
+        points: (P, NUM_POINTS, 3) as in `codecs.people`, relative to the middle of the crop.
+        draws: The choice decides whether, the part where along the strip, and how large.
+        region: (2,) width and height of the image's square in crop pixels.
+        probability: Probability of a part without people, where the strip is wide enough.
+    """
+    corners = tf.range(NUM_POINTS) % POINTS_OF_PERSON >= POINTS_OF_PERSON // 2
+    corners &= tf.range(NUM_POINTS) < NUM_POINTS - POINTS_OF_IMAGE
+    low, high = _extent(points[..., :2], (points[..., 2] > 0) & corners)
+    first, last = points[:, -2, :2], points[:, -1, :2]
+    size = last - first
+    # Left, above, right and below: width across, start across, and start and length along.
+    across = tf.concat([low - first, last - high], axis=1)
+    start = tf.concat([first, high], axis=1)
+    widest = tf.argmax(across, axis=1)[:, None]
+    width, start = (tf.gather(v, widest, axis=1, batch_dims=1)[:, 0] for v in (across, start))
+    axis = tf.cast(widest[:, 0] % 2, tf.int32)
+    along = tf.gather(size, 1 - axis, axis=1, batch_dims=1)
+    begin = tf.gather(first, 1 - axis, axis=1, batch_dims=1)
+    side = tf.minimum(width, along) * (_MIN_BACKGROUND + (1 - _MIN_BACKGROUND) * draws.part[:, 0])
+    middle = begin + side / 2 + draws.part[:, 1] * (along - side)
+    is_x = (axis == 0)[:, None]
+    place = tf.stack([start + width / 2, middle], axis=1)
+    center = tf.where(is_x, place, place[:, ::-1])
+    scale = side / tf.reduce_max(region)
+    shown = Shown(scale, center, tf.zeros_like(scale))
+    wide = width >= _MIN_STRIP * tf.reduce_max(size, axis=1)
+    return shown.where((draws.choice < probability) & wide)
 
 
 def single_view(
@@ -433,7 +535,8 @@ def single_view(
     preprocessing: Preprocessing,
     size: tuple[int, int],
     margin: float,
-    half_bodies: HalfBodies | None = None,
+    max_rescale: float = TRAINING_MARGIN,
+    shown: Shown | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Make one view of each training crop: rescaled, rotated and possibly mirrored, in one warp.
 
@@ -447,7 +550,8 @@ def single_view(
         preprocessing: How pixels become inputs.
         size: (height, width) of the view.
         margin: Side of a crop over that of the region.
-        half_bodies: People who are shown in part.
+        max_rescale: Maximum of the scale.
+        shown: What the views show instead of the region.
 
     Returns:
         Images (P, *size, 3) float32, normalized; keypoints (P, K, 2) in their pixels,
@@ -457,13 +561,15 @@ def single_view(
     half_size = np.array([size[1], size[0]], np.float32) / 2
     region, center = tf.constant(2 * middle / margin), tf.constant(middle)[None]
     # Crop pixels per pixel of the view.
-    rescale = tf.minimum(draws.rescale, TRAINING_MARGIN)
+    rescale = tf.minimum(draws.rescale, max_rescale)
     pixel_step = tf.constant(middle / margin / half_size) * rescale[:, None]
-    if half_bodies is not None:
-        scale, center = half_bodies.scale_and_center(region, middle)
-        pixel_step *= scale[:, None]
-    center += draws.shift * region
     radians = draws.angle * (np.pi / 180)
+    if shown is not None:
+        pixel_step *= shown.scale[:, None]
+        center = middle + shown.center
+        radians += shown.angle
+        region = region * shown.scale[:, None]
+    center += draws.shift * region
     cos, sin = tf.cos(radians), tf.sin(radians)
     # From the view, about its center, to the crop: mirrored, scaled, rotated.
     step_x = pixel_step[:, 0] * tf.where(draws.mirrored, -1.0, 1.0)
@@ -483,10 +589,9 @@ def single_view(
         normalize(crops, preprocessing),
         tf.stack([*rows, zero, zero], axis=1),
         interpolation="bilinear",
-        # 0 is the pad color after normalization.
         fill_mode="nearest" if preprocessing.pad_color is None else "constant",
         output_shape=size,
-        fill_value=0.0,
+        fill_value=preprocessing.pad_value,
     )
     offset = keypoints[..., :2] - center[:, None]
     rotated_x = cos[:, None] * offset[..., 0] + sin[:, None] * offset[..., 1]

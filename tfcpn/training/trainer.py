@@ -19,14 +19,17 @@ import tensorflow as tf
 
 from tfcpn.builders import Components, training_filter
 from tfcpn.checkpoints import run_config
+from tfcpn.checkpoints.detectors import read_detector_bytes
 from tfcpn.checkpoints.manager import KEEP_EVERY, CheckpointManager, TrainingPosition
 from tfcpn.checkpoints.transfer import find_source
 from tfcpn.config import Config
 from tfcpn.data.pipeline import build_crop_fn, from_data_service, training_batches
 from tfcpn.data.record_sets import Records
 from tfcpn.data.sampling import example_ids, open_training_set
+from tfcpn.evaluation.detection_metrics import DETECTION_METRICS
+from tfcpn.evaluation.detector_evaluator import DetectorEvaluator
 from tfcpn.evaluation.evaluator import Evaluator
-from tfcpn.evaluation.metrics import COCO_METRICS, PCK_NAMES, metrics_table
+from tfcpn.evaluation.metrics import LOG_METRICS, metrics_table
 from tfcpn.evaluation.predictor import Predictor
 from tfcpn.evaluation.visualizer import ValidationVisualizer
 from tfcpn.skeleton import Skeleton
@@ -42,6 +45,7 @@ from tfcpn.training.distributed import (
 from tfcpn.training.lock import Lock
 from tfcpn.training.logger import TrainingLogger, columns
 from tfcpn.training.preemption import CheckpointSchedule, StopRequest
+from tfcpn.training.regions import REGIONS_FILE, find_other_regions
 from tfcpn.training.schedule import learning_rate
 from tfcpn.training.state import build_step, restore_or_initialize
 from tfcpn.training.step import StepResult, TrainingStep
@@ -88,7 +92,7 @@ def train(
     *,
     records: Records,
     strategy: tf.distribute.Strategy,
-    evaluator: Evaluator | None,
+    evaluator: Evaluator | DetectorEvaluator | None,
     request: StopRequest,
 ) -> None:
     """Train up to epoch `cfg.epochs`, from the latest valid checkpoint in `cfg.model_dir` if any.
@@ -193,7 +197,7 @@ class Trainer:
         annotated: Skeleton,
         records: Records,
         strategy: tf.distribute.Strategy,
-        evaluator: Evaluator | None,
+        evaluator: Evaluator | DetectorEvaluator | None,
         request: StopRequest,
         lock: Lock | None,
     ):
@@ -223,6 +227,14 @@ class Trainer:
         if lock:
             self.checkpoints.cleanup(self.start)
         self.state = restore_or_initialize(cfg, components, strategy, self.checkpoints, self.start)
+        self.other_regions = find_other_regions(
+            cfg,
+            components,
+            self.training_set,
+            model=self.state.model if not any(self.start) else None,
+            file=Path(cfg.model_dir) / REGIONS_FILE,
+            writes=lock is not None,
+        )
         token = self._check_workers_in_sync(trained_on)
         # A name that only this start of this run has.
         self.start_id = f"{cfg.experiment}-{token:x}"
@@ -234,16 +246,19 @@ class Trainer:
             "precision": cfg.mixed_precision,
             "replicas": self.replicas,
         }
-        self.predictor = Predictor(
-            self.state.evaluated_model,
-            components.network,
-            components.codec,
-            components.crop_spec,
-            flip_test=cfg.flip_test,
-            strategy=strategy,
-            fold=evaluator is not None,
-        )
-        names = columns(components.network.loss_names, (*COCO_METRICS, *PCK_NAMES))
+        self.detects = components.network.whole_images
+        if not self.detects:
+            self.predictor = Predictor(
+                self.state.evaluated_model,
+                components.network,
+                components.codec,
+                components.crop_spec,
+                flip_test=cfg.flip_test,
+                strategy=strategy,
+                fold=evaluator is not None,
+            )
+        metric_names = (DetectorEvaluator if self.detects else Evaluator).metric_names
+        names = columns(components.network.loss_names, metric_names)
         self.logger = TrainingLogger(
             cfg.model_dir, names, resumed_epoch=self.start.epoch, is_chief=lock is not None
         )
@@ -253,8 +268,12 @@ class Trainer:
     def _trained_on(self, records: Records) -> dict:
         """Return what the steps of the run depend on besides its settings."""
         result = {"records": records.identity, "replicas": self.replicas}
+        if "detector" in self.cfg.regions:
+            content = read_detector_bytes(self.cfg.detector)
+            result["detector"] = f"{zlib.crc32(content):08x}"
         weights = Path(self.cfg.init_weights)
-        if self.components.network.logged_losses and weights.exists():
+        network = self.components.network
+        if (network.whole_images or network.logged_losses) and weights.exists():
             # The steps depend on the teacher, which is a file.
             if weights.is_dir():
                 weights = find_source(self.cfg.init_weights).index_file
@@ -466,11 +485,17 @@ class Trainer:
             return
         # A process must not leave the others alone in a collective computation.
         with self.request.deferred() if self.is_distributed else nullcontext():
-            metrics = self.evaluator.evaluate(self.predictor.refresh_weights(), epoch)
+            if self.detects:
+                metrics = self.evaluator.evaluate(self.state.evaluated_model, epoch)
+            else:
+                metrics = self.evaluator.evaluate(self.predictor.refresh_weights(), epoch)
         self._check_lock()
+        shown = DETECTION_METRICS if self.detects else LOG_METRICS
         if self.lock:
-            print(metrics_table([(str(epoch), metrics)]), flush=True)
+            print(metrics_table([(str(epoch), metrics)], shown), flush=True)
         self.logger.log_validation(epoch, metrics)
+        if self.detects:
+            return
         images = self._validation_images()
         self.logger.log_images(epoch, images, self.evaluator.pck_by_keypoint)
 
@@ -489,6 +514,7 @@ class Trainer:
             skeleton=components.skeleton,
             crop_spec=components.training_spec,
             margin=components.training_margin,
+            other_regions=self.other_regions,
         )
 
     @property

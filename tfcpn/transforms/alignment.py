@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-MODES = ["person", "square", "blazepose"]
+MODES = ["person", "square", "blazepose", "image"]
 RADII = ["body", "keypoints", "nose"]
 
 

@@ -35,6 +35,13 @@ class Preprocessing(NamedTuple):
     rgb: bool
     pad_color: tuple[float, float, float] | None
 
+    @property
+    def pad_value(self) -> float:
+        """The pad color after normalization, which is the same in all channels; 0 without one."""
+        if self.pad_color is None:
+            return 0.0
+        return (self.pad_color[0] - self.mean[0]) / self.divisor
+
 
 TF_CPN_PREPROCESSING = Preprocessing(MEAN_BGR, 255.0, rgb=False, pad_color=MEAN_BGR)
 

@@ -84,6 +84,13 @@ def crop_rectangle(box, image_size, input_size: tuple[int, int], margin: float =
     return tf.concat([low, high], axis=-1) - pad[..., None]
 
 
+def region_from_box(box) -> tf.Tensor:
+    """Convert boxes (..., 4) x, y, width, height to regions without rotation (..., 5) float64."""
+    box = tf.cast(box, tf.float64)
+    center = box[..., :2] + box[..., 2:] / 2
+    return tf.concat([center, box[..., 2:], tf.zeros_like(box[..., :1])], axis=-1)
+
+
 def region_from_rectangle(rectangle) -> tf.Tensor:
     """Convert rectangles to regions without rotation.
 

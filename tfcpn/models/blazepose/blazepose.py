@@ -14,7 +14,7 @@ from tfcpn.models.batchnorm_folding import calibrate_norms
 from tfcpn.models.blazepose.losses import distillation_loss, labeled_losses, mean_distance
 from tfcpn.models.blazepose.model import BlazePoseOutputs, build_blazepose, first_quarter
 from tfcpn.models.blazepose.weights import load_landmark_weights, read_landmark_model
-from tfcpn.models.model import Network, conv_kernels
+from tfcpn.models.model import Network, conv_kernels, variables_by_layer
 from tfcpn.models.specs import BLAZEPOSE_SPECS, DEFAULT_LANDMARK_MODEL
 from tfcpn.transforms.normalize import Preprocessing
 from tfcpn.utils.errors import InputError
@@ -62,11 +62,6 @@ def load_weights(model: tf.keras.Model, init_weights: str) -> None:
     _log.info("%s: %s weights restored", init_weights, f"{count:,}")
 
 
-def named_variables(model: tf.keras.Model) -> dict[str, tf.Variable]:
-    """Return the variables of a model by name."""
-    return {weight.name.split(":")[0]: weight for weight in model.weights}
-
-
 def build_teacher(init_weights: str, size: str) -> Callable | None:
     """Return the function from images to the original model's outputs.
 
@@ -102,9 +97,13 @@ def _losses(
     *,
     weights: dict[str, float],
     distillation_weight: float,
+    presence_weight: float,
 ) -> dict[str, tf.Tensor]:
     labeled = labeled_losses(outputs, targets)
     losses = {name: weights[name] * loss for name, loss in labeled.items()}
+    if presence_weight:
+        # A view of a labeled person shows one.
+        losses["person"] = presence_weight * tf.reduce_mean(tf.math.softplus(-outputs.person))
     if teacher_outputs is None:
         return losses
     # Masks are predicted for the first quarter only.
@@ -147,6 +146,7 @@ def blazepose_network(
     from_teacher: bool,
     distillation_weight: float,
     heatmap_weight: float,
+    presence_weight: float = 0.0,
     freeze: int = 0,
 ) -> Network:
     """Return BlazePose as a value.
@@ -158,6 +158,8 @@ def blazepose_network(
         from_teacher: Start from MediaPipe's weights and distill from them; else from scratch.
         distillation_weight: Weight of the distillation loss.
         heatmap_weight: Weight of the heatmap loss.
+        presence_weight: Weight of the loss that each crop shows a person; 0: the person score is
+            distilled.
         freeze: Number of leading convolutions to freeze.
     """
     if norm == "auto":
@@ -165,6 +167,7 @@ def blazepose_network(
     weights = {"landmarks": 1.0, "visibility": 0.01, "heatmaps": heatmap_weight}
     logged = ("teacher_distance", "student_distance") if from_teacher else ()
     distilled = ("distillation", *logged) if from_teacher else ()
+    person = ("person",) if presence_weight else ()
     return Network(
         name="blazepose",
         preprocessing=MEDIAPIPE_PREPROCESSING,
@@ -177,10 +180,15 @@ def blazepose_network(
             freeze=freeze,
         ),
         prediction=lambda outputs: Landmarks(outputs.landmarks, outputs.heatmaps),
-        losses=partial(_losses, weights=weights, distillation_weight=distillation_weight),
-        loss_names=("landmarks", "visibility", "heatmaps", *distilled),
+        losses=partial(
+            _losses,
+            weights=weights,
+            distillation_weight=distillation_weight,
+            presence_weight=presence_weight,
+        ),
+        loss_names=("landmarks", "visibility", "heatmaps", *person, *distilled),
         logged_losses=logged,
-        variables=named_variables,
+        variables=variables_by_layer,
         kernels=conv_kernels,
         find_weights=partial(find_weights, size=size),
         load_weights=load_weights,
@@ -188,7 +196,7 @@ def blazepose_network(
         prepare=calibrate_norms if from_teacher else None,
         check_diverged=check_diverged if from_teacher else None,
         # From scratch, nothing trains these outputs.
-        presence_score=_presence_score if from_teacher else None,
+        presence_score=_presence_score if from_teacher or presence_weight else None,
         spatial_landmarks=_spatial_landmarks if from_teacher else None,
     )
 

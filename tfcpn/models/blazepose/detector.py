@@ -7,13 +7,12 @@ faces and estimates from them the mid-hip and the radius of the body.
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from tfcpn.models.tflite import make_interpreter, read_tflite_bytes
+from tfcpn.models.tflite import make_interpreter
 from tfcpn.utils.errors import InputError
 
 SIZE = 224
@@ -22,6 +21,8 @@ _LAYERS = ((8, 2), (16, 2), (32, 6))
 VALUES = 12  # x, y, width, height of the box, and x, y of four points
 _NMS_IOU = 0.3  # of boxes that are of one person
 _MAX_LOGIT = 100.0
+# Width and height of an upright body in MediaPipe's circle, relative to its radius.
+_BODY_WIDTH, _BODY_HEIGHT = 1.1, 1.9
 DETECTOR_MEMBER = "pose_detect"  # what the detector's file is called in a .task bundle
 
 
@@ -104,6 +105,23 @@ def weighted_nms(values: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np
     return np.array(people).reshape(-1, 6, 2), np.array(best_scores)
 
 
+def body_box(points: np.ndarray) -> tuple[float, float, float, float]:
+    """Return an approximate box x, y, width, height of a body.
+
+    Args:
+        points: (2, 2) its alignment points.
+    """
+    up = points[1] - points[0]
+    across = up[::-1] * [1, -1]
+    corners = [
+        points[0] + a * _BODY_WIDTH / 2 * across + b * _BODY_HEIGHT / 2 * up
+        for a in (-1, 1)
+        for b in (-1, 1)
+    ]
+    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+    return (*map(float, low), *map(float, np.maximum(high - low, 1)))
+
+
 def body_square(points: np.ndarray) -> np.ndarray:
     """Return the corners (2, 2) of the square about the circle of a detection's points (2, 2)."""
     max_radius = np.linalg.norm(points[1] - points[0])
@@ -113,17 +131,17 @@ def body_square(points: np.ndarray) -> np.ndarray:
 class PoseDetector:
     """Runs MediaPipe's detector."""
 
-    def __init__(self, path: str, threshold: float = 0.5):
+    def __init__(self, content: bytes, threshold: float = 0.5, name: str = "the file"):
         """Load the detector.
 
         Args:
-            path: pose_detection.tflite, or a .task bundle.
+            content: Content of pose_detection.tflite.
             threshold: Minimum score of a person.
+            name: Its name, for messages.
 
         Raises:
             InputError: For another file.
         """
-        content = read_tflite_bytes(path, DETECTOR_MEMBER)
         try:
             self._interpreter = make_interpreter(content)
             outputs = {
@@ -134,7 +152,7 @@ class PoseDetector:
             self._input = self._interpreter.get_input_details()[0]["index"]
         except (ValueError, RuntimeError, KeyError) as error:
             raise InputError(
-                f"{Path(path)}: is not MediaPipe's pose detector of 0.10 ({error!r})"
+                f"{name}: is not MediaPipe's pose detector of 0.10 ({error!r})"
             ) from error
         self.threshold = threshold
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
 from tfcpn.models.batchnorm_folding import folded_weights
 from tfcpn.models.blazepose.detector import DETECTOR_MEMBER, SIZE, VALUES, anchors
+from tfcpn.models.blazepose.detector_losses import LOSSES, detector_losses
 from tfcpn.models.blazepose.model import ScaledConv2D, ScaledDepthwiseConv2D
+from tfcpn.models.model import Network, conv_kernels, variables_by_layer
+from tfcpn.models.specs import DEFAULT_DETECTION_MODEL
 from tfcpn.models.tflite import Operation, TfliteGraph, read_tflite_bytes
+from tfcpn.transforms.normalize import Preprocessing
 from tfcpn.utils.errors import InputError
+
+# RGB from -1 to 1, black outside the image.
+DETECTOR_PREPROCESSING = Preprocessing((127.5,) * 3, 127.5, rgb=True, pad_color=(0.0, 0.0, 0.0))
 
 _ACTIVATIONS = {0: None, 1: None, 3: 6.0}  # of the schema: none, ReLU, ReLU6
 
@@ -27,15 +38,15 @@ def read_detector(path: str) -> TfliteGraph:
     return graph
 
 
-def build_detector(graph: TfliteGraph, frozen_above: int = 0) -> tf.keras.Model:
+def build_detector(graph: TfliteGraph, freeze: int = 0) -> tf.keras.Model:
     """Build the network of a file, operation by operation, with the file's weights.
 
     Kernels and biases are relative to scales of their channels, see `ScaledConv2D`.
 
     Args:
         graph: The file.
-        frozen_above: The leading convolutions are frozen, up to the first one with an output of
-            fewer rows; 0 freezes all. Biases that two convolutions share are frozen in any case.
+        freeze: Number of leading convolutions that are not trained. Biases that two convolutions
+            share are never trained.
 
     Returns:
         A model from images (N, 224, 224, 3), RGB from -1 to 1, to raw boxes (N, A, 12) and logits
@@ -46,14 +57,14 @@ def build_detector(graph: TfliteGraph, frozen_above: int = 0) -> tf.keras.Model:
     """
     (given,), results = graph.input_output_tensors
     images = tf.keras.Input((SIZE, SIZE, 3), name="image")
-    tensors, convolutions, trainable = {given: images}, iter(graph.convolutions), False
+    tensors, convolutions, count = {given: images}, iter(graph.convolutions), 0
     for number, operation in enumerate(graph.operations):
         inputs = [tensors[t] for t in operation.inputs if t in tensors]
         name = f"{number:03d}_{operation.kind.lower()}"
         if operation.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
             output = _convolution(operation, next(convolutions), inputs[0], name)
-            trainable |= output.shape[1] < frozen_above
-            output.node.layer.trainable = trainable
+            output.node.layer.trainable = count >= freeze
+            count += 1
         else:
             output = _other(graph, operation, inputs, name)
         tensors[operation.outputs[0]] = _activated(operation, output, name)
@@ -75,14 +86,14 @@ def _convolution(operation: Operation, read, x, name: str):
         layer = ScaledDepthwiseConv2D(read.kernel.shape[0], **options)
     else:
         layer = ScaledConv2D(read.kernel.shape[3], read.kernel.shape[0], **options)
+    # Constants of the file: where the kernel may be other than zero, and whose bias it is.
+    layer.mask, layer.shares_bias = read.mask, read.shares_bias
     output = layer(x)
     axes = (0, 1, 3) if read.depthwise else (0, 1, 2)
     unit = np.sqrt((read.kernel**2).mean(axis=axes))
     unit = np.where(unit > 0, unit, 1).astype(np.float32)
     kernel = read.kernel / (unit[:, None] if read.depthwise else unit)
     layer.set_weights([kernel, read.bias, unit, np.ones_like(unit)])
-    # Constants of the file: where the kernel may be other than zero, and whose bias it is.
-    layer.mask, layer.shares_bias = read.mask, read.shares_bias
     return output
 
 
@@ -113,19 +124,6 @@ def convolutions_of(model: tf.keras.Model) -> list:
     return sorted(layers, key=lambda layer: layer.name)
 
 
-def trained_variables(model: tf.keras.Model) -> list[tuple[tf.Variable, np.ndarray | None]]:
-    """Return the variables to train, each with a mask of its values that stay zero, or None."""
-    found = []
-    for layer in convolutions_of(model):
-        if not layer.trainable:
-            continue
-        kernel = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
-        found.append((kernel, layer.mask))
-        if not layer.shares_bias:
-            found.append((layer.bias, None))
-    return found
-
-
 def export_detector(model: tf.keras.Model, template: str) -> bytes:
     """Return a copy of MediaPipe's file with a model's weights.
 
@@ -140,3 +138,51 @@ def export_detector(model: tf.keras.Model, template: str) -> bytes:
             kernel = kernel * layer.mask
         weights.append((kernel.astype(np.float32), bias.astype(np.float32)))
     return graph.with_weights(weights)
+
+
+def detector_network(init_weights: str, *, freeze: int, positive_weight: float) -> Network:
+    """Return the detector as a value.
+
+    Args:
+        init_weights: Value of --init_weights. A file is the template of the architecture, too; for
+            anything else that is the file of `make models`.
+        freeze: See `build_detector`.
+        positive_weight: See `detector_losses`.
+    """
+    template = init_weights if Path(init_weights).is_file() else DEFAULT_DETECTION_MODEL
+    return Network(
+        name="blazepose_detector",
+        preprocessing=DETECTOR_PREPROCESSING,
+        build=lambda: build_detector(read_detector(template), freeze),
+        prediction=lambda outputs: outputs,
+        losses=partial(detector_losses, positive_weight=positive_weight),
+        loss_names=LOSSES,
+        variables=variables_by_layer,
+        kernels=conv_kernels,
+        find_weights=_find_weights,
+        load_weights=_load_weights,
+        teacher=_build_teacher,
+        template=template,
+        whole_images=True,
+    )
+
+
+def _find_weights(init_weights: str) -> str:
+    """Resolve --init_weights to a file of MediaPipe's detector.
+
+    Raises:
+        InputError: If it is not there, or is another network.
+    """
+    found = DEFAULT_DETECTION_MODEL if init_weights == "auto" else init_weights
+    read_detector(found)
+    return found
+
+
+def _load_weights(model: tf.keras.Model, init_weights: str) -> None:
+    model.set_weights(build_detector(read_detector(init_weights)).get_weights())
+
+
+def _build_teacher(init_weights: str) -> Callable:
+    model = build_detector(read_detector(init_weights))
+    model.trainable = False
+    return lambda images: model(images, training=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfcpn.models.specs import (
@@ -24,7 +25,14 @@ class _ChannelScaled:
     A folded batch norm leaves channels whose weights differ by a factor of a million, which no
     learning rate fits. Relative to their scales, a step changes each in proportion. The scales are
     not trained.
+
+    Attributes:
+        mask: Where the kernel may be other than zero, shaped as the kernel; None: everywhere.
+        shares_bias: Whether another convolution has the same bias, which then is not trained.
     """
+
+    mask: np.ndarray | None = None
+    shares_bias = False
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -39,7 +47,10 @@ class _ChannelScaled:
         kernel = self.depthwise_kernel if depthwise else self.kernel
         unit = self.kernel_unit[:, None] if depthwise else self.kernel_unit
         # Under a mixed policy all four are half precision within `call`, and float32 elsewhere.
-        return kernel * unit, self.bias * self.bias_unit
+        kernel, bias = kernel * unit, self.bias * self.bias_unit
+        if self.mask is not None:
+            kernel *= tf.cast(self.mask, kernel.dtype)
+        return kernel, tf.stop_gradient(bias) if self.shares_bias else bias
 
 
 class ScaledConv2D(_ChannelScaled, tf.keras.layers.Conv2D):

@@ -1,0 +1,132 @@
+"""Evaluate a detector on a validation set: its people, and AP of their boxes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tfcpn.builders import Components
+from tfcpn.config import REPORTED, Config
+from tfcpn.data.coco import read_annotations
+from tfcpn.data.images import find_image, read_image
+from tfcpn.evaluation.detection_metrics import (
+    DETECTION_METRICS,
+    detect_people,
+    detection_table,
+    people_to_find,
+)
+from tfcpn.evaluation.metrics import box_metrics
+from tfcpn.models.blazepose.detector import PoseDetector, body_box
+from tfcpn.models.blazepose.detector_model import export_detector
+from tfcpn.skeleton import Skeleton
+from tfcpn.utils.console import progress_bar
+from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
+
+# AP needs detections of any score, the other metrics those that MediaPipe returns by default.
+AP_THRESHOLD, THRESHOLD = 0.05, 0.5
+
+
+class DetectorEvaluator:
+    """A validation set, for any number of detectors; it takes the place of an `Evaluator`.
+
+    Attributes:
+        metric_names: Names of the metrics.
+        table: Table of the last evaluation by the rotation of people.
+    """
+
+    metric_names = DETECTION_METRICS
+
+    def __init__(self, cfg: Config, components: Components, annotated: Skeleton):
+        """Read the validation set.
+
+        Args:
+            cfg: The settings.
+            components: The components of the run.
+            annotated: Keypoints that the annotation file must have.
+
+        Raises:
+            InputError: If nobody is to be found.
+        """
+        self.cfg, self.template, self.table = cfg, components.network.template, ""
+        self.annotated = read_annotations(
+            cfg.val_annotations,
+            expected=annotated,
+            convert=True,
+            image_dir=cfg.val_images,
+            strict=cfg.strict,
+        )
+        self.people = people_to_find(self.annotated.people, self.annotated.skeleton)
+        if not self.people:
+            raise InputError(
+                f"{cfg.val_annotations}: no person has the keypoints of the alignment points"
+            )
+        self.with_people = {person.image_id for person in self.annotated.people}
+
+    def evaluate(self, model, epoch: int) -> dict[str, float | None]:
+        """Detect, score, and write `eval/epoch_NNNN/results.json` and `metrics.json`.
+
+        Args:
+            model: The detector; it is evaluated as it is exported.
+            epoch: Epoch of its weights.
+
+        Returns:
+            `DETECTION_METRICS`; None for "false" where each image has people.
+        """
+        cfg, images = self.cfg, self.annotated.images
+        detector = PoseDetector(export_detector(model, self.template), AP_THRESHOLD)
+        found, results = {}, []
+        with progress_bar(len(images), f"epoch {epoch}", "image") as bar:
+            for image_id, image in images.items():
+                file = find_image(cfg.val_images, image, strict=cfg.strict)
+                found[image_id] = detector(read_image(file.path, file.orientation))
+                results += [
+                    {
+                        "image_id": image_id,
+                        "category_id": self.annotated.category,
+                        "bbox": [round(v, 2) for v in body_box(detection.points)],
+                        "score": round(detection.score, 5),
+                    }
+                    for detection in found[image_id]
+                ]
+                bar.update()
+        sure = {i: [d for d in found[i] if d.score >= THRESHOLD] for i in found}
+        rows = detect_people(self.people, self.annotated.skeleton, sure.__getitem__)
+        self.table = detection_table(rows)
+        metrics = {
+            **box_metrics(self.annotated, results),
+            "found": float(np.mean([row.found for row in rows])),
+            "in_place": float(np.mean([row.placed for row in rows])),
+            "aligned": float(np.mean([row.aligned for row in rows])),
+            "false": None,
+        }
+        empty = [len(sure[i]) for i in images if i not in self.with_people]
+        if empty:
+            metrics["false"] = float(np.mean(empty))
+        folder = Path(cfg.model_dir) / "eval" / f"epoch_{epoch:04d}"
+        report = {
+            "experiment": cfg.experiment,
+            "epoch": epoch,
+            **metrics,
+            "people": len(self.people),
+            "images": len(images),
+            "images_without_people": len(empty),
+            "settings": {name: getattr(cfg, name) for name in REPORTED},
+        }
+        write_atomically(folder / "results.json", json.dumps(results))
+        write_atomically(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
+        return metrics
+
+    def shared_work(self) -> list:
+        """Return what several processes evaluate together: nothing, each has the whole model."""
+        return []
+
+    def describe(self) -> str:
+        """Return a line that describes the evaluation."""
+        count = len(self.annotated.images) - len(self.with_people)
+        return (
+            f"{self.cfg.experiment}: {len(self.people)} people to find in "
+            f"{len(self.with_people)} images, {count} images without people"
+        )

@@ -1,0 +1,99 @@
+"""Losses of the detector: annotated people where there are some, the original's word elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfcpn.codecs.people import MAX_PEOPLE, PeopleTargets
+from tfcpn.models.blazepose.detector import SIZE, anchors
+
+# Anchors that become positive for a person: those that predict best, of those near the face.
+POSITIVES = 6
+NEAR_FACE, NEAR_PIXELS = 0.75, 14.0  # sides of the face, and at least so many pixels
+# The original network is believed about people that are not annotated from this score on.
+BELIEVED = 0.5
+# Weights of the losses: points, box, what the original says of other people, and its other points.
+POINTS_WEIGHT, BOX_WEIGHT, HELD_WEIGHT, OTHER_POINTS_WEIGHT = 1.0, 0.3, 0.5, 0.1
+LOSSES = ("points", "box", "score", "held", "other_points")
+_FOCUS = 2.0  # exponent of the focal loss (arXiv 1708.02002)
+_FAR = 1e9
+
+
+def detector_losses(
+    outputs: Sequence[tf.Tensor],
+    targets: PeopleTargets,
+    teacher_outputs: Sequence[tf.Tensor],
+    *,
+    positive_weight: float = 1.0,
+) -> dict[str, tf.Tensor]:
+    """Return the losses of a batch of N images.
+
+    For each person the anchors near the face that predict the points best are positive. Other
+    anchors are negative, unless they are near the face, within a person whose points are unknown,
+    or the original network sees a person there.
+
+    Args:
+        outputs: Boxes and points from the A anchors (N, A, 12), in pixels of the input, and logits
+            (N, A, 1).
+        targets: The people.
+        teacher_outputs: Those of the original network.
+        positive_weight: Weight of people over background in the loss of scores.
+    """
+    (raw, logits), (raw_before, logits_before) = outputs, teacher_outputs
+    centers = tf.constant(anchors() * SIZE, tf.float32)  # (A, 2)
+    exists = targets.radius > 0  # (N, P)
+    radius = tf.where(exists, targets.radius, 1.0)[:, :, None]
+    predicted = raw[:, :, 4:8] + tf.tile(centers, (1, 2))  # (N, A, 4)
+    distance = tf.abs(predicted[:, None] - targets.points[:, :, None])  # (N, P, A, 4)
+    cost = tf.reduce_mean(distance, axis=-1) / radius  # (N, P, A)
+    face, side = targets.face[..., :2], tf.maximum(targets.face[..., 2], 1.0)
+    from_face = tf.norm(centers[None, None] - face[:, :, None], axis=-1)
+    near = from_face <= tf.maximum(NEAR_FACE * side, NEAR_PIXELS)[:, :, None]
+    near &= exists[:, :, None]
+    # An anchor belongs to the person whose face is nearest.
+    nearest = tf.argmin(tf.where(near, from_face, _FAR), axis=1)  # (N, A)
+    near &= tf.one_hot(nearest, MAX_PEOPLE, True, False, axis=1, dtype=tf.bool)
+    ranked = tf.stop_gradient(tf.where(near, cost, _FAR))
+    # The few best of many: sorting all takes longer than the rest of the losses.
+    worst = -tf.math.top_k(-ranked, POSITIVES).values[..., -1:]
+    positive = near & (ranked <= worst)  # (N, P, A)
+    mask = tf.cast(positive, tf.float32)
+    count = tf.maximum(tf.reduce_sum(mask), 1.0)
+
+    box = raw[:, :, :2] + centers
+    box_error = tf.reduce_mean(tf.abs(box[:, None] - face[:, :, None]), axis=-1)
+    box_error += tf.reduce_mean(tf.abs(raw[:, None, :, 2:4] - side[:, :, None, None]), axis=-1)
+
+    low, high = targets.ignored[..., :2], targets.ignored[..., 2:]
+    within = tf.reduce_all(
+        (centers[None, None] >= low[:, :, None]) & (centers[None, None] <= high[:, :, None]), -1
+    )
+    before = tf.sigmoid(logits_before[..., 0])
+    is_near = tf.reduce_any(near, axis=1)
+    believed = (before >= BELIEVED) & ~is_near
+    negative = ~(is_near | tf.reduce_any(within, axis=1) | believed)
+    logit = tf.clip_by_value(logits[..., 0], -30.0, 30.0)
+    score = tf.sigmoid(logit)
+    hit = positive_weight * tf.math.softplus(-logit) * (1 - score) ** _FOCUS
+    miss = tf.math.softplus(logit) * score**_FOCUS
+    is_positive = tf.reduce_any(positive, axis=1)
+    scores = tf.where(is_positive, hit, 0.0) + tf.where(negative, miss, 0.0)
+
+    # What the original network says of other people, and of the points without labels.
+    held = tf.cast(believed, tf.float32)
+    length = tf.norm(raw_before[..., 6:8] - raw_before[..., 4:6], axis=-1)
+    moved = tf.reduce_mean(tf.abs(raw - raw_before), axis=-1) / tf.maximum(length, 1.0)
+    fallen = tf.nn.sigmoid_cross_entropy_with_logits(before, logit)
+    of_person = tf.reduce_sum(mask / radius, axis=1)  # (N, A)
+    other = tf.reduce_mean(tf.abs(raw[..., 8:] - raw_before[..., 8:]), axis=-1)
+    return {
+        "points": POINTS_WEIGHT * tf.reduce_sum(mask * cost) / count,
+        "box": BOX_WEIGHT * tf.reduce_sum(mask * box_error / side[:, :, None]) / count,
+        "score": tf.reduce_sum(scores) / count,
+        "held": HELD_WEIGHT
+        * tf.reduce_sum(held * (moved + fallen))
+        / tf.maximum(tf.reduce_sum(held), 1.0),
+        "other_points": OTHER_POINTS_WEIGHT * tf.reduce_sum(of_person * other) / count,
+    }

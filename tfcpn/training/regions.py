@@ -1,0 +1,171 @@
+"""Regions of training people that come from predictions: those that a network gets in use."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfcpn.builders import Components
+from tfcpn.checkpoints.detectors import load_pose_detector, read_detector_bytes
+from tfcpn.codecs.landmarks import LANDMARK_NAMES
+from tfcpn.config import REGIONS, Config
+from tfcpn.data.images import apply_exif_orientation
+from tfcpn.data.pipeline import OtherRegions, build_crop_fn
+from tfcpn.data.sampling import TrainingSet, image_groups
+from tfcpn.skeleton import ALIGN_POINTS
+from tfcpn.transforms.normalize import normalize
+from tfcpn.transforms.regions import (
+    alignment_points,
+    has_alignment_keypoints,
+    keypoints_to_image,
+    person_region,
+)
+from tfcpn.utils.console import progress_bar
+from tfcpn.utils.errors import InputError
+
+REGIONS_FILE = "regions.npz"
+# A detection is of a person whose mid-hip is this near, in parts of the body's radius.
+MAX_DISTANCE = 0.75
+
+
+def find_other_regions(
+    cfg: Config,
+    components: Components,
+    training_set: TrainingSet,
+    *,
+    model: tf.keras.Model | None,
+    file: Path,
+    writes: bool,
+) -> OtherRegions | None:
+    """Return the regions of --regions other than the annotated one; None if there are none.
+
+    They are found once per run and stored beside its checkpoints.
+
+    Args:
+        cfg: The settings.
+        components: The components of the run.
+        training_set: The training people.
+        model: The network with its initial weights; None when a run resumes.
+        file: Where they are stored.
+        writes: Whether this process writes them.
+
+    Raises:
+        InputError: If a run resumes without its file.
+    """
+    sources = [source for source in REGIONS[1:] if source in cfg.regions]
+    if not sources:
+        return None
+    described = _describe(cfg, training_set, sources)
+    if file.exists():
+        with np.load(file) as stored:
+            if str(stored["made_from"]) == described:
+                return OtherRegions(stored["ids"], stored["points"])
+    if model is None:
+        raise InputError(f"{file}: is missing or of another run; restore it, or begin a new run")
+    regions = _find(cfg, components, training_set, sources, model)
+    if writes:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, made_from=described, **regions._asdict())
+    return regions
+
+
+def _describe(cfg: Config, training_set: TrainingSet, sources: list[str]) -> str:
+    """Return what the regions depend on."""
+    depends = {"records": training_set.records.identity, "sources": sources}
+    depends["radius"] = cfg.align_radius
+    if "detector" in sources:
+        depends["detector"] = zlib.crc32(read_detector_bytes(cfg.detector))
+    return json.dumps(depends, sort_keys=True)
+
+
+def _find(
+    cfg: Config,
+    components: Components,
+    training_set: TrainingSet,
+    sources: list[str],
+    model: tf.keras.Model,
+) -> OtherRegions:
+    alignment, skeleton = components.alignment, components.skeleton
+    detector = load_pose_detector(cfg.detector) if "detector" in sources else None
+    crop_fn = build_crop_fn(
+        alignment=alignment, skeleton=skeleton, crop_spec=components.crop_spec, margin=1.0
+    )
+
+    @tf.function
+    def landmarks(crops):
+        outputs = model(normalize(crops, components.network.preprocessing), training=False)
+        first = LANDMARK_NAMES.index(ALIGN_POINTS[0])
+        return outputs.landmarks[:, first : first + len(ALIGN_POINTS), :2]
+
+    def prepare(group):
+        keypoints = group["keypoints"]
+        points = alignment_points(keypoints, group["reach"], skeleton, alignment.radius)
+        found = has_alignment_keypoints(keypoints, skeleton, alignment.radius)
+        regions = person_region(
+            group["box"],
+            points,
+            found,
+            group["image_size"],
+            alignment=alignment,
+            input_size=components.crop_spec.size,
+        )
+        crops = crop_fn(group)[0] if "landmarks" in sources else tf.zeros((0,))
+        return {
+            "id": group["id"],
+            "encoded": group["encoded"],
+            "orientation": group["orientation"],
+            "points": points,
+            "found": found,
+            "regions": regions,
+            "crops": crops,
+        }
+
+    groups = image_groups(training_set, 0).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    known: dict[int, np.ndarray] = {}
+    twice: set[int] = set()
+    with progress_bar(training_set.people, "regions", "person") as bar:
+        for group in groups.as_numpy_iterator():
+            count = len(group["id"])
+            if not count:
+                continue
+            points = np.zeros((count, 2 * len(sources), 3), np.float32)
+            for number, source in enumerate(sources):
+                if source == "detector":
+                    found = _detected(group, detector)
+                else:
+                    crops = tf.constant(group["crops"])
+                    found = keypoints_to_image(
+                        landmarks(crops), group["regions"], components.crop_spec.size
+                    ).numpy()
+                    found[~group["found"]] = np.nan
+                is_known = np.isfinite(found).all(axis=(1, 2))
+                rows = points[:, 2 * number : 2 * number + 2]
+                rows[is_known, :, :2], rows[is_known, :, 2] = found[is_known], 2
+            for person, row in zip(group["id"].tolist(), points):
+                # Two sets of records may use the same ids: such people keep the annotated region.
+                twice |= {person} & known.keys()
+                known[person] = row
+            bar.update(count)
+    for person in twice:
+        known[person][..., 2] = 0
+    ids = np.array(sorted(known), np.int64)
+    return OtherRegions(ids, np.stack([known[i] for i in ids]))
+
+
+def _detected(group: dict, detector) -> np.ndarray:
+    """Return the points (P, 2, 2) of the nearest detections of people; NaN for none."""
+    encoded = tf.io.decode_image(group["encoded"], channels=3, expand_animations=False).numpy()
+    pixels = apply_exif_orientation(encoded, int(group["orientation"]))[..., ::-1]
+    detections = [detection.points for detection in detector(np.ascontiguousarray(pixels))]
+    found = np.full((len(group["id"]), 2, 2), np.nan)
+    for row, points in enumerate(group["points"]):
+        if not detections or not group["found"][row]:
+            continue
+        distances = [np.linalg.norm(other[0] - points[0]) for other in detections]
+        if min(distances) <= MAX_DISTANCE * np.linalg.norm(points[1] - points[0]):
+            found[row] = detections[int(np.argmin(distances))]
+    return found
