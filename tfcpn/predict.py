@@ -8,7 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from tfcpn.cli import Command, Options, boolean, enum, float_, integer, path, string
-from tfcpn.models.specs import DEFAULT_DETECTION_MODEL, DEFAULT_LANDMARK_MODEL
+from tfcpn.models.specs import (
+    DEFAULT_DETECTION_MODEL,
+    DEFAULT_LANDMARK_MODEL,
+    DEFAULT_PERSON_DETECTOR,
+)
 from tfcpn.utils.console import import_tensorflow, status
 from tfcpn.utils.errors import InputError
 
@@ -69,11 +73,11 @@ COMMAND = Command(
             ),
             path(
                 "detector",
-                DEFAULT_DETECTION_MODEL,
-                "MediaPipe's detector, a run that trained it, or another .onnx or .tflite file. "
-                "Input: (1, S, S, 3), of an "
-                ".onnx file (1, 3, S, S), RGB from 0 to 1, letterboxed. Output: (1, N, 6) rows of "
-                "x0, y0, x1, y1, score, class; 0 is a person.",
+                "auto",
+                "MediaPipe's detector, a run that trained it, or another .onnx or .tflite file: "
+                "YOLOX, YOLO, with or without suppression inside, or an SSD with four outputs. "
+                "auto: that of a .task given as --model, else the one of tfcpn models download "
+                "--detector if it is there, else MediaPipe's.",
             ),
             integer(
                 "tiles",
@@ -84,10 +88,18 @@ COMMAND = Command(
             ),
             float_(
                 "score_threshold",
-                0.5,
-                "Minimum score of a detected person.",
+                0.0,
+                "Minimum score of a detected person; 0: .5 of MediaPipe's detector, .3 of others.",
                 minimum=0,
                 maximum=1,
+            ),
+            integer(
+                "passes",
+                1,
+                "Number of times that MediaPipe's network looks at a person of an image: from the "
+                "second time on in the region of its own landmarks.",
+                minimum=1,
+                maximum=3,
             ),
             boolean("nms", True, "Remove duplicate poses (OKS-NMS at 0.7).", advanced=True),
         ],
@@ -180,6 +192,8 @@ def cache_key(args: SimpleNamespace) -> dict:
     settings = {name: value for name, value in vars(args).items() if name not in ignored}
     model = args.model or DEFAULT_LANDMARK_MODEL
     files = [model, args.init_weights, args.boxes, args.detector, args.skeleton]
+    if args.detector == "auto":
+        files += [DEFAULT_DETECTION_MODEL, DEFAULT_PERSON_DETECTOR]
     if args.model and is_saved_model(args.model):
         files.append(str(Path(args.model) / METADATA_FILE))
     # Only the selected checkpoints: a training may be adding others.
@@ -198,15 +212,15 @@ def load_pose(args: SimpleNamespace):
     from tfcpn.inference.pose import Pose
 
     as_keras = args.network == "blazepose"
-    # The default is the detector of a .task bundle, if it has one.
-    detector = None if args.detector == DEFAULT_DETECTION_MODEL else args.detector
+    detector = None if args.detector == "auto" else args.detector
     with status("loading the network"):
         return Pose.load(
             args.init_weights
             if as_keras
             else args.model_dir or args.model or DEFAULT_LANDMARK_MODEL,
             detector=detector if args.boxes == "detect" else "none",
-            score_threshold=args.score_threshold,
+            score_threshold=args.score_threshold or None,
+            passes=args.passes,
             tiles=args.tiles,
             nms_oks=NMS_OKS if args.nms else None,
             skeleton=args.skeleton,

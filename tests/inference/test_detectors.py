@@ -6,14 +6,16 @@ import pytest
 import tensorflow as tf
 
 from support.photos import photo
+from tfcpn.data.detections import PersonBox
+from tfcpn.inference.detector_files import FileDetector
 from tfcpn.inference.detectors import (
-    FileDetector,
-    body_box,
+    detect_boxes,
     detect_people,
     full_image_box,
     load_detector,
+    zoomed,
 )
-from tfcpn.models.blazepose.detector import Detection
+from tfcpn.models.blazepose.detector import Detection, body_box
 from tfcpn.utils.errors import InputError
 
 # In a 96 x 96 square: a person, an uncertain person, another class; then a person that extends
@@ -85,10 +87,10 @@ def test_invalid_detector_files_are_named(tmp_path):
         FileDetector(str(tmp_path / "text.onnx"))
     with pytest.raises(InputError, match="cannot be read as TensorFlow Lite"):
         FileDetector(str(tmp_path / "text.tflite"))
-    with pytest.raises(InputError, match=r"takes \[1, 96, 64, 3\], expected one square image"):
-        FileDetector(tflite_file(tmp_path / "wide.tflite", shape=(1, 96, 64, 3)))
-    with pytest.raises(InputError, match=r"returns \[1, 1, 5\], expected \[1, N, 6\]"):
-        FileDetector(tflite_file(tmp_path / "five.tflite", [[1, 2, 3, 4, 0.9]]))(photo(100, 200))
+    with pytest.raises(InputError, match=r"takes \[1, 96, 64, 4\], expected one image of three"):
+        FileDetector(tflite_file(tmp_path / "alpha.tflite", shape=(1, 96, 64, 4)))
+    with pytest.raises(InputError, match=r"returns \[1, 1, 4\]; expected rows \[1, N, 6\], raw"):
+        FileDetector(tflite_file(tmp_path / "four.tflite", [[1, 2, 3, 4]]))
 
 
 def test_a_body_box_fills_most_of_the_circle_and_follows_the_rotation():
@@ -236,5 +238,39 @@ def test_a_tflite_file_of_bytes_is_read_too(tmp_path):
 
 
 def test_a_file_that_cannot_be_run_is_reported_before_the_first_image(tmp_path):
-    with pytest.raises(InputError, match=r"d.tflite: returns \[1, 4, 5\], expected \[1, N, 6\]"):
+    with pytest.raises(InputError, match=r"d.tflite: returns \[1, 4, 5\]; expected rows \[1, N, 6\]"):
         load_detector(tflite_file(tmp_path / "d.tflite", [row[:5] for row in ROWS]))
+
+
+def test_a_box_gets_the_points_that_mediapipes_detector_finds_about_it():
+    """The detector sees the part about the box only; its points are moved back into the image."""
+    seen = []
+
+    def detector(part):
+        seen.append(part.shape[:2])
+        height, width = part.shape[:2]
+        hip = np.array([width / 2, height / 2])
+        fits = Detection(0.6, np.zeros(4), np.stack([hip, hip - [0, 50]]))
+        elsewhere = Detection(0.9, np.zeros(4), np.stack([[5, 5], [5, 2]]).astype(float))
+        return [elsewhere, fits]
+
+    box = PersonBox(0, (300.0, 200.0, 60.0, 100.0), 0.8)
+    found = zoomed(detector, np.zeros((600, 800, 3), np.uint8), box)
+    assert seen == [(200, 120)]
+    assert found.points == pytest.approx((330, 250, 330, 200)) and found.box == box.box
+    assert zoomed(lambda part: [], np.zeros((600, 800, 3), np.uint8), box) == box
+
+
+def test_a_person_cut_by_a_tile_is_one_person():
+    """The tile sees the upper half of somebody whom the whole image shows."""
+
+    def detector(tile):
+        if tile.shape[:2] == (300, 600):
+            return [PersonBox(0, (100.0, 50.0, 80.0, 200.0), 0.9)]
+        return [PersonBox(0, (100.0, 50.0, 80.0, 100.0), 0.7)]
+
+    image = np.zeros((300, 600, 3), np.uint8)
+    assert len(detect_boxes(detector, image)) == 1
+    boxes = detect_boxes(detector, image, tiles=2)
+    assert boxes[0].score == 0.9
+    assert [box.box[:2] for box in boxes[1:]] == [(340.0, 50.0)], "the second tile's own"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 
 from tfcpn.cli import ANNOTATION_FLAGS, Command, Options, float_, path, string_list
@@ -48,6 +49,7 @@ def main(options: Options) -> None:
     if not people:
         raise InputError(f"{args.annotations}: no person has the keypoints of the alignment points")
     people.sort(key=lambda person: person.image_id)
+    num_annotated = Counter(person.image_id for person in annotations.people)
     for file in args.detectors:
         detector = load_pose_detector(file, args.score_threshold)
         with progress_bar(len(people), "detector", "person") as bar:
@@ -60,7 +62,7 @@ def main(options: Options) -> None:
                 bar.update()
                 return detections(image_id)
 
-            rows = detect_people(people, annotations.skeleton, counted)
+            rows = detect_people(people, annotations.skeleton, counted, num_annotated)
         print(f"{file}\n\n{detection_table(rows)}\n")
 
 

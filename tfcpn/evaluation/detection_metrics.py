@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +18,9 @@ RIGHT_PLACE = 0.3
 # MediaPipe's landmarks suffer from regions that are turned by more degrees.
 RIGHT_ANGLE = 25.0
 # Metrics of a detector: COCO's of boxes; the shares of people with a detection in their image, one
-# in the right place, and one that also has the right angle; and detections per image without
-# people.
-DETECTION_METRICS = ("AP", "AP50", "found", "in_place", "aligned", "false")
+# in the right place, and one that also has the right angle; detections per image with one person;
+# and per image without people.
+DETECTION_METRICS = ("AP", "AP50", "found", "in_place", "aligned", "detections", "false")
 
 
 class DetectedPerson(NamedTuple):
@@ -29,10 +29,12 @@ class DetectedPerson(NamedTuple):
     Attributes:
         rotation: Rotation of the torso from upright, 0 to 180 degrees.
         found: Whether there is a detection in the image.
-        distance: Of the nearest detection's mid-hip, in parts of the body's radius; infinite if
-            there is none.
+        distance: Of the detection's mid-hip, in parts of the body's radius; infinite if there is
+            none. The detection is the most confident one in an image with one annotated person, as
+            in MediaPipe with one pose, else the nearest.
         radius: Its radius over the annotated one.
         angle: Difference of the angles in degrees.
+        detections: Number of detections in the image of a single person; 0 elsewhere.
     """
 
     rotation: float
@@ -40,6 +42,7 @@ class DetectedPerson(NamedTuple):
     distance: float
     radius: float
     angle: float
+    detections: int = 0
 
     @property
     def placed(self) -> bool:
@@ -65,13 +68,15 @@ def detect_people(
     people: Sequence[PersonAnnotation],
     skeleton: Skeleton,
     detections: Callable[[int], list[Detection]],
+    num_annotated: Mapping[int, int],
 ) -> list[DetectedPerson]:
     """Compare a detector with annotated people.
 
     Args:
         people: As returned by `people_to_find`.
         skeleton: Their keypoints.
-        detections: Function from the id of an image to its detections.
+        detections: Function from the id of an image to its detections, the most confident first.
+        num_annotated: Number of annotated people of each image.
     """
     keypoints = np.stack([p.keypoints for p in people])
     points = alignment_points(
@@ -84,21 +89,38 @@ def detect_people(
         if not found:
             rows.append(DetectedPerson(float(rotation), False, np.inf, np.nan, np.nan))
             continue
-        best = min(found, key=lambda d: np.linalg.norm(d.points[0] - truth[0]))
+        is_single = num_annotated[person.image_id] == 1
+        best = found[0]
+        if not is_single:
+            best = min(found, key=lambda d: np.linalg.norm(d.points[0] - truth[0]))
         ways = best.points[1] - best.points[0], truth[1] - truth[0]
         radius, true_radius = (np.linalg.norm(way) for way in ways)
         angles = [np.degrees(np.arctan2(*way)) for way in ways]
         angle = abs((angles[0] - angles[1] + 180) % 360 - 180)
         distance = np.linalg.norm(best.points[0] - truth[0]) / true_radius
-        row = (float(rotation), True, float(distance), float(radius / true_radius), float(angle))
-        rows.append(DetectedPerson(*row))
+        rows.append(
+            DetectedPerson(
+                rotation=float(rotation),
+                found=True,
+                distance=float(distance),
+                radius=float(radius / true_radius),
+                angle=float(angle),
+                detections=len(found) if is_single else 0,
+            )
+        )
     return rows
+
+
+def detections_of(rows: Sequence[DetectedPerson]) -> float:
+    """Return the mean number of detections in images of a single person; NaN if there are none."""
+    counts = [row.detections for row in rows if row.detections]
+    return float(np.mean(counts)) if counts else np.nan
 
 
 def detection_table(rows: Sequence[DetectedPerson]) -> str:
     """Return a Markdown table by the rotation of the torso."""
-    lines = ["| torso | people | found | in place | radius | angle | within 25 degrees |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    columns = "torso | people | found | in place | radius | angle | within 25 degrees | detections"
+    lines = [f"| {columns} |", "|---|---|---|---|---|---|---|---|"]
     for name, (low, high) in ROTATION_GROUPS.items():
         group = [r for r in rows if low <= r.rotation < high]
         if not group:
@@ -110,6 +132,6 @@ def detection_table(rows: Sequence[DetectedPerson]) -> str:
         near = np.mean([r.aligned for r in group])
         lines.append(
             f"| {name} | {len(group)} | {shares[0]:.3f} | {shares[1]:.3f} | {radius:.2f} | "
-            f"{angle:.1f} | {near:.3f} |"
+            f"{angle:.1f} | {near:.3f} | {detections_of(group):.2f} |"
         )
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tfcpn.evaluation.detection_metrics import (
     DETECTION_METRICS,
     detect_people,
     detection_table,
+    detections_of,
     people_to_find,
 )
 from tfcpn.evaluation.metrics import box_metrics
@@ -63,7 +65,7 @@ class DetectorEvaluator:
             raise InputError(
                 f"{cfg.val_annotations}: no person has the keypoints of the alignment points"
             )
-        self.with_people = {person.image_id for person in self.annotated.people}
+        self.num_people = Counter(person.image_id for person in self.annotated.people)
 
     def evaluate(self, model, epoch: int) -> dict[str, float | None]:
         """Detect, score, and write `eval/epoch_NNNN/results.json` and `metrics.json`.
@@ -73,7 +75,7 @@ class DetectorEvaluator:
             epoch: Epoch of its weights.
 
         Returns:
-            `DETECTION_METRICS`; None for "false" where each image has people.
+            `DETECTION_METRICS`; None for those that the images do not define.
         """
         cfg, images = self.cfg, self.annotated.images
         detector = PoseDetector(export_detector(model, self.template), AP_THRESHOLD)
@@ -93,16 +95,20 @@ class DetectorEvaluator:
                 ]
                 bar.update()
         sure = {i: [d for d in found[i] if d.score >= THRESHOLD] for i in found}
-        rows = detect_people(self.people, self.annotated.skeleton, sure.__getitem__)
+        rows = detect_people(
+            self.people, self.annotated.skeleton, sure.__getitem__, self.num_people
+        )
+        count = detections_of(rows)
         self.table = detection_table(rows)
         metrics = {
             **box_metrics(self.annotated, results),
             "found": float(np.mean([row.found for row in rows])),
             "in_place": float(np.mean([row.placed for row in rows])),
             "aligned": float(np.mean([row.aligned for row in rows])),
+            "detections": None if np.isnan(count) else count,
             "false": None,
         }
-        empty = [len(sure[i]) for i in images if i not in self.with_people]
+        empty = [len(sure[i]) for i in images if i not in self.num_people]
         if empty:
             metrics["false"] = float(np.mean(empty))
         folder = Path(cfg.model_dir) / "eval" / f"epoch_{epoch:04d}"
@@ -125,8 +131,8 @@ class DetectorEvaluator:
 
     def describe(self) -> str:
         """Return a line that describes the evaluation."""
-        count = len(self.annotated.images) - len(self.with_people)
+        count = len(self.annotated.images) - len(self.num_people)
         return (
             f"{self.cfg.experiment}: {len(self.people)} people to find in "
-            f"{len(self.with_people)} images, {count} images without people"
+            f"{len(self.num_people)} images, {count} images without people"
         )

@@ -3,50 +3,126 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from tfcpn.checkpoints.detectors import load_pose_detector
 from tfcpn.data.detections import PersonBox
+from tfcpn.inference.detector_files import FILE_THRESHOLD, FileDetector
 from tfcpn.models.blazepose.detector import Detection, PoseDetector, body_box, body_square, iou
-from tfcpn.models.tflite import make_interpreter
+from tfcpn.models.specs import DEFAULT_DETECTION_MODEL, DEFAULT_PERSON_DETECTOR
 from tfcpn.utils.errors import InputError
 
+# Minimum score of a person by MediaPipe's detector; and when it looks at a known person's box.
+MEDIAPIPE_THRESHOLD, ZOOM_THRESHOLD = 0.5, 0.2
+# Side of what it looks at over that of the box, and IoU of its body with the box from which on they
+# are of one person.
+ZOOM, MIN_ZOOM_IOU = 2.0, 0.2
 # IoU of two circles' squares above which they may be of one person, and above which they are.
 _MAYBE_SAME_IOU, _SAME_IOU = 0.3, 0.6
-# Padding around the image for other detectors: gray, as in YOLO's training.
-_PAD_COLOR = (114, 114, 114)
+# Share of a box within another one above which they are of one person, cut by a tile.
+_SAME_SHARE = 0.7
 
 Detector = Callable[[np.ndarray], list[PersonBox]]
 
 
-def load_detector(path: str, threshold: float = 0.5, tiles: int = 1) -> Detector:
+def load_detector(
+    path: str, threshold: float | None = None, tiles: int = 1, zoom: bool = True
+) -> Detector:
     """Load a detector.
 
     Args:
-        path: "none": the whole image is one person. MediaPipe's .tflite or .task file, or the run
-            that trained it. Another .onnx or .tflite file, see `FileDetector`.
-        threshold: Minimum score of a person.
-        tiles: See `detect_people`; for MediaPipe's detector only.
+        path: "auto": the fetched person detector, else MediaPipe's. "none": the whole image is one
+            person. MediaPipe's .tflite or .task file, or the run that trained it. Another .onnx or
+            .tflite file, see `FileDetector`.
+        threshold: Minimum score of a person; None for .5 of MediaPipe's detector, .3 of others.
+        tiles: Above 1, also search tiles of 2 x 2 to n x n of the image, for smaller people.
+        zoom: Let MediaPipe's detector find the alignment points of people in boxes without them.
 
     Raises:
         InputError: For a file that is not a detector.
     """
     if path == "none":
         return full_image_box
+    if path == "auto":
+        fetched = Path(DEFAULT_PERSON_DETECTOR).exists()
+        path = DEFAULT_PERSON_DETECTOR if fetched else DEFAULT_DETECTION_MODEL
     if not path.endswith(".onnx"):
         try:
-            detector = load_pose_detector(path, threshold)
+            detector = load_pose_detector(
+                path, MEDIAPIPE_THRESHOLD if threshold is None else threshold
+            )
         except InputError:
             if not Path(path).exists() or not path.endswith(".tflite"):
                 raise
         else:
             return lambda image: detect_people(detector, image, tiles)
-    if tiles > 1:
-        raise InputError(f"--tiles={tiles} is for MediaPipe's detector, not for {path}")
-    return FileDetector(path, threshold)
+    detector = FileDetector(path, FILE_THRESHOLD if threshold is None else threshold)
+    looks = None
+    if zoom and Path(DEFAULT_DETECTION_MODEL).exists():
+        looks = load_pose_detector(DEFAULT_DETECTION_MODEL, ZOOM_THRESHOLD)
+
+    def detect(image: np.ndarray) -> list[PersonBox]:
+        boxes = detect_boxes(detector, image, tiles)
+        return boxes if looks is None else [zoomed(looks, image, box) for box in boxes]
+
+    return detect
+
+
+def zoomed(detector: PoseDetector, image: np.ndarray, box: PersonBox) -> PersonBox:
+    """Return a box with the alignment points that MediaPipe's detector finds in it.
+
+    Args:
+        detector: MediaPipe's detector. It looks at the part of the image about the box, so that a
+            small person is large enough for it.
+        image: (H, W, 3) uint8 BGR.
+        box: The box. Without a detection that fits, it is returned as it is.
+    """
+    x, y, width, height = box.box
+    center, half = np.array([x + width / 2, y + height / 2]), ZOOM * np.array([width, height]) / 2
+    low = np.maximum(np.floor(center - half), 0).astype(int)
+    high = np.minimum(np.ceil(center + half), image.shape[1::-1]).astype(int)
+    part = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
+    corners = np.array([[x, y], [x + width, y + height]])
+    best, best_overlap = None, MIN_ZOOM_IOU
+    for found in detector(part):
+        points = found.points + low
+        bx, by, bw, bh = body_box(points)
+        overlap = iou(corners, np.array([[[bx, by], [bx + bw, by + bh]]]))[0]
+        if overlap > best_overlap:
+            best, best_overlap = points, overlap
+    return box if best is None else replace(box, points=tuple(map(float, best.ravel())))
+
+
+def detect_boxes(detector: FileDetector, image: np.ndarray, tiles: int = 1) -> list[PersonBox]:
+    """Return the boxes that a detector finds in an image and its tiles, the most confident first.
+
+    Of two boxes of which one is mostly within the other, the more confident one is kept: a tile
+    may cut a person.
+    """
+    found = []
+    for tile, (x, y) in _tiles_of(image, tiles):
+        for box in detector(tile):
+            left, top, width, height = box.box
+            found.append(replace(box, box=(left + float(x), top + float(y), width, height)))
+    found.sort(key=lambda box: -box.score)
+    if tiles == 1:
+        return found
+    kept: list[PersonBox] = []
+    for box in found:
+        if all(_share_within(box, other) <= _SAME_SHARE for other in kept):
+            kept.append(box)
+    return kept
+
+
+def _share_within(a: PersonBox, b: PersonBox) -> float:
+    """Return the overlap of two boxes as a share of the smaller one."""
+    low = np.maximum(a.box[:2], b.box[:2])
+    high = np.minimum(np.add(a.box[:2], a.box[2:]), np.add(b.box[:2], b.box[2:]))
+    smaller = min(a.box[2] * a.box[3], b.box[2] * b.box[3])
+    return float(np.prod(np.maximum(high - low, 0)) / smaller)
 
 
 def full_image_box(image: np.ndarray) -> list[PersonBox]:
@@ -121,135 +197,3 @@ def _merge_detections(known: list[Detection], new: list[Detection]) -> list[Dete
         elif n not in duplicates:
             merged.append(detection)
     return merged
-
-
-class FileDetector:
-    """A person detector from an .onnx or .tflite file, with non-maximum suppression inside.
-
-    Input: one RGB image from 0 to 1, letterboxed on gray into a square: (1, 3, S, S) of an .onnx
-    file, (1, S, S, 3) of a .tflite file. Output: (1, N, 6) rows of x0, y0, x1, y1 in pixels of that
-    square, score, and class, of which 0 is a person. YOLO exports with `nms` have this form.
-    """
-
-    def __init__(self, path: str, threshold: float = 0.5):
-        """Load the file.
-
-        Args:
-            path: The file.
-            threshold: Minimum score of a person.
-
-        Raises:
-            InputError: For a file of another form.
-        """
-        self.path, self.threshold = path, threshold
-        if not Path(path).exists():
-            raise InputError(f"--detector={path} not found")
-        is_onnx = path.endswith(".onnx")
-        self._run, shape = (_load_onnx if is_onnx else _load_tflite)(path)
-        sides = shape[2:] if is_onnx else shape[1:3]
-        is_fixed = all(isinstance(n, int) and n > 0 for n in sides)
-        if len(shape) != 4 or not is_fixed or len(set(sides)) > 1:
-            raise InputError(
-                f"--detector={path}: takes {list(shape)}, expected one square image of a fixed size"
-            )
-        self.side = int(sides[0])
-        # Find errors before the first image, and not once for each.
-        self._detect(np.full((1, self.side, self.side, 3), _PAD_COLOR, np.uint8))
-
-    def _detect(self, square: np.ndarray) -> np.ndarray:
-        """Run the file on a square image (1, S, S, 3) uint8 RGB; returns (1, N, 6)."""
-        try:
-            found = np.asarray(self._run(square))
-        except Exception as error:  # TensorFlow Lite's and onnxruntime's have no common class
-            line = str(error).strip().splitlines()
-            reason = line[0] if line else repr(error)
-            raise InputError(f"--detector={self.path}: cannot be run ({reason})") from error
-        if found.ndim != 3 or found.shape[2] != 6:
-            raise InputError(
-                f"--detector={self.path}: returns {list(found.shape)}, expected [1, N, 6]"
-            )
-        return found
-
-    def __call__(self, image: np.ndarray) -> list[PersonBox]:
-        """Return the people of an image (H, W, 3) uint8 BGR, the most confident first."""
-        height, width = image.shape[:2]
-        scale = self.side / max(height, width)
-        inside = max(1, round(height * scale)), max(1, round(width * scale))
-        top, left = (self.side - inside[0]) // 2, (self.side - inside[1]) // 2
-        square = np.full((self.side, self.side, 3), _PAD_COLOR, np.uint8)
-        resized = cv2.resize(image, inside[::-1])
-        square[top : top + inside[0], left : left + inside[1]] = resized
-        boxes = []
-        for x0, y0, x1, y1, score, kind in self._detect(square[None, ..., ::-1])[0].astype(float):
-            low = np.clip([(x0 - left) / scale, (y0 - top) / scale], 0, [width, height])
-            high = np.clip([(x1 - left) / scale, (y1 - top) / scale], 0, [width, height])
-            if score >= self.threshold and round(kind) == 0 and min(high - low) > 0:
-                boxes.append(PersonBox(0, (*map(float, low), *map(float, high - low)), score))
-        return sorted(boxes, key=lambda box: -box.score)
-
-
-def _load_onnx(path: str) -> tuple[Callable, list]:
-    """Return the function of an .onnx file and the shape of its input."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(f"--detector={path} needs onnxruntime; pip install onnxruntime") from error
-    try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common class
-        raise InputError(f"--detector={path}: cannot be read as ONNX ({error})") from error
-    source = session.get_inputs()[0]
-    types = {
-        "tensor(float)": "float32",
-        "tensor(float16)": "float16",
-        "tensor(uint8)": "uint8",
-    }
-    if source.type not in types:
-        raise InputError(f"--detector={path}: takes {source.type}, expected floats or bytes")
-    dtype = np.dtype(types[source.type])
-
-    def run(square):
-        return session.run(None, {source.name: _as_input(square.transpose(0, 3, 1, 2), dtype)})[0]
-
-    return run, source.shape
-
-
-def _load_tflite(path: str) -> tuple[Callable, tuple]:
-    """Return the function of a .tflite file and the shape of its input."""
-    try:
-        interpreter = make_interpreter(Path(path).read_bytes())
-    except (ValueError, RuntimeError) as error:
-        raise InputError(
-            f"--detector={path}: cannot be read as TensorFlow Lite ({error})"
-        ) from error
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-
-    def run(square):
-        image = _as_input(square, np.dtype(source["dtype"]), source["quantization"])
-        interpreter.set_tensor(source["index"], image)
-        interpreter.invoke()
-        found, (scale, zero) = interpreter.get_tensor(target["index"]), target["quantization"]
-        return (found.astype(np.float32) - zero) * scale if scale else found
-
-    return run, tuple(map(int, source["shape"]))
-
-
-def _as_input(
-    square: np.ndarray, dtype: np.dtype, quantization: tuple[float, int] = (0.0, 0)
-) -> np.ndarray:
-    """Convert bytes to the input of a file.
-
-    Args:
-        square: uint8.
-        dtype: Type of the input: floats from 0 to 1, bytes, or quantized integers.
-        quantization: Scale and zero point of quantized integers.
-    """
-    scale, zero = quantization
-    if dtype.kind == "f":
-        return (square.astype(np.float32) / 255).astype(dtype)
-    if dtype == np.uint8 and (not scale or abs(scale * 255 - 1) < 0.01):
-        return square
-    if not scale:
-        raise InputError(f"takes {dtype} without a quantization scale")
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(square / 255 / scale) + zero, limits.min, limits.max).astype(dtype)

@@ -148,6 +148,7 @@ class PoseEstimator:
         alignment: Alignment,
         detector: Detector,
         nms_oks: float | None = NMS_OKS,
+        passes: int = 1,
     ):
         """Create the estimator.
 
@@ -157,10 +158,12 @@ class PoseEstimator:
             alignment: The regions that it expects.
             detector: Finds people.
             nms_oks: OKS of two people above which the less confident one is dropped; None keeps
-            all.
+                all.
+            passes: Number of times that the network looks at a person of a single image: from the
+                second time on in the region of its own landmarks.
         """
         self.backend, self.skeleton, self.alignment = backend, skeleton, alignment
-        self.detector, self.nms_oks = detector, nms_oks
+        self.detector, self.nms_oks, self.passes = detector, nms_oks, passes
         self.sigmas = keypoint_sigmas(skeleton)
         self._predict, self._lock = RegionPredictor(backend), threading.RLock()
         self._regions = _compiled_regions(alignment, backend.crop_spec.size)
@@ -226,7 +229,11 @@ class PoseEstimator:
             if self.alignment.uses_points and unaligned:
                 points = self.alignment_points(self._predict(image, regions[unaligned]))
                 regions[unaligned] = self.regions(image, [boxes[n] for n in unaligned], points)
-            return self._predict(image, regions), regions
+            predictions = self._predict(image, regions)
+            for _ in range(self.passes - 1 if self.alignment.uses_points else 0):
+                regions = self.regions(image, boxes, self.alignment_points(predictions))
+                predictions = self._predict(image, regions)
+            return predictions, regions
 
     def predict_regions(self, image: np.ndarray, regions: np.ndarray) -> RegionPredictions:
         """Predict regions (N, 5) of a video's frame, cropped faster than those of an image."""

@@ -29,7 +29,6 @@ from tfcpn.models.blazepose.bundle import has_detector
 from tfcpn.models.blazepose.weights import read_landmark_model
 from tfcpn.models.specs import (
     BLAZEPOSE_INPUT_SIZE,
-    DEFAULT_DETECTION_MODEL,
     DEFAULT_LANDMARK_MODEL,
     NUM_LANDMARKS,
 )
@@ -54,7 +53,8 @@ class Pose(PoseEstimator):
         model: str | Path = DEFAULT_LANDMARK_MODEL,
         *,
         detector: str | Detector | None = None,
-        score_threshold: float = 0.5,
+        score_threshold: float | None = None,
+        passes: int = 1,
         tiles: int = 1,
         nms_oks: float | None = NMS_OKS,
         skeleton: str = "auto",
@@ -69,10 +69,10 @@ class Pose(PoseEstimator):
         Args:
             model: Folder of a run, a .tflite or .task file in MediaPipe's form, or a SavedModel of
                 tools/export.py.
-            detector: None: that of a .task bundle, else MediaPipe's. "none": each image is one
-                person; a file or a run, see `detectors.load_detector`; or a function from an image
-                to boxes.
-            score_threshold: Minimum score of a detected person.
+            detector: None: that of a .task bundle, else "auto". "none": each image is one person; a
+                file or a run, see `detectors.load_detector`; or a function from an image to boxes.
+            score_threshold: Minimum score of a detected person; None for that of the detector.
+            passes: See `PoseEstimator`.
             tiles: Above 1, search tiles of the image too, see `detectors.detect_people`.
             nms_oks: OKS above which of two people the less confident one is dropped; None keeps
             all.
@@ -88,17 +88,20 @@ class Pose(PoseEstimator):
             InputError: For a model or a detector that does not exist or does not fit.
         """
         path = str(model)
-        if detector is None:
-            detector = path if has_detector(path) else DEFAULT_DETECTION_MODEL
-        if isinstance(detector, str):
-            detector = load_detector(detector, score_threshold, tiles)
         device.grow_memory()
         if is_saved_model(path):
-            return cls(*_from_saved_model(path, skeleton), detector, nms_oks)
-        if Path(path).suffix in _MEDIAPIPE_SUFFIXES and not as_keras:
-            return cls(*_from_tflite(path, skeleton, threads), detector, nms_oks)
-        cfg, annotated = _keras_config(path, epoch, flip_test, mixed_precision, as_keras)
-        return cls(*_from_keras(cfg, annotated, skeleton), detector, nms_oks)
+            parts = _from_saved_model(path, skeleton)
+        elif Path(path).suffix in _MEDIAPIPE_SUFFIXES and not as_keras:
+            parts = _from_tflite(path, skeleton, threads)
+        else:
+            cfg, annotated = _keras_config(path, epoch, flip_test, mixed_precision, as_keras)
+            parts = _from_keras(cfg, annotated, skeleton)
+        backend, keypoints, alignment = parts
+        if detector is None:
+            detector = path if has_detector(path) else "auto"
+        if isinstance(detector, str):
+            detector = load_detector(detector, score_threshold, tiles, zoom=alignment.uses_points)
+        return cls(backend, keypoints, alignment, detector, nms_oks, passes)
 
     def batch(self, images: Iterable[np.ndarray]) -> list[list[Person]]:
         """Return the people of each of several images."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 # MediaPipe's networks, as `make models` stores them.
 DEFAULT_LANDMARK_MODEL = "data/mediapipe/pose_landmark_full.tflite"
 DEFAULT_DETECTION_MODEL = "data/mediapipe/pose_detection.tflite"
+DEFAULT_PERSON_DETECTOR = "data/detector/person_detection.tflite"
 
 # Units of block1 to block4; the widths are the same for every depth.
 UNITS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}

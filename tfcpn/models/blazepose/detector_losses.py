@@ -12,6 +12,9 @@ from tfcpn.models.blazepose.detector import SIZE, anchors
 # Anchors that become positive for a person: those that predict best, of those near the face.
 POSITIVES = 6
 NEAR_FACE, NEAR_PIXELS = 0.75, 14.0  # sides of the face, and at least so many pixels
+# Mean error of the points, in parts of the body's radius, up to which an anchor near the face may
+# find the person, too.
+GOOD_POINTS = 0.25
 # The original network is believed about people that are not annotated from this score on.
 BELIEVED = 0.5
 # Weights of the losses: points, box, what the original says of other people, and its other points.
@@ -31,8 +34,10 @@ def detector_losses(
     """Return the losses of a batch of N images.
 
     For each person the anchors near the face that predict the points best are positive. Other
-    anchors are negative, unless they are near the face, within a person whose points are unknown,
-    or the original network sees a person there.
+    anchors are negative, unless they are near the face and predict the points well, are within a
+    person whose points are unknown, or the original network sees another person there. All anchors
+    near the face learn points and box by their scores: those that find the person as well must say
+    the same, or non-maximum suppression keeps several detections of one person.
 
     Args:
         outputs: Boxes and points from the A anchors (N, A, 12), in pixels of the input, and logits
@@ -61,6 +66,10 @@ def detector_losses(
     positive = near & (ranked <= worst)  # (N, P, A)
     mask = tf.cast(positive, tf.float32)
     count = tf.maximum(tf.reduce_sum(mask), 1.0)
+    logit = tf.clip_by_value(logits[..., 0], -30.0, 30.0)
+    score = tf.sigmoid(logit)
+    weight = tf.where(near & ~positive, tf.stop_gradient(score)[:, None], mask)  # (N, P, A)
+    total_weight = tf.maximum(tf.reduce_sum(weight), 1.0)
 
     box = raw[:, :, :2] + centers
     box_error = tf.reduce_mean(tf.abs(box[:, None] - face[:, :, None]), axis=-1)
@@ -71,11 +80,9 @@ def detector_losses(
         (centers[None, None] >= low[:, :, None]) & (centers[None, None] <= high[:, :, None]), -1
     )
     before = tf.sigmoid(logits_before[..., 0])
-    is_near = tf.reduce_any(near, axis=1)
-    believed = (before >= BELIEVED) & ~is_near
-    negative = ~(is_near | tf.reduce_any(within, axis=1) | believed)
-    logit = tf.clip_by_value(logits[..., 0], -30.0, 30.0)
-    score = tf.sigmoid(logit)
+    believed = (before >= BELIEVED) & ~tf.reduce_any(near, axis=1)
+    finds = tf.reduce_any(positive | (near & (cost <= GOOD_POINTS)), axis=1)
+    negative = ~(finds | tf.reduce_any(within, axis=1) | believed)
     hit = positive_weight * tf.math.softplus(-logit) * (1 - score) ** _FOCUS
     miss = tf.math.softplus(logit) * score**_FOCUS
     is_positive = tf.reduce_any(positive, axis=1)
@@ -89,8 +96,8 @@ def detector_losses(
     of_person = tf.reduce_sum(mask / radius, axis=1)  # (N, A)
     other = tf.reduce_mean(tf.abs(raw[..., 8:] - raw_before[..., 8:]), axis=-1)
     return {
-        "points": POINTS_WEIGHT * tf.reduce_sum(mask * cost) / count,
-        "box": BOX_WEIGHT * tf.reduce_sum(mask * box_error / side[:, :, None]) / count,
+        "points": POINTS_WEIGHT * tf.reduce_sum(weight * cost) / total_weight,
+        "box": BOX_WEIGHT * tf.reduce_sum(weight * box_error / side[:, :, None]) / total_weight,
         "score": tf.reduce_sum(scores) / count,
         "held": HELD_WEIGHT
         * tf.reduce_sum(held * (moved + fallen))
