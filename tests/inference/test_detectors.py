@@ -238,7 +238,9 @@ def test_a_tflite_file_of_bytes_is_read_too(tmp_path):
 
 
 def test_a_file_that_cannot_be_run_is_reported_before_the_first_image(tmp_path):
-    with pytest.raises(InputError, match=r"d.tflite: returns \[1, 4, 5\]; expected rows \[1, N, 6\]"):
+    with pytest.raises(
+        InputError, match=r"d.tflite: returns \[1, 4, 5\]; expected rows \[1, N, 6\]"
+    ):
         load_detector(tflite_file(tmp_path / "d.tflite", [row[:5] for row in ROWS]))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from support.photos import photo
+from tfcpn.inference import video
 from tfcpn.inference.video import VideoReader, VideoWriter, ffmpeg
 from tfcpn.utils.errors import InputError
 
@@ -21,6 +22,7 @@ def with_ffmpeg(installed_ffmpeg):
 
 @pytest.fixture
 def without_ffmpeg(monkeypatch, tmp_path):
+    monkeypatch.setattr(video, "_packaged_ffmpeg", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
@@ -238,3 +240,19 @@ def test_reading_may_stop_at_any_frame(tmp_path, without_ffmpeg):
     with VideoReader(str(tmp_path / "a.avi")) as video:
         next(iter(video))
     assert cv2.VideoCapture(str(tmp_path / "a.avi")).read()[0]
+
+
+def test_the_ffmpeg_of_imageio_is_used_where_none_is_on_the_path(tmp_path):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    ffmpeg.cache_clear()
+    assert ffmpeg(str(tmp_path)) == imageio_ffmpeg.get_ffmpeg_exe()
+    ffmpeg.cache_clear()
+
+
+def test_without_any_ffmpeg_it_is_said_once_that_browsers_do_not_play_it(
+    tmp_path, without_ffmpeg, caplog
+):
+    video._warn_without_ffmpeg.cache_clear()
+    for name in ("a.mp4", "b.mp4", "c.webm"):
+        video.open_sink(tmp_path / name, (32, 48), 25.0, None, cut=False).close()
+    assert sum("which browsers do not play" in message for message in caplog.messages) == 1

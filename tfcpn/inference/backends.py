@@ -371,6 +371,7 @@ def opencv_cropper(crop_spec: CropSpec) -> Callable:
     OpenCV's warp rounds positions to 1/32 of a pixel.
     """
     (height, width), pad_color = crop_spec.size, crop_spec.pad_color
+    center = 0.0 if crop_spec.corner_to_corner else 0.5
     border = cv2.BORDER_REPLICATE if pad_color is None else cv2.BORDER_CONSTANT
     options = {
         "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -382,7 +383,7 @@ def opencv_cropper(crop_spec: CropSpec) -> Callable:
         found = []
         for linear, corner in zip(*_crop_to_image_maps(regions, crop_spec.size)):
             # Pixel centers are at halves here, at integers in OpenCV.
-            offset = corner + linear @ [0.5, 0.5] - 0.5
+            offset = corner + linear @ [center, center] - center
             matrix = np.column_stack([linear, offset])
             found.append(cv2.warpAffine(image, matrix, (width, height), **options))
         return tf.constant(np.stack(found))

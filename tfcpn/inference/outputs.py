@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +22,12 @@ from tfcpn.utils.files import write_text_stream
 from tfcpn.visualization import draw_pose
 
 _FAINTLY = 0.4  # opacity of faint lines
+# Mean confidence below which a person as a whole is drawn faintly.
+_UNSURE = 0.55
+# Keypoints that are drawn from this size of a person on, in widths of a line; and those that no tag
+# may cover.
+_FINE, _FINE_SIZE = ("inner", "outer", "mouth", "pinky", "index", "thumb"), 130
+_UNCOVERED = ("nose", "eye", "ear", "mouth", "head", "wrist", "pinky", "index", "thumb")
 _REGION = (200, 200, 200)
 # Tag colors by track id, BGR.
 _TAG_COLORS = (
@@ -46,19 +53,40 @@ def draw_people(
         skeleton: Their keypoints.
         regions: Also draw the region of each person.
     """
+    fine = np.array([any(word in name for word in _FINE) for name in skeleton.keypoints])
     for person in people:
-        thickness = int(np.clip(round(person.region[2:4].mean() / 160), 1, 8))
+        thickness = _thickness(person, image)
         if regions:
             _draw_region(image, person.region, thickness)
-        keypoints = np.nan_to_num(person.keypoints)
-        confident, faint = person.confidence >= DRAW_THRESHOLD, person.confidence >= FAINT_THRESHOLD
-        if (faint & ~confident).any():
+        keypoints, confidence = np.nan_to_num(person.keypoints), person.confidence
+        # Fingers and the parts of a face would be one spot.
+        shown = ~fine[: len(keypoints)] | (_size_of(person) >= _FINE_SIZE * thickness)
+        drawn, faint = (shown & (confidence >= t) for t in (DRAW_THRESHOLD, FAINT_THRESHOLD))
+        if _is_unsure(person):
+            drawn = np.zeros_like(drawn)
+        if (faint & ~drawn).any():
             under = image.copy()
             draw_pose(under, keypoints, faint, skeleton, thickness)
             cv2.addWeighted(under, _FAINTLY, image, 1 - _FAINTLY, 0, dst=image)
-        draw_pose(image, keypoints, confident, skeleton, thickness)
-    for person in people:
-        _draw_tag(image, person)
+        draw_pose(image, keypoints, drawn, skeleton, thickness)
+    _draw_tags(image, people, skeleton)
+
+
+def _size_of(person: Person) -> float:
+    return float(person.region[2:4].mean())
+
+
+def _is_unsure(person: Person) -> bool:
+    """Return whether a person as a whole is to look uncertain."""
+    present = np.isfinite(person.keypoints[:, 0])
+    return not present.any() or float(person.confidence[present].mean()) < _UNSURE
+
+
+def _thickness(person: Person, image: np.ndarray) -> int:
+    """Return the width of a person's lines: by the person's size, and wide enough in the image."""
+    size = _size_of(person)
+    wide = max(size / 160, max(image.shape[:2]) / 900)
+    return max(1, round(min(wide, size / 40)))
 
 
 def _draw_region(image: np.ndarray, region: np.ndarray, thickness: int) -> None:
@@ -71,35 +99,99 @@ def _draw_region(image: np.ndarray, region: np.ndarray, thickness: int) -> None:
     )
 
 
-def _draw_tag(image: np.ndarray, person: Person) -> None:
-    """Draw the track id on a tag above the person's highest confident keypoint."""
-    seen = person.confidence >= DRAW_THRESHOLD
-    if not seen.any():
-        return
-    size = float(np.clip(person.region[2:4].mean() / 500, 0.4, 2))
-    text, color = str(person.track_id), _TAG_COLORS[(person.track_id - 1) % len(_TAG_COLORS)]
-    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-    x, y = person.keypoints[seen][np.argmin(person.keypoints[seen, 1])]
-    pad = int(4 * size) + 2
-    left = int(np.clip(x - width / 2, pad, max(pad, image.shape[1] - width - pad)))
-    base = int(np.clip(y - 14 * size - pad, height + pad, max(height + pad, image.shape[0] - pad)))
-    cv2.rectangle(
-        image,
-        (left - pad, base - height - pad),
-        (left + width + pad, base + pad),
-        color,
-        -1,
-        cv2.LINE_AA,
-    )
-    stroke = max(1, round(1.6 * size))
+class _Tag(NamedTuple):
+    """The tag of a person, in pixels.
+
+    Attributes:
+        size: (2,) width and height of its rectangle.
+        text_size: (2,) of the text in it.
+        scale: Of the font.
+    """
+
+    size: np.ndarray
+    text_size: np.ndarray
+    scale: float
+
+
+def _tag_of(person: Person, image: np.ndarray) -> _Tag:
+    scale = max(_size_of(person) / 500, max(image.shape[:2]) / 1600)
+    scale = float(np.clip(scale, 0.35, max(0.35, min(image.shape[:2]) / 250)))
+    text = cv2.getTextSize(str(person.track_id), cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0]
+    pad = int(4 * scale) + 2
+    return _Tag(np.array(text) + 2 * pad, np.array(text), scale)
+
+
+def _draw_tags(image: np.ndarray, people: Sequence[Person], skeleton: Skeleton) -> None:
+    """Draw the track ids on tags that cover no face, no hand and no other tag, where possible."""
+    points, radii = _uncovered_points(people, skeleton)
+    limit, placed = np.array(image.shape[1::-1]), np.zeros((0, 2, 2))
+    for person in people:
+        seen = person.confidence >= DRAW_THRESHOLD
+        if not seen.any():
+            continue
+        tag = _tag_of(person, image)
+        best, least = np.zeros(2), np.inf
+        for corner in _tag_places(person.keypoints[seen], tag.size):
+            low = np.clip(corner, 0, np.maximum(limit - tag.size, 0))
+            high = low + tag.size
+            away = np.maximum(np.maximum(low - points, points - high), 0)
+            hidden = (np.linalg.norm(away, axis=1) < radii).sum()
+            both = np.minimum(high, placed[:, 1]) - np.maximum(low, placed[:, 0])
+            hidden += 2 * (both > 0).all(axis=1).sum()
+            if hidden < least:
+                best, least = low, hidden
+        placed = np.concatenate([placed, [[best, best + tag.size]]])
+        _draw_tag(image, person, best.astype(int), tag)
+
+
+def _uncovered_points(
+    people: Sequence[Person], skeleton: Skeleton
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return centers (N, 2) and radii (N,) of the faces and hands of people."""
+    parts = np.array([any(word in name for word in _UNCOVERED) for name in skeleton.keypoints])
+    points, radii = [np.zeros((0, 2))], [np.zeros(0)]
+    for person in people:
+        chosen = parts[: len(person.keypoints)] & (person.confidence >= DRAW_THRESHOLD)
+        points.append(person.keypoints[chosen])
+        radii.append(np.full(chosen.sum(), _size_of(person) / 30))
+    return np.concatenate(points), np.concatenate(radii)
+
+
+def _tag_places(keypoints: np.ndarray, size: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the upper left corners of places for a tag, the best first.
+
+    Args:
+        keypoints: (K, 2) of the person.
+        size: (2,) width and height of the tag.
+    """
+    low, high = keypoints.min(axis=0), keypoints.max(axis=0)
+    top = keypoints[np.argmin(keypoints[:, 1])]
+    gap = 0.1 * (high - low).max()
+    for distance in (gap, 2 * gap):
+        yield np.array([top[0] - size[0] / 2, top[1] - distance - size[1]])
+    middle = (low + high) / 2
+    for y in (low[1], middle[1] - size[1] / 2, high[1] - size[1]):
+        yield np.array([high[0] + gap, y])
+        yield np.array([low[0] - gap - size[0], y])
+    yield np.array([middle[0] - size[0] / 2, high[1] + gap])
+
+
+def _draw_tag(image: np.ndarray, person: Person, corner: np.ndarray, tag: _Tag) -> None:
+    """Draw a tag; that of an uncertain person is hollow."""
+    color = _TAG_COLORS[(person.track_id - 1) % len(_TAG_COLORS)]
+    unsure = _is_unsure(person)
+    far = tuple(map(int, corner + tag.size - 1))
+    fill = max(1, round(2 * tag.scale)) if unsure else -1
+    cv2.rectangle(image, tuple(map(int, corner)), far, color, fill, cv2.LINE_AA)
+    pad = (tag.size - tag.text_size) // 2
     cv2.putText(
         image,
-        text,
-        (left, base),
+        str(person.track_id),
+        (int(corner[0] + pad[0]), int(corner[1] + pad[1] + tag.text_size[1])),
         cv2.FONT_HERSHEY_SIMPLEX,
-        size,
-        (255, 255, 255),
-        stroke,
+        tag.scale,
+        color if unsure else (255, 255, 255),
+        max(1, round(1.6 * tag.scale)),
         cv2.LINE_AA,
     )
 

@@ -125,7 +125,12 @@ def _from_tflite(
     """Return MediaPipe's file as MediaPipe uses it: its alignment, keypoints and refinement."""
     keypoints = (skeleton_from_flag(skeleton) or MEDIAPIPE).with_align_points()
     codec = LandmarkCodec(keypoints, NUM_LANDMARKS, width=BLAZEPOSE_INPUT_SIZE[1], refine=True)
-    crop_spec = CropSpec(BLAZEPOSE_INPUT_SIZE, True, MEDIAPIPE_PREPROCESSING.pad_color)
+    crop_spec = CropSpec(
+        BLAZEPOSE_INPUT_SIZE,
+        rotated=True,
+        pad_color=MEDIAPIPE_PREPROCESSING.pad_color,
+        corner_to_corner=True,
+    )
     return TfliteBackend(path, codec, crop_spec, threads), keypoints, Alignment("blazepose")
 
 

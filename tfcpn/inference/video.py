@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import queue
 import shutil
@@ -19,6 +20,7 @@ import numpy as np
 
 from tfcpn.utils.errors import InputError
 
+_log = logging.getLogger(__name__)
 # What is written, and OpenCV's codec for it.
 CODECS = {
     ".mp4": "mp4v",
@@ -32,18 +34,38 @@ CODECS = {
 
 @functools.lru_cache
 def ffmpeg(path: str | None = None) -> str | None:
-    """Return the ffmpeg program if one with H.264 is installed.
+    """Return an ffmpeg program with H.264: that of the system, else that of imageio-ffmpeg.
 
     Args:
         path: Folders to search; None for PATH.
     """
-    program = shutil.which("ffmpeg", path=path)
-    if program is None:
+    for program in (shutil.which("ffmpeg", path=path), _packaged_ffmpeg()):
+        if program is None:
+            continue
+        known = subprocess.run(
+            [program, "-hide_banner", "-encoders"], capture_output=True, text=True, check=False
+        ).stdout
+        if "libx264" in known:
+            return program
+    return None
+
+
+def _packaged_ffmpeg() -> str | None:
+    """Return the program of the package imageio-ffmpeg; None if it is not installed."""
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
         return None
-    known = subprocess.run(
-        [program, "-hide_banner", "-encoders"], capture_output=True, text=True, check=False
-    ).stdout
-    return program if "libx264" in known else None
+
+
+@functools.lru_cache
+def _warn_without_ffmpeg() -> None:
+    _log.warning(
+        "no ffmpeg with H.264: videos become MPEG-4 Part 2 without sound, which browsers do not "
+        "play; pip install imageio-ffmpeg helps"
+    )
 
 
 def open_sink(
@@ -59,11 +81,11 @@ def open_sink(
     OpenCV, which is used without ffmpeg, keeps neither sound nor the pixels' aspect ratio.
     """
     program = ffmpeg(os.environ.get("PATH"))
-    return (
-        _Ffmpeg(program, path, size, rate, source=source, cut=cut, aspect=aspect)
-        if program
-        else _OpenCV(path, size, rate)
-    )
+    if program:
+        return _Ffmpeg(program, path, size, rate, source=source, cut=cut, aspect=aspect)
+    if path.suffix.lower() != ".webm":
+        _warn_without_ffmpeg()
+    return _OpenCV(path, size, rate)
 
 
 class _OpenCV:

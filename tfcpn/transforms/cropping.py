@@ -262,7 +262,9 @@ def crop_and_resize(window: Window, rectangle, size: tuple[int, int], pad_color)
     return to_bgr(resize(pixels, size))
 
 
-def warp_region(window: Window, region, size: tuple[int, int], pad_color) -> tf.Tensor:
+def warp_region(
+    window: Window, region, size: tuple[int, int], pad_color, corner_to_corner: bool = False
+) -> tf.Tensor:
     """Warp a rotated region to a crop: bilinear, with pixel centers at halves.
 
     Args:
@@ -270,16 +272,18 @@ def warp_region(window: Window, region, size: tuple[int, int], pad_color) -> tf.
         region: (5,), see `geometry.regions`.
         size: (height, width) of the result.
         pad_color: (3,) BGR of the area outside the image; None repeats the image's border.
+        corner_to_corner: See `CropSpec`.
 
     Returns:
         (*size, 3) uint8 BGR.
     """
     window = crop_window(window, region, size)
     # The center of pixel (i, j) is (i + .5, j + .5), in the crop and in the window.
+    center = 0.0 if corner_to_corner else 0.5
     to_image = crop_to_image(region, size)
     linear = to_image[:, :2]
-    shift = tf.linalg.matvec(linear, tf.constant([0.5, 0.5], tf.float64)) + to_image[:, 2]
-    shift = tf.cast(shift - tf.cast(window.corner, tf.float64) - 0.5, tf.float32)
+    shift = tf.linalg.matvec(linear, tf.constant([center] * 2, tf.float64)) + to_image[:, 2]
+    shift = tf.cast(shift - tf.cast(window.corner, tf.float64) - center, tf.float32)
     linear = tf.cast(linear, tf.float32)
     flat = tf.concat([linear[0], shift[:1], linear[1], shift[1:], tf.zeros(2)], axis=0)
     height, width = tf.unstack(tf.shape(window.pixels)[:2])
@@ -308,11 +312,15 @@ class CropSpec:
         size: (height, width).
         rotated: Whether regions may be rotated.
         pad_color: BGR of the area outside the image; None repeats the image's border.
+        corner_to_corner: Whether pixel (0, 0) of a rotated crop is sampled at the region's corner
+            rather than half a crop's pixel within it. MediaPipe does so; somebody upside down is
+            then more than a pixel of the image elsewhere.
     """
 
     size: tuple[int, int]
     rotated: bool
     pad_color: tuple[float, float, float] | None
+    corner_to_corner: bool = False
 
 
 def crop_region(window: Window, region, crop_spec: CropSpec) -> tf.Tensor:
@@ -328,7 +336,7 @@ def crop_region(window: Window, region, crop_spec: CropSpec) -> tf.Tensor:
     """
     size, pad_color = crop_spec.size, crop_spec.pad_color
     if crop_spec.rotated:
-        crop = warp_region(window, region, size, pad_color)
+        crop = warp_region(window, region, size, pad_color, crop_spec.corner_to_corner)
     else:
         crop = crop_and_resize(window, rectangle_from_region(region), size, pad_color)
     return tf.ensure_shape(crop, (*size, 3))
