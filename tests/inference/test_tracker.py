@@ -77,7 +77,7 @@ def test_the_detector_runs_at_intervals_and_when_no_person_is_tracked():
     late = KnowingPose(
         lambda number: [standing(150)], hidden=lambda number: (0,) if number < 13 else ()
     )
-    assert [len(people) for people in follow(late, 15)] == [0] * 13 + [1, 1]
+    assert [len(people) for people in follow(late, 16)] == [0] * 14 + [1, 1]
 
 
 def test_a_new_person_is_found_while_others_are_tracked():
@@ -85,7 +85,7 @@ def test_a_new_person_is_found_while_others_are_tracked():
         return [standing(150), standing(450)] if number >= 12 else [standing(150)]
 
     found = follow(KnowingPose(truth), 25, detect_every=5)
-    assert [len(people) for people in found] == [1] * 15 + [2] * 10
+    assert [len(people) for people in found] == [1] * 16 + [2] * 9
     assert [p.track_id for p in found[24]] == [1, 2]
 
 
@@ -172,3 +172,69 @@ def test_people_without_a_torso_are_tracked():
 
     pose.people = without_hips
     assert [len(people) for people in follow(pose, 12)] == [1] * 12
+
+
+def test_what_is_seen_once_is_not_shown_and_has_no_number():
+    """A false person in one frame of three, then a real one."""
+
+    def truth(number):
+        if number < 20:
+            return [standing(150)] + ([standing(450)] if number in (4, 8, 12) else [])
+        return [standing(150), standing(400)]
+
+    found = follow(KnowingPose(truth), 30, detect_every=1)
+    assert [len(people) for people in found] == [1] * 21 + [2] * 9
+    assert [p.track_id for p in found[29]] == [1, 2]
+
+
+def test_two_sightings_in_three_frames_are_enough():
+    def truth(number):
+        there = [standing(150)]
+        return [*there, standing(450)] if number >= 5 and number != 6 else there
+
+    found = follow(KnowingPose(truth), 12, detect_every=5)
+    assert [len(people) for people in found] == [1] * 7 + [2] * 5
+
+
+def test_a_person_who_is_hard_to_see_for_a_moment_is_followed_without_the_detector():
+    def truth(number):
+        return [standing(150)] if 10 <= number < 20 else [standing(150), standing(450)]
+
+    pose = KnowingPose(truth, hidden=lambda number: (1,) if number >= 10 else ())
+    found = follow(pose, 30, smooth=False)
+    assert [len(people) for people in found] == [2] * 10 + [1] * 10 + [2] * 10
+    assert [p.track_id for p in found[25]] == [1, 2]
+    # For longer than half a second the place is given up.
+    gone = KnowingPose(
+        lambda number: [standing(150)] if 10 <= number < 25 else [standing(150), standing(450)],
+        hidden=lambda number: (1,) if number >= 10 else (),
+    )
+    assert [len(people) for people in follow(gone, 40)][25:] == [1] * 15
+
+
+def dressed(number, *people):
+    """A frame in which each person (x, color) wears a shirt of that color."""
+    image = frame(number)
+    for x, color in people:
+        image[120:215, int(x) - 35 : int(x) + 35] = color
+    return image
+
+
+RED, BLUE = (40, 40, 200), (200, 60, 40)
+
+
+@pytest.mark.parametrize(("color", "track_id"), [(RED, 2), (BLUE, 3)], ids=["same", "other"])
+def test_who_comes_back_anywhere_in_the_same_clothes_keeps_the_number(color, track_id):
+    def truth(number):
+        there = [standing(100)]
+        if number < 10:
+            return [*there, standing(300)]
+        return there if number < 24 else [*there, standing(560)]
+
+    pose = KnowingPose(truth)
+    tracker = Tracker(pose, track_timeout=2.0)
+    for number in range(40):
+        second = (300, RED) if number < 10 else (560, color)
+        image = dressed(number, (100, BLUE), *([second] if len(truth(number)) > 1 else []))
+        people = tracker(image, number / RATE)
+    assert [p.track_id for p in people] == [1, track_id]

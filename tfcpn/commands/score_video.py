@@ -102,8 +102,9 @@ def main(options: Options) -> None:
     print(f"found {score.found:.1%}, PCK@.2 {score.pck[0]:.3f}, PCK@.1 {score.pck[1]:.3f}")
     print(
         f"identities switched {score.switches} times, {score.false_positives:.3f} false people per "
-        "frame"
+        f"frame, {score.false_tracks} ids that follow nobody"
     )
+    print(f"MOTA {score.mota:.3f}, IDF1 {score.idf1:.3f}")
     first_match, gaps = (
         f"{np.median(v):g} (at most {max(v)})" if v else "none"
         for v in (score.frames_to_first_match, score.gaps)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,10 @@ class TrackingMetrics(NamedTuple):
         pck: (2,) PCK@.2 and @.1 of all labeled keypoints; those of missed people are wrong.
         false_positives: Mean number of false people per frame.
         switches: Number of times a person was found under another id than before.
+        mota: Multiple object tracking accuracy: 1 - (missed + false + switches) / people.
+        idf1: F1 of identities (Ristani et al. 2016): each true person is given at most one id over
+            the whole video.
+        false_tracks: Number of ids that follow nobody in most of their frames.
         frames_to_first_match: Frames until each person was found, from the first one in which it is
             labeled, or of all if it never was.
         gaps: Length in frames of each time a person was lost while labeled.
@@ -51,6 +56,9 @@ class TrackingMetrics(NamedTuple):
     pck: np.ndarray
     false_positives: float
     switches: int
+    mota: float
+    idf1: float
+    false_tracks: int
     frames_to_first_match: list[int]
     gaps: list[int]
     jitter: float
@@ -77,6 +85,22 @@ def _lengths_by_box(people: FramePeople) -> np.ndarray:
     return people.boxes[:, 2:].max(axis=1) / 2 if len(people.boxes) else np.zeros(0)
 
 
+def _idf1(together: Mapping[tuple[int, int], int], num_people: int, num_shown: int) -> float:
+    """Return the F1 of identities.
+
+    Args:
+        together: Number of frames in which each true person is found under each id.
+        num_people: Number of true people in all frames.
+        num_shown: Number of found people in all frames.
+    """
+    people, ids = (sorted({pair[i] for pair in together}) for i in (0, 1))
+    table = np.zeros((len(people), len(ids)))
+    for (person, track_id), frames in together.items():
+        table[people.index(person), ids.index(track_id)] = frames
+    rows, columns = linear_sum_assignment(-table)
+    return float(2 * table[rows, columns].sum() / max(num_people + num_shown, 1))
+
+
 def evaluate_tracking(
     found: Sequence[FramePeople], true: Sequence[FramePeople], skeleton: Skeleton
 ) -> TrackingMetrics:
@@ -89,6 +113,9 @@ def evaluate_tracking(
     """
     correct, motions, gaps = [], [], []
     num_people = num_found = false_positives = switches = 0
+    together: Counter[tuple[int, int]] = Counter()  # frames of a person under an id
+    shown: Counter[int] = Counter()  # frames of an id, without people who do not count
+    wrong: Counter[int] = Counter()  # those in which it follows nobody
     first_match: dict[int, int] = {}
     waiting: dict[int, int] = {}  # frames since each person was last found
     last_id: dict[int, int] = {}
@@ -99,10 +126,14 @@ def evaluate_tracking(
         partial = FramePeople(*(values[~has_torso] for values in truth))
         truth, lengths = FramePeople(*(v[has_torso] for v in truth)), lengths[has_torso]
         # People partly outside the image neither count nor are they false positives.
-        uncounted = len(_match(now, partial, _lengths_by_box(partial)))
+        uncounted = _match(now, partial, _lengths_by_box(partial))
         pairs = _match(now, truth, lengths)
+        for row, track_id in enumerate(now.track_ids.tolist()):
+            if row in pairs.values() or row not in uncounted.values():
+                shown[track_id] += 1
+                wrong[track_id] += row not in pairs.values()
         num_people, num_found = num_people + len(truth.track_ids), num_found + len(pairs)
-        false_positives += max(0, len(now.track_ids) - len(pairs) - uncounted)
+        false_positives += max(0, len(now.track_ids) - len(pairs) - len(uncounted))
         xy = np.full((*truth.keypoints.shape[:2], 2), np.nan)
         current = {}
         for row, person in enumerate(truth.track_ids.tolist()):
@@ -111,6 +142,7 @@ def evaluate_tracking(
                 continue
             xy[row] = now.keypoints[pairs[row], :, :2]
             track_id = int(now.track_ids[pairs[row]])
+            together[person, track_id] += 1
             if person not in last_id:
                 first_match[person] = waiting.pop(person, 0)
             elif waiting.get(person):
@@ -141,6 +173,9 @@ def evaluate_tracking(
         pck=np.nanmean(correct, axis=0) if len(correct) else np.full(2, np.nan),
         false_positives=false_positives / max(len(true), 1),
         switches=int(switches),
+        mota=1 - (num_people - num_found + false_positives + switches) / max(num_people, 1),
+        idf1=_idf1(together, num_people, sum(shown.values())),
+        false_tracks=sum(wrong[track_id] > shown[track_id] / 2 for track_id in shown),
         frames_to_first_match=list(first_match.values()),
         gaps=gaps,
         jitter=float(np.nanmean(motions)) if motions else float("nan"),

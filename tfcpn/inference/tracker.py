@@ -143,8 +143,14 @@ def update_appearance(
 
 # A detection is a duplicate of an existing track above these thresholds.
 DUPLICATE_BOX_IOU, DUPLICATE_REGION_IOU, DUPLICATE_OKS = 0.6, 0.7, 0.4
-# A detection resumes a lost track above this OKS to its expected pose, with scaled sigmas.
-REID_OKS, REID_SIGMA_SCALE = 0.1, 4.0
+# A detection resumes a lost track above this score: half by the similarity of the colors alone,
+# wherever the person is, half by the OKS to the expected pose, with scaled sigmas.
+REID_SCORE, REID_SIGMA_SCALE = 0.35, 4.0
+REID_OKS = 0.1  # the same for a person whose colors are not known
+# A person is shown after so many sightings in so many frames, so that a false one is never seen.
+SIGHTINGS, SIGHTING_FRAMES = 2, 3
+# Seconds for which a shown person may be hard to see before the track is lost.
+LOW_SECONDS = 0.5
 OCCLUSION_IOU = 0.05  # box IoU above which people may be confused
 APPEARANCE_MOMENTUM = 0.1  # weight of a frame's colors in the appearance
 VELOCITY_MOMENTUM = 0.3  # weight of the last step in the velocity
@@ -162,6 +168,10 @@ class Track:
         seconds: Time of `person`.
         appearance: Moving average of the color signature.
         velocity: Of the center, in pixels per second.
+        frames, sightings: Number of frames since the track began, and of those in which the person
+            was seen, until the person is shown.
+        is_shown: Whether there were enough sightings. The person has an id from then on.
+        is_seen: Whether the person is seen in the current frame.
         smooth_keypoints, smooth_region: Filters.
     """
 
@@ -171,6 +181,10 @@ class Track:
     seconds: float
     appearance: np.ndarray | None = None
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    frames: int = 1
+    sightings: int = 1
+    is_shown: bool = False
+    is_seen: bool = True
     smooth_keypoints: OneEuroFilter = field(default_factory=for_landmarks)
     smooth_region: OneEuroFilter = field(default_factory=for_region)
 
@@ -237,19 +251,20 @@ class Tracker:
         due = not self._tracks or self._frames % self.detect_every == 0
         self._frames += 1
         self._update_tracks(image, seconds)
-        if due or self._lost:
+        if due or self._lost or not all(track.is_seen for track in self._tracks):
             self.detections += 1
             self._start_tracks(image, seconds)
         self._lost = [
             track for track in self._lost if seconds - track.seconds <= self.track_timeout
         ]
+        shown = [track for track in self._tracks if track.is_shown and track.is_seen]
         return [
             self._smoothed(track, seconds)
-            for track in sorted(self._tracks, key=lambda t: t.person.track_id)
+            for track in sorted(shown, key=lambda t: t.person.track_id)
         ]
 
     def _update_tracks(self, image: np.ndarray, seconds: float) -> None:
-        """Predict the tracks in a frame; those that are not found become lost."""
+        """Predict the tracks in a frame; those that are not found for some time become lost."""
         if not self._tracks:
             return
         regions = np.stack([track.region for track in self._tracks])
@@ -269,11 +284,22 @@ class Tracker:
             for person, colors, track in zip(people, appearance, self._tracks)
         ]
         kept: list[int] = []
+        waiting: list[Track] = []
         for row in sorted(range(len(people)), key=lambda row: -consistency[row]):
-            is_duplicate = any(self._is_duplicate(people[row], people[other]) for other in kept)
-            if predictions.presence[row] >= self.pose.backend.min_presence and not is_duplicate:
+            track = self._tracks[row]
+            track.frames += 1
+            track.is_seen = predictions.presence[row] >= self.pose.backend.min_presence
+            if any(self._is_duplicate(people[row], people[other]) for other in kept):
+                # Two tracks on one body: the other person is somewhere else.
+                self._lost += [track] if track.is_shown else []
+            elif track.is_seen:
                 kept.append(row)
-        self._lost += [track for row, track in enumerate(self._tracks) if row not in kept]
+            elif track.is_shown and seconds - track.seconds <= LOW_SECONDS:
+                waiting.append(track)
+            elif track.is_shown:
+                self._lost.append(track)
+            elif track.sightings + SIGHTING_FRAMES - track.frames >= SIGHTINGS:
+                waiting.append(track)
         isolated = {row for row in kept if not self._touches_another(row, people)}
         for row in kept:
             track = self._tracks[row]
@@ -282,7 +308,17 @@ class Tracker:
                 track.appearance = update_appearance(
                     track.appearance, appearance[row], APPEARANCE_MOMENTUM
                 )
-        self._tracks = [self._tracks[row] for row in sorted(kept)]
+        self._tracks = [self._tracks[row] for row in sorted(kept)] + waiting
+        for track in self._tracks:
+            if not track.is_shown and track.sightings >= SIGHTINGS:
+                self._show(track)
+
+    def _show(self, track: Track, track_id: int | None = None) -> None:
+        """Show a track from now on, under the id of a lost one or a new one."""
+        if track_id is None:
+            self._people += 1
+            track_id = self._people
+        track.is_shown, track.person = True, replace(track.person, track_id=track_id)
 
     def _is_duplicate(self, person: Person, other: Person) -> bool:
         return (
@@ -308,6 +344,7 @@ class Tracker:
             track.velocity = track.velocity + VELOCITY_MOMENTUM * (velocity - track.velocity)
         track.region = self._next_region(track, person, points, image, seconds)
         track.person, track.seconds = replace(person, track_id=track.person.track_id), seconds
+        track.sightings += 1
 
     def _next_region(
         self, track: Track, person: Person, points, image: np.ndarray, seconds: float
@@ -324,17 +361,15 @@ class Tracker:
 
     def _start_tracks(self, image: np.ndarray, seconds: float) -> None:
         """Run the detector, and start tracks of people who have none."""
-        known = (
-            np.stack([_corners(t.person.box) for t in self._tracks])
-            if self._tracks
-            else np.zeros((0, 2, 2))
-        )
+        is_first = self._frames == 1
+        seen = [track for track in self._tracks if track.is_seen]
+        known = np.stack([_corners(t.person.box) for t in seen]) if seen else np.zeros((0, 2, 2))
         boxes = [
             b
             for b in self.pose.detect(image)
             if not (iou(_corners(b.box), known) > DUPLICATE_BOX_IOU).any()
         ]
-        boxes = self._untracked_boxes(image, boxes)
+        boxes = self._untracked_boxes(image, boxes, seen)
         if not boxes:
             return
         predictions, regions = self.pose.predict_boxes(image, boxes)
@@ -346,7 +381,7 @@ class Tracker:
         )
         for row in np.argsort([-person.score for person in people], kind="stable"):
             person = people[row]
-            followed = [track.person for track in self._tracks]
+            followed = [track.person for track in self._tracks if track.is_seen]
             same = any(
                 pose_oks(person.keypoints, other, self.pose.sigmas) > DUPLICATE_OKS
                 for other in followed
@@ -354,16 +389,21 @@ class Tracker:
             if same or predictions.presence[row] < self.pose.backend.min_presence:
                 continue
             appearance = color_signature(image, person, self.pose.skeleton)
-            person = replace(person, track_id=self._assign_track_id(person, appearance, seconds))
             track = Track(person, regions[row], boxes[row].score, seconds, appearance)
             track.region = self._next_region(track, person, points[row], image, seconds)
+            resumed = self._resumed_track_id(person, appearance, seconds)
+            # In the first frame there is nothing to wait for.
+            if resumed is not None or is_first:
+                self._show(track, resumed)
             self._tracks.append(track)
 
-    def _untracked_boxes(self, image: np.ndarray, boxes: list[PersonBox]) -> list[PersonBox]:
+    def _untracked_boxes(
+        self, image: np.ndarray, boxes: list[PersonBox], seen: list[Track]
+    ) -> list[PersonBox]:
         """Drop boxes whose regions are tracked already, which saves predicting them."""
-        if not boxes or not self._tracks or not self.pose.alignment.uses_points:
+        if not boxes or not seen or not self.pose.alignment.uses_points:
             return boxes
-        taken = np.stack([_square(track.region) for track in self._tracks])
+        taken = np.stack([_square(track.region) for track in seen])
         squares = [_square(region) for region in self.pose.regions(image, boxes)]
         return [
             box
@@ -371,19 +411,26 @@ class Tracker:
             if not (iou(row, taken) > DUPLICATE_REGION_IOU).any()
         ]
 
-    def _assign_track_id(
+    def _resumed_track_id(
         self, person: Person, appearance: np.ndarray | None, seconds: float
-    ) -> int:
-        """Return the id of the lost track that a person resumes, or a new id."""
-        nms_oks = [
-            pose_oks(person.keypoints, track.expected(seconds), self.pose.sigmas, REID_SIGMA_SCALE)
-            * color_similarity(track.appearance, appearance)
-            for track in self._lost
-        ]
-        if nms_oks and max(nms_oks) >= REID_OKS:
-            return self._lost.pop(int(np.argmax(nms_oks))).person.track_id
-        self._people += 1
-        return self._people
+    ) -> int | None:
+        """End the lost or unseen track that a person resumes, and return its id; None for none."""
+        candidates = self._lost + [t for t in self._tracks if t.is_shown and not t.is_seen]
+        scores = []
+        for track in candidates:
+            expected = track.expected(seconds)
+            oks = pose_oks(person.keypoints, expected, self.pose.sigmas, REID_SIGMA_SCALE)
+            if track.appearance is None or appearance is None:
+                scores.append(oks - REID_OKS + REID_SCORE)
+            else:
+                scores.append((1 + oks) / 2 * color_similarity(track.appearance, appearance))
+        if not scores or max(scores) < REID_SCORE:
+            return None
+        track = candidates[int(np.argmax(scores))]
+        # By identity: tracks hold arrays, which do not compare.
+        self._lost = [other for other in self._lost if other is not track]
+        self._tracks = [other for other in self._tracks if other is not track]
+        return track.person.track_id
 
     def _smoothed(self, track: Track, seconds: float) -> Person:
         if not self.smooth:

@@ -12,6 +12,9 @@ from tfcpn.models.blazepose.detector import SIZE, anchors
 # Anchors that become positive for a person: those that predict best, of those near the face.
 POSITIVES = 6
 NEAR_FACE, NEAR_PIXELS = 0.75, 14.0  # sides of the face, and at least so many pixels
+# Anchors of the finest layer see a small part of the image. They do not learn larger faces, or they
+# take parts of a person for people.
+FINE_ANCHORS, MAX_FINE_FACE = 2 * (SIZE // 8) ** 2, 56.0
 # Mean error of the points, in parts of the body's radius, up to which an anchor near the face may
 # find the person, too.
 GOOD_POINTS = 0.25
@@ -20,7 +23,8 @@ BELIEVED = 0.5
 # Weights of the losses: points, box, what the original says of other people, and its other points.
 POINTS_WEIGHT, BOX_WEIGHT, HELD_WEIGHT, OTHER_POINTS_WEIGHT = 1.0, 0.3, 0.5, 0.1
 LOSSES = ("points", "box", "score", "held", "other_points")
-_FOCUS = 2.0  # exponent of the focal loss (arXiv 1708.02002)
+# Exponents of the focal loss (arXiv 1708.02002) of people and of background.
+_FOCUS, _BACKGROUND_FOCUS = 2.0, 1.0
 _FAR = 1e9
 
 
@@ -57,6 +61,8 @@ def detector_losses(
     from_face = tf.norm(centers[None, None] - face[:, :, None], axis=-1)
     near = from_face <= tf.maximum(NEAR_FACE * side, NEAR_PIXELS)[:, :, None]
     near &= exists[:, :, None]
+    is_fine = tf.range(len(anchors())) < FINE_ANCHORS
+    near &= ~(is_fine & (side > MAX_FINE_FACE)[:, :, None])
     # An anchor belongs to the person whose face is nearest.
     nearest = tf.argmin(tf.where(near, from_face, _FAR), axis=1)  # (N, A)
     near &= tf.one_hot(nearest, MAX_PEOPLE, True, False, axis=1, dtype=tf.bool)
@@ -84,7 +90,7 @@ def detector_losses(
     finds = tf.reduce_any(positive | (near & (cost <= GOOD_POINTS)), axis=1)
     negative = ~(finds | tf.reduce_any(within, axis=1) | believed)
     hit = positive_weight * tf.math.softplus(-logit) * (1 - score) ** _FOCUS
-    miss = tf.math.softplus(logit) * score**_FOCUS
+    miss = tf.math.softplus(logit) * score**_BACKGROUND_FOCUS
     is_positive = tf.reduce_any(positive, axis=1)
     scores = tf.where(is_positive, hit, 0.0) + tf.where(negative, miss, 0.0)
 
