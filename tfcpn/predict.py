@@ -290,6 +290,27 @@ def predict_files(args: SimpleNamespace, explicit: set[str], paths: list[str]):
     return BatchPredictor(pose, inputs, args.output, options, journal).run()
 
 
+def detectors_to_choose(args: SimpleNamespace) -> dict[str, Callable]:
+    """Return the detectors of the page by name: that of the flags, and those that are there."""
+    from tfcpn.inference.detectors import load_detector
+
+    if args.boxes != "detect":
+        return {}
+    files = {
+        "people of any size": DEFAULT_PERSON_DETECTOR,
+        "MediaPipe's": DEFAULT_DETECTION_MODEL,
+    }
+    if args.detector != "auto":
+        files = {Path(args.detector).name: args.detector, **files}
+    return {
+        name: lambda threshold, file=file: load_detector(
+            file, threshold or args.score_threshold or None, args.tiles
+        )
+        for name, file in files.items()
+        if Path(file).exists()
+    }
+
+
 def serve_page(args: SimpleNamespace, explicit: set[str], paths: list[str]) -> None:
     """Run --serve."""
     from tfcpn.inference.batch import PredictOptions
@@ -307,7 +328,7 @@ def serve_page(args: SimpleNamespace, explicit: set[str], paths: list[str]) -> N
         detect_every=args.detect_every, smooth=args.smooth, track_timeout=args.track_timeout
     )
     limits = Limits(args.max_upload_mb, args.max_frames or Limits().frames)
-    serve(lambda: load_pose(args), options, limits, args.port)
+    serve(lambda: load_pose(args), options, limits, args.port, detectors_to_choose(args))
 
 
 def main(options: Options) -> None:

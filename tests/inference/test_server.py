@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +13,15 @@ import pytest
 
 from support.walking import KnowingPose, frame, standing
 from tfcpn.inference.batch import PredictOptions
-from tfcpn.inference.server import Limits, make_app
+from tfcpn.inference.server import (
+    KEPT,
+    Limits,
+    Upload,
+    Uploads,
+    _answer,
+    make_app,
+    predict_upload,
+)
 from tfcpn.inference.video import VideoWriter
 
 PORT = 8765
@@ -22,11 +31,10 @@ def two_people(number):
     return [standing(200), standing(440, size=0.8)]
 
 
-def make(limits=None, pose=None, port=PORT):
+def make(limits=None, pose=None, port=PORT, detectors=None):
     pytest.importorskip("flask")
-    return make_app(
-        pose or KnowingPose(two_people), PredictOptions(), limits or Limits(1, 50), port
-    )
+    pose, limits = pose or KnowingPose(two_people), limits or Limits(1, 50)
+    return make_app(pose, PredictOptions(), limits, port, detectors)
 
 
 def png(image=None) -> bytes:
@@ -41,7 +49,14 @@ def send():
         form = {"file": (io.BytesIO(content), name)}
         return client.post("/pose", data=form, base_url=base, headers=headers)
 
-    return upload
+    upload.get = lambda path: client.get(path, base_url=f"http://127.0.0.1:{PORT}")
+    yield upload
+    client.application.uploads.close()
+
+
+def lines(answer) -> list[dict]:
+    """The lines of an answer: progress, and at last the data or an error."""
+    return [json.loads(line) for line in answer.data.decode().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +69,7 @@ def walk(tmp_path_factory):
 
 
 def test_the_response_to_an_image_has_people_and_limbs(send):
-    answer = send("me.png", png()).get_json()
+    answer = lines(send("me.png", png()))[-1]
     assert (answer["width"], answer["height"], answer["video"]) == (640, 400, False)
     (people,) = (f["people"] for f in answer["frames"])
     assert [p["track_id"] for p in people] == [1, 2] and answer["keypoints"][0] == "nose"
@@ -68,7 +83,8 @@ def test_the_response_to_an_image_has_people_and_limbs(send):
 
 
 def test_the_response_to_a_video_has_every_frame(send, walk):
-    answer = send("walk.webm", walk.read_bytes()).get_json()
+    *progress, answer = lines(send("walk.webm", walk.read_bytes()))
+    assert progress[0]["done"] == 0 and all(line["total"] for line in progress)
     assert answer["video"]
     assert [f["seconds"] for f in answer["frames"]] == pytest.approx(
         [n / 25 for n in range(10)], abs=1e-3
@@ -89,9 +105,8 @@ def test_the_response_to_a_video_has_every_frame(send, walk):
     ],
 )
 def test_an_unreadable_upload_is_reported_without_paths_of_the_server(send, name, content, printed):
-    answer = send(name, content)
-    assert answer.status_code == 400 and answer.get_json()["error"].startswith(printed)
-    assert "/tmp" not in answer.get_json()["error"]
+    error = lines(send(name, content))[-1]["error"]
+    assert error.startswith(printed) and "/tmp" not in error
 
 
 def test_sizes_are_limited(walk):
@@ -103,7 +118,7 @@ def test_sizes_are_limited(walk):
 
     large = post("a.png", b"0" * 1_100_000)
     assert large.status_code == 413 and "larger than the 1 MB" in large.get_json()["error"]
-    assert "more than 4 frames" in post("walk.webm", walk.read_bytes()).get_json()["error"]
+    assert "more than 4 frames" in lines(post("walk.webm", walk.read_bytes()))[-1]["error"]
 
 
 def test_other_origins_and_host_names_are_refused(send):
@@ -131,11 +146,78 @@ def test_only_the_page_is_served():
         assert client.get(path, base_url=base).status_code in (404, 405)
 
 
-def test_no_temporary_file_remains(send, tmp_path, monkeypatch):
+def test_only_the_last_uploads_are_kept_and_none_in_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    send("me.png", png())
-    send("bad.mp4", b"no video")
+    client = make().test_client()
+    tokens = []
+    for _ in range(KEPT + 2):
+        form = {"file": (io.BytesIO(png()), "me.png")}
+        answer = client.post("/pose", data=form, base_url=f"http://127.0.0.1:{PORT}")
+        tokens.append(lines(answer)[-1]["token"])
+    form = {"file": (io.BytesIO(b"no video"), "bad.mp4")}
+    lines(client.post("/pose", data=form, base_url=f"http://127.0.0.1:{PORT}"))
+    assert len(list(tmp_path.iterdir())) == KEPT
+    found = [
+        client.get(f"/drawn/{token}", base_url=f"http://127.0.0.1:{PORT}").status_code
+        for token in (tokens[0], tokens[-1], "unknown")
+    ]
+    assert found == [404, 200, 404]
+    client.application.uploads.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_drawn_file_and_the_frames_of_a_video_can_be_fetched(send, walk):
+    image = lines(send("me.png", png()))[-1]
+    drawn = send.get(f"/drawn/{image['token']}")
+    assert "me_poses.png" in drawn.headers["Content-Disposition"]
+    pixels = cv2.imdecode(np.frombuffer(drawn.data, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels.shape == (400, 640, 3) and pixels.max() > 200
+    video = lines(send("walk.webm", walk.read_bytes()))[-1]
+    assert "walk_poses.mp4" in send.get(f"/drawn/{video['token']}").headers["Content-Disposition"]
+    frame_3 = send.get(f"/frame/{video['token']}/3")
+    assert frame_3.mimetype == "image/jpeg"
+    assert cv2.imdecode(np.frombuffer(frame_3.data, np.uint8), 1).shape == (240, 320, 3)
+    assert send.get(f"/frame/{video['token']}/10").status_code == 404
+    assert send.get(f"/frame/{image['token']}/0").status_code == 404
+
+
+def test_a_visitor_who_goes_ends_the_work(walk, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    upload, uploads, seen = Upload("walk.webm"), Uploads(), []
+    Path(upload.path).write_bytes(walk.read_bytes())
+    work = predict_upload(KnowingPose(two_people), upload, PredictOptions(), Limits(1, 50))
+
+    def is_gone():
+        seen.append(1)
+        return len(seen) > 4
+
+    list(_answer(work, upload, uploads, is_gone))
+    assert len(seen) == 5 and not list(tmp_path.iterdir())
+
+
+def test_detector_and_threshold_can_be_chosen():
+    asked = []
+
+    def detector(threshold):
+        asked.append(threshold)
+        return lambda image: []
+
+    client = make(detectors={"nobody": detector}).test_client()
+    base = f"http://127.0.0.1:{PORT}"
+    settings = client.get("/settings", base_url=base).get_json()
+    assert settings["detectors"] == ["nobody"] and settings["megabytes"] == 1
+    assert settings["colors"]["left"] == "#ff7828" and settings["frames"] == 50
+
+    def count(**form):
+        form["file"] = (io.BytesIO(png()), "me.png")
+        answer = lines(client.post("/pose", data=form, base_url=base))[-1]
+        return len(answer["frames"][0]["people"])
+
+    assert count() == 2
+    assert count(detector="nobody", threshold="0.4") == 0 and count(detector="nobody") == 0
+    assert count(detector="nobody", threshold="0.4") == 0 and asked == [0.4, None]
+    assert count(detector="unknown") == 2
+    client.application.uploads.close()
 
 
 @pytest.mark.parametrize(
@@ -225,7 +307,7 @@ def test_an_image_dropped_in_a_browser_shows_its_skeletons(
         browser.execute_script(script.format(*map(int, place)))
         for place in (left, right, (20, 380))
     ]
-    assert np.abs(np.subtract(colors, [[232, 113, 10], [26, 140, 255], [0, 0, 0]])).max() < 12
+    assert np.abs(np.subtract(colors, [[255, 120, 40], [30, 160, 255], [0, 0, 0]])).max() < 12
     # Nothing is truncated or extends beyond the window.
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     # The name and score of the keypoint under the pointer.
@@ -245,7 +327,9 @@ def test_an_image_dropped_in_a_browser_shows_its_skeletons(
         == "1: nose 0.90"
     )
     # The table of the other person, and the download.
-    browser.execute_script("const w = document.getElementById('who'); w.value = '2'; w.onchange()")
+    browser.execute_script("document.querySelector('#who [data-id=\"2\"]').click()")
+    pressed = "[...document.querySelectorAll('#who button')].map(b => b.ariaPressed)"
+    assert browser.execute_script(f"return {pressed}") == ["false", "true"]
     assert browser.execute_script("return document.querySelectorAll('#rows tr').length") == 17
     printed = browser.execute_async_script(
         "const done = arguments[0]; const a = document.getElementById('save');"
@@ -281,3 +365,84 @@ def test_a_bad_file_is_reported_on_the_page(browser, address, tmp_path):
     assert browser.find_element("id", "state").text.startswith(
         "<b>bad.jpg: cannot be read as an image"
     )
+
+
+def dropped(browser, path):
+    until(browser, "document.readyState === 'complete' && settings.megabytes")
+    browser.find_element("id", "file").send_keys(str(path))
+
+
+def test_a_click_on_a_person_chooses_it_and_limits_are_told_before(browser, address, tmp_path):
+    browser.get(address)
+    until(browser, "document.getElementById('limits').textContent.includes('50 frames')")
+    cv2.imwrite(str(tmp_path / "me.png"), frame(0))
+    dropped(browser, tmp_path / "me.png")
+    until(browser, "document.getElementById('state').textContent.includes('2 people')")
+    assert browser.execute_script("return chosen") == 1
+    x, y = standing(440, size=0.8)[11]
+    browser.execute_script(
+        "canvas.scrollIntoView({block: 'center'}); const f = canvas.getBoundingClientRect();"
+        f"const s = f.width / canvas.width, at = {{clientX: f.left + {x} * s, clientY: f.top + "
+        f"{y} * s, bubbles: true}}; canvas.dispatchEvent(new PointerEvent('pointerdown', at))"
+    )
+    assert browser.execute_script("return chosen") == 2
+
+
+def test_small_images_are_not_blown_up_and_portraits_fit(browser, address, tmp_path):
+    size = {"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    shown = "canvas.getBoundingClientRect()"
+    for name, shape in (("small.png", (200, 160)), ("portrait.png", (2000, 900))):
+        image = np.zeros((*shape, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / name), image)
+        browser.get(address)
+        dropped(browser, tmp_path / name)
+        until(browser, f"document.getElementById('state').textContent.startsWith('{name}: 2')")
+        width, height = browser.execute_script(f"return [{shown}.width, {shown}.height]")
+        assert height <= 0.75 * 900 + 1 and height <= shape[0]
+        assert width / height == pytest.approx(shape[1] / shape[0], rel=0.02)
+
+
+def test_a_video_that_the_browser_does_not_play_is_shown_as_frames(browser, address, tmp_path):
+    path = tmp_path / "old.avi"
+    with VideoWriter(path, 25.0) as video:
+        for level in range(10):
+            video.add(np.full((240, 320, 3), 40 + 20 * level, np.uint8))
+    browser.get(address)
+    dropped(browser, path)
+    until(browser, "!!(player && canvas.image)")
+    browser.execute_script("document.getElementById('play').click()")
+    browser.execute_script("const s = document.getElementById('seek'); s.value = 8; s.oninput()")
+    until(browser, "shown === 8 && canvas.image && canvas.image.src.endsWith('/8')")
+    level = browser.execute_script(
+        "return canvas.getContext('2d').getImageData(300, 230, 1, 1).data[0]"
+    )
+    assert level == pytest.approx(200, abs=25)
+
+
+def test_the_old_result_stays_until_the_new_one_is_there_and_work_can_be_canceled(
+    browser, tmp_path, walk
+):
+    waitress = pytest.importorskip("waitress.server")
+    pose = KnowingPose(two_people)
+    predict = pose.predict_regions
+    pose.predict_regions = lambda *what, **how: time.sleep(0.3) or predict(*what, **how)
+    server = waitress.create_server(
+        lambda environ, start: None, host="127.0.0.1", port=0, channel_request_lookahead=1
+    )
+    server.application = make(pose=pose, port=server.effective_port)
+    threading.Thread(target=server.run, daemon=True).start()
+    try:
+        browser.get(f"http://127.0.0.1:{server.effective_port}/")
+        cv2.imwrite(str(tmp_path / "me.png"), frame(0))
+        dropped(browser, tmp_path / "me.png")
+        until(browser, "document.getElementById('state').textContent.includes('2 people')")
+        dropped(browser, walk)
+        until(browser, "document.getElementById('left').textContent.includes('left')")
+        assert not browser.execute_script("return document.getElementById('work').hidden")
+        browser.execute_script("document.getElementById('cancel').click()")
+        until(browser, "document.getElementById('state').textContent === 'walk.webm: canceled'")
+        assert browser.execute_script("return found.video") is False
+    finally:
+        server.application.uploads.close()
+        server.close()

@@ -30,7 +30,7 @@ _FINE, _FINE_SIZE = ("inner", "outer", "mouth", "pinky", "index", "thumb"), 130
 _UNCOVERED = ("nose", "eye", "ear", "mouth", "head", "wrist", "pinky", "index", "thumb")
 _REGION = (200, 200, 200)
 # Tag colors by track id, BGR.
-_TAG_COLORS = (
+TAG_COLORS = (
     (60, 60, 220),
     (60, 180, 60),
     (220, 140, 40),
@@ -178,7 +178,7 @@ def _tag_places(keypoints: np.ndarray, size: np.ndarray) -> Iterator[np.ndarray]
 
 def _draw_tag(image: np.ndarray, person: Person, corner: np.ndarray, tag: _Tag) -> None:
     """Draw a tag; that of an uncertain person is hollow."""
-    color = _TAG_COLORS[(person.track_id - 1) % len(_TAG_COLORS)]
+    color = TAG_COLORS[(person.track_id - 1) % len(TAG_COLORS)]
     unsure = _is_unsure(person)
     far = tuple(map(int, corner + tag.size - 1))
     fill = max(1, round(2 * tag.scale)) if unsure else -1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import secrets
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,19 +17,28 @@ import numpy as np
 
 from tfcpn.data.images import read_image
 from tfcpn.inference.batch import PredictOptions, media_type
-from tfcpn.inference.detectors import full_image_box
+from tfcpn.inference.detectors import Detector, full_image_box
 from tfcpn.inference.estimator import Person
-from tfcpn.inference.outputs import results, to_coco
+from tfcpn.inference.outputs import TAG_COLORS, draw_people, results, to_coco
 from tfcpn.inference.pose import Pose
 from tfcpn.inference.tracker import Tracker
-from tfcpn.inference.video import VideoReader, no_frame
+from tfcpn.inference.video import VideoReader, VideoWriter, no_frame
 from tfcpn.skeleton import Skeleton
 from tfcpn.utils.errors import InputError
+from tfcpn.visualization import LEFT, MIDDLE, RIGHT
 
 HOST = "127.0.0.1"  # this computer only
 NAMES = (HOST, "localhost")  # host names that a browser may use; other sites' pages are refused
 _MISSING = "--serve needs Flask and waitress; pip install 'tfcpn[serve]'"
 PAGE = Path(__file__).parent / "page" / "index.html"
+# Uploads whose drawn files and frames can be fetched.
+KEPT = 3
+# Longer side of the frames that the page shows of a video that the browser does not play.
+_FRAME_SIDE = 960
+# Seconds between reports of progress.
+_REPORT_SECONDS = 0.2
+# The choice of a detector and of its threshold: name -> function from a threshold to the detector.
+Detectors = Mapping[str, Callable[[float | None], Detector]]
 
 
 class Limits(NamedTuple):
@@ -65,25 +77,114 @@ def _person_json(person: Person) -> dict:
     }
 
 
+class Upload:
+    """An uploaded file in a folder of its own, and what is made of it there."""
+
+    def __init__(self, name: str):
+        """Make the folder.
+
+        Args:
+            name: The file's name in the browser, which only decides the type of the file.
+        """
+        self.name, self.token = name, secrets.token_urlsafe(16)
+        self.is_video = media_type(name) == "video"
+        self._folder, self._lock = tempfile.TemporaryDirectory(), threading.Lock()
+        folder = Path(self._folder.name)
+        self.path = str(folder / f"upload{Path(name).suffix.lower()}")
+        self.drawn = folder / ("drawn.mp4" if self.is_video else "drawn.png")
+
+    def close(self) -> None:
+        """Delete the folder."""
+        self._folder.cleanup()
+
+    def frame(self, number: int) -> Path | None:
+        """Return a frame of a video as a JPEG; all are read at the first call."""
+        folder = Path(self._folder.name) / "frames"
+        with self._lock:
+            if not folder.exists():
+                folder.mkdir()
+                with VideoReader(self.path) as video:
+                    for place, (image, _) in enumerate(video):
+                        scale = min(1.0, _FRAME_SIDE / max(image.shape[:2]))
+                        image = cv2.resize(image, None, fx=scale, fy=scale)
+                        cv2.imwrite(str(folder / f"{place}.jpg"), image)
+        file = folder / f"{number}.jpg"
+        return file if file.exists() else None
+
+
+class Uploads:
+    """The last uploads by token."""
+
+    def __init__(self):
+        self._kept: dict[str, Upload] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, upload: Upload) -> None:
+        """Keep an upload, and delete the oldest if there are too many."""
+        with self._lock:
+            self._kept[upload.token] = upload
+            old = [self._kept.pop(token) for token in list(self._kept)[:-KEPT]]
+        for each in old:
+            each.close()
+
+    def find(self, token: str) -> Upload | None:
+        """Return an upload, if it is still kept."""
+        return self._kept.get(token)
+
+    def close(self) -> None:
+        """Delete all."""
+        for upload in self._kept.values():
+            upload.close()
+        self._kept.clear()
+
+
+class Progress(NamedTuple):
+    """Progress of a prediction.
+
+    Attributes:
+        done: Number of finished frames.
+        total: Approximate number of all; 0 if unknown.
+        seconds: Time taken so far.
+    """
+
+    done: int
+    total: int
+    seconds: float
+
+
 def predict_upload(
-    pose: Pose, path: str, name: str, options: PredictOptions, limits: Limits
-) -> dict:
-    """Return the page's data for an uploaded file; InputError if it is unreadable or too long."""
+    pose: Pose, upload: Upload, options: PredictOptions, limits: Limits
+) -> Iterator[Progress | dict]:
+    """Yield the progress of predicting an upload, and at last the page's data.
+
+    Raises:
+        InputError: If the file is unreadable or too long.
+    """
     start, skeleton = time.monotonic(), pose.people_skeleton
-    if media_type(name) == "image":
-        image = read_image(path)
-        shown, times, size = [pose(image)], [0.0], image.shape[:2]
+    yield Progress(0, 1, 0.0)
+    if not upload.is_video:
+        image = read_image(upload.path)
+        people = pose(image)
+        draw_people(image, people, skeleton)
+        cv2.imwrite(str(upload.drawn), image)
+        shown, times, size = [people], [0.0], image.shape[:2]
     else:
-        shown, times, size = _video(pose, path, options, limits)
+        shown, times, size = [], [], (0, 0)
+        for people, seconds, shape, total in _frames(pose, upload, options, limits):
+            shown.append(people)
+            times.append(seconds)
+            size = shape
+            yield Progress(len(shown), total, time.monotonic() - start)
     place = {"height": size[0], "width": size[1]}
-    video = media_type(name) == "video"
     frames = []
     for number, people in enumerate(shown):
-        when = {"frame": number, "seconds": round(times[number], 4)} if video else {}
+        when = {"frame": number, "seconds": round(times[number], 4)} if upload.is_video else {}
         frames.append({**place, **when, "people": [to_coco(person) for person in people]})
-    return {
+    records = [{"name": upload.name, "video": upload.is_video}]
+    yield {
         **place,
-        "video": video,
+        "token": upload.token,
+        "video": upload.is_video,
         "keypoints": list(pose.keypoint_names),
         "sides": [sides(skeleton, keypoint) for keypoint in range(skeleton.num_keypoints)],
         "limbs": [[a, b, sides(skeleton, a, b)] for a, b in skeleton.limbs],
@@ -91,39 +192,131 @@ def predict_upload(
             {"seconds": round(seconds, 4), "people": [_person_json(person) for person in people]}
             for seconds, people in zip(times, shown)
         ],
-        "results": json.loads(
-            "".join(results([{"name": name, "video": video}], lambda record: frames, skeleton))
-        ),
+        "results": json.loads("".join(results(records, lambda record: frames, skeleton))),
         "seconds": time.monotonic() - start,
     }
 
 
-def _video(
-    pose: Pose, path: str, options: PredictOptions, limits: Limits
-) -> tuple[list[list[Person]], list[float], tuple[int, int]]:
-    """Return the people of each frame, the frames' times in seconds, and their (height, width)."""
-    tracker, shown, times, size = (
-        Tracker(pose, options.detect_every, options.smooth, options.track_timeout),
-        [],
-        [],
-        (0, 0),
-    )
-    with VideoReader(path) as video:
+def _frames(
+    pose: Pose, upload: Upload, options: PredictOptions, limits: Limits
+) -> Iterator[tuple[list[Person], float, tuple[int, int], int]]:
+    """Yield people, seconds, (height, width) and number of frames of a video; draw it meanwhile."""
+    tracker = Tracker(pose, options.detect_every, options.smooth, options.track_timeout)
+    count, skeleton = 0, pose.people_skeleton
+    with (
+        VideoReader(upload.path) as video,
+        VideoWriter(
+            upload.drawn,
+            video.rate,
+            upload.path,
+            draw=lambda image, people: draw_people(image, people, skeleton),
+            aspect=video.aspect,
+        ) as drawn,
+    ):
         for image, seconds in video:
-            if len(shown) == limits.frames:
+            if count == limits.frames:
                 raise InputError(
-                    f"has more than {limits.frames} frames; cut it, or start with a larger --frames"
+                    f"has more than {limits.frames} frames; cut it, or start with a larger "
+                    "--max_frames"
                 )
-            shown.append(tracker(image, seconds))
-            times.append(seconds)
-            size = image.shape[:2]
-        if not shown:
-            raise InputError(no_frame(path, video.codec))
-        return shown, times, size
+            people = tracker(image, seconds)
+            drawn.add(image, people)
+            count += 1
+            yield people, seconds, image.shape[:2], min(video.count, limits.frames)
+        if not count:
+            raise InputError(no_frame(upload.path, video.codec))
 
 
-def make_app(pose: Pose, options: PredictOptions, limits: Limits, port: int):
-    """Return the web application; InputError if Flask is not installed."""
+def _answer(
+    work: Iterator[Progress | dict], upload: Upload, uploads: Uploads, is_gone: Callable[[], bool]
+) -> Iterator[str]:
+    """Yield the lines that are sent of a prediction: progress, and data or an error.
+
+    Args:
+        work: See `predict_upload`.
+        upload: The upload, which is kept if it succeeds.
+        uploads: Where it is kept.
+        is_gone: Whether nobody waits any more.
+    """
+    last, is_done = 0.0, False
+    try:
+        for item in work:
+            if is_gone():
+                return
+            if not isinstance(item, Progress):
+                is_done = True
+                uploads.keep(upload)
+                yield json.dumps(item) + "\n"
+            elif not item.done or item.seconds - last >= _REPORT_SECONDS:
+                last = item.seconds
+                yield json.dumps(item._asdict()) + "\n"
+    except InputError as error:
+        text = str(error).removeprefix(f"{upload.path}: ")
+        yield json.dumps({"error": f"{upload.name}: {text}"}) + "\n"
+    except cv2.error:
+        yield json.dumps({"error": f"{upload.name}: cannot be decoded"}) + "\n"
+    finally:
+        work.close()  # ends a drawn video that nobody waits for
+        if not is_done:
+            upload.close()
+
+
+class PoseChoice:
+    """A pose, and the same with other detectors and thresholds."""
+
+    def __init__(self, pose: Pose, detectors: Detectors):
+        """Create the choice.
+
+        Args:
+            pose: What is used if nothing is chosen.
+            detectors: The other detectors.
+        """
+        self.pose, self.detectors = pose, detectors
+        self._loaded: dict[tuple[str, float | None], Detector] = {}
+
+    def __call__(self, form: Mapping[str, str]) -> Pose:
+        """Return the pose with the `detector` and `threshold` of a form."""
+        name = form.get("detector", "")
+        if name not in self.detectors:
+            return self.pose
+        try:
+            threshold = float(form.get("threshold") or 0) or None
+        except ValueError:
+            threshold = None
+        key = name, threshold
+        if key not in self._loaded:
+            self._loaded[key] = self.detectors[name](threshold)
+        other = copy.copy(self.pose)  # shares network and lock
+        other.detector = self._loaded[key]
+        return other
+
+
+def _colors() -> dict:
+    """Return the colors of drawn files as CSS."""
+
+    def css(color) -> str:
+        return "#" + "".join(f"{channel:02x}" for channel in color[::-1])
+
+    named = {"left": LEFT, "right": RIGHT, "middle": MIDDLE}
+    return {**{k: css(v) for k, v in named.items()}, "tags": [css(c) for c in TAG_COLORS]}
+
+
+def make_app(
+    pose: Pose,
+    options: PredictOptions,
+    limits: Limits,
+    port: int,
+    detectors: Detectors | None = None,
+):
+    """Return the web application; InputError if Flask is not installed.
+
+    Args:
+        pose: Predicts.
+        options: Options of the prediction.
+        limits: Limits of uploads.
+        port: The port.
+        detectors: The detectors to choose from; none: that of `pose`.
+    """
     try:
         import flask
         from werkzeug.exceptions import HTTPException
@@ -133,6 +326,8 @@ def make_app(pose: Pose, options: PredictOptions, limits: Limits, port: int):
     app.config["MAX_CONTENT_LENGTH"] = limits.megabytes * 1_000_000
     # Browsers omit the default port.
     hosts = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == 80 else set())
+    uploads = app.uploads = Uploads()
+    choose = PoseChoice(pose, detectors or {})
 
     @app.before_request
     def own_page_only():
@@ -157,22 +352,38 @@ def make_app(pose: Pose, options: PredictOptions, limits: Limits, port: int):
     def page():
         return flask.Response(PAGE.read_bytes(), mimetype="text/html")
 
+    @app.get("/settings")
+    def settings():
+        return {**limits._asdict(), "detectors": list(detectors or ()), "colors": _colors()}
+
+    @app.get("/drawn/<token>")
+    def drawn(token):
+        upload = uploads.find(token)
+        if upload is None or not upload.drawn.exists():
+            flask.abort(404, "no longer there; send the file again")
+        name = f"{Path(upload.name).stem}_poses{upload.drawn.suffix}"
+        return flask.send_file(upload.drawn.resolve(), as_attachment=True, download_name=name)
+
+    @app.get("/frame/<token>/<int:number>")
+    def frame(token, number):
+        upload = uploads.find(token)
+        file = upload.frame(number) if upload is not None and upload.is_video else None
+        if file is None:
+            flask.abort(404, "no longer there; send the file again")
+        return flask.send_file(file.resolve(), mimetype="image/jpeg")
+
     @app.post("/pose")
     def upload():
         file = flask.request.files.get("file")
         name = Path(file.filename or "").name if file else ""
         if not media_type(name):
             return {"error": f"{name or 'no file'}: expected an image or a video"}, 400
-        # The name from the browser only decides the type of the file.
-        with tempfile.TemporaryDirectory() as folder:
-            path = str(Path(folder) / f"upload{Path(name).suffix.lower()}")
-            file.save(path)
-            try:
-                return predict_upload(pose, path, name, options, limits)
-            except InputError as error:
-                return {"error": f"{name}: {str(error).removeprefix(f'{path}: ')}"}, 400
-            except cv2.error:
-                return {"error": f"{name}: cannot be decoded"}, 400
+        taken = Upload(name)
+        file.save(taken.path)
+        is_gone = flask.request.environ.get("waitress.client_disconnected", lambda: False)
+        work = predict_upload(choose(flask.request.form), taken, options, limits)
+        lines = _answer(work, taken, uploads, is_gone)
+        return flask.Response(lines, mimetype="application/x-ndjson")
 
     @app.errorhandler(HTTPException)
     def handle_http_error(error):
@@ -182,7 +393,13 @@ def make_app(pose: Pose, options: PredictOptions, limits: Limits, port: int):
     return app
 
 
-def serve(load: Callable[[], Pose], options: PredictOptions, limits: Limits, port: int) -> None:
+def serve(
+    load: Callable[[], Pose],
+    options: PredictOptions,
+    limits: Limits,
+    port: int,
+    detectors: Detectors | None = None,
+) -> None:
     """Serve the page until interrupted.
 
     Args:
@@ -190,6 +407,7 @@ def serve(load: Callable[[], Pose], options: PredictOptions, limits: Limits, por
         options: Options of the prediction.
         limits: Limits of uploads.
         port: The port.
+        detectors: See `make_app`.
 
     Raises:
         InputError: For a port in use, and if Flask or waitress is not installed.
@@ -199,15 +417,25 @@ def serve(load: Callable[[], Pose], options: PredictOptions, limits: Limits, por
     except ImportError as error:
         raise InputError(_MISSING) from error
     pose = load()
-    app = make_app(pose, options, limits, port)
+    app = make_app(pose, options, limits, port, detectors)
     # Compile before the first visitor.
     blank = np.zeros((256, 256, 3), np.uint8)
     pose(blank, full_image_box(blank))
     # waitress buffers requests on disk: limit them to a form with one file.
     limit = app.config["MAX_CONTENT_LENGTH"] + 100_000
     try:
-        server = create_server(app, host=HOST, port=port, threads=4, max_request_body_size=limit)
+        server = create_server(
+            app,
+            host=HOST,
+            port=port,
+            threads=4,
+            max_request_body_size=limit,
+            channel_request_lookahead=1,  # sees that a visitor has gone
+        )
     except OSError as error:
         raise InputError(f"--port={port}: {error.strerror or error}; give another one") from error
     print(f"open http://{HOST}:{port} ; Ctrl-C ends it", flush=True)
-    server.run()
+    try:
+        server.run()
+    finally:
+        app.uploads.close()
