@@ -39,7 +39,8 @@ def load_detector(
             .tflite file, see `FileDetector`.
         threshold: Minimum score of a person; None for .5 of MediaPipe's detector, .3 of others.
         tiles: Above 1, also search tiles of 2 x 2 to n x n of the image, for smaller people.
-        zoom: Let MediaPipe's detector find the alignment points of people in boxes without them.
+        zoom: Let MediaPipe's detector find the alignment points of people in boxes without them,
+            and people whom another detector misses.
 
     Raises:
         InputError: For a file that is not a detector.
@@ -60,13 +61,17 @@ def load_detector(
         else:
             return lambda image: detect_people(detector, image, tiles)
     detector = FileDetector(path, FILE_THRESHOLD if threshold is None else threshold)
-    looks = None
-    if zoom and Path(DEFAULT_DETECTION_MODEL).exists():
-        looks = load_pose_detector(DEFAULT_DETECTION_MODEL, ZOOM_THRESHOLD)
+    if not zoom or not Path(DEFAULT_DETECTION_MODEL).exists():
+        return lambda image: detect_boxes(detector, image, tiles)
+    near = load_pose_detector(DEFAULT_DETECTION_MODEL, ZOOM_THRESHOLD)
+    whole = load_pose_detector(DEFAULT_DETECTION_MODEL, MEDIAPIPE_THRESHOLD)
 
     def detect(image: np.ndarray) -> list[PersonBox]:
-        boxes = detect_boxes(detector, image, tiles)
-        return boxes if looks is None else [zoomed(looks, image, box) for box in boxes]
+        boxes = [zoomed(near, image, box) for box in detect_boxes(detector, image, tiles)]
+        for person in detect_people(whole, image):
+            if all(_share_within(person, box) <= _SAME_SHARE for box in boxes):
+                boxes.append(person)
+        return boxes
 
     return detect
 
@@ -86,14 +91,12 @@ def zoomed(detector: PoseDetector, image: np.ndarray, box: PersonBox) -> PersonB
     high = np.minimum(np.ceil(center + half), image.shape[1::-1]).astype(int)
     part = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
     corners = np.array([[x, y], [x + width, y + height]])
-    best, best_overlap = None, MIN_ZOOM_IOU
-    for found in detector(part):
+    for found in detector(part):  # the most confident first
         points = found.points + low
         bx, by, bw, bh = body_box(points)
-        overlap = iou(corners, np.array([[[bx, by], [bx + bw, by + bh]]]))[0]
-        if overlap > best_overlap:
-            best, best_overlap = points, overlap
-    return box if best is None else replace(box, points=tuple(map(float, best.ravel())))
+        if iou(corners, np.array([[[bx, by], [bx + bw, by + bh]]]))[0] > MIN_ZOOM_IOU:
+            return replace(box, points=tuple(map(float, points.ravel())))
+    return box
 
 
 def detect_boxes(detector: FileDetector, image: np.ndarray, tiles: int = 1) -> list[PersonBox]:
