@@ -54,7 +54,7 @@ def main(options: Options) -> None:
     if INITIAL_EPOCH in epochs:
         cfg = dataclasses.replace(cfg, init_weights=network.find_weights(cfg.init_weights))
     if network.whole_images:
-        evaluator = DetectorEvaluator(cfg, components, run.skeleton)
+        evaluator = DetectorEvaluator(cfg, components)
     else:
         evaluator = Evaluator(cfg, components, run.skeleton, strategy, run_config=trained)
     settings = {n: getattr(cfg, n) for n in REPORTED if not FIELDS[n].metadata["path"]}
@@ -95,7 +95,7 @@ def main(options: Options) -> None:
     if not device.is_chief(strategy):
         return
     print(evaluator.describe())
-    if not run.untrained:
+    if not run.untrained and not network.whole_images:
         print(inherited_settings(cfg, options.explicit), end="")
     if network.whole_images:
         print(metrics_table(rows, DETECTION_METRICS), *tables, sep="\n\n")

@@ -1,8 +1,12 @@
-"""Tabulate found people and PCK of .task bundles in MediaPipe's own runtime, by rotation."""
+"""Tabulate found people and PCK of .task bundles in MediaPipe's own runtime, by rotation.
+
+Images are predicted one by one; the frames of a video with one person in VIDEO mode.
+"""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 from mediapipe_check import run_script
@@ -18,7 +22,8 @@ COMMAND = Command(
         "What": [
             string_list("bundles", (), ".task files, comma-separated.", required=True),
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
-            path("images", None, "Folder of its images.", required=True),
+            path("images", "", "Folder of its images."),
+            path("video", "", "Instead of --images: the video of tfcpn data video, one person."),
             integer("count", 0, "Number of people, the first ones; 0: all.", minimum=0),
         ],
         "How": [
@@ -30,19 +35,47 @@ COMMAND = Command(
 _BATCH = 200  # images that one process of MediaPipe takes
 
 
-def landmarks_of(python: str, bundle: str, files: list[str]) -> list:
+def landmarks_of(python: str, bundle: str, files: list[str], mode: str) -> list:
     """Return for each image the landmarks [x, y] over its size of its one person, or None."""
-    found = []
-    for start in range(0, len(files), _BATCH):
+    found, batch = [], _BATCH if mode == "image" else len(files)
+    for start in range(0, len(files), batch):
         answer = run_script(
-            python, "landmarker.py", "image", "1", bundle, *files[start : start + _BATCH]
+            python, "landmarker.py", mode, "1", bundle, *files[start : start + batch]
         )
         found += [people[0]["landmarks"] if people else None for people in answer["images"]]
     return found
 
 
+def write_frames(video: str, folder: str) -> list[str]:
+    """Write the frames of a video as images, and return their names."""
+    import cv2
+
+    from tfcpn.inference.video import VideoReader
+
+    files = []
+    with VideoReader(video) as frames:
+        for image, _ in frames:
+            files.append(str(Path(folder) / f"{len(files):05d}.png"))
+            cv2.imwrite(files[-1], image)
+    return files
+
+
 def main(options: Options) -> None:
     args = options.args
+    if bool(args.images) == bool(args.video):
+        raise InputError("expected --images or --video")
+    with tempfile.TemporaryDirectory() as folder:
+        frames = write_frames(args.video, folder) if args.video else []
+        score(args, frames)
+
+
+def score(args, frames: list[str]) -> None:
+    """Score the images of a folder, or frames.
+
+    Args:
+        args: The arguments.
+        frames: Files of the frames of a video; empty for images.
+    """
     import numpy as np
 
     from tfcpn.data.coco import read_annotations
@@ -57,13 +90,18 @@ def main(options: Options) -> None:
     )
     from tfcpn.skeleton import MEDIAPIPE, match_keypoints
 
-    annotated = read_annotations(args.annotations, image_dir=args.images)
+    annotated = read_annotations(args.annotations, image_dir=args.images or None)
     skeleton = annotated.skeleton
     people = people_to_find(annotated.people, skeleton)[: args.count or None]
     if not people:
         raise InputError(f"{args.annotations}: no person has the keypoints of a torso")
     images = [annotated.images[p.image_id] for p in people]
     files = [str(Path(args.images) / image.file_name) for image in images]
+    mode = "image"
+    if frames:
+        mode, files = "video", frames
+        number = {image_id: place for place, image_id in enumerate(annotated.images)}
+        rows_of_people = [number[person.image_id] for person in people]
     order = match_keypoints(skeleton.keypoints, MEDIAPIPE.keypoints)
     keypoints = np.stack([p.keypoints for p in people])
     length = reference_lengths(keypoints, np.stack([p.box for p in people]), skeleton, "torso")
@@ -72,7 +110,9 @@ def main(options: Options) -> None:
     rows = {}
     for bundle in args.bundles:
         found = np.full((len(people), len(order), 2), np.nan)
-        answers = landmarks_of(args.python, bundle, files)
+        answers = landmarks_of(args.python, bundle, files, mode)
+        if frames:
+            answers = [answers[row] for row in rows_of_people]
         for row, (landmarks, image) in enumerate(zip(answers, images)):
             for index, number in enumerate(order):
                 if landmarks is not None and number >= 0:

@@ -9,18 +9,26 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tfcpn.cli import Command, Options, boolean, float_, integer, path
+from tfcpn.cli import Command, Options, boolean, enum, float_, integer, path
 from tfcpn.data.coco import coco_categories
 from tfcpn.inference.video import CODECS, VideoWriter
 from tfcpn.synthetic.annotate import annotate
 from tfcpn.synthetic.body import Body
 from tfcpn.synthetic.draw import SUPERSAMPLE, Canvas, Clothes, draw_clothes, draw_person
-from tfcpn.synthetic.motion import facing, interpolate_body
+from tfcpn.synthetic.motion import facing, interpolate_body, turned
 from tfcpn.synthetic.scenery import background
 from tfcpn.utils.console import progress_bar
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
 
+# Turn of the body as a whole: axis, degrees at the start, and degrees a second.
+MOVEMENTS = {
+    "walk": ("z", 0.0, 0.0),
+    "handstand": ("z", 180.0, 0.0),
+    "cartwheel": ("z", 0.0, 120.0),
+    "lying": ("z", 90.0, 0.0),
+    "behind": ("y", 180.0, 0.0),
+}
 COMMAND = Command(
     "python tools/make_video.py",
     __doc__,
@@ -39,6 +47,13 @@ COMMAND = Command(
             integer("people", 3, "How many people.", minimum=1, maximum=8),
             boolean(
                 "still", False, "They stand still, to measure how much a still person jitters."
+            ),
+            enum(
+                "movement",
+                "walk",
+                tuple(MOVEMENTS),
+                "What they do: walk and look here, or, as in a gym, stand on their hands, turn "
+                "cartwheels, lie, or stand with their backs to the camera.",
             ),
             integer("seed", 0, "Another seed draws other people.", minimum=0),
         ]
@@ -83,9 +98,14 @@ def _place(walker: Walker, seconds: float) -> float:
 
 
 def draw_frame(
-    scene: np.ndarray, people: list[Walker], seconds: float, rng: np.random.Generator
+    scene: np.ndarray,
+    people: list[Walker],
+    seconds: float,
+    rng: np.random.Generator,
+    movement: str = "walk",
 ) -> tuple[np.ndarray, list[dict]]:
     """Return the frame (H, W, 3) uint8 BGR and its annotations with `track_id` from 1."""
+    axis, start, speed = MOVEMENTS[movement]
     canvas = Canvas(scene.copy())
     height, width = canvas.owner.shape
     light = np.array([-0.6, -0.8])
@@ -97,6 +117,8 @@ def draw_frame(
         body = interpolate_body(
             first, walker.poses[now], walker.poses[(now + 1) % len(walker.poses)], step - int(step)
         )
+        if start or speed:
+            body = turned(body, axis, start + speed * seconds)
         scale = height * walker.height
         feet = min(p[1] for p in body.points.values())
         origin = _place(walker, seconds) * width, height * walker.ground + feet * scale
@@ -124,7 +146,7 @@ def main(options: Options) -> None:
     count, images, annotations = max(1, round(args.seconds * args.rate)), [], []
     with VideoWriter(output, args.rate) as video, progress_bar(count, "drawing", "frame") as bar:
         for frame in range(count):
-            pixels, found = draw_frame(scene, people, frame / args.rate, rng)
+            pixels, found = draw_frame(scene, people, frame / args.rate, rng, args.movement)
             video.add(pixels)
             size = {"height": pixels.shape[0], "width": pixels.shape[1]}
             images.append(

@@ -22,7 +22,6 @@ from tfcpn.evaluation.detection_metrics import (
 from tfcpn.evaluation.metrics import box_metrics
 from tfcpn.models.blazepose.detector import PoseDetector, body_box
 from tfcpn.models.blazepose.detector_model import export_detector
-from tfcpn.skeleton import Skeleton
 from tfcpn.utils.console import progress_bar
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
@@ -41,13 +40,12 @@ class DetectorEvaluator:
 
     metric_names = DETECTION_METRICS
 
-    def __init__(self, cfg: Config, components: Components, annotated: Skeleton):
-        """Read the validation set.
+    def __init__(self, cfg: Config, components: Components):
+        """Read the validation set, whose keypoints may be others than those of the training.
 
         Args:
             cfg: The settings.
             components: The components of the run.
-            annotated: Keypoints that the annotation file must have.
 
         Raises:
             InputError: If nobody is to be found.
@@ -55,7 +53,6 @@ class DetectorEvaluator:
         self.cfg, self.template, self.table = cfg, components.network.template, ""
         self.annotated = read_annotations(
             cfg.val_annotations,
-            expected=annotated,
             convert=True,
             image_dir=cfg.val_images,
             strict=cfg.strict,

@@ -14,7 +14,7 @@ import numpy as np
 LEFT, RIGHT = 1.0, -1.0
 
 
-def _turn(axis: str, degrees: float) -> np.ndarray:
+def turn(axis: str, degrees: float) -> np.ndarray:
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     if axis == "x":
         return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
@@ -86,8 +86,8 @@ def pose_body(rng: np.random.Generator, fallen: float) -> Body:
     # Most people face the viewer more or less; some show their side or back.
     yaw = rng.normal(0, 15) if rng.random() < 0.95 else rng.uniform(-180, 180)
     roll = rng.uniform(30, 180) * rng.choice([-1, 1]) if rng.random() < fallen else rng.normal(0, 7)
-    lean = _turn("x", {"sit": -5, "squat": 25, "jump": 8}.get(kind, 0) + rng.normal(4, 8))
-    spine = _turn("z", rng.normal(0, 6)) @ lean
+    lean = turn("x", {"sit": -5, "squat": 25, "jump": 8}.get(kind, 0) + rng.normal(4, 8))
+    spine = turn("z", rng.normal(0, 6)) @ lean
 
     hip, shoulder = _vary(rng, 0.08), _vary(rng, 0.122)
     torso, neck, head = _vary(rng, 0.285), _vary(rng, 0.055), _vary(rng, 0.074)
@@ -95,29 +95,29 @@ def pose_body(rng: np.random.Generator, fallen: float) -> Body:
     upper_arm, forearm = _vary(rng, 0.165), _vary(rng, 0.15)
 
     points = {}
-    twist = _turn("y", rng.normal(0, 7))
+    twist = turn("y", rng.normal(0, 7))
     chest = spine @ np.array([0, torso, 0])
     for side, name in ((LEFT, "left"), (RIGHT, "right")):
         points[f"{name}_hip"] = np.array([side * hip, 0, 0])
         points[f"{name}_shoulder"] = chest + spine @ twist @ np.array([side * shoulder, 0, 0])
         forward, sideways, elbow = _arm_angles(rng, kind)
-        rotation = spine @ twist @ _turn("z", side * sideways) @ _turn("x", -forward)
-        inward = _turn("y", side * rng.uniform(-70, 20)) @ _turn("x", -min(elbow, 145))
+        rotation = spine @ twist @ turn("z", side * sideways) @ turn("x", -forward)
+        inward = turn("y", side * rng.uniform(-70, 20)) @ turn("x", -min(elbow, 145))
         points[f"{name}_elbow"], points[f"{name}_wrist"] = _limb(
             points[f"{name}_shoulder"], rotation, inward, upper_arm, forearm
         )
     for (forward, sideways, knee), (side, name) in zip(
         _leg_angles(rng, kind), ((LEFT, "left"), (RIGHT, "right"))
     ):
-        rotation = _turn("z", side * sideways) @ _turn("x", -forward)
+        rotation = turn("z", side * sideways) @ turn("x", -forward)
         points[f"{name}_knee"], points[f"{name}_ankle"] = _limb(
-            points[f"{name}_hip"], rotation, _turn("x", min(max(knee, 0), 140)), thigh, shank
+            points[f"{name}_hip"], rotation, turn("x", min(max(knee, 0), 140)), thigh, shank
         )
         points[f"{name}_toe"] = points[f"{name}_ankle"] + rotation @ np.array(
             [side * 0.015, -0.03, 0.075]
         )
 
-    preprocessing = spine @ _turn("y", rng.normal(0, 15)) @ _turn("x", rng.normal(0, 8))
+    preprocessing = spine @ turn("y", rng.normal(0, 15)) @ turn("x", rng.normal(0, 8))
     center = chest + spine @ np.array([0, neck + head, 0.01])
     points["neck"] = chest
     points["head"] = center
@@ -134,7 +134,7 @@ def pose_body(rng: np.random.Generator, fallen: float) -> Body:
     for name, place in on_head.items():
         points[name] = center + preprocessing @ (head * np.array(place))
 
-    to_camera = _turn("z", roll) @ _turn("x", rng.normal(4, 5)) @ _turn("y", yaw)
+    to_camera = turn("z", roll) @ turn("x", rng.normal(4, 5)) @ turn("y", yaw)
     return Body(
         {name: to_camera @ p for name, p in points.items()},
         face=to_camera @ preprocessing @ np.array([0.0, 0, 1]),

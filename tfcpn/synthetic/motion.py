@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfcpn.synthetic.body import Body, pose_body
+from tfcpn.synthetic.body import Body, pose_body, turn
 
 # Each point and the one from which it grows; the mid-hip is the origin.
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "mouth")
@@ -31,6 +31,23 @@ def facing(rng: np.random.Generator) -> Body:
         body = pose_body(rng, 0)
         if body.forward[2] > 0.7 and body.points["head"][1] > 0.25:
             return body
+
+
+def turned(body: Body, axis: str, degrees: float) -> Body:
+    """Return a body that is turned about the mid-hip as a whole.
+
+    Args:
+        body: The body.
+        axis: "z" for a turn in the image, "y" to show another side.
+        degrees: The angle.
+    """
+    rotation = turn(axis, degrees)
+    return replace(
+        body,
+        points={name: rotation @ point for name, point in body.points.items()},
+        face=rotation @ body.face,
+        forward=rotation @ body.forward,
+    )
 
 
 def _between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:

@@ -30,6 +30,7 @@ from tfcpn.utils.errors import InputError
 REGIONS_FILE = "regions.npz"
 # A detection is of a person whose mid-hip is this near, in parts of the body's radius.
 MAX_DISTANCE = 0.75
+_BATCH = 32  # crops
 
 
 def find_other_regions(
@@ -113,47 +114,47 @@ def _find(
             alignment=alignment,
             input_size=components.crop_spec.size,
         )
-        crops = crop_fn(group)[0] if "landmarks" in sources else tf.zeros((0,))
-        return {
-            "id": group["id"],
-            "encoded": group["encoded"],
-            "orientation": group["orientation"],
-            "points": points,
-            "found": found,
-            "regions": regions,
-            "crops": crops,
-        }
+        result = {name: group[name] for name in ("id", "encoded", "orientation")}
+        result |= {"points": points, "found": found, "regions": regions}
+        if "landmarks" in sources:
+            result["crops"] = crop_fn(group)[0]
+        return result
 
     groups = image_groups(training_set, 0).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    known: dict[int, np.ndarray] = {}
-    twice: set[int] = set()
+    ids, found = [], {source: [] for source in sources}
+    crops, regions, is_aligned = [], [], []
+
+    def predict_crops():
+        points = landmarks(tf.constant(np.stack(crops)))
+        size = components.crop_spec.size
+        points = keypoints_to_image(points, np.stack(regions), size).numpy()
+        points[~np.array(is_aligned)] = np.nan
+        found["landmarks"] += list(points)
+        for values in (crops, regions, is_aligned):
+            values.clear()
+
     with progress_bar(training_set.people, "regions", "person") as bar:
         for group in groups.as_numpy_iterator():
-            count = len(group["id"])
-            if not count:
-                continue
-            points = np.zeros((count, 2 * len(sources), 3), np.float32)
-            for number, source in enumerate(sources):
-                if source == "detector":
-                    found = _detected(group, detector)
-                else:
-                    crops = tf.constant(group["crops"])
-                    found = keypoints_to_image(
-                        landmarks(crops), group["regions"], components.crop_spec.size
-                    ).numpy()
-                    found[~group["found"]] = np.nan
-                is_known = np.isfinite(found).all(axis=(1, 2))
-                rows = points[:, 2 * number : 2 * number + 2]
-                rows[is_known, :, :2], rows[is_known, :, 2] = found[is_known], 2
-            for person, row in zip(group["id"].tolist(), points):
-                # Two sets of records may use the same ids: such people keep the annotated region.
-                twice |= {person} & known.keys()
-                known[person] = row
-            bar.update(count)
-    for person in twice:
-        known[person][..., 2] = 0
-    ids = np.array(sorted(known), np.int64)
-    return OtherRegions(ids, np.stack([known[i] for i in ids]))
+            ids += group["id"].tolist()
+            if "detector" in sources:
+                found["detector"] += list(_detected(group, detector))
+            if "landmarks" in sources:
+                crops += list(group["crops"])
+                regions += list(group["regions"])
+                is_aligned += list(group["found"])
+                if len(crops) >= _BATCH:
+                    predict_crops()
+            bar.update(len(group["id"]))
+        if crops:
+            predict_crops()
+    points = np.concatenate([np.stack(found[source]) for source in sources], axis=1)
+    known = np.isfinite(points).all(axis=-1, keepdims=True)
+    points = np.concatenate([np.where(known, points, 0), 2 * known], axis=-1).astype(np.float32)
+    # Two sets of records may use the same ids: such people keep the annotated region.
+    unique, first, count = np.unique(np.array(ids, np.int64), return_index=True, return_counts=True)
+    points = points[first]
+    points[count > 1, :, 2] = 0
+    return OtherRegions(unique, points)
 
 
 def _detected(group: dict, detector) -> np.ndarray:
