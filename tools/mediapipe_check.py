@@ -22,7 +22,12 @@ COMMAND = Command(
                 "A .task bundle, or a landmark network, of which one is made with --detector.",
             ),
             path("detector", "data/mediapipe/pose_detection.tflite", "MediaPipe's detector."),
-            path("images", None, "Folder of images of people.", required=True),
+            path(
+                "images",
+                None,
+                "Folder of images of people, each of which is turned by another angle.",
+                required=True,
+            ),
             integer("count", 20, "Number of images, by name.", minimum=1),
             path("video", "", "Also a video in VIDEO mode, with as many people as are in it."),
             integer("people", 2, "--video: number of people.", minimum=1),
@@ -79,6 +84,29 @@ def run_script(python: str, script: str, *arguments: str):
         errors = done.stderr.strip().splitlines() or ["no output"]
         raise InputError(f"{python}: MediaPipe failed: {errors[-1]}")
     return json.loads(lines[-1])
+
+
+def turned_images(images: list[Path], folder: Path) -> list[Path]:
+    """Write each image, turned by another angle of a full turn, and return the files.
+
+    Where pixels are sampled differs most for somebody upside down.
+    """
+    import cv2
+    import numpy as np
+
+    files = []
+    for number, file in enumerate(images):
+        image = cv2.imread(str(file))
+        if image is None:
+            raise InputError(f"{file}: cannot be read as an image")
+        height, width = image.shape[:2]
+        side = round(np.hypot(height, width))
+        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 360 * number / len(images), 1)
+        matrix[:, 2] += (side - width) / 2, (side - height) / 2
+        turned = cv2.warpAffine(image, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+        files.append(folder / f"{number:04d}.png")
+        cv2.imwrite(str(files[-1]), turned)
+    return files
 
 
 def differences(pairs: list) -> Differences:
@@ -236,6 +264,7 @@ def main(options: Options) -> None:
             landmarks = read_tflite_bytes(args.model, LANDMARK_MEMBER)
             content = make_bundle(landmarks, read_tflite_bytes(detector, DETECTOR_MEMBER))
             Path(bundle).write_bytes(content)
+        images = turned_images(images, Path(folder))
         pose = Pose.load(args.model, detector=detector)
         distances = [check_images(args, pose, bundle, images).landmarks]
         if args.video:

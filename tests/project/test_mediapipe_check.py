@@ -159,3 +159,19 @@ def test_bundles_are_scored_in_mediapipe(mediapipe, people, check, command, tmp_
     command("tools/mediapipe_score.py", *arguments)
     scores = json.loads(output.with_suffix(".json").read_text())[str(bundle)]["all"]
     assert scores["found"] == 0 and scores["PCK@.2"]["mean"] == 0
+
+
+@pytest.mark.slow
+def test_the_frames_of_a_video_are_scored_in_video_mode(check, command, tmp_path):
+    check([0.5, 0.5], "--max_distance=1000")
+    bundle, output = tmp_path / "one.task", tmp_path / "score.md"
+    bundle.write_bytes(check.seen.with_name("bundle.task").read_bytes())
+    video = tmp_path / "handstand.mp4"
+    size = ["--people=1", "--seconds=0.2", "--width=320", "--height=240", "--movement=handstand"]
+    command("tools/make_video.py", f"--output={video}", *size)
+    arguments = [f"--bundles={bundle}", f"--annotations={video.with_suffix('.json')}"]
+    arguments += [f"--video={video}", f"--python={check.python}", f"--output={output}"]
+    table = command("tools/mediapipe_score.py", *arguments).out
+    assert "| one.task | over 90 | 5 | 1.000 |" in table
+    both = command("tools/mediapipe_score.py", *arguments, f"--images={tmp_path}", check=False)
+    assert both.status == 1 and "expected --images or --video" in both.err
