@@ -8,8 +8,8 @@ from typing import NamedTuple
 from tfcpn.codecs.codec import Codec
 from tfcpn.codecs.heatmap import HeatmapCodec
 from tfcpn.codecs.landmarks import LandmarkCodec
-from tfcpn.codecs.people import PeopleCodec
-from tfcpn.config import VIEWS, Config
+from tfcpn.codecs.people import NUM_POINTS, PeopleCodec
+from tfcpn.config import REGIONS, VIEWS, Config
 from tfcpn.data.record_sets import PersonFilter
 from tfcpn.models.blazepose.blazepose import blazepose_network
 from tfcpn.models.blazepose.detector_model import detector_network
@@ -33,6 +33,8 @@ class Components(NamedTuple):
         crop_spec: Crops of evaluation.
         training_spec: Crops that training views are cut from.
         training_margin: Side of a training crop over that of the region.
+        num_points: Number of points that come with a training crop: the keypoints, and those of
+            other regions; of a detector, those of all people.
     """
 
     skeleton: Skeleton
@@ -42,6 +44,7 @@ class Components(NamedTuple):
     crop_spec: CropSpec
     training_spec: CropSpec
     training_margin: float
+    num_points: int
 
 
 def alignment_of(cfg: Config) -> Alignment:
@@ -95,6 +98,9 @@ def build_components(
         crop_spec=crop_spec,
         training_spec=training_spec,
         training_margin=cfg.training_margin,
+        num_points=NUM_POINTS
+        if network.whole_images
+        else skeleton.num_keypoints + 2 * len(set(cfg.regions) - {REGIONS[0]}),
     )
 
 

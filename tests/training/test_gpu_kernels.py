@@ -72,7 +72,7 @@ def step_nodes(*arguments) -> list:
     people, size = cfg.batch_size // cfg.views, components.training_spec.size
     crops, keypoints = (
         np.zeros((people, *size, 3), np.uint8),
-        np.zeros((people, COCO.num_keypoints, 3), np.float32),
+        np.zeros((people, components.num_points, 3), np.float32),
     )
     trace = type(step).__call__.get_concrete_function
     return nodes_of(trace(step, crops, keypoints, tf.constant(0, tf.int64), [0.0, 0.0]))

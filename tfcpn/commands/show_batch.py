@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 
 from tfcpn.cli import Command, Options, integer, path
+from tfcpn.config import REGIONS
 from tfcpn.data.record_sets import read_records, resolve_skeleton
 from tfcpn.skeleton import Skeleton
 from tfcpn.utils.console import import_tensorflow
-from tfcpn.visualization import check_name, draw_pose, sheet, write_image
+from tfcpn.visualization import LEFT, MIDDLE, RIGHT, check_name, draw_pose, sheet, write_image
 
 COMMAND = Command(
     "python tools/show_batch.py",
@@ -42,6 +45,24 @@ def _cell(
     return cells
 
 
+def _people_cell(pixels, faces, points, radii, ignored):
+    """Return a view with the faces and circles of its people, and boxes of those to ignore."""
+    cell = pixels.copy()
+    for (x, y, side), point, radius, box in zip(faces, points, radii, ignored):
+        if radius > 0:
+            low, high = (
+                (round(float(x + s * side / 2)), round(float(y + s * side / 2))) for s in (-1, 1)
+            )
+            cv2.rectangle(cell, low, high, LEFT, 1, cv2.LINE_AA)
+            hip, top = ((round(float(u)), round(float(v))) for u, v in point.reshape(2, 2))
+            cv2.circle(cell, hip, round(float(radius)), MIDDLE, 1, cv2.LINE_AA)
+            cv2.line(cell, hip, top, MIDDLE, 1, cv2.LINE_AA)
+        if box.any():
+            low, high = (tuple(round(float(v)) for v in corner) for corner in (box[:2], box[2:]))
+            cv2.rectangle(cell, low, high, RIGHT, 1, cv2.LINE_AA)
+    return cell
+
+
 def main(options: Options) -> None:
     check_name(options.args.output)
     import_tensorflow()
@@ -53,7 +74,8 @@ def main(options: Options) -> None:
     from tfcpn.transforms.normalize import denormalize
     from tfcpn.utils import device
 
-    cfg = options.config
+    # Other regions are found when a run begins.
+    cfg = dataclasses.replace(options.config, regions=REGIONS[:1])
     device.select_device(cfg.device)
     records = read_records(cfg.train_records)
     annotated = resolve_skeleton(records, cfg.skeleton)
@@ -70,6 +92,12 @@ def main(options: Options) -> None:
         crops, keypoints, (cfg.seed, 0)
     )
     targets = components.codec.encode(keypoints, visibility)
+    if components.network.whole_images:
+        pixels = denormalize(images.numpy(), components.network.preprocessing)
+        cells = [_people_cell(*row) for row in zip(pixels, *(v.numpy() for v in targets))]
+        write_image(options.args.output, sheet(cells, 4, cfg.input_size))
+        print(f"written: {options.args.output}; views with faces, bodies, and people to ignore")
+        return
     maps = getattr(targets, "maps", None) or [label_heatmaps(targets) * 255]
     labels = [t.numpy() for t in maps]
     pixels = denormalize(images.numpy(), components.network.preprocessing)

@@ -92,7 +92,7 @@ def augmentation_for(cfg: Config, components: Components) -> Callable:
         )
     elif cfg.regions != REGIONS[:1]:
         select = partial(select_regions, sources=cfg.regions, align_margin=cfg.align_margin)
-        num_extra = 2 * len(set(cfg.regions) - {REGIONS[0]})
+        num_extra = components.num_points - components.skeleton.num_keypoints
     return build_augmentation(
         cfg.views,
         ranges=ranges,

@@ -55,9 +55,7 @@ def random_batch(cfg: Config, people: int, size: tuple[int, int]):
     """Return random crops (P, *size, 3) uint8 and keypoints (P, K, 3), all inside."""
     rng = np.random.default_rng(0)
     crops = tf.constant(rng.integers(0, 256, (people, *size, 3)), tf.uint8)
-    keypoints = rng.uniform(
-        0.2, 0.8, (people, build_components(cfg, COCO).skeleton.num_keypoints, 3)
-    ) * [
+    keypoints = rng.uniform(0.2, 0.8, (people, build_components(cfg, COCO).num_points, 3)) * [
         *size[::-1],
         0,
     ]

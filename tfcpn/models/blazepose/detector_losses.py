@@ -17,7 +17,7 @@ NEAR_FACE, NEAR_PIXELS = 0.75, 14.0  # sides of the face, and at least so many p
 FINE_ANCHORS, MAX_FINE_FACE = 2 * (SIZE // 8) ** 2, 56.0
 # Mean error of the points, in parts of the body's radius, up to which an anchor near the face may
 # find the person, too.
-GOOD_POINTS = 0.2
+GOOD_POINTS = 0.25
 # The original network is believed about people that are not annotated from this score on.
 BELIEVED = 0.5
 # Weights of the losses: points, box, what the original says of other people, and its other points.
