@@ -40,6 +40,7 @@ NETWORK_DEFAULTS = {
         "align_missing": "drop",
     },
 }
+MAX_DETECTOR_FREEZE = 72  # of 73 convolutions
 # Regions that training views can show, see --regions; and how much further they reach.
 REGIONS = ("annotation", "detector", "landmarks")
 REGIONS_MARGIN = 1.2
@@ -64,9 +65,9 @@ REMOVED_FIELDS = {
     "decoupled_decay": False,
     "subpixel_labels": False,
     "heatmap_epochs": 0,
-    "shift_peak": 1.0,
-    "shift_exponent": 1.0,
 }
+# Removed flags of how views were drawn. A run with them can still be evaluated.
+AUGMENTATION_FIELDS = ("shift_peak", "shift_exponent")
 
 
 def _flag(
@@ -412,7 +413,8 @@ class Config:
         DATA,
         "train",
         0.0,
-        "BlazePose's detector: probability that a view shows a part of the image without people.",
+        "BlazePose's detector: probability that a view is zoomed to the widest part of the image "
+        "without people.",
         minimum=0,
         maximum=1,
         advanced=True,
@@ -805,7 +807,22 @@ _CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]]
         "--random_half_body: is for annotated regions, --regions=annotation",
     ),
     (
-        lambda c: not c.regions or not set(c.regions) <= set(REGIONS),
+        lambda c: (
+            "landmarks" in c.regions and (c.network != "blazepose" or c.init_weights == "none")
+        ),
+        "--regions=landmarks: is for --network=blazepose with MediaPipe's weights, which has them",
+    ),
+    (
+        lambda c: c.network == "blazepose_detector" and c.blazepose_freeze > MAX_DETECTOR_FREEZE,
+        lambda c: (
+            f"--blazepose_freeze={c.blazepose_freeze}: expected at most {MAX_DETECTOR_FREEZE} of "
+            "the detector's convolutions"
+        ),
+    ),
+    (
+        lambda c: (
+            not set(c.regions) <= set(REGIONS) or not 0 < len(set(c.regions)) == len(c.regions)
+        ),
         lambda c: f"--regions={','.join(c.regions)}: expected some of {', '.join(REGIONS)}",
     ),
     (
@@ -989,6 +1006,9 @@ def check_flags_apply(cfg: Config, explicit: Collection[str], evaluating: bool =
         for name in sorted(set(explicit) & set(requirement.flags)):
             if getattr(cfg, name) != _default(cfg, name) and not requirement.is_met(cfg):
                 raise InputError(f"--{name} has no effect here: it needs {requirement.needs}")
+    uses_detector = cfg.align_source == "detector" or not evaluating
+    if "detector" in explicit and not uses_detector:
+        raise InputError("--detector has no effect here: it needs --align_source=detector")
     for name in sorted(set(explicit) & set(_TRAINING_ONLY)) if evaluating else ():
         if getattr(cfg, name) != FIELDS[name].default:
             raise InputError(f"--{name} has no effect here: it is for training")

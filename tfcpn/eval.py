@@ -54,7 +54,7 @@ def main(options: Options) -> None:
     if INITIAL_EPOCH in epochs:
         cfg = dataclasses.replace(cfg, init_weights=network.find_weights(cfg.init_weights))
     if network.whole_images:
-        evaluator = DetectorEvaluator(cfg, components)
+        evaluator = DetectorEvaluator(cfg, components, strategy, run_config=trained)
     else:
         evaluator = Evaluator(cfg, components, run.skeleton, strategy, run_config=trained)
     settings = {n: getattr(cfg, n) for n in REPORTED if not FIELDS[n].metadata["path"]}

@@ -96,8 +96,8 @@ COMMAND = Command(
             integer(
                 "passes",
                 1,
-                "Number of times that MediaPipe's network looks at a person of an image: from the "
-                "second time on in the region of its own landmarks.",
+                "Number of times that a network with alignment points looks at a person that was "
+                "detected: from the second time on in the region of its own landmarks.",
                 minimum=1,
                 maximum=3,
             ),
@@ -192,7 +192,7 @@ def cache_key(args: SimpleNamespace) -> dict:
     settings = {name: value for name, value in vars(args).items() if name not in ignored}
     model = args.model or DEFAULT_LANDMARK_MODEL
     files = [model, args.init_weights, args.boxes, args.detector, args.skeleton]
-    if args.detector == "auto":
+    if args.boxes == "detect":  # zoom uses MediaPipe's with any other
         files += [DEFAULT_DETECTION_MODEL, DEFAULT_PERSON_DETECTOR]
     if args.model and is_saved_model(args.model):
         files.append(str(Path(args.model) / METADATA_FILE))
@@ -291,20 +291,21 @@ def predict_files(args: SimpleNamespace, explicit: set[str], paths: list[str]):
 
 
 def detectors_to_choose(args: SimpleNamespace) -> dict[str, Callable]:
-    """Return the detectors of the page by name: that of the flags, and those that are there."""
+    """Return the detectors of the page by name, besides the one it starts with.
+
+    Each is a function from a pose and a threshold.
+    """
     from tfcpn.inference.detectors import load_detector
 
-    if args.boxes != "detect":
-        return {}
     files = {
         "people of any size": DEFAULT_PERSON_DETECTOR,
         "MediaPipe's": DEFAULT_DETECTION_MODEL,
     }
-    if args.detector != "auto":
-        files = {Path(args.detector).name: args.detector, **files}
+    if args.boxes != "detect":
+        files = {}
     return {
-        name: lambda threshold, file=file: load_detector(
-            file, threshold or args.score_threshold or None, args.tiles
+        name: lambda pose, threshold, file=file: load_detector(
+            file, threshold, args.tiles, zoom=pose.alignment.uses_points
         )
         for name, file in files.items()
         if Path(file).exists()

@@ -67,7 +67,7 @@ def main(options: Options) -> None:
         validated = validation_config(cfg)
         evaluator = None
         if validated and components.network.whole_images:
-            evaluator = DetectorEvaluator(validated, components)
+            evaluator = DetectorEvaluator(validated, components, strategy)
         elif validated:
             evaluator = Evaluator(validated, components, annotated, strategy)
         train(

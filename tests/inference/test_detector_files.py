@@ -209,6 +209,28 @@ def test_yolox_takes_bgr_bytes_and_others_fractions(tmp_path):
     assert [batch[0, 50, 50].tolist() for batch in seen] == [[255, 0, 0], [0, 0, 1], [-1, -1, 1]]
 
 
+def test_files_with_one_class_and_of_more_strides_are_told_apart():
+    """(1, N, 6) is raw where N is the number of cells."""
+    raw, size = np.zeros((1, CELLS, 6)), (SIDE, SIDE)
+    assert form_of([raw], size) == DetectorForm("yolox")
+    assert form_of([raw + 30], size) == DetectorForm("yolo_v5"), "decoded already"
+    assert form_of([np.zeros((1, 3 * CELLS, 6))], size) == DetectorForm("yolo_v5")
+    assert form_of([np.zeros((1, 3 * (CELLS + 1), 85))], size) == DetectorForm("yolo_v5")
+    assert form_of([np.zeros((1, 100, 6))], size) == DetectorForm("rows")
+
+
+def test_keypoints_behind_the_classes_are_passed_over(tmp_path):
+    rows = np.zeros((300, 4 + 1 + 51))
+    rows[:, 2:4], rows[3, :5], rows[3, 5:] = 1, (*CENTER, *EXTENT, 0.8), 50
+    path = onnx_file(tmp_path / "pose.onnx", [rows.T[None]], ["out"], classes={0: "person"})
+    assert people_of(path) == ONE
+
+
+def test_the_number_of_an_ssd_may_have_a_batch_axis(tmp_path):
+    outputs = [SSD_BOXES, SSD_CLASSES, SSD_SCORES, [[3.0]]]
+    assert people_of(tflite_file(tmp_path / "d.tflite", *outputs, dtype=tf.uint8)) == ONE
+
+
 def test_unknown_forms_are_refused():
     assert form_of([np.zeros((1, 3, 4))], (SIDE, SIDE)) is None
     assert form_of([np.zeros((2, 10, 6))], (SIDE, SIDE)) is None

@@ -185,7 +185,8 @@ def test_a_visitor_who_goes_ends_the_work(walk, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     upload, uploads, seen = Upload("walk.webm"), Uploads(), []
     Path(upload.path).write_bytes(walk.read_bytes())
-    work = predict_upload(KnowingPose(two_people), upload, PredictOptions(), Limits(1, 50))
+    pose = KnowingPose(two_people)
+    work = predict_upload(lambda: pose, upload, PredictOptions(), Limits(1, 50))
 
     def is_gone():
         seen.append(1)
@@ -198,7 +199,7 @@ def test_a_visitor_who_goes_ends_the_work(walk, tmp_path, monkeypatch):
 def test_detector_and_threshold_can_be_chosen():
     asked = []
 
-    def detector(threshold):
+    def detector(pose, threshold):
         asked.append(threshold)
         return lambda image: []
 

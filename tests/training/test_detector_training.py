@@ -1,5 +1,6 @@
 """Training of MediaPipe's detector: views, losses, and a run that is resumed and exported."""
 
+import dataclasses
 import json
 
 import cv2
@@ -8,13 +9,16 @@ import pytest
 import tensorflow as tf
 
 from tfcpn.builders import build_components
-from tfcpn.codecs.people import MAX_PEOPLE, PeopleCodec, PeopleTargets, people_points
+from tfcpn.checkpoints import run_config
+from tfcpn.checkpoints.manager import CheckpointManager, TrainingPosition
+from tfcpn.checkpoints.transfer import start_from
+from tfcpn.codecs.people import MAX_PEOPLE, PeopleCodec, PeopleTargets
 from tfcpn.config import make_config
 from tfcpn.data.pipeline import build_crop_fn
 from tfcpn.models.blazepose.detector import SIZE, anchors
 from tfcpn.models.blazepose.detector_losses import POSITIVES, detector_losses
 from tfcpn.models.blazepose.detector_model import DETECTOR_PREPROCESSING
-from tfcpn.skeleton import COCO
+from tfcpn.skeleton import COCO, from_names
 from tfcpn.training.augmentation import (
     NUM_POINTS,
     Ranges,
@@ -22,8 +26,10 @@ from tfcpn.training.augmentation import (
     draw_single_view,
     select_background,
 )
+from tfcpn.training.step import make_optimizer
 from tfcpn.transforms.alignment import Alignment
 from tfcpn.transforms.cropping import CropSpec
+from tfcpn.utils.errors import InputError
 
 COUNT = len(anchors())
 CROP = 2 * SIZE
@@ -205,17 +211,45 @@ def test_a_detector_needs_keypoints_that_define_its_points(mediapipe):
     assert cfg.align == "image" and cfg.input_size == (SIZE, SIZE)
     components = build_components(cfg, COCO)
     assert components.network.whole_images and components.training_spec.size == (CROP, CROP)
-    crowd = people_points(
-        {
-            "box": np.zeros((1, 4)),
-            "keypoints": np.zeros((1, 17, 3), np.float32),
-            "reach": np.zeros(1, np.float32),
-            "trainable": np.zeros(1),
-        },
-        np.array([10, 10]),
-        COCO,
+    assert components.num_points == NUM_POINTS
+    hand = from_names("hand", ("thumb", "index"), ())
+    with pytest.raises(InputError, match="name no hips"):
+        build_components(cfg, hand)
+
+
+def test_a_detector_trains_on_from_another_run_with_its_predictions_as_the_teacher(
+    mediapipe, tmp_path
+):
+    cfg = make_config({"network": "blazepose_detector", "init_weights": str(mediapipe.detector)})
+    network = build_components(cfg, COCO).network
+    model = network.build()
+    for variable in network.variables(model).values():
+        variable.assign(variable * 0.99)
+    cfg = dataclasses.replace(cfg, model_dir=str(tmp_path))
+    optimizer = make_optimizer(1e-3, "float32", model.trainable_variables)
+    CheckpointManager(tmp_path).save(
+        TrainingPosition(1), variables=network.variables(model), optimizer=optimizer
     )
-    assert crowd.shape == (NUM_POINTS, 3)
+    run_config.save_run(run_config.Run(cfg, COCO, {}))
+    again = dataclasses.replace(cfg, init_weights=str(tmp_path))
+    teacher = start_from(build_components(again, COCO), str(tmp_path)).network.teacher
+    images = tf.random.stateless_uniform((2, SIZE, SIZE, 3), (0, 1), -1.0, 1.0)
+    for found, expected in zip(teacher(str(tmp_path))(images), model(images, training=False)):
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("flag", "printed"),
+    [
+        ({"blazepose_freeze": 73}, "expected at most 72"),
+        ({"init_weights": "none"}, "starts from MediaPipe's weights"),
+        ({"views": 4}, "takes --views=1 only"),
+        ({"align": "person"}, "--align=image is for"),
+    ],
+)
+def test_settings_that_no_detector_can_have_are_refused(flag, printed):
+    with pytest.raises(InputError, match=printed):
+        make_config({"network": "blazepose_detector", **flag}, set(flag))
 
 
 def test_a_batch_of_a_detector_is_drawn(mediapipe, people, command, tmp_path):

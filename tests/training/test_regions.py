@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfcpn.config import make_config
 from tfcpn.data.pipeline import OtherRegions
+from tfcpn.data.record_sets import NO_FILTER
 from tfcpn.training import regions as training_regions
 from tfcpn.training.augmentation import Ranges, draw_single_view, select_regions
 from tfcpn.training.regions import find_other_regions
@@ -89,9 +91,9 @@ def test_the_nearest_detection_is_that_of_a_person(monkeypatch):
 
 
 def test_a_run_that_resumes_needs_its_regions(tmp_path):
-    cfg = SimpleNamespace(regions=("annotation", "landmarks"), align_radius="body")
+    cfg = make_config({"network": "blazepose", "regions": ("annotation", "landmarks")})
     records = SimpleNamespace(identity={"annotations_sha256": "a"})
-    training_set = SimpleNamespace(records=records)
+    training_set = SimpleNamespace(records=records, person_filter=NO_FILTER)
     file = tmp_path / "regions.npz"
     arguments = {"model": None, "file": file, "writes": True}
     with pytest.raises(InputError, match="missing or of another run"):
@@ -101,6 +103,10 @@ def test_a_run_that_resumes_needs_its_regions(tmp_path):
     np.savez(file, made_from=described, ids=ids, points=points)
     found = find_other_regions(cfg, None, training_set, **arguments)
     np.testing.assert_array_equal(found.points, points)
+    file.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="missing or of another run"):
+        find_other_regions(cfg, None, training_set, **arguments)
+    np.savez(file, made_from=described, ids=ids, points=points)
     records.identity = {"annotations_sha256": "b"}
     with pytest.raises(InputError, match="missing or of another run"):
         find_other_regions(cfg, None, training_set, **arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfcpn.builders import build_components
-from tfcpn.checkpoints.manager import CheckpointManager
+from tfcpn.checkpoints.manager import CheckpointManager, TrainingPosition
 from tfcpn.checkpoints.run_config import FILE, load_run
 from tfcpn.models.blazepose.detector import DETECTOR_MEMBER, PoseDetector
 from tfcpn.models.blazepose.detector_model import export_detector
@@ -29,6 +29,10 @@ def read_detector_bytes(path: str) -> bytes:
         InputError: If there is none.
     """
     if not is_detector_run(path):
+        if not Path(path).exists() and not Path(path).suffix:
+            raise InputError(
+                f"--detector={path} not found; train it with flags/mediapipe_detector.cfg"
+            )
         return read_tflite_bytes(path, DETECTOR_MEMBER)
     if not (Path(path) / FILE).exists():
         raise InputError(f"--detector={path}: the folder contains no run")
@@ -37,11 +41,10 @@ def read_detector_bytes(path: str) -> bytes:
     if not network.whole_images:
         raise InputError(f"--detector={path}: is a run of --network={network.name}, no detector")
     checkpoints = CheckpointManager(path)
-    position = checkpoints.latest_valid()
-    if not any(position):
-        raise InputError(f"--detector={path}: the run has no checkpoint yet")
+    # As in an evaluation: the last full epoch.
+    (epoch,) = checkpoints.parse_epochs("latest")
     model = network.build()
-    checkpoints.restore(position, network.variables(model))
+    checkpoints.restore(TrainingPosition(epoch), network.variables(model))
     return export_detector(model, network.template)
 
 

@@ -10,7 +10,14 @@ from typing import NamedTuple
 
 from tfcpn import skeleton as skeletons
 from tfcpn.checkpoints.manager import INITIAL_EPOCH, CheckpointManager
-from tfcpn.config import FIELDS, REMOVED_FIELDS, RENAMED_FIELDS, Config, fields_of_scope
+from tfcpn.config import (
+    AUGMENTATION_FIELDS,
+    FIELDS,
+    REMOVED_FIELDS,
+    RENAMED_FIELDS,
+    Config,
+    fields_of_scope,
+)
 from tfcpn.data.coco import read_annotations
 from tfcpn.skeleton import COCO, Skeleton, skeleton_from_flag
 from tfcpn.utils.errors import InputError
@@ -73,6 +80,8 @@ def _upgrade(values: dict) -> dict:
         ValueError: For a removed feature that the run uses.
     """
     values = {RENAMED_FIELDS.get(name, name): value for name, value in values.items()}
+    for name in AUGMENTATION_FIELDS:
+        values.pop(name, None)  # matters to training alone
     for name, neutral in REMOVED_FIELDS.items():
         if values.pop(name, neutral) != neutral:
             raise ValueError(f"--{name} was removed in 2.0; use tfcpn 1.0 for this run")

@@ -117,10 +117,13 @@ def start_from(components: Components, init_weights: str) -> Components:
         transfer_weights(model, network, find_source(path), components.skeleton, scale)
 
     def teacher(path: str) -> Callable | None:
-        if not network.logged_losses:
+        if not network.logged_losses and not network.whole_images:
             return None
         model = network.build()
         transfer_weights(model, network, find_source(path), components.skeleton, log=False)
+        if network.whole_images:
+            model.trainable = False
+            return lambda images: model(images, training=False)
         return teacher_of(model)
 
     folded = (Path(init_weights) / "saved_model.pb").exists()

@@ -14,7 +14,7 @@ from tfcpn.transforms.regions import UNLABELED, alignment_points, has_alignment_
 FACE_SIDE, FACE_CENTER = 2.6, 0.1
 # Without them the face is about the nose, with a side relative to the body's radius.
 FACE_OF_RADIUS = 0.6
-MAX_PEOPLE = 16  # of an image
+MAX_PEOPLE = 32  # of an image; those beyond are not seen
 # Points of a person: mid-hip and point on the circle, center and edge of the face, and the corners
 # of the box. The image's first and last corner follow those of all people.
 POINTS_OF_PERSON, POINTS_OF_IMAGE = 8, 2
@@ -58,9 +58,9 @@ def faces(keypoints, radius, skeleton: Skeleton) -> tf.Tensor:
         found = tf.where(nose[:, 2:] > 0, about, found)
     if skeleton.neck and skeleton.head:
         neck, head = keypoints[:, skeleton.neck[0]], keypoints[:, skeleton.head[0]]
-        way = head[:, :2] - neck[:, :2]
-        side = FACE_SIDE * tf.norm(way, axis=1, keepdims=True)
-        between = tf.concat([neck[:, :2] + FACE_CENTER * way, side], axis=1)
+        offset = head[:, :2] - neck[:, :2]
+        side = FACE_SIDE * tf.norm(offset, axis=1, keepdims=True)
+        between = tf.concat([neck[:, :2] + FACE_CENTER * offset, side], axis=1)
         found = tf.where((neck[:, 2:] > 0) & (head[:, 2:] > 0), between, found)
     return found
 
@@ -94,10 +94,10 @@ def people_points(people: dict, image_size, skeleton: Skeleton) -> tf.Tensor:
     # Those who can be learned from come first.
     rows = tf.gather(rows, tf.argsort(tf.cast(~known, tf.int32), stable=True))[:MAX_PEOPLE]
     missing = MAX_PEOPLE - tf.shape(rows)[0]
-    nobody = tf.tile(
+    missing_people = tf.tile(
         tf.constant([[[UNLABELED, UNLABELED, 0.0]]], tf.float64), [missing, POINTS_OF_PERSON, 1]
     )
-    rows = tf.reshape(tf.concat([rows, nobody], axis=0), (MAX_PEOPLE * POINTS_OF_PERSON, 3))
+    rows = tf.reshape(tf.concat([rows, missing_people], axis=0), (MAX_PEOPLE * POINTS_OF_PERSON, 3))
     height, width = tf.unstack(tf.cast(image_size, tf.float64))
     frame = tf.stack([[0.0, 0.0, 2.0], [width, height, 2.0]])
     return tf.cast(tf.concat([rows, tf.cast(frame, tf.float64)], axis=0), tf.float32)

@@ -169,11 +169,15 @@ def to_mediapipe(args, given: set[str], cfg, skeleton, output: Path) -> None:
     from tfcpn.inference.pose import load_model
     from tfcpn.models.blazepose.bundle import make_bundle, replace_bundle_members
     from tfcpn.models.blazepose.detector import DETECTOR_MEMBER
+    from tfcpn.models.blazepose.detector_model import export_detector
     from tfcpn.models.blazepose.weights import LANDMARK_MEMBER, export_landmark_model
     from tfcpn.utils.files import write_atomically
 
     if cfg.network == "blazepose_detector" and not args.task:
-        write_atomically(output, read_detector_bytes(cfg.model_dir))
+        if "template" in given:
+            raise InputError("--template has no effect here: a detector keeps its own file's form")
+        components, model = load_model(cfg, skeleton)
+        write_atomically(output, export_detector(model, components.network.template))
         print(f"written: {output}, the detector of {cfg.model_dir}")
         return
     if cfg.network != "blazepose":

@@ -15,13 +15,13 @@ from tfcpn.inference.video import CODECS, VideoWriter
 from tfcpn.synthetic.annotate import annotate
 from tfcpn.synthetic.body import Body
 from tfcpn.synthetic.draw import SUPERSAMPLE, Canvas, Clothes, draw_clothes, draw_person
-from tfcpn.synthetic.motion import facing, interpolate_body, turned
+from tfcpn.synthetic.motion import facing, interpolate_body, rotated
 from tfcpn.synthetic.scenery import background
 from tfcpn.utils.console import progress_bar
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
 
-# Turn of the body as a whole: axis, degrees at the start, and degrees a second.
+# Rotation of the body as a whole: axis, degrees at the start, and degrees a second.
 MOVEMENTS = {
     "walk": ("z", 0.0, 0.0),
     "handstand": ("z", 180.0, 0.0),
@@ -118,7 +118,7 @@ def draw_frame(
             first, walker.poses[now], walker.poses[(now + 1) % len(walker.poses)], step - int(step)
         )
         if start or speed:
-            body = turned(body, axis, start + speed * seconds)
+            body = rotated(body, axis, start + speed * seconds)
         scale = height * walker.height
         feet = min(p[1] for p in body.points.values())
         origin = _place(walker, seconds) * width, height * walker.ground + feet * scale

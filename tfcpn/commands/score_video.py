@@ -102,7 +102,7 @@ def main(options: Options) -> None:
     print(f"found {score.found:.1%}, PCK@.2 {score.pck[0]:.3f}, PCK@.1 {score.pck[1]:.3f}")
     print(
         f"identities switched {score.switches} times, {score.false_positives:.3f} false people per "
-        f"frame, {score.false_tracks} ids that follow nobody"
+        f"frame, {score.false_tracks} ids that follow no person"
     )
     print(f"MOTA {score.mota:.3f}, IDF1 {score.idf1:.3f}")
     first_match, gaps = (

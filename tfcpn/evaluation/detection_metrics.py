@@ -34,7 +34,7 @@ class DetectedPerson(NamedTuple):
             in MediaPipe with one pose, else the nearest.
         radius: Its radius over the annotated one.
         angle: Difference of the angles in degrees.
-        detections: Number of detections in the image of a single person; 0 elsewhere.
+        detections: Number of detections in the image of a single person; None elsewhere.
     """
 
     rotation: float
@@ -42,7 +42,7 @@ class DetectedPerson(NamedTuple):
     distance: float
     radius: float
     angle: float
-    detections: int = 0
+    detections: int | None = None
 
     @property
     def placed(self) -> bool:
@@ -87,7 +87,8 @@ def detect_people(
     for person, truth, rotation in zip(people, points, turned):
         found = detections(person.image_id)
         if not found:
-            rows.append(DetectedPerson(float(rotation), False, np.inf, np.nan, np.nan))
+            count = 0 if num_annotated[person.image_id] == 1 else None
+            rows.append(DetectedPerson(float(rotation), False, np.inf, np.nan, np.nan, count))
             continue
         is_single = num_annotated[person.image_id] == 1
         best = found[0]
@@ -105,7 +106,7 @@ def detect_people(
                 distance=float(distance),
                 radius=float(radius / true_radius),
                 angle=float(angle),
-                detections=len(found) if is_single else 0,
+                detections=len(found) if is_single else None,
             )
         )
     return rows
@@ -113,7 +114,7 @@ def detect_people(
 
 def detections_of(rows: Sequence[DetectedPerson]) -> float:
     """Return the mean number of detections in images of a single person; NaN if there are none."""
-    counts = [row.detections for row in rows if row.detections]
+    counts = [row.detections for row in rows if row.detections is not None]
     return float(np.mean(counts)) if counts else np.nan
 
 

@@ -7,8 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from tfcpn.builders import Components
+from tfcpn.checkpoints.manager import INITIAL_EPOCH
 from tfcpn.config import REPORTED, Config
 from tfcpn.data.coco import read_annotations
 from tfcpn.data.images import find_image, read_image
@@ -19,10 +21,12 @@ from tfcpn.evaluation.detection_metrics import (
     detections_of,
     people_to_find,
 )
-from tfcpn.evaluation.metrics import box_metrics
+from tfcpn.evaluation.evaluator import initial_weights_suffix, output_suffix
+from tfcpn.evaluation.metrics import COCO_METRICS, box_metrics
 from tfcpn.models.blazepose.detector import PoseDetector, body_box
 from tfcpn.models.blazepose.detector_model import export_detector
 from tfcpn.utils.console import progress_bar
+from tfcpn.utils.device import is_chief
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
 
@@ -40,17 +44,28 @@ class DetectorEvaluator:
 
     metric_names = DETECTION_METRICS
 
-    def __init__(self, cfg: Config, components: Components):
+    def __init__(
+        self,
+        cfg: Config,
+        components: Components,
+        strategy: tf.distribute.Strategy | None = None,
+        run_config: Config | None = None,
+    ):
         """Read the validation set, whose keypoints may be others than those of the training.
 
         Args:
             cfg: The settings.
             components: The components of the run.
+            strategy: The strategy of the models; only its chief evaluates.
+            run_config: Settings of the run. An evaluation that differs from them gets an output
+                folder of its own.
 
         Raises:
-            InputError: If nobody is to be found.
+            InputError: If no person is to be found.
         """
         self.cfg, self.template, self.table = cfg, components.network.template, ""
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.run_config = run_config or cfg
         self.annotated = read_annotations(
             cfg.val_annotations,
             convert=True,
@@ -72,8 +87,11 @@ class DetectorEvaluator:
             epoch: Epoch of its weights.
 
         Returns:
-            `DETECTION_METRICS`; None for those that the images do not define.
+            `DETECTION_METRICS`; None for those that the images do not define. Nothing in processes
+            that are not the chief.
         """
+        if not is_chief(self.strategy):
+            return {}
         cfg, images = self.cfg, self.annotated.images
         detector = PoseDetector(export_detector(model, self.template), AP_THRESHOLD)
         found, results = {}, []
@@ -91,9 +109,9 @@ class DetectorEvaluator:
                     for detection in found[image_id]
                 ]
                 bar.update()
-        sure = {i: [d for d in found[i] if d.score >= THRESHOLD] for i in found}
+        confident = {i: [d for d in found[i] if d.score >= THRESHOLD] for i in found}
         rows = detect_people(
-            self.people, self.annotated.skeleton, sure.__getitem__, self.num_people
+            self.people, self.annotated.skeleton, confident.__getitem__, self.num_people
         )
         count = detections_of(rows)
         self.table = detection_table(rows)
@@ -105,13 +123,17 @@ class DetectorEvaluator:
             "detections": None if np.isnan(count) else count,
             "false": None,
         }
-        empty = [len(sure[i]) for i in images if i not in self.num_people]
+        empty = [len(confident[i]) for i in images if i not in self.num_people]
         if empty:
             metrics["false"] = float(np.mean(empty))
-        folder = Path(cfg.model_dir) / "eval" / f"epoch_{epoch:04d}"
+        suffix = output_suffix(cfg, self.run_config)
+        if epoch == INITIAL_EPOCH:
+            suffix += initial_weights_suffix(cfg)
+        folder = Path(cfg.model_dir) / "eval" / f"epoch_{epoch:04d}{suffix}"
         report = {
             "experiment": cfg.experiment,
             "epoch": epoch,
+            **dict.fromkeys(COCO_METRICS),
             **metrics,
             "people": len(self.people),
             "images": len(images),

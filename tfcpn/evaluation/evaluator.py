@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcpn.builders import Components
+from tfcpn.checkpoints.detectors import is_detector_run, read_detector_bytes
 from tfcpn.checkpoints.manager import INITIAL_EPOCH
 from tfcpn.config import EVALUATION, FIELDS, REPORTED, Config
 from tfcpn.data.detections import coco_result
@@ -291,14 +292,16 @@ def inherited_settings(cfg: Config, explicit: set[str]) -> str:
     flags = [
         f"--{name}={getattr(cfg, name)}"
         for name in names
-        if name not in (*explicit, "epoch", "strategy")
+        if name not in (*explicit, "epoch", "strategy", "detector")
         and getattr(cfg, name) != FIELDS[name].default
     ]
     return f"as the run was validated: {' '.join(flags)}\n" if flags else ""
 
 
 def _digest(path: str) -> str:
-    return f"{Path(path).stem}-{zlib.crc32(Path(path).read_bytes()):08x}"
+    is_run = is_detector_run(path)
+    content = read_detector_bytes(path) if is_run else Path(path).read_bytes()
+    return f"{Path(path).stem}-{zlib.crc32(content):08x}"
 
 
 def _is_same_file(a: str, b: str) -> bool:

@@ -388,9 +388,14 @@ def pck_by_rotation(is_correct: np.ndarray, rotation: np.ndarray) -> dict[str, P
 
 
 def format_metric(value: float | None) -> str:
-    """Format a metric as .702; "n/a" for None and for COCO's -1, where there is no such person."""
+    """Format a metric as .702; "n/a" for None and for COCO's -1, where there is no such person.
+
+    Numbers above 1, such as detections per image, have two decimals.
+    """
     if value is None or not value >= 0:
         return "n/a"
+    if value > 1:
+        return f"{value:.2f}"
     return f"{value:.3f}".replace("0.", ".", 1) if value < 0.9995 else "1.000"
 
 

@@ -43,7 +43,7 @@ class TrackingMetrics(NamedTuple):
         mota: Multiple object tracking accuracy: 1 - (missed + false + switches) / people.
         idf1: F1 of identities (Ristani et al. 2016): each true person is given at most one id over
             the whole video.
-        false_tracks: Number of ids that follow nobody in most of their frames.
+        false_tracks: Number of ids that follow no person in most of their frames.
         frames_to_first_match: Frames until each person was found, from the first one in which it is
             labeled, or of all if it never was.
         gaps: Length in frames of each time a person was lost while labeled.
@@ -86,7 +86,7 @@ def _lengths_by_box(people: FramePeople) -> np.ndarray:
 
 
 def _idf1(together: Mapping[tuple[int, int], int], num_people: int, num_shown: int) -> float:
-    """Return the F1 of identities.
+    """Return the F1 of identities, of the pairs that each frame's assignment makes.
 
     Args:
         together: Number of frames in which each true person is found under each id.
@@ -115,7 +115,7 @@ def evaluate_tracking(
     num_people = num_found = false_positives = switches = 0
     together: Counter[tuple[int, int]] = Counter()  # frames of a person under an id
     shown: Counter[int] = Counter()  # frames of an id, without people who do not count
-    wrong: Counter[int] = Counter()  # those in which it follows nobody
+    wrong: Counter[int] = Counter()  # those in which it follows no person
     first_match: dict[int, int] = {}
     waiting: dict[int, int] = {}  # frames since each person was last found
     last_id: dict[int, int] = {}
@@ -132,8 +132,8 @@ def evaluate_tracking(
             if row in pairs.values() or row not in uncounted.values():
                 shown[track_id] += 1
                 wrong[track_id] += row not in pairs.values()
+                false_positives += row not in pairs.values()
         num_people, num_found = num_people + len(truth.track_ids), num_found + len(pairs)
-        false_positives += max(0, len(now.track_ids) - len(pairs) - len(uncounted))
         xy = np.full((*truth.keypoints.shape[:2], 2), np.nan)
         current = {}
         for row, person in enumerate(truth.track_ids.tolist()):

@@ -24,7 +24,7 @@ from tfcpn.data.images import read_image
 from tfcpn.inference.estimator import Person, PoseEstimator
 from tfcpn.inference.outputs import draw_people, to_coco, write_results
 from tfcpn.inference.tracker import Tracker
-from tfcpn.inference.video import CODECS, VideoReader, VideoWriter, is_camera, no_frame
+from tfcpn.inference.video import CODECS, VideoReader, VideoWriter, hold, is_camera, no_frame
 from tfcpn.utils.console import progress_bar
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import file_fingerprint, write_atomically
@@ -306,7 +306,6 @@ def source_fingerprint(path: str) -> list[int]:
 
 
 _AHEAD = 4  # images decoded in advance, or waiting to be written
-_MAX_HOLD_SECONDS = 600  # longest time a frame is shown; a larger gap is damage
 _MIN_COMPLETE = 0.9  # share of the declared duration
 
 
@@ -482,7 +481,7 @@ class BatchPredictor:
                         full = options.full_landmarks
                         found = [to_coco(person, full) for person in people]
                         keep({**size, **place, "people": found})
-                        shown += self._hold(writer, held, seconds, video.rate, shown)
+                        shown += hold(writer, held, seconds, video.rate, shown)
                         held, end = (image, people), seconds
                         bar.update()
                         if number + 1 == options.max_frames:
@@ -506,24 +505,6 @@ class BatchPredictor:
                         f"\n{message}, or its sound is longer; what was read is kept",
                         file=sys.stderr,
                     )
-
-    @staticmethod
-    def _hold(writer, held: tuple | None, seconds: float, rate: float, shown: int) -> int:
-        """Write the last frame, drawn once, until the time of the next one.
-
-        Frames that are due before the next position of the output are dropped.
-
-        Returns:
-            Number of times it was written.
-        """
-        times = (
-            min(max(0, round(seconds * rate) - shown), round(_MAX_HOLD_SECONDS * rate))
-            if held
-            else 0
-        )
-        if times:
-            writer.add(*held, times=times)
-        return times
 
     def _writer(self, source: InputFile, video: VideoReader):
         if not self.options.draw:

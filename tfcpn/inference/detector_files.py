@@ -23,7 +23,9 @@ _PAD_COLOR = (114, 114, 114)
 # IoU above which two raw boxes are of one person, and the number of the best that are compared.
 _NMS_IOU, _MAX_CANDIDATES = 0.5, 1000
 _PERSON_NAMES = ("person", "people", "pedestrian", "human", "body")
-_YOLOX_STRIDES = (8, 16, 32)
+_YOLOX_STRIDES, _P6_STRIDE = (8, 16, 32), 64
+# Logarithms of sizes in cells are mostly smaller than this, sizes in pixels larger.
+_MAX_LOG_SIZE = 5.0
 # Side of the input of a file that takes any size.
 _DEFAULT_SIDE = 640
 # Coordinates up to here are fractions of the input, larger ones are pixels.
@@ -71,24 +73,26 @@ def form_of(outputs: Sequence[np.ndarray], size: tuple[int, int]) -> DetectorFor
     """Return the form of a file by the shapes of its outputs; None for an unknown one.
 
     Args:
-        outputs: The outputs for an image.
+        outputs: The outputs for an image without people.
         size: (height, width) of the input.
     """
     if len(outputs) == 4:
-        shapes = sorted(output.shape[1:] for output in outputs if output.ndim > 1)
         boxes = [output for output in outputs if output.ndim == 3 and output.shape[2] == 4]
-        return DetectorForm("ssd") if boxes and len(shapes) >= 3 else None
+        lists = [o for o in outputs if boxes and o.shape == (1, boxes[0].shape[1])]
+        return DetectorForm("ssd") if len(boxes) == 1 and len(lists) == 2 else None
     if len(outputs) != 1 or outputs[0].ndim != 3 or len(outputs[0]) != 1:
         return None
     rows, columns = outputs[0].shape[1:]
+    cells = sum(size[0] // stride * (size[1] // stride) for stride in _YOLOX_STRIDES)
+    more = size[0] // _P6_STRIDE * (size[1] // _P6_STRIDE)
+    if columns > 5 and rows in (3 * cells, 3 * (cells + more)):
+        return DetectorForm("yolo_v5")
+    if columns > 5 and rows == cells:
+        # YOLOv8 has as many, but its file has them in columns. Some YOLOX files are decoded.
+        is_raw = np.median(outputs[0][0, :, 2:4]) < _MAX_LOG_SIZE
+        return DetectorForm("yolox" if is_raw else "yolo_v5")
     if columns == 6:
         return DetectorForm("rows")
-    cells = sum(size[0] // stride * (size[1] // stride) for stride in _YOLOX_STRIDES)
-    if rows == cells and columns > 5:
-        # YOLOv8 has as many, but its file has them in columns.
-        return DetectorForm("yolox")
-    if rows == 3 * cells and columns > 5:
-        return DetectorForm("yolo_v5")
     if min(rows, columns) < 5:
         return None
     return DetectorForm("yolo", transposed=rows < columns)
@@ -154,8 +158,8 @@ class FileDetector:
         batch = image[None].transpose(0, 3, 1, 2) if file.channels_first else image[None]
         try:
             outputs = file.run(_as_input(batch, file.dtype, file.quantization, scale, offset))
-        except InputError:
-            raise
+        except InputError as error:
+            raise InputError(f"--detector={self.path}: {error}") from error
         except Exception as error:  # TensorFlow Lite's and onnxruntime's have no common class
             line = str(error).strip().splitlines()
             reason = line[0] if line else repr(error)
@@ -208,10 +212,10 @@ class FileDetector:
         if name == "rows":
             keep = (rows[:, 4] >= self.threshold) & (np.round(rows[:, 5]) == self._person)
             return rows[keep, :4], rows[keep, 4]
-        if name == "yolo":
-            scores, of_person = rows[:, 4 + self._person], rows[:, 4:]
-        else:
-            scores, of_person = rows[:, 4] * rows[:, 5 + self._person], rows[:, 5:]
+        # Behind the classes there may be keypoints.
+        first = 4 if name == "yolo" else 5
+        of_person = rows[:, first:][:, : len(self._file.classes) or None]
+        scores = of_person[:, self._person] * (1 if name == "yolo" else rows[:, 4])
         # What is rather another class is no person.
         keep = (scores >= self.threshold) & (of_person.argmax(axis=1) == self._person)
         half = rows[keep, 2:4] / 2
@@ -221,7 +225,7 @@ class FileDetector:
 
     def _read_ssd(self, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         (boxes,) = (output[0] for output in outputs if output.ndim == 3)
-        pair = [n for n, output in enumerate(outputs) if output.ndim == 2]
+        pair = [n for n, output in enumerate(outputs) if output.shape == (1, len(boxes))]
         first, second = (outputs[n][0] for n in pair)
         names = [self._file.output_names[n].lower() for n in pair]
         # By name, else by content: classes are whole numbers.
@@ -323,7 +327,10 @@ def _class_names(text: str) -> dict[int, str]:
     if not isinstance(names, (dict, list)):
         return {}
     pairs = names.items() if isinstance(names, dict) else enumerate(names)
-    return {int(number): str(name) for number, name in pairs}
+    try:
+        return {int(number): str(name) for number, name in pairs}
+    except ValueError:
+        return {}
 
 
 def _literal(text: str):
@@ -344,7 +351,7 @@ def _class_names_of_tflite(path: str) -> dict[int, str]:
         texts = {n: appended.read(n).decode("utf-8", "replace") for n in appended.namelist()}
     for name, text in texts.items():
         if "label" in name.lower() and name.endswith(".txt"):
-            return dict(enumerate(line.strip() for line in text.splitlines() if line.strip()))
+            return dict(enumerate(line.strip() for line in text.rstrip().splitlines()))
         found = _literal(text)
         if isinstance(found, dict) and "names" in found:
             return _class_names(repr(found["names"]))

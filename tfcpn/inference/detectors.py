@@ -40,7 +40,7 @@ def load_detector(
         threshold: Minimum score of a person; None for .5 of MediaPipe's detector, .3 of others.
         tiles: Above 1, also search tiles of 2 x 2 to n x n of the image, for smaller people.
         zoom: Let MediaPipe's detector find the alignment points of people in boxes without them,
-            and people whom another detector misses.
+            and people that another detector misses.
 
     Raises:
         InputError: For a file that is not a detector.
@@ -64,7 +64,8 @@ def load_detector(
     if not zoom or not Path(DEFAULT_DETECTION_MODEL).exists():
         return lambda image: detect_boxes(detector, image, tiles)
     near = load_pose_detector(DEFAULT_DETECTION_MODEL, ZOOM_THRESHOLD)
-    whole = load_pose_detector(DEFAULT_DETECTION_MODEL, MEDIAPIPE_THRESHOLD)
+    least = max(MEDIAPIPE_THRESHOLD, threshold or 0.0)
+    whole = load_pose_detector(DEFAULT_DETECTION_MODEL, least)
 
     def detect(image: np.ndarray) -> list[PersonBox]:
         boxes = [zoomed(near, image, box) for box in detect_boxes(detector, image, tiles)]

@@ -159,8 +159,8 @@ class PoseEstimator:
             detector: Finds people.
             nms_oks: OKS of two people above which the less confident one is dropped; None keeps
                 all.
-            passes: Number of times that the network looks at a person of a single image: from the
-                second time on in the region of its own landmarks.
+            passes: Number of times that the network looks at a detected person: from the second
+                time on in the region of its own landmarks.
         """
         self.backend, self.skeleton, self.alignment = backend, skeleton, alignment
         self.detector, self.nms_oks, self.passes = detector, nms_oks, passes

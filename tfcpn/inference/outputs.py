@@ -55,14 +55,15 @@ def draw_people(
     """
     fine = np.array([any(word in name for word in _FINE) for name in skeleton.keypoints])
     for person in people:
-        thickness = _thickness(person, image)
+        width = _line_width(person, image)
+        thickness = max(1, round(width))
         if regions:
             _draw_region(image, person.region, thickness)
         keypoints, confidence = np.nan_to_num(person.keypoints), person.confidence
         # Fingers and the parts of a face would be one spot.
-        shown = ~fine[: len(keypoints)] | (_size_of(person) >= _FINE_SIZE * thickness)
+        shown = ~fine[: len(keypoints)] | (_size_of(person) >= _FINE_SIZE * max(1, width))
         drawn, faint = (shown & (confidence >= t) for t in (DRAW_THRESHOLD, FAINT_THRESHOLD))
-        if _is_unsure(person):
+        if is_unsure(person):
             drawn = np.zeros_like(drawn)
         if (faint & ~drawn).any():
             under = image.copy()
@@ -76,17 +77,16 @@ def _size_of(person: Person) -> float:
     return float(person.region[2:4].mean())
 
 
-def _is_unsure(person: Person) -> bool:
+def is_unsure(person: Person) -> bool:
     """Return whether a person as a whole is to look uncertain."""
     present = np.isfinite(person.keypoints[:, 0])
     return not present.any() or float(person.confidence[present].mean()) < _UNSURE
 
 
-def _thickness(person: Person, image: np.ndarray) -> int:
+def _line_width(person: Person, image: np.ndarray) -> float:
     """Return the width of a person's lines: by the person's size, and wide enough in the image."""
     size = _size_of(person)
-    wide = max(size / 160, max(image.shape[:2]) / 900)
-    return max(1, round(min(wide, size / 40)))
+    return min(max(size / 160, max(image.shape[:2]) / 900), size / 40)
 
 
 def _draw_region(image: np.ndarray, region: np.ndarray, thickness: int) -> None:
@@ -179,7 +179,7 @@ def _tag_places(keypoints: np.ndarray, size: np.ndarray) -> Iterator[np.ndarray]
 def _draw_tag(image: np.ndarray, person: Person, corner: np.ndarray, tag: _Tag) -> None:
     """Draw a tag; that of an uncertain person is hollow."""
     color = TAG_COLORS[(person.track_id - 1) % len(TAG_COLORS)]
-    unsure = _is_unsure(person)
+    unsure = is_unsure(person)
     far = tuple(map(int, corner + tag.size - 1))
     fill = max(1, round(2 * tag.scale)) if unsure else -1
     cv2.rectangle(image, tuple(map(int, corner)), far, color, fill, cv2.LINE_AA)

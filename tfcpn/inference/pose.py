@@ -97,6 +97,8 @@ class Pose(PoseEstimator):
             cfg, annotated = _keras_config(path, epoch, flip_test, mixed_precision, as_keras)
             parts = _from_keras(cfg, annotated, skeleton)
         backend, keypoints, alignment = parts
+        if passes > 1 and not alignment.uses_points:
+            raise InputError("--passes has no effect here: this network's region is a box")
         if detector is None:
             detector = path if has_detector(path) else "auto"
         if isinstance(detector, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import secrets
 import tempfile
@@ -19,10 +20,10 @@ from tfcpn.data.images import read_image
 from tfcpn.inference.batch import PredictOptions, media_type
 from tfcpn.inference.detectors import Detector, full_image_box
 from tfcpn.inference.estimator import Person
-from tfcpn.inference.outputs import TAG_COLORS, draw_people, results, to_coco
+from tfcpn.inference.outputs import TAG_COLORS, draw_people, is_unsure, results, to_coco
 from tfcpn.inference.pose import Pose
 from tfcpn.inference.tracker import Tracker
-from tfcpn.inference.video import VideoReader, VideoWriter, no_frame
+from tfcpn.inference.video import VideoReader, VideoWriter, hold, no_frame
 from tfcpn.skeleton import Skeleton
 from tfcpn.utils.errors import InputError
 from tfcpn.visualization import LEFT, MIDDLE, RIGHT
@@ -35,10 +36,11 @@ PAGE = Path(__file__).parent / "page" / "index.html"
 KEPT = 3
 # Longer side of the frames that the page shows of a video that the browser does not play.
 _FRAME_SIDE = 960
+_LOADED = 8  # detectors, each with a threshold
 # Seconds between reports of progress.
 _REPORT_SECONDS = 0.2
-# The choice of a detector and of its threshold: name -> function from a threshold to the detector.
-Detectors = Mapping[str, Callable[[float | None], Detector]]
+# The detectors to choose from: name -> function from a pose and a threshold to the detector.
+Detectors = Mapping[str, Callable[[Pose, float | None], Detector]]
 
 
 class Limits(NamedTuple):
@@ -74,6 +76,7 @@ def _person_json(person: Person) -> dict:
         "confidence": np.round(person.confidence.astype(float), 4).tolist(),
         "box": [round(value, 2) for value in person.box],
         "size": round(float(person.region[2:4].mean()), 2),
+        "unsure": is_unsure(person),
     }
 
 
@@ -89,27 +92,37 @@ class Upload:
         self.name, self.token = name, secrets.token_urlsafe(16)
         self.is_video = media_type(name) == "video"
         self._folder, self._lock = tempfile.TemporaryDirectory(), threading.Lock()
+        self._is_closed = False
         folder = Path(self._folder.name)
         self.path = str(folder / f"upload{Path(name).suffix.lower()}")
         self.drawn = folder / ("drawn.mp4" if self.is_video else "drawn.png")
 
     def close(self) -> None:
         """Delete the folder."""
-        self._folder.cleanup()
+        with self._lock:
+            self._is_closed = True
+            self._folder.cleanup()
 
     def frame(self, number: int) -> Path | None:
         """Return a frame of a video as a JPEG; all are read at the first call."""
         folder = Path(self._folder.name) / "frames"
         with self._lock:
+            if self._is_closed:
+                return None
             if not folder.exists():
-                folder.mkdir()
-                with VideoReader(self.path) as video:
-                    for place, (image, _) in enumerate(video):
-                        scale = min(1.0, _FRAME_SIDE / max(image.shape[:2]))
-                        image = cv2.resize(image, None, fx=scale, fy=scale)
-                        cv2.imwrite(str(folder / f"{place}.jpg"), image)
+                self._write_frames(folder)
         file = folder / f"{number}.jpg"
         return file if file.exists() else None
+
+    def _write_frames(self, folder: Path) -> None:
+        part = folder.with_suffix(".part")
+        part.mkdir(exist_ok=True)
+        with VideoReader(self.path) as video:
+            for place, (image, _) in enumerate(video):
+                scale = min(1.0, _FRAME_SIDE / max(image.shape[:2]))
+                image = cv2.resize(image, None, fx=scale, fy=scale)
+                cv2.imwrite(str(part / f"{place}.jpg"), image)
+        part.rename(folder)
 
 
 class Uploads:
@@ -133,9 +146,11 @@ class Uploads:
 
     def close(self) -> None:
         """Delete all."""
-        for upload in self._kept.values():
+        with self._lock:
+            old = list(self._kept.values())
+            self._kept.clear()
+        for upload in old:
             upload.close()
-        self._kept.clear()
 
 
 class Progress(NamedTuple):
@@ -153,15 +168,23 @@ class Progress(NamedTuple):
 
 
 def predict_upload(
-    pose: Pose, upload: Upload, options: PredictOptions, limits: Limits
+    choose: Callable[[], Pose], upload: Upload, options: PredictOptions, limits: Limits
 ) -> Iterator[Progress | dict]:
     """Yield the progress of predicting an upload, and at last the page's data.
 
+    Args:
+        choose: Returns the pose; it may load a detector.
+        upload: The file.
+        options: Options of the prediction.
+        limits: Limits of uploads.
+
     Raises:
-        InputError: If the file is unreadable or too long.
+        InputError: If the file is unreadable or too long, or a detector cannot be loaded.
     """
-    start, skeleton = time.monotonic(), pose.people_skeleton
+    start = time.monotonic()
     yield Progress(0, 1, 0.0)
+    pose = choose()
+    skeleton = pose.people_skeleton
     if not upload.is_video:
         image = read_image(upload.path)
         people = pose(image)
@@ -202,7 +225,7 @@ def _frames(
 ) -> Iterator[tuple[list[Person], float, tuple[int, int], int]]:
     """Yield people, seconds, (height, width) and number of frames of a video; draw it meanwhile."""
     tracker = Tracker(pose, options.detect_every, options.smooth, options.track_timeout)
-    count, skeleton = 0, pose.people_skeleton
+    count, written, skeleton, held = 0, 0, pose.people_skeleton, None
     with (
         VideoReader(upload.path) as video,
         VideoWriter(
@@ -220,11 +243,13 @@ def _frames(
                     "--max_frames"
                 )
             people = tracker(image, seconds)
-            drawn.add(image, people)
+            written += hold(drawn, held, seconds, video.rate, written)
+            held = image, people
             count += 1
             yield people, seconds, image.shape[:2], min(video.count, limits.frames)
         if not count:
             raise InputError(no_frame(upload.path, video.codec))
+        drawn.add(*held)
 
 
 def _answer(
@@ -236,7 +261,7 @@ def _answer(
         work: See `predict_upload`.
         upload: The upload, which is kept if it succeeds.
         uploads: Where it is kept.
-        is_gone: Whether nobody waits any more.
+        is_gone: Whether the browser has ended the request.
     """
     last, is_done = 0.0, False
     try:
@@ -256,7 +281,7 @@ def _answer(
     except cv2.error:
         yield json.dumps({"error": f"{upload.name}: cannot be decoded"}) + "\n"
     finally:
-        work.close()  # ends a drawn video that nobody waits for
+        work.close()  # ends a drawn video that is not complete
         if not is_done:
             upload.close()
 
@@ -271,8 +296,11 @@ class PoseChoice:
             pose: What is used if nothing is chosen.
             detectors: The other detectors.
         """
-        self.pose, self.detectors = pose, detectors
-        self._loaded: dict[tuple[str, float | None], Detector] = {}
+        self.pose, self._lock = pose, threading.Lock()
+        self.detectors = detectors
+        self._load = functools.lru_cache(_LOADED)(
+            lambda name, threshold: detectors[name](pose, threshold)
+        )
 
     def __call__(self, form: Mapping[str, str]) -> Pose:
         """Return the pose with the `detector` and `threshold` of a form."""
@@ -280,14 +308,14 @@ class PoseChoice:
         if name not in self.detectors:
             return self.pose
         try:
-            threshold = float(form.get("threshold") or 0) or None
+            # In the steps of the page's slider.
+            threshold = min(max(round(float(form.get("threshold") or 0), 2), 0.0), 1.0) or None
         except ValueError:
             threshold = None
-        key = name, threshold
-        if key not in self._loaded:
-            self._loaded[key] = self.detectors[name](threshold)
+        with self._lock:
+            detector = self._load(name, threshold)
         other = copy.copy(self.pose)  # shares network and lock
-        other.detector = self._loaded[key]
+        other.detector = detector
         return other
 
 
@@ -381,7 +409,8 @@ def make_app(
         taken = Upload(name)
         file.save(taken.path)
         is_gone = flask.request.environ.get("waitress.client_disconnected", lambda: False)
-        work = predict_upload(choose(flask.request.form), taken, options, limits)
+        form = flask.request.form
+        work = predict_upload(lambda: choose(form), taken, options, limits)
         lines = _answer(work, taken, uploads, is_gone)
         return flask.Response(lines, mimetype="application/x-ndjson")
 

@@ -94,7 +94,7 @@ def color_signature(image: np.ndarray, person: Person, skeleton: Skeleton) -> np
 
     Returns:
         (P, 3) CIE Lab with reduced lightness; NaN outside the image. None if the keypoints
-        define no torso.
+        define no torso, or it is outside the image.
     """
     if not skeleton.shoulders or not skeleton.hips:
         return None
@@ -110,15 +110,16 @@ def color_signature(image: np.ndarray, person: Person, skeleton: Skeleton) -> np
     middles, size = left + across * (right - left), np.array(image.shape[1::-1])
     inside = ((middles >= 0) & (middles < size)).all(axis=1)
     found = np.full((len(middles), 3), np.nan)
-    if inside.any():
-        about = np.arange(-radius, radius + 1)
-        x, y = np.clip(
-            middles[inside].astype(int)[:, :, None] + about, 0, size[:, None] - 1
-        ).transpose(1, 0, 2)
-        patches = image[y[:, :, None], x[:, None, :]]
-        found[inside] = np.median(patches.reshape(len(patches), -1, 3), axis=1)
-        lab = cv2.cvtColor((found[inside][None] / 255).astype(np.float32), cv2.COLOR_BGR2LAB)[0]
-        found[inside] = lab * [_LIGHTNESS, 1, 1]
+    if not inside.any():
+        return None
+    about = np.arange(-radius, radius + 1)
+    x, y = np.clip(middles[inside].astype(int)[:, :, None] + about, 0, size[:, None] - 1).transpose(
+        1, 0, 2
+    )
+    patches = image[y[:, :, None], x[:, None, :]]
+    found[inside] = np.median(patches.reshape(len(patches), -1, 3), axis=1)
+    lab = cv2.cvtColor((found[inside][None] / 255).astype(np.float32), cv2.COLOR_BGR2LAB)[0]
+    found[inside] = lab * [_LIGHTNESS, 1, 1]
     return found
 
 
@@ -147,7 +148,8 @@ DUPLICATE_BOX_IOU, DUPLICATE_REGION_IOU, DUPLICATE_OKS = 0.6, 0.7, 0.4
 # wherever the person is, half by the OKS to the expected pose, with scaled sigmas.
 REID_SCORE, REID_SIGMA_SCALE = 0.35, 4.0
 REID_OKS = 0.1  # the same for a person whose colors are not known
-# A person is shown after so many sightings in so many frames, so that a false one is never seen.
+# A person is shown after so many sightings in so many frames, so that one that is false for a
+# moment is not seen. In the first frame of a video there is nothing to wait for.
 SIGHTINGS, SIGHTING_FRAMES = 2, 3
 # Seconds for which a shown person may be hard to see before the track is lost.
 LOW_SECONDS = 0.5
@@ -285,6 +287,7 @@ class Tracker:
         ]
         kept: list[int] = []
         waiting: list[Track] = []
+        patience = min(LOW_SECONDS, self.track_timeout)
         for row in sorted(range(len(people)), key=lambda row: -consistency[row]):
             track = self._tracks[row]
             track.frames += 1
@@ -294,7 +297,7 @@ class Tracker:
                 self._lost += [track] if track.is_shown else []
             elif track.is_seen:
                 kept.append(row)
-            elif track.is_shown and seconds - track.seconds <= LOW_SECONDS:
+            elif track.is_shown and seconds - track.seconds <= patience:
                 waiting.append(track)
             elif track.is_shown:
                 self._lost.append(track)
@@ -309,9 +312,10 @@ class Tracker:
                     track.appearance, appearance[row], APPEARANCE_MOMENTUM
                 )
         self._tracks = [self._tracks[row] for row in sorted(kept)] + waiting
-        for track in self._tracks:
+        for track in list(self._tracks):
             if not track.is_shown and track.sightings >= SIGHTINGS:
-                self._show(track)
+                found = self._matches([(track.person, track.appearance)], seconds)
+                self._show(track, self._resume(found[0]) if 0 in found else None)
 
     def _show(self, track: Track, track_id: int | None = None) -> None:
         """Show a track from now on, under the id of a lost one or a new one."""
@@ -379,22 +383,25 @@ class Tracker:
             if self.pose.alignment.uses_points
             else [None] * len(people)
         )
-        for row in np.argsort([-person.score for person in people], kind="stable"):
-            person = people[row]
-            followed = [track.person for track in self._tracks if track.is_seen]
+        appearance = [color_signature(image, person, self.pose.skeleton) for person in people]
+        new: list[int] = []
+        for row in np.argsort([-person.score for person in people], kind="stable").tolist():
+            others = [track.person for track in self._tracks if track.is_seen]
+            others += [people[other] for other in new]
             same = any(
-                pose_oks(person.keypoints, other, self.pose.sigmas) > DUPLICATE_OKS
-                for other in followed
+                pose_oks(people[row].keypoints, other, self.pose.sigmas) > DUPLICATE_OKS
+                for other in others
             )
-            if same or predictions.presence[row] < self.pose.backend.min_presence:
-                continue
-            appearance = color_signature(image, person, self.pose.skeleton)
-            track = Track(person, regions[row], boxes[row].score, seconds, appearance)
-            track.region = self._next_region(track, person, points[row], image, seconds)
-            resumed = self._resumed_track_id(person, appearance, seconds)
-            # In the first frame there is nothing to wait for.
-            if resumed is not None or is_first:
-                self._show(track, resumed)
+            if not same and predictions.presence[row] >= self.pose.backend.min_presence:
+                new.append(row)
+        matches = self._matches([(people[row], appearance[row]) for row in new], seconds)
+        for place, row in enumerate(new):
+            track = Track(people[row], regions[row], boxes[row].score, seconds, appearance[row])
+            track.region = self._next_region(track, people[row], points[row], image, seconds)
+            if place in matches:
+                self._show(track, self._resume(matches[place]))
+            elif is_first:
+                self._show(track)
             self._tracks.append(track)
 
     def _untracked_boxes(
@@ -411,22 +418,40 @@ class Tracker:
             if not (iou(row, taken) > DUPLICATE_REGION_IOU).any()
         ]
 
-    def _resumed_track_id(
-        self, person: Person, appearance: np.ndarray | None, seconds: float
-    ) -> int | None:
-        """End the lost or unseen track that a person resumes, and return its id; None for none."""
-        candidates = self._lost + [t for t in self._tracks if t.is_shown and not t.is_seen]
-        scores = []
-        for track in candidates:
-            expected = track.expected(seconds)
-            oks = pose_oks(person.keypoints, expected, self.pose.sigmas, REID_SIGMA_SCALE)
-            if track.appearance is None or appearance is None:
-                scores.append(oks - REID_OKS + REID_SCORE)
-            else:
-                scores.append((1 + oks) / 2 * color_similarity(track.appearance, appearance))
-        if not scores or max(scores) < REID_SCORE:
-            return None
-        track = candidates[int(np.argmax(scores))]
+    def _matches(
+        self, people: Sequence[tuple[Person, np.ndarray | None]], seconds: float
+    ) -> dict[int, Track]:
+        """Return the lost or unseen tracks that people resume, the best matches first.
+
+        Args:
+            people: People and their color signatures.
+            seconds: The time.
+
+        Returns:
+            Tracks by the number of the person, each at most once.
+        """
+        unseen = [track for track in self._tracks if track.is_shown and not track.is_seen]
+        pairs = []
+        for number, (person, appearance) in enumerate(people):
+            for track in self._lost + unseen:
+                expected = track.expected(seconds)
+                oks = pose_oks(person.keypoints, expected, self.pose.sigmas, REID_SIGMA_SCALE)
+                if track.appearance is None or appearance is None:
+                    score = oks - REID_OKS + REID_SCORE
+                else:
+                    score = (1 + oks) / 2 * color_similarity(track.appearance, appearance)
+                # A track that waits is near, or the person is another one.
+                is_waiting = any(track is other for other in unseen)
+                if score >= REID_SCORE and not (is_waiting and oks < REID_OKS):
+                    pairs.append((score, number, track))
+        found: dict[int, Track] = {}
+        for _, number, track in sorted(pairs, key=lambda pair: -pair[0]):
+            if number not in found and all(track is not other for other in found.values()):
+                found[number] = track
+        return found
+
+    def _resume(self, track: Track) -> int:
+        """End a lost or unseen track, and return its id for the one that goes on."""
         # By identity: tracks hold arrays, which do not compare.
         self._lost = [other for other in self._lost if other is not track]
         self._tracks = [other for other in self._tracks if other is not track]

@@ -21,6 +21,7 @@ import numpy as np
 from tfcpn.utils.errors import InputError
 
 _log = logging.getLogger(__name__)
+_MAX_HOLD_SECONDS = 600  # longest time a frame is shown; a larger gap is damage
 # What is written, and OpenCV's codec for it.
 CODECS = {
     ".mp4": "mp4v",
@@ -476,3 +477,26 @@ class VideoWriter:
         self._temporary.unlink(missing_ok=True)
         if kind is None and self._error:
             raise self._failure()
+
+
+def hold(writer, held: tuple | None, seconds: float, rate: float, shown: int) -> int:
+    """Write the last frame, drawn once, until the time of the next one.
+
+    Frames that are due before the next position of the output are dropped.
+
+    Args:
+        writer: A `VideoWriter`.
+        held: Arguments of its `add` for the last frame; None before the first.
+        seconds: Time of the next frame.
+        rate: Frames per second of the output.
+        shown: Number of frames written so far.
+
+    Returns:
+        Number of times it was written.
+    """
+    if held is None:
+        return 0
+    times = min(max(0, round(seconds * rate) - shown), round(_MAX_HOLD_SECONDS * rate))
+    if times:
+        writer.add(*held, times=times)
+    return times

@@ -14,7 +14,8 @@ import numpy as np
 LEFT, RIGHT = 1.0, -1.0
 
 
-def turn(axis: str, degrees: float) -> np.ndarray:
+def rotation_about(axis: str, degrees: float) -> np.ndarray:
+    """Return the rotation matrix (3, 3) about an axis: "x", "y" or "z"."""
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     if axis == "x":
         return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
@@ -86,8 +87,8 @@ def pose_body(rng: np.random.Generator, fallen: float) -> Body:
     # Most people face the viewer more or less; some show their side or back.
     yaw = rng.normal(0, 15) if rng.random() < 0.95 else rng.uniform(-180, 180)
     roll = rng.uniform(30, 180) * rng.choice([-1, 1]) if rng.random() < fallen else rng.normal(0, 7)
-    lean = turn("x", {"sit": -5, "squat": 25, "jump": 8}.get(kind, 0) + rng.normal(4, 8))
-    spine = turn("z", rng.normal(0, 6)) @ lean
+    lean = rotation_about("x", {"sit": -5, "squat": 25, "jump": 8}.get(kind, 0) + rng.normal(4, 8))
+    spine = rotation_about("z", rng.normal(0, 6)) @ lean
 
     hip, shoulder = _vary(rng, 0.08), _vary(rng, 0.122)
     torso, neck, head = _vary(rng, 0.285), _vary(rng, 0.055), _vary(rng, 0.074)
@@ -95,29 +96,39 @@ def pose_body(rng: np.random.Generator, fallen: float) -> Body:
     upper_arm, forearm = _vary(rng, 0.165), _vary(rng, 0.15)
 
     points = {}
-    twist = turn("y", rng.normal(0, 7))
+    twist = rotation_about("y", rng.normal(0, 7))
     chest = spine @ np.array([0, torso, 0])
     for side, name in ((LEFT, "left"), (RIGHT, "right")):
         points[f"{name}_hip"] = np.array([side * hip, 0, 0])
         points[f"{name}_shoulder"] = chest + spine @ twist @ np.array([side * shoulder, 0, 0])
         forward, sideways, elbow = _arm_angles(rng, kind)
-        rotation = spine @ twist @ turn("z", side * sideways) @ turn("x", -forward)
-        inward = turn("y", side * rng.uniform(-70, 20)) @ turn("x", -min(elbow, 145))
+        rotation = (
+            spine @ twist @ rotation_about("z", side * sideways) @ rotation_about("x", -forward)
+        )
+        inward = rotation_about("y", side * rng.uniform(-70, 20)) @ rotation_about(
+            "x", -min(elbow, 145)
+        )
         points[f"{name}_elbow"], points[f"{name}_wrist"] = _limb(
             points[f"{name}_shoulder"], rotation, inward, upper_arm, forearm
         )
     for (forward, sideways, knee), (side, name) in zip(
         _leg_angles(rng, kind), ((LEFT, "left"), (RIGHT, "right"))
     ):
-        rotation = turn("z", side * sideways) @ turn("x", -forward)
+        rotation = rotation_about("z", side * sideways) @ rotation_about("x", -forward)
         points[f"{name}_knee"], points[f"{name}_ankle"] = _limb(
-            points[f"{name}_hip"], rotation, turn("x", min(max(knee, 0), 140)), thigh, shank
+            points[f"{name}_hip"],
+            rotation,
+            rotation_about("x", min(max(knee, 0), 140)),
+            thigh,
+            shank,
         )
         points[f"{name}_toe"] = points[f"{name}_ankle"] + rotation @ np.array(
             [side * 0.015, -0.03, 0.075]
         )
 
-    preprocessing = spine @ turn("y", rng.normal(0, 15)) @ turn("x", rng.normal(0, 8))
+    preprocessing = (
+        spine @ rotation_about("y", rng.normal(0, 15)) @ rotation_about("x", rng.normal(0, 8))
+    )
     center = chest + spine @ np.array([0, neck + head, 0.01])
     points["neck"] = chest
     points["head"] = center
@@ -134,7 +145,9 @@ def pose_body(rng: np.random.Generator, fallen: float) -> Body:
     for name, place in on_head.items():
         points[name] = center + preprocessing @ (head * np.array(place))
 
-    to_camera = turn("z", roll) @ turn("x", rng.normal(4, 5)) @ turn("y", yaw)
+    to_camera = (
+        rotation_about("z", roll) @ rotation_about("x", rng.normal(4, 5)) @ rotation_about("y", yaw)
+    )
     return Body(
         {name: to_camera @ p for name, p in points.items()},
         face=to_camera @ preprocessing @ np.array([0.0, 0, 1]),

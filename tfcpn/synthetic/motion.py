@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfcpn.synthetic.body import Body, pose_body, turn
+from tfcpn.synthetic.body import Body, pose_body, rotation_about
 
 # Each point and the one from which it grows; the mid-hip is the origin.
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "mouth")
@@ -33,15 +33,15 @@ def facing(rng: np.random.Generator) -> Body:
             return body
 
 
-def turned(body: Body, axis: str, degrees: float) -> Body:
-    """Return a body that is turned about the mid-hip as a whole.
+def rotated(body: Body, axis: str, degrees: float) -> Body:
+    """Return a body that is rotated about the mid-hip as a whole.
 
     Args:
         body: The body.
-        axis: "z" for a turn in the image, "y" to show another side.
+        axis: "z" for a rotation in the image, "y" to show another side.
         degrees: The angle.
     """
-    rotation = turn(axis, degrees)
+    rotation = rotation_about(axis, degrees)
     return replace(
         body,
         points={name: rotation @ point for name, point in body.points.items()},

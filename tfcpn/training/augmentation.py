@@ -481,9 +481,9 @@ def select_regions(
     for number, source in enumerate(others):
         points = keypoints[:, keypoints.shape[1] - 2 * (len(others) - number) :][:, :2]
         known = (chosen == sources.index(source)) & (points[:, 0, 2] > 0)
-        way = points[:, 1, :2] - points[:, 0, :2]
-        scale = 2 * align_margin * tf.norm(way, axis=1) / region[0]
-        angle = tf.atan2(way[:, 0], -way[:, 1])
+        offset = points[:, 1, :2] - points[:, 0, :2]
+        scale = 2 * align_margin * tf.norm(offset, axis=1) / region[0]
+        angle = tf.atan2(offset[:, 0], -offset[:, 1])
         other = Shown(scale, points[:, 0, :2], angle)
         result = Shown(
             tf.where(known, other.scale, result.scale),
@@ -494,7 +494,9 @@ def select_regions(
 
 
 def select_background(points, draws: SingleViewDraws, region, *, probability: float) -> Shown:
-    """Show some images in part, without their people: a square of the widest strip beside them.
+    """Show some images in part: a square of the widest strip without people.
+
+    Zoomed out, shifted or rotated it may show a part of them; labels are moved as in any view.
 
     Args:
         points: (P, NUM_POINTS, 3) as in `codecs.people`, relative to the middle of the crop.

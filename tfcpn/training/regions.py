@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from tfcpn.transforms.regions import (
 )
 from tfcpn.utils.console import progress_bar
 from tfcpn.utils.errors import InputError
+from tfcpn.utils.files import write_atomically
 
 REGIONS_FILE = "regions.npz"
 # A detection is of a person whose mid-hip is this near, in parts of the body's radius.
@@ -44,7 +47,7 @@ def find_other_regions(
 ) -> OtherRegions | None:
     """Return the regions of --regions other than the annotated one; None if there are none.
 
-    They are found once per run and stored beside its checkpoints.
+    They are found once per run and stored next to its checkpoints.
 
     Args:
         cfg: The settings.
@@ -61,23 +64,28 @@ def find_other_regions(
     if not sources:
         return None
     described = _describe(cfg, training_set, sources)
-    if file.exists():
+    try:
         with np.load(file) as stored:
             if str(stored["made_from"]) == described:
                 return OtherRegions(stored["ids"], stored["points"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # not there, or damaged
     if model is None:
         raise InputError(f"{file}: is missing or of another run; restore it, or begin a new run")
     regions = _find(cfg, components, training_set, sources, model)
     if writes:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, made_from=described, **regions._asdict())
+        content = io.BytesIO()
+        np.savez(content, made_from=described, **regions._asdict())
+        write_atomically(file, content.getvalue())
     return regions
 
 
 def _describe(cfg: Config, training_set: TrainingSet, sources: list[str]) -> str:
     """Return what the regions depend on."""
     depends = {"records": training_set.records.identity, "sources": sources}
-    depends["radius"] = cfg.align_radius
+    depends["people"] = training_set.person_filter
+    names = ("align_radius", "align_margin", "align_rotate", "init_weights")
+    depends |= {name: getattr(cfg, name) for name in names}
     if "detector" in sources:
         depends["detector"] = zlib.crc32(read_detector_bytes(cfg.detector))
     return json.dumps(depends, sort_keys=True)
@@ -128,7 +136,10 @@ def _find(
         points = landmarks(tf.constant(np.stack(crops)))
         size = components.crop_spec.size
         points = keypoints_to_image(points, np.stack(regions), size).numpy()
-        points[~np.array(is_aligned)] = np.nan
+        # The center of a region is the annotated mid-hip.
+        offset = np.linalg.norm(points[:, 0] - np.stack(regions)[:, :2], axis=1)
+        radius = np.stack(regions)[:, 2] / (2 * alignment.margin)
+        points[~np.array(is_aligned) | (offset > MAX_DISTANCE * radius)] = np.nan
         found["landmarks"] += list(points)
         for values in (crops, regions, is_aligned):
             values.clear()
@@ -158,15 +169,23 @@ def _find(
 
 
 def _detected(group: dict, detector) -> np.ndarray:
-    """Return the points (P, 2, 2) of the nearest detections of people; NaN for none."""
+    """Return the points (P, 2, 2) of people's detections; NaN for none.
+
+    A detection is of the person to whose mid-hip it is nearest, relative to the radius.
+    """
     encoded = tf.io.decode_image(group["encoded"], channels=3, expand_animations=False).numpy()
     pixels = apply_exif_orientation(encoded, int(group["orientation"]))[..., ::-1]
     detections = [detection.points for detection in detector(np.ascontiguousarray(pixels))]
     found = np.full((len(group["id"]), 2, 2), np.nan)
-    for row, points in enumerate(group["points"]):
-        if not detections or not group["found"][row]:
-            continue
-        distances = [np.linalg.norm(other[0] - points[0]) for other in detections]
-        if min(distances) <= MAX_DISTANCE * np.linalg.norm(points[1] - points[0]):
-            found[row] = detections[int(np.argmin(distances))]
+    if not detections:
+        return found
+    points = group["points"]
+    radius = np.linalg.norm(points[:, 1] - points[:, 0], axis=1)
+    offset = np.linalg.norm(np.array(detections)[:, None, 0] - points[None, :, 0], axis=2)
+    distance = np.where(group["found"], offset / radius, np.inf)  # (detections, people)
+    owner = distance.argmin(axis=1)
+    for row in np.flatnonzero(group["found"]):
+        own = np.flatnonzero(owner == row)
+        if len(own) and distance[own, row].min() <= MAX_DISTANCE:
+            found[row] = detections[own[distance[own, row].argmin()]]
     return found

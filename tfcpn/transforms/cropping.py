@@ -313,7 +313,7 @@ class CropSpec:
         rotated: Whether regions may be rotated.
         pad_color: BGR of the area outside the image; None repeats the image's border.
         corner_to_corner: Whether pixel (0, 0) of a rotated crop is sampled at the region's corner
-            rather than half a crop's pixel within it. MediaPipe does so; somebody upside down is
+            rather than half a crop's pixel within it. MediaPipe does so; a person upside down is
             then more than a pixel of the image elsewhere.
     """
 

@@ -158,8 +158,8 @@ def blazepose_network(
         from_teacher: Start from MediaPipe's weights and distill from them; else from scratch.
         distillation_weight: Weight of the distillation loss.
         heatmap_weight: Weight of the heatmap loss.
-        presence_weight: Weight of the loss that each crop shows a person; 0: the person score is
-            distilled.
+        presence_weight: Weight of the loss that each crop shows a person, besides the distillation
+            of the person score.
         freeze: Number of leading convolutions to freeze.
     """
     if norm == "auto":

@@ -1,4 +1,4 @@
-"""Losses of the detector: annotated people where there are some, the original's word elsewhere."""
+"""Losses of the detector: annotated people, and elsewhere the original network's predictions."""
 
 from __future__ import annotations
 

@@ -68,7 +68,12 @@ def build_detector(graph: TfliteGraph, freeze: int = 0) -> tf.keras.Model:
         else:
             output = _other(graph, operation, inputs, name)
         tensors[operation.outputs[0]] = _activated(operation, output, name)
-    return tf.keras.Model(images, [tensors[t] for t in results], name="pose_detector")
+    # Losses are float32 in half precision, too.
+    outputs = [
+        tf.keras.layers.Activation("linear", dtype="float32", name=name)(tensors[t])
+        for t, name in zip(results, ("boxes", "logits"))
+    ]
+    return tf.keras.Model(images, outputs, name="pose_detector")
 
 
 def _activated(operation: Operation, x, name: str):
