@@ -235,10 +235,6 @@ def test_commands_refuse_them_before_anything_is_read(command, tmp_path):
         (["--max_upload_mb=3"], "--max_upload_mb has no effect here: it is for --serve"),
         (["--boxes=image", "--nonms"], "--nms has no effect here: it is for --boxes=detect"),
         (["--boxes=image", "--tiles=2"], "--tiles has no effect here: it is for --boxes=detect"),
-        (
-            ["--tiles=2", "--detector=x.onnx"],
-            "--tiles=2 is for MediaPipe's detector, not for x.onnx",
-        ),
         (["--serve", "--csv"], "--csv has no effect here: it is for files, not for --serve"),
         (["--serve", "--nodraw"], "--draw has no effect here: it is for files, not for --serve"),
         (

@@ -1006,9 +1006,6 @@ def check_flags_apply(cfg: Config, explicit: Collection[str], evaluating: bool =
         for name in sorted(set(explicit) & set(requirement.flags)):
             if getattr(cfg, name) != _default(cfg, name) and not requirement.is_met(cfg):
                 raise InputError(f"--{name} has no effect here: it needs {requirement.needs}")
-    uses_detector = cfg.align_source == "detector" or not evaluating
-    if "detector" in explicit and not uses_detector:
-        raise InputError("--detector has no effect here: it needs --align_source=detector")
     for name in sorted(set(explicit) & set(_TRAINING_ONLY)) if evaluating else ():
         if getattr(cfg, name) != FIELDS[name].default:
             raise InputError(f"--{name} has no effect here: it is for training")

@@ -258,7 +258,7 @@ def test_a_box_gets_the_points_that_mediapipes_detector_finds_about_it():
 
     box = PersonBox(0, (300.0, 200.0, 60.0, 100.0), 0.8)
     found = zoomed(detector, np.zeros((600, 800, 3), np.uint8), box)
-    assert seen == [(200, 120)], "twice the box"
+    assert seen == [(160, 96)], "1.6 times the box"
     assert found.points == pytest.approx((330, 250, 330, 200)) and found.box == box.box
     assert zoomed(lambda part: [], np.zeros((600, 800, 3), np.uint8), box) == box
 

@@ -15,11 +15,12 @@ from tfcpn.models.blazepose.detector import Detection, PoseDetector, body_box, b
 from tfcpn.models.specs import DEFAULT_DETECTION_MODEL, DEFAULT_PERSON_DETECTOR
 from tfcpn.utils.errors import InputError
 
-# Minimum score of a person by MediaPipe's detector; and when it looks at a known person's box.
-MEDIAPIPE_THRESHOLD, ZOOM_THRESHOLD = 0.5, 0.2
+# Minimum score of a person by MediaPipe's detector; when it looks at a known person's box; and of
+# people that another detector misses.
+MEDIAPIPE_THRESHOLD, ZOOM_THRESHOLD, MISSED_THRESHOLD = 0.5, 0.35, 0.6
 # Side of what it looks at over that of the box, and IoU of its body with the box from which on they
-# are of one person.
-ZOOM, MIN_ZOOM_IOU = 2.0, 0.2
+# are of one person. Measured on COCO's sample (docs/notes/inference.md).
+ZOOM, MIN_ZOOM_IOU = 1.6, 0.2
 # IoU of two circles' squares above which they may be of one person, and above which they are.
 _MAYBE_SAME_IOU, _SAME_IOU = 0.3, 0.6
 # Share of a box within another one above which they are of one person, cut by a tile.
@@ -64,7 +65,7 @@ def load_detector(
     if not zoom or not Path(DEFAULT_DETECTION_MODEL).exists():
         return lambda image: detect_boxes(detector, image, tiles)
     near = load_pose_detector(DEFAULT_DETECTION_MODEL, ZOOM_THRESHOLD)
-    least = max(MEDIAPIPE_THRESHOLD, threshold or 0.0)
+    least = max(MISSED_THRESHOLD, threshold or 0.0)
     whole = load_pose_detector(DEFAULT_DETECTION_MODEL, least)
 
     def detect(image: np.ndarray) -> list[PersonBox]:
