@@ -12,7 +12,7 @@ from tfcpn.utils.console import import_tensorflow
 
 COMMAND = Command(
     "python -m tfcpn.train",
-    "Train a Cascaded Pyramid Network, BlazePose or its detector on COCO or your own data.",
+    "Train a Cascaded Pyramid Network, BlazePose or its detector on your data.",
     uses_config=True,
 )
 _log = logging.getLogger("tfcpn.train")  # __name__ is __main__ when it is run

