@@ -89,7 +89,7 @@ def run_script(python: str, script: str, *arguments: str):
 def turned_images(images: list[Path], folder: Path) -> list[Path]:
     """Write each image, turned by another angle of a full turn, and return the files.
 
-    Where pixels are sampled differs most for somebody upside down.
+    Where pixels are sampled differs most for a person upside down.
     """
     import cv2
     import numpy as np

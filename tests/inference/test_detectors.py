@@ -264,7 +264,7 @@ def test_a_box_gets_the_points_that_mediapipes_detector_finds_about_it():
 
 
 def test_a_person_cut_by_a_tile_is_one_person():
-    """The tile sees the upper half of somebody whom the whole image shows."""
+    """The tile sees the upper half of a person that the whole image shows."""
 
     def detector(tile):
         if tile.shape[:2] == (300, 600):

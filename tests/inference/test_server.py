@@ -203,10 +203,10 @@ def test_detector_and_threshold_can_be_chosen():
         asked.append(threshold)
         return lambda image: []
 
-    client = make(detectors={"nobody": detector}).test_client()
+    client = make(detectors={"empty": detector}).test_client()
     base = f"http://127.0.0.1:{PORT}"
     settings = client.get("/settings", base_url=base).get_json()
-    assert settings["detectors"] == ["nobody"] and settings["megabytes"] == 1
+    assert settings["detectors"] == ["empty"] and settings["megabytes"] == 1
     assert settings["colors"]["left"] == "#ff7828" and settings["frames"] == 50
 
     def count(**form):
@@ -215,8 +215,8 @@ def test_detector_and_threshold_can_be_chosen():
         return len(answer["frames"][0]["people"])
 
     assert count() == 2
-    assert count(detector="nobody", threshold="0.4") == 0 and count(detector="nobody") == 0
-    assert count(detector="nobody", threshold="0.4") == 0 and asked == [0.4, None]
+    assert count(detector="empty", threshold="0.4") == 0 and count(detector="empty") == 0
+    assert count(detector="empty", threshold="0.4") == 0 and asked == [0.4, None]
     assert count(detector="unknown") == 2
     client.application.uploads.close()
 

@@ -64,7 +64,7 @@ def test_other_regions_are_looked_up_by_the_id_of_a_person():
 
 
 class FarDetector:
-    """Finds everybody a little to the right, and somebody far away."""
+    """Finds each person a little to the right, and another one far away."""
 
     def __init__(self, points):
         self.points = points
@@ -86,8 +86,8 @@ def test_the_nearest_detection_is_that_of_a_person(monkeypatch):
     }
     found = training_regions._detected(group, FarDetector(points))
     np.testing.assert_allclose(found, np.add(points, (3.0, 0.0)))
-    nobody = training_regions._detected(group, FarDetector(np.add(points[:1], (200.0, 0.0))))
-    assert np.isnan(nobody).all()
+    none = training_regions._detected(group, FarDetector(np.add(points[:1], (200.0, 0.0))))
+    assert np.isnan(none).all()
 
 
 def test_a_run_that_resumes_needs_its_regions(tmp_path):

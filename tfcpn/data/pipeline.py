@@ -57,25 +57,13 @@ def build_crop_fn(
         alignment "image" each person is the whole image, letterboxed, with `people_points` of all
         its people in place of keypoints.
     """
-
     if alignment.mode == "image":
         return partial(_whole_images, skeleton=skeleton, crop_spec=crop_spec)
 
     def crop_fn(group):
         keypoints = group["keypoints"]
-        count = tf.shape(keypoints)[0]
-        points, found = tf.zeros((count, 2, 2), tf.float64), tf.zeros(count, tf.bool)
-        if alignment.uses_points or skeleton.align_points:
-            points = alignment_points(keypoints, group["reach"], skeleton, alignment.radius)
-            found = has_alignment_keypoints(keypoints, skeleton, alignment.radius)
-        regions = person_region(
-            group["box"],
-            points,
-            found,
-            group["image_size"],
-            alignment=alignment,
-            input_size=crop_spec.size,
-            margin=margin,
+        points, found, regions = annotated_regions(
+            group, alignment=alignment, skeleton=skeleton, input_size=crop_spec.size, margin=margin
         )
         if skeleton.align_points:
             visibility = tf.repeat(2 * tf.cast(found, tf.float32)[:, None, None], 2, axis=1)
@@ -88,6 +76,44 @@ def build_crop_fn(
         return crops, keypoints_to_crop(keypoints, regions, crop_spec.size)
 
     return crop_fn
+
+
+def annotated_regions(
+    group: dict,
+    *,
+    alignment: Alignment,
+    skeleton: Skeleton,
+    input_size: tuple[int, int],
+    margin: float = 1.0,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the annotated regions of a group of people (see `sampling`).
+
+    Args:
+        group: The group.
+        alignment: How regions are defined.
+        skeleton: Keypoints of the network.
+        input_size: (height, width) of the network.
+        margin: Extra factor of the size.
+
+    Returns:
+        Alignment points (P, 2, 2), whether they are known (P,) bool, and regions (P, 5).
+    """
+    keypoints = group["keypoints"]
+    count = tf.shape(keypoints)[0]
+    points, found = tf.zeros((count, 2, 2), tf.float64), tf.zeros(count, tf.bool)
+    if alignment.uses_points or skeleton.align_points:
+        points = alignment_points(keypoints, group["reach"], skeleton, alignment.radius)
+        found = has_alignment_keypoints(keypoints, skeleton, alignment.radius)
+    regions = person_region(
+        group["box"],
+        points,
+        found,
+        group["image_size"],
+        alignment=alignment,
+        input_size=input_size,
+        margin=margin,
+    )
+    return points, found, regions
 
 
 def _whole_images(group: dict, skeleton: Skeleton, crop_spec: CropSpec):

@@ -16,16 +16,12 @@ from tfcpn.checkpoints.detectors import load_pose_detector, read_detector_bytes
 from tfcpn.codecs.landmarks import LANDMARK_NAMES
 from tfcpn.config import REGIONS, Config
 from tfcpn.data.images import apply_exif_orientation
-from tfcpn.data.pipeline import OtherRegions, build_crop_fn
+from tfcpn.data.pipeline import OtherRegions, annotated_regions
 from tfcpn.data.sampling import TrainingSet, image_groups
 from tfcpn.skeleton import ALIGN_POINTS
+from tfcpn.transforms.cropping import decode_and_crop
 from tfcpn.transforms.normalize import normalize
-from tfcpn.transforms.regions import (
-    alignment_points,
-    has_alignment_keypoints,
-    keypoints_to_image,
-    person_region,
-)
+from tfcpn.transforms.regions import keypoints_to_image
 from tfcpn.utils.console import progress_bar
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
@@ -100,9 +96,6 @@ def _find(
 ) -> OtherRegions:
     alignment, skeleton = components.alignment, components.skeleton
     detector = load_pose_detector(cfg.detector) if "detector" in sources else None
-    crop_fn = build_crop_fn(
-        alignment=alignment, skeleton=skeleton, crop_spec=components.crop_spec, margin=1.0
-    )
 
     @tf.function
     def landmarks(crops):
@@ -111,21 +104,16 @@ def _find(
         return outputs.landmarks[:, first : first + len(ALIGN_POINTS), :2]
 
     def prepare(group):
-        keypoints = group["keypoints"]
-        points = alignment_points(keypoints, group["reach"], skeleton, alignment.radius)
-        found = has_alignment_keypoints(keypoints, skeleton, alignment.radius)
-        regions = person_region(
-            group["box"],
-            points,
-            found,
-            group["image_size"],
+        points, found, regions = annotated_regions(
+            group,
             alignment=alignment,
+            skeleton=skeleton,
             input_size=components.crop_spec.size,
         )
         result = {name: group[name] for name in ("id", "encoded", "orientation")}
         result |= {"points": points, "found": found, "regions": regions}
         if "landmarks" in sources:
-            result["crops"] = crop_fn(group)[0]
+            result["crops"] = decode_and_crop(group, regions, components.crop_spec)
         return result
 
     groups = image_groups(training_set, 0).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
