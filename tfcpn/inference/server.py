@@ -308,10 +308,11 @@ class PoseChoice:
         if name not in self.detectors:
             return self.pose
         try:
-            # In the steps of the page's slider.
-            threshold = min(max(round(float(form.get("threshold") or 0), 2), 0.0), 1.0) or None
-        except ValueError:
-            threshold = None
+            threshold = round(float(form.get("threshold") or 0), 2)
+        except (ValueError, OverflowError):
+            threshold = 0.0
+        if not 0 < threshold <= 1:
+            threshold = None  # that of the detector
         with self._lock:
             detector = self._load(name, threshold)
         other = copy.copy(self.pose)  # shares network and lock
