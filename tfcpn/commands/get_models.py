@@ -77,7 +77,7 @@ def _convert_ssd(content: bytes) -> bytes:
     import_tensorflow()
     from tfcpn.models.ssd import convert_ssd
 
-    with status("converting it to TensorFlow Lite"):
+    with status("converting it to TensorFlow Lite", immediate=True):
         return convert_ssd(content)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfcpn.utils.console import suppress_stderr
 from tfcpn.utils.errors import InputError
 
 SIDE = 300
@@ -76,4 +77,5 @@ def convert_ssd(frozen_graph: bytes) -> bytes:
     )
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
-    return converter.convert()
+    with suppress_stderr():  # statistics of the converter
+        return converter.convert()
