@@ -9,7 +9,7 @@ from tfcpn.codecs.codec import Codec
 from tfcpn.codecs.heatmap import HeatmapCodec
 from tfcpn.codecs.landmarks import LandmarkCodec
 from tfcpn.codecs.people import NUM_POINTS, PeopleCodec
-from tfcpn.config import REGIONS, VIEWS, Config
+from tfcpn.config import BACKGROUND, REGIONS, VIEWS, Config
 from tfcpn.data.record_sets import PersonFilter
 from tfcpn.models.blazepose.blazepose import blazepose_network
 from tfcpn.models.blazepose.detector_model import detector_network
@@ -80,6 +80,7 @@ def build_components(
         size=cfg.input_size,
         rotated=alignment.uses_points,
         pad_color=network.preprocessing.pad_color,
+        corner_to_corner=network.corner_to_corner and alignment.uses_points,
     )
     training_spec = crop_spec
     if network.whole_images:
@@ -100,7 +101,7 @@ def build_components(
         training_margin=cfg.training_margin,
         num_points=NUM_POINTS
         if network.whole_images
-        else skeleton.num_keypoints + 2 * len(set(cfg.regions) - {REGIONS[0]}),
+        else skeleton.num_keypoints + 2 * len(set(cfg.regions) - {REGIONS[0], BACKGROUND}),
     )
 
 

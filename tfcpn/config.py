@@ -42,7 +42,8 @@ NETWORK_DEFAULTS = {
 }
 MAX_DETECTOR_FREEZE = 72  # of 73 convolutions
 # Regions that training views can show, see --regions; and how much further they reach.
-REGIONS = ("annotation", "detector", "landmarks")
+BACKGROUND = "background"
+REGIONS = ("annotation", "detector", "landmarks", BACKGROUND)
 REGIONS_MARGIN = 1.2
 
 
@@ -236,8 +237,9 @@ class Config:
         NETWORK,
         "model",
         0.0,
-        "BlazePose: weight of the loss that a view of a labeled person shows a person. 0 keeps the "
-        "original's presence score, which MediaPipe drops people by.",
+        "BlazePose: weight of the loss of the presence score: 1 for views of labeled people, 0 for "
+        "those of background (--regions). 0 keeps the original's score, which MediaPipe drops "
+        "people by.",
         minimum=0,
         advanced=True,
     )
@@ -294,7 +296,8 @@ class Config:
         REGIONS[:1],
         "Regions that training views show, one drawn for each view: annotation; detector, what "
         "--detector finds in the training image; landmarks, that of the initial network's own "
-        "landmarks, as in tracking.",
+        "landmarks, as in tracking; background, a part of the image without people, for "
+        "--presence_weight.",
     )
     predict_align_points: bool = _flag(
         ALIGNMENT,
@@ -808,9 +811,10 @@ _CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]]
     ),
     (
         lambda c: (
-            "landmarks" in c.regions and (c.network != "blazepose" or c.init_weights == "none")
+            {"landmarks", BACKGROUND} & set(c.regions)
+            and (c.network != "blazepose" or c.init_weights == "none")
         ),
-        "--regions=landmarks: is for --network=blazepose with MediaPipe's weights, which has them",
+        "--regions=landmarks and background: are for --network=blazepose with MediaPipe's weights",
     ),
     (
         lambda c: c.network == "blazepose_detector" and c.blazepose_freeze > MAX_DETECTOR_FREEZE,
@@ -821,7 +825,9 @@ _CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]]
     ),
     (
         lambda c: (
-            not set(c.regions) <= set(REGIONS) or not 0 < len(set(c.regions)) == len(c.regions)
+            not set(c.regions) <= set(REGIONS)
+            or not 0 < len(set(c.regions)) == len(c.regions)
+            or set(c.regions) == {BACKGROUND}
         ),
         lambda c: f"--regions={','.join(c.regions)}: expected some of {', '.join(REGIONS)}",
     ),
@@ -969,7 +975,7 @@ _REQUIREMENTS = (
     ),
     _Requirement(
         ("detector",),
-        lambda c: c.align_source == "detector" or "detector" in c.regions,
+        lambda c: c.align_source == "detector" or {"detector", BACKGROUND} & set(c.regions),
         "--align_source=detector or --regions=detector",
     ),
     _Requirement(

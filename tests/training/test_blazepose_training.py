@@ -14,6 +14,8 @@ from tfcpn.models.blazepose.model import build_blazepose
 from tfcpn.models.model import variables_by_layer
 from tfcpn.models.specs import FULL
 
+LABELED = "--regions=annotation"
+
 
 def flags(people, *more):
     return [
@@ -177,10 +179,10 @@ def test_conflicting_flags_are_refused(people, command, tmp_path):
     for arguments, printed in (
         (["--input_size=256x192"], "takes --input_size=256x256 only"),
         (
-            ["--init_weights=none", "--blazepose_freeze=0", "--blazepose_norm=scaled"],
+            ["--init_weights=none", "--blazepose_freeze=0", "--blazepose_norm=scaled", LABELED],
             "needs --blazepose_norm=batch",
         ),
-        (["--init_weights=none"], "use --blazepose_freeze=0"),
+        (["--init_weights=none", LABELED], "use --blazepose_freeze=0"),
         (["--init_weights=keras"], "is for --network=cpn"),
         (["--views=4", "--shift=0.1"], "--shift=0.1: tf-cpn's 4 views are not shifted"),
         (["--regions=boxes"], "expected some of annotation, detector, landmarks"),

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from support.photos import photo
 from tfcpn.config import make_config
-from tfcpn.data.pipeline import OtherRegions
+from tfcpn.data.pipeline import OtherRegions, build_crop_fn
 from tfcpn.data.record_sets import NO_FILTER
+from tfcpn.skeleton import COCO
 from tfcpn.training import regions as training_regions
 from tfcpn.training.augmentation import Ranges, draw_single_view, select_regions
 from tfcpn.training.regions import find_other_regions
+from tfcpn.transforms.alignment import Alignment
+from tfcpn.transforms.cropping import CropSpec
 from tfcpn.utils.errors import InputError
 
 SIDE = 100.0
@@ -55,9 +59,8 @@ def test_a_person_without_the_region_is_shown_in_the_annotated_one():
 
 
 def test_other_regions_are_looked_up_by_the_id_of_a_person():
-    regions = OtherRegions(
-        np.array([3, 7], np.int64), np.arange(12, dtype=np.float32).reshape(2, 2, 3)
-    )
+    points = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    regions = OtherRegions(np.array([3, 7], np.int64), points, np.zeros_like(points), 0.0)
     found = regions.of(tf.constant([7, 5, 3, 9], tf.int64)).numpy()
     np.testing.assert_array_equal(found[[0, 2]], regions.points[[1, 0]])
     assert not found[[1, 3]].any()
@@ -75,7 +78,7 @@ class FarDetector:
         ]
 
 
-def test_the_nearest_detection_is_that_of_a_person(monkeypatch):
+def test_the_nearest_detection_is_that_of_a_person():
     points = np.array([[[50.0, 50], [50, 20]], [[90, 50], [90, 10]]])
     group = {
         "id": np.array([1, 2]),
@@ -84,10 +87,87 @@ def test_the_nearest_detection_is_that_of_a_person(monkeypatch):
         "points": points,
         "found": np.array([True, True]),
     }
-    found = training_regions._detected(group, FarDetector(points))
-    np.testing.assert_allclose(found, np.add(points, (3.0, 0.0)))
-    none = training_regions._detected(group, FarDetector(np.add(points[:1], (200.0, 0.0))))
-    assert np.isnan(none).all()
+
+    def found(detector):
+        return training_regions._detected(group, training_regions._detections(group, detector))
+
+    np.testing.assert_allclose(found(FarDetector(points)), np.add(points, (3.0, 0.0)))
+    assert np.isnan(found(FarDetector(np.add(points[:1], (200.0, 0.0))))).all()
+
+
+def detection(x, y, radius, score=0.9):
+    return SimpleNamespace(points=np.array([[x, y], [x, y - radius]]), score=score)
+
+
+def test_background_is_what_the_detector_takes_for_a_person_away_from_people():
+    group = {
+        "id": np.array([5]),
+        "image_size": np.array([200, 300]),
+        "everyone": {"box": np.array([[10, 10, 90, 180]], np.float32)},
+        "regions": np.array([[55, 100, 225, 225, 0]]),
+    }
+    on_the_person, lamp, tree = (
+        detection(60, 90, 40),
+        detection(220, 100, 40),
+        detection(250, 50, 9),
+    )
+    found = training_regions._background(group, [tree, on_the_person, lamp], 1.25)
+    np.testing.assert_array_equal(found, tree.points)  # the first of equals
+    lamp.score = 0.95
+    found = training_regions._background(group, [tree, on_the_person, lamp], 1.25)
+    np.testing.assert_array_equal(found, lamp.points)
+    # Without such a detection it is a square of any rotation, hardly within the person's box.
+    (x, y), top = training_regions._background(group, [on_the_person], 1.25)
+    half = 1.25 * np.hypot(*(top - (x, y)))
+    width = max(0, min(100, x + half) - max(10, x - half))
+    height = max(0, min(190, y + half) - max(10, y - half))
+    assert 0 <= x <= 300 and 0 <= y <= 200 and width * height <= 0.2 * (2 * half) ** 2
+    # An image that is all person has none.
+    group["everyone"]["box"] = np.array([[-500, -500, 1300, 1200]], np.float32)
+    assert np.isnan(training_regions._background(group, [], 1.25)).all()
+
+
+def test_background_takes_the_place_of_some_people_in_every_pass():
+    ids = np.arange(400)
+    background = np.full((400, 2, 3), 2, np.float32)
+    background[300:, :, 2] = 0  # no background
+    regions = OtherRegions(ids, np.zeros((400, 0, 3), np.float32), background, 0.25)
+    first, again, second = (
+        regions.background_of(tf.constant(ids), n)[0].numpy() for n in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not first[300:].any() and (first != second).any()
+    for shown in (first, second):
+        assert 0.15 < shown[:300].mean() < 0.35
+
+
+def test_a_crop_of_background_is_of_that_part_and_has_no_keypoints():
+    image = photo(100, 200, 3)
+    keypoints = np.zeros((2, 17, 3), np.float32)
+    for name, xy in (("left_shoulder", (35, 20)), ("right_shoulder", (25, 20)),
+                     ("left_hip", (35, 50)), ("right_hip", (25, 50))):  # fmt: skip
+        keypoints[:, COCO.keypoints.index(name)] = (*xy, 2)
+    group = {
+        "id": tf.constant([1, 2], tf.int64),
+        "pass": tf.constant(0, tf.int64),
+        "encoded": tf.io.encode_png(image[..., ::-1]),
+        "orientation": tf.constant(1, tf.int64),
+        "image_size": tf.constant([100, 200], tf.int64),
+        "box": tf.constant([[10.0, 10, 40, 80]] * 2),
+        "keypoints": tf.constant(keypoints),
+        "reach": tf.constant([40.0, 40]),
+    }
+    background = np.array([[[150, 50, 2], [150, 30, 2]], [[0, 0, 0]] * 2], np.float32)
+    regions = OtherRegions(np.array([1, 2]), np.zeros((2, 0, 3), np.float32), background, 1.0)
+    made = build_crop_fn(
+        alignment=Alignment("blazepose", margin=1.25), skeleton=COCO,
+        crop_spec=CropSpec((50, 50), True, (0.0, 0.0, 0.0)), margin=1.0, other_regions=regions,
+    )  # fmt: skip
+    crops, found = made(group)
+    # The region is upright, from (125, 25) to (175, 75): its pixels are those of the image.
+    difference = np.abs(crops[0].numpy().astype(int) - image[25:75, 125:175])
+    assert difference.max() <= 1
+    assert not found[0, :, 2].numpy().any() and found[1, :, 2].numpy().any()
 
 
 def test_a_run_that_resumes_needs_its_regions(tmp_path):
@@ -99,14 +179,15 @@ def test_a_run_that_resumes_needs_its_regions(tmp_path):
     with pytest.raises(InputError, match="missing or of another run"):
         find_other_regions(cfg, None, training_set, **arguments)
     described = training_regions._describe(cfg, training_set, ["landmarks"])
-    ids, points = np.array([4]), np.ones((1, 2, 3), np.float32)
-    np.savez(file, made_from=described, ids=ids, points=points)
+    points = np.ones((1, 2, 3), np.float32)
+    arrays = {"ids": np.array([4]), "points": points, "background": points}
+    np.savez(file, made_from=described, **arrays)
     found = find_other_regions(cfg, None, training_set, **arguments)
     np.testing.assert_array_equal(found.points, points)
     file.write_bytes(b"damaged")
     with pytest.raises(InputError, match="missing or of another run"):
         find_other_regions(cfg, None, training_set, **arguments)
-    np.savez(file, made_from=described, ids=ids, points=points)
+    np.savez(file, made_from=described, **arrays)
     records.identity = {"annotations_sha256": "b"}
     with pytest.raises(InputError, match="missing or of another run"):
         find_other_regions(cfg, None, training_set, **arguments)
@@ -119,7 +200,7 @@ def test_annotated_regions_alone_need_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_trains_on_all_three_regions_and_on_presence(mediapipe, people, command, tmp_path):
+def test_a_run_trains_on_all_regions_and_on_presence(mediapipe, people, command, tmp_path):
     run = tmp_path / "run"
     arguments = ["--flagfile=flags/mediapipe_finetune.cfg", f"--train_records={people.records}"]
     arguments += [f"--init_weights={mediapipe.landmarks}", f"--detector={mediapipe.detector}"]
@@ -128,6 +209,7 @@ def test_a_run_trains_on_all_three_regions_and_on_presence(mediapipe, people, co
     command(*train, "--epochs=1")
     stored = np.load(run / "regions.npz")
     assert stored["points"].shape[1:] == (4, 3) and (stored["points"][:, 2, 2] == 2).all()
+    assert (stored["background"][:, 0, 2] == 2).any()
     command(*train, "--epochs=2")
     header, *rows = (run / "metrics.csv").read_text().splitlines()
     assert len(rows) == 2 and "person" in header.split(",")

@@ -21,7 +21,7 @@ def draws(rescale=1.0, angle=0.0, mirrored=False, shift=(0.0, 0.0)):
     return SingleViewDraws(*given)
 
 
-def view_of(crops, keypoints, given, preprocessing=TF_CPN_PREPROCESSING, margin=TRAINING_MARGIN):
+def view_of(crops, keypoints, given, preprocessing=TF_CPN_PREPROCESSING, **options):
     return single_view(
         crops,
         keypoints,
@@ -29,14 +29,18 @@ def view_of(crops, keypoints, given, preprocessing=TF_CPN_PREPROCESSING, margin=
         flip_indices=COCO.flip_indices,
         preprocessing=preprocessing,
         size=SIZE,
-        margin=margin,
+        **{"margin": TRAINING_MARGIN, **options},
     )
 
 
-def crop_of(region):
+def crop_of(region, corner_to_corner=False):
     window = Window(tf.constant(photo(300, 400)[..., ::-1].copy()), tf.zeros(2, tf.int32))
     return warp_region(
-        window, tf.constant(region, tf.float64), BOX_EXPANSION, TF_CPN_PREPROCESSING.pad_color
+        window,
+        tf.constant(region, tf.float64),
+        BOX_EXPANSION,
+        TF_CPN_PREPROCESSING.pad_color,
+        corner_to_corner,
     )
 
 
@@ -50,6 +54,7 @@ def keypoints_of(region, xy=((200.0, 150.0), (190.0, 120.0), (0.0, 0.0))):
 REGION, TRAINED = (200.0, 150.0, 120.0, 160.0, 0.0), (200.0, 150.0, 150.0, 200.0, 0.0)
 
 
+@pytest.mark.parametrize("corner_to_corner", [False, True])
 @pytest.mark.parametrize(
     "given, region",
     [
@@ -66,12 +71,21 @@ REGION, TRAINED = (200.0, 150.0, 120.0, 160.0, 0.0), (200.0, 150.0, 150.0, 200.0
         ),
     ],
 )
-def test_a_view_equals_a_crop_of_the_expected_region(given, region):
+def test_a_view_equals_a_crop_of_the_expected_region(given, region, corner_to_corner):
     """Pixels and keypoints equal those cut directly from the image."""
-    images, keypoints, visibility = view_of(crop_of(TRAINED)[None], keypoints_of(TRAINED), given)
+    images, keypoints, visibility = view_of(
+        crop_of(TRAINED, corner_to_corner)[None],
+        keypoints_of(TRAINED),
+        given,
+        corner_to_corner=corner_to_corner,
+    )
     window = Window(tf.constant(photo(300, 400)[..., ::-1].copy()), tf.zeros(2, tf.int32))
     expected = warp_region(
-        window, tf.constant(region, tf.float64), SIZE, TF_CPN_PREPROCESSING.pad_color
+        window,
+        tf.constant(region, tf.float64),
+        SIZE,
+        TF_CPN_PREPROCESSING.pad_color,
+        corner_to_corner,
     ).numpy()
     away = np.abs(denormalize(images.numpy(), TF_CPN_PREPROCESSING)[0].astype(int) - expected)
     assert np.median(away) <= 2 and np.percentile(away, 99) < 12  # interpolated twice

@@ -21,17 +21,20 @@ from tfcpn.skeleton import Skeleton
 from tfcpn.transforms.alignment import Alignment
 from tfcpn.transforms.cropping import CropSpec, decode_and_crop
 from tfcpn.transforms.regions import (
+    UNLABELED,
     alignment_points,
     has_alignment_keypoints,
     keypoints_to_crop,
     person_region,
     region_from_box,
+    region_from_points,
     square_box,
 )
 from tfcpn.utils.errors import InputError
 
 # Orders of the shards that a data service repeats in turn.
 SERVICE_PASSES = 4
+_DRAWS = 10_000  # different random numbers, by which background is shown
 
 
 def build_crop_fn(
@@ -50,7 +53,8 @@ def build_crop_fn(
             annotation and are visible where they are known.
         crop_spec: What crops look like.
         margin: Extra factor of the region's size.
-        other_regions: Points of other regions of the people, to be appended to their keypoints.
+        other_regions: Other regions of the people: points to be appended to their keypoints, and
+            parts without people to be shown for some of them, without keypoints.
 
     Returns:
         Function that returns crops (P, H, W, 3) uint8 and keypoints (P, K, 3) float32. With
@@ -72,6 +76,10 @@ def build_crop_fn(
         keypoints = tf.ensure_shape(keypoints, (None, skeleton.num_keypoints, 3))
         if other_regions is not None:
             keypoints = tf.concat([keypoints, other_regions.of(group["id"])], axis=1)
+            shown, background = other_regions.background_of(group["id"], group["pass"])
+            background = region_from_points(background, alignment.margin * margin)
+            regions = tf.where(shown[:, None], background, regions)
+            keypoints = tf.where(shown[:, None, None], [UNLABELED, UNLABELED, 0.0], keypoints)
         crops = decode_and_crop(group, regions, crop_spec)
         return crops, keypoints_to_crop(keypoints, regions, crop_spec.size)
 
@@ -134,17 +142,40 @@ class OtherRegions(NamedTuple):
     Attributes:
         ids: (N,) int64 ids of people, ascending.
         points: (N, 2 S, 3) float32 of S regions: x, y in image pixels, and 2, or 0 for none.
+        background: (N, 2, 3), the same of a part of the image without people.
+        background_share: Share of the people in a pass for whom the background is shown, of those
+            with one.
     """
 
     ids: np.ndarray
     points: np.ndarray
+    background: np.ndarray
+    background_share: float
+
+    def _rows(self, values: np.ndarray, ids) -> tf.Tensor:
+        """Return rows of values (N, ...) by the ids of people; 0 for those not listed."""
+        known = tf.constant(self.ids)
+        rows = tf.minimum(tf.searchsorted(known, ids), len(self.ids) - 1)
+        is_known = tf.gather(known, rows) == ids
+        return tf.where(is_known[:, None, None], tf.gather(tf.constant(values), rows), 0.0)
 
     def of(self, ids) -> tf.Tensor:
         """Return the points (P, 2 S, 3) of people; those who are not listed have none."""
-        known, points = tf.constant(self.ids), tf.constant(self.points)
-        rows = tf.minimum(tf.searchsorted(known, ids), len(self.ids) - 1)
-        is_known = tf.gather(known, rows) == ids
-        return tf.where(is_known[:, None, None], tf.gather(points, rows), 0.0)
+        return self._rows(self.points, ids)
+
+    def background_of(self, ids, number) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return whether people are replaced by background (P,) in pass `number`, and by which.
+
+        It depends on the id and the pass alone, so that a run that resumes sees the same.
+
+        Returns:
+            (P,) bool and points (P, 2, 2) float64.
+        """
+        points = self._rows(self.background, ids)
+        name = tf.strings.join([tf.strings.as_string(ids), tf.strings.as_string(number)], " ")
+        draw = tf.strings.to_hash_bucket_fast(name, _DRAWS)
+        shown = tf.cast(draw, tf.float64) < self.background_share * _DRAWS
+        return shown & (points[:, 0, 2] > 0), tf.cast(points[..., :2], tf.float64)
 
 
 def training_batches(

@@ -7,7 +7,8 @@ sees.
 A pass visits every example once; an epoch of training is a fixed number of steps and may end within
 a pass. A group is a dictionary of an image and some of its people: `encoded` (the file),
 `orientation`, `image_size` (height, width), `box` (P, 4), `keypoints` (P, K, 3), `reach` (P,) and
-`id` (P,). Its `everyone` has the same of all people of the image, and `trainable`.
+`id` (P,). Its `everyone` has the same of all people of the image, and `trainable`, and `pass` is
+the number of the pass.
 """
 
 from __future__ import annotations
@@ -87,23 +88,24 @@ def open_training_set(
     return TrainingSet(records, person_filter, seed, shuffle_buffer, index)
 
 
-def _group(features: dict, rows) -> dict:
-    """Return the group of some rows of a parsed record's people."""
-    group = {name: features[f"image/{name}"] for name in ("encoded", "orientation")}
+def _group(features: dict, rows, number) -> dict:
+    """Return the group of some rows of a parsed record's people in pass `number`."""
+    group = {"pass": tf.cast(number, tf.int64)}
+    group |= {name: features[f"image/{name}"] for name in ("encoded", "orientation")}
     group["image_size"] = features["image/size"]
     names = (*_PERSON_FEATURES, "trainable")
     group["everyone"] = {name: features[f"people/{name}"] for name in names}
     return group | {name: tf.gather(features[f"people/{name}"], rows) for name in _PERSON_FEATURES}
 
 
-def _training_group(serialized, training_set: TrainingSet) -> dict:
+def _training_group(serialized, training_set: TrainingSet, number) -> dict:
     """Return the group of a record's training people, possibly none."""
     features = parse_example(serialized, training_set.records.skeleton.num_keypoints)
     trainable = features["people/trainable"] > 0
     in_image = tf.reduce_sum(tf.cast(trainable, tf.int32))
     keypoints, area = features["people/keypoints"], features["people/area"]
     passes = passes_filter(keypoints, area, in_image, training_set.person_filter)
-    return _group(features, tf.where(trainable & passes)[:, 0])
+    return _group(features, tf.where(trainable & passes)[:, 0], number)
 
 
 def _interleave_shards(
@@ -136,7 +138,7 @@ def image_groups(training_set: TrainingSet, number) -> tf.data.Dataset:
         return tf.data.TFRecordDataset(names[file], buffer_size=_READ_BUFFER_BYTES)
 
     serialized = _interleave_shards(training_set, number, records, tf.data.AUTOTUNE)
-    return serialized.map(lambda record: _training_group(record, training_set))
+    return serialized.map(lambda record: _training_group(record, training_set, number))
 
 
 def _image_order(training_set: TrainingSet, number) -> tf.data.Dataset:
@@ -288,7 +290,7 @@ def _local_examples(
     spec = image_groups(training_set, 0).map(crop_fn).element_spec
     specs = tf.nest.flatten(spec)
 
-    def pack(serialized, people, local, skipped) -> tf.Tensor:
+    def pack(serialized, number, people, local, skipped) -> tf.Tensor:
         """Return (skipped + people, results) strings, empty for examples that are not local.
 
         Serialized, since elements that stand for other examples have no crop, and the shuffle
@@ -297,7 +299,7 @@ def _local_examples(
 
         def results():
             features = parse_example(serialized, num_keypoints)
-            group = _group(features, tf.gather(row, people[local]))
+            group = _group(features, tf.gather(row, people[local]), number)
             columns = [
                 tf.map_fn(tf.io.serialize_tensor, value, fn_output_signature=tf.string)
                 for value in tf.nest.flatten(crop_fn(group))
@@ -337,7 +339,7 @@ def _local_examples(
             people = tf.range(start[image], tf.where(exists, start[image + 1], start[image]))
             local = tf.gather(chosen, people) > 0
             record = _read_record(training_set, image, exists)
-            return record.map(lambda serialized: (serialized, people, local, skipped))
+            return record.map(lambda serialized: (serialized, number, people, local, skipped))
 
         groups = tf.data.Dataset.from_tensor_slices((places, skipped)).flat_map(read)
         shuffled = _shuffle(map_and_flatten(groups, pack), training_set, number)

@@ -118,6 +118,7 @@ def write_saved_model(
         "alignment": alignment._asdict(),
         "input_size": graph.crop_spec.size,
         "outside": graph.crop_spec.pad_color,
+        "corner_to_corner": graph.crop_spec.corner_to_corner,
         "empty_score": graph.codec.empty_score,
         "absent": graph.codec.missing_keypoints,
         "least_person": min_presence_of(network),

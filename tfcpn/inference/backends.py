@@ -288,6 +288,8 @@ def load_saved_model(folder: str) -> tuple[SavedModelBackend, Skeleton, Alignmen
             size=tuple(map(int, metadata["input_size"])),
             rotated=alignment.uses_points,
             pad_color=None if pad_color is None else tuple(map(float, pad_color)),
+            # Not in the files of tfcpn 1.0.
+            corner_to_corner=bool(metadata.get("corner_to_corner", False)),
         )
         missing = tuple(map(int, metadata["absent"]))
         codec = _DecodedCodec(float(metadata["empty_score"]), missing)

@@ -46,6 +46,7 @@ class Network(NamedTuple):
         template: MediaPipe's file whose layout an exported file keeps; "" for none.
         whole_images: Whether it is a detector, which sees whole images and finds their people,
             rather than a network of keypoints, which sees a crop of each person.
+        corner_to_corner: Whether it samples rotated crops as MediaPipe does; see `CropSpec`.
         build_for_inference: Builds a cheaper but mathematically equivalent model with the same
             layer names (weights are copied in afterwards); None if there is no cheaper form.
     """
@@ -70,6 +71,7 @@ class Network(NamedTuple):
     keypoint_variables: tuple[str, ...] = ()
     template: str = ""
     whole_images: bool = False
+    corner_to_corner: bool = False
 
 
 def variables_by_name(model: tf.keras.Model) -> dict[str, tf.Variable]:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfcpn.builders import Components
 from tfcpn.codecs.people import NUM_POINTS, POINTS_OF_IMAGE, POINTS_OF_PERSON
-from tfcpn.config import REGIONS, TRAINING_MARGIN, VIEWS, Config
+from tfcpn.config import BACKGROUND, REGIONS, TRAINING_MARGIN, VIEWS, Config
 from tfcpn.skeleton import Skeleton, body_part
 from tfcpn.transforms.normalize import Preprocessing, flip_horizontal, normalize, transform
 from tfcpn.utils.errors import InputError
@@ -91,7 +91,9 @@ def augmentation_for(cfg: Config, components: Components) -> Callable:
             select_half_bodies, probability=cfg.random_half_body, lower_body=lower_body
         )
     elif cfg.regions != REGIONS[:1]:
-        select = partial(select_regions, sources=cfg.regions, align_margin=cfg.align_margin)
+        # Background has taken the place of some people before.
+        sources = tuple(source for source in cfg.regions if source != BACKGROUND)
+        select = partial(select_regions, sources=sources, align_margin=cfg.align_margin)
         num_extra = components.num_points - components.skeleton.num_keypoints
     return build_augmentation(
         cfg.views,
@@ -103,6 +105,7 @@ def augmentation_for(cfg: Config, components: Components) -> Callable:
         max_rescale=np.inf if components.network.whole_images else TRAINING_MARGIN,
         select=select,
         num_extra=num_extra,
+        corner_to_corner=components.training_spec.corner_to_corner,
     )
 
 
@@ -117,6 +120,7 @@ def build_augmentation(
     max_rescale: float = TRAINING_MARGIN,
     select: Callable | None = None,
     num_extra: int = 0,
+    corner_to_corner: bool = False,
 ) -> Callable:
     """Return the function (crops, keypoints, seed) -> images, keypoints, visibility.
 
@@ -134,6 +138,7 @@ def build_augmentation(
         select: Function (keypoints, draws, region) that returns what single views show: see
             `select_half_bodies`. None: the region.
         num_extra: Number of keypoints at the end that only `select` uses.
+        corner_to_corner: See `CropSpec`; for single views.
     """
 
     def make_four(crops, keypoints, seed):
@@ -157,6 +162,7 @@ def build_augmentation(
             margin=margin,
             max_rescale=max_rescale,
             shown=shown,
+            corner_to_corner=corner_to_corner,
         )
 
     make_views = make_four if views == VIEWS else make_one
@@ -539,6 +545,7 @@ def single_view(
     margin: float,
     max_rescale: float = TRAINING_MARGIN,
     shown: Shown | None = None,
+    corner_to_corner: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Make one view of each training crop: rescaled, rotated and possibly mirrored, in one warp.
 
@@ -554,6 +561,7 @@ def single_view(
         margin: Side of a crop over that of the region.
         max_rescale: Maximum of the scale.
         shown: What the views show instead of the region.
+        corner_to_corner: See `CropSpec`; of the crops and of the views.
 
     Returns:
         Images (P, *size, 3) float32, normalized; keypoints (P, K, 2) in their pixels,
@@ -577,12 +585,13 @@ def single_view(
     step_x = pixel_step[:, 0] * tf.where(draws.mirrored, -1.0, 1.0)
     step_y = pixel_step[:, 1]
     linear = [[cos * step_x, -sin * step_y], [sin * step_x, cos * step_y]]
-    # The warp counts from the center of the first pixel, keypoints from its corner.
+    # The warp counts from the center of the first pixel, keypoints from its corner or as the warp.
+    first = 0.0 if corner_to_corner else 0.5
     origin = [
         center[:, i]
-        - 0.5
-        + linear[i][0] * (0.5 - half_size[0])
-        + linear[i][1] * (0.5 - half_size[1])
+        - first
+        + linear[i][0] * (first - half_size[0])
+        + linear[i][1] * (first - half_size[1])
         for i in range(2)
     ]
     zero = tf.zeros_like(cos)

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 import zlib
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,28 @@ import tensorflow as tf
 from tfcpn.builders import Components
 from tfcpn.checkpoints.detectors import load_pose_detector, read_detector_bytes
 from tfcpn.codecs.landmarks import LANDMARK_NAMES
-from tfcpn.config import REGIONS, Config
+from tfcpn.config import BACKGROUND, REGIONS, Config
 from tfcpn.data.images import apply_exif_orientation
 from tfcpn.data.pipeline import OtherRegions, annotated_regions
 from tfcpn.data.sampling import TrainingSet, image_groups
 from tfcpn.skeleton import ALIGN_POINTS
 from tfcpn.transforms.cropping import decode_and_crop
 from tfcpn.transforms.normalize import normalize
-from tfcpn.transforms.regions import keypoints_to_image
+from tfcpn.transforms.regions import keypoints_to_image, region_from_points
 from tfcpn.utils.console import progress_bar
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
 
 REGIONS_FILE = "regions.npz"
+_STORED = ("ids", "points", "background")
 # A detection is of a person whose mid-hip is this near, in parts of the body's radius.
 MAX_DISTANCE = 0.75
+# Background: a detection of nobody who is annotated, or a square of these sides, relative to the
+# region of a person. Of either, this part may be within the boxes of people.
+BACKGROUND_SIDES, MAX_OVERLAP = (0.3, 1.0), 0.2
+# The initial network sees nobody there: presence below this one.
+MAX_PRESENCE = 0.5
+_DRAWS = 20  # of squares of an image
 _BATCH = 32  # crops
 
 
@@ -60,18 +68,20 @@ def find_other_regions(
     if not sources:
         return None
     described = _describe(cfg, training_set, sources)
+    share = (BACKGROUND in sources) / len(cfg.regions)
     try:
-        with np.load(file) as stored:
+        with np.load(file, allow_pickle=False) as stored:
             if str(stored["made_from"]) == described:
-                return OtherRegions(stored["ids"], stored["points"])
+                return OtherRegions(*(stored[name] for name in _STORED), share)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there, or damaged
     if model is None:
         raise InputError(f"{file}: is missing or of another run; restore it, or begin a new run")
-    regions = _find(cfg, components, training_set, sources, model)
+    regions = OtherRegions(*_find(cfg, components, training_set, sources, model), share)
     if writes:
         content = io.BytesIO()
-        np.savez(content, made_from=described, **regions._asdict())
+        arrays = {name: getattr(regions, name) for name in _STORED}
+        np.savez(content, made_from=described, **arrays)
         write_atomically(file, content.getvalue())
     return regions
 
@@ -82,9 +92,35 @@ def _describe(cfg: Config, training_set: TrainingSet, sources: list[str]) -> str
     depends["people"] = training_set.person_filter
     names = ("align_radius", "align_margin", "align_rotate", "init_weights")
     depends |= {name: getattr(cfg, name) for name in names}
-    if "detector" in sources:
+    if uses_detector(sources):
         depends["detector"] = zlib.crc32(read_detector_bytes(cfg.detector))
     return json.dumps(depends, sort_keys=True)
+
+
+def uses_detector(sources: Collection[str]) -> bool:
+    """Return whether sources of regions need --detector."""
+    return bool({"detector", BACKGROUND} & set(sources))
+
+
+class _Crops:
+    """Crops that wait for the network, which takes many at once.
+
+    Attributes:
+        results: What the network said of each crop.
+    """
+
+    def __init__(self, predict: Callable):
+        self.predict, self.results, self.waiting = predict, [], []
+
+    def add(self, crops) -> None:
+        self.waiting += list(crops)
+        if len(self.waiting) >= _BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.waiting:
+            self.results += list(self.predict(tf.constant(np.stack(self.waiting))).numpy())
+            self.waiting = []
 
 
 def _find(
@@ -93,87 +129,159 @@ def _find(
     training_set: TrainingSet,
     sources: list[str],
     model: tf.keras.Model,
-) -> OtherRegions:
-    alignment, skeleton = components.alignment, components.skeleton
-    detector = load_pose_detector(cfg.detector) if "detector" in sources else None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ids, points and background of `OtherRegions`."""
+    alignment, crop_spec = components.alignment, components.crop_spec
+    detector = load_pose_detector(cfg.detector) if uses_detector(sources) else None
+
+    def outputs(crops):
+        return model(normalize(crops, components.network.preprocessing), training=False)
 
     @tf.function
     def landmarks(crops):
-        outputs = model(normalize(crops, components.network.preprocessing), training=False)
         first = LANDMARK_NAMES.index(ALIGN_POINTS[0])
-        return outputs.landmarks[:, first : first + len(ALIGN_POINTS), :2]
+        return outputs(crops).landmarks[:, first : first + len(ALIGN_POINTS), :2]
+
+    @tf.function
+    def presence(crops):
+        return components.network.presence_score(outputs(crops))
 
     def prepare(group):
         points, found, regions = annotated_regions(
-            group,
-            alignment=alignment,
-            skeleton=skeleton,
-            input_size=components.crop_spec.size,
+            group, alignment=alignment, skeleton=components.skeleton, input_size=crop_spec.size
         )
-        result = {name: group[name] for name in ("id", "encoded", "orientation")}
-        result |= {"points": points, "found": found, "regions": regions}
+        group |= {"points": points, "found": found, "regions": regions}
         if "landmarks" in sources:
-            result["crops"] = decode_and_crop(group, regions, components.crop_spec)
-        return result
+            group["crops"] = decode_and_crop(group, regions, crop_spec)
+        return group
 
+    ids, regions, is_aligned, detected, people_of, background = [], [], [], [], [], []
+    tracked, judged = _Crops(landmarks), _Crops(presence)
     groups = image_groups(training_set, 0).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    ids, found = [], {source: [] for source in sources}
-    crops, regions, is_aligned = [], [], []
-
-    def predict_crops():
-        points = landmarks(tf.constant(np.stack(crops)))
-        size = components.crop_spec.size
-        points = keypoints_to_image(points, np.stack(regions), size).numpy()
-        # The center of a region is the annotated mid-hip.
-        offset = np.linalg.norm(points[:, 0] - np.stack(regions)[:, :2], axis=1)
-        radius = np.stack(regions)[:, 2] / (2 * alignment.margin)
-        points[~np.array(is_aligned) | (offset > MAX_DISTANCE * radius)] = np.nan
-        found["landmarks"] += list(points)
-        for values in (crops, regions, is_aligned):
-            values.clear()
-
     with progress_bar(training_set.people, "regions", "person") as bar:
         for group in groups.as_numpy_iterator():
-            ids += group["id"].tolist()
-            if "detector" in sources:
-                found["detector"] += list(_detected(group, detector))
-            if "landmarks" in sources:
-                crops += list(group["crops"])
-                regions += list(group["regions"])
-                is_aligned += list(group["found"])
-                if len(crops) >= _BATCH:
-                    predict_crops()
             bar.update(len(group["id"]))
-        if crops:
-            predict_crops()
-    points = np.concatenate([np.stack(found[source]) for source in sources], axis=1)
-    known = np.isfinite(points).all(axis=-1, keepdims=True)
-    points = np.concatenate([np.where(known, points, 0), 2 * known], axis=-1).astype(np.float32)
+            if not len(group["id"]):
+                continue
+            ids += group["id"].tolist()
+            regions += list(group["regions"])
+            is_aligned += list(group["found"])
+            detections = _detections(group, detector) if detector else []
+            if "detector" in sources:
+                detected += list(_detected(group, detections))
+            if "landmarks" in sources:
+                tracked.add(group["crops"])
+            if BACKGROUND in sources:
+                points = _background(group, detections, alignment.margin)
+                region = region_from_points(points, alignment.margin)[None]
+                judged.add(decode_and_crop(group, region, crop_spec).numpy())
+                background.append(points)
+                people_of.append(len(group["id"]))
+        tracked.flush()
+        judged.flush()
+    found = {"detector": detected}
+    if "landmarks" in sources:
+        found["landmarks"] = _followed(
+            np.stack(tracked.results),
+            np.stack(regions),
+            np.array(is_aligned),
+            input_size=crop_spec.size,
+            margin=alignment.margin,
+        )
+    others = [found[source] for source in sources if source != BACKGROUND]
+    points = np.concatenate(others, axis=1) if others else np.zeros((len(ids), 0, 2))
+    parts = np.full((len(ids), 2, 2), np.nan)
+    if background:
+        parts = np.stack(background)
+        parts[np.array(judged.results) >= MAX_PRESENCE] = np.nan
+        parts = np.repeat(parts, people_of, axis=0)
     # Two sets of records may use the same ids: such people keep the annotated region.
     unique, first, count = np.unique(np.array(ids, np.int64), return_index=True, return_counts=True)
-    points = points[first]
-    points[count > 1, :, 2] = 0
-    return OtherRegions(unique, points)
+
+    def stored(points):
+        known = np.isfinite(points).all(axis=-1, keepdims=True)
+        points = np.concatenate([np.where(known, points, 0), 2 * known], axis=-1)
+        points = points[first].astype(np.float32)
+        points[count > 1, :, 2] = 0
+        return points
+
+    return unique, stored(points), stored(parts)
 
 
-def _detected(group: dict, detector) -> np.ndarray:
+def _detections(group: dict, detector) -> list:
+    """Return what a detector finds in the image of a group."""
+    encoded = tf.io.decode_image(group["encoded"], channels=3, expand_animations=False).numpy()
+    pixels = apply_exif_orientation(encoded, int(group["orientation"]))[..., ::-1]
+    return detector(np.ascontiguousarray(pixels))
+
+
+def _detected(group: dict, detections: list) -> np.ndarray:
     """Return the points (P, 2, 2) of people's detections; NaN for none.
 
     A detection is of the person to whose mid-hip it is nearest, relative to the radius.
     """
-    encoded = tf.io.decode_image(group["encoded"], channels=3, expand_animations=False).numpy()
-    pixels = apply_exif_orientation(encoded, int(group["orientation"]))[..., ::-1]
-    detections = [detection.points for detection in detector(np.ascontiguousarray(pixels))]
     found = np.full((len(group["id"]), 2, 2), np.nan)
     if not detections:
         return found
-    points = group["points"]
+    detected, points = np.array([d.points for d in detections]), group["points"]
     radius = np.linalg.norm(points[:, 1] - points[:, 0], axis=1)
-    offset = np.linalg.norm(np.array(detections)[:, None, 0] - points[None, :, 0], axis=2)
+    offset = np.linalg.norm(detected[:, None, 0] - points[None, :, 0], axis=2)
     distance = np.where(group["found"], offset / radius, np.inf)  # (detections, people)
     owner = distance.argmin(axis=1)
     for row in np.flatnonzero(group["found"]):
         own = np.flatnonzero(owner == row)
         if len(own) and distance[own, row].min() <= MAX_DISTANCE:
-            found[row] = detections[own[distance[own, row].argmin()]]
+            found[row] = detected[own[distance[own, row].argmin()]]
     return found
+
+
+def _followed(landmarks, regions, is_aligned, *, input_size, margin: float) -> np.ndarray:
+    """Return the points (P, 2, 2) that landmarks predict for the next image; NaN if far off.
+
+    Args:
+        landmarks: (P, 2, 2) alignment points in crop pixels.
+        regions: (P, 5) annotated ones.
+        is_aligned: (P,) whether they are about the mid-hip.
+        input_size: (height, width) of a crop.
+        margin: Side of a region over the diameter of the circle.
+    """
+    points = keypoints_to_image(landmarks, regions, input_size).numpy()
+    offset = np.linalg.norm(points[:, 0] - regions[:, :2], axis=1)
+    radius = regions[:, 2] / (2 * margin)
+    points[~is_aligned | (offset > MAX_DISTANCE * radius)] = np.nan
+    return points
+
+
+def _background(group: dict, detections: list, margin: float) -> np.ndarray:
+    """Return the points (2, 2) of a part of an image without annotated people; NaN if none is left.
+
+    Preferred is what a detector takes for a person.
+
+    Args:
+        group: The group of the image.
+        detections: What the detector finds.
+        margin: Side of a region over the diameter of the circle.
+    """
+    boxes = group["everyone"]["box"].astype(np.float64)
+
+    def is_free(points):
+        half = margin * np.linalg.norm(points[1] - points[0])
+        low = np.maximum(boxes[:, :2], points[0] - half)
+        high = np.minimum(boxes[:, :2] + boxes[:, 2:], points[0] + half)
+        return (
+            half > 0 and (np.maximum(high - low, 0).prod(axis=1) <= MAX_OVERLAP * 4 * half**2).all()
+        )
+
+    for detection in sorted(detections, key=lambda d: -d.score):
+        points = np.asarray(detection.points, np.float64)
+        if is_free(points):
+            return points
+    rng = np.random.default_rng(int(group["id"][0]) % 2**63)
+    height, width = group["image_size"]
+    for _ in range(_DRAWS):
+        radius = rng.uniform(*BACKGROUND_SIDES) * group["regions"][0, 2] / (2 * margin)
+        center, angle = rng.uniform((0, 0), (width, height)), rng.uniform(0, 2 * np.pi)
+        points = np.array([center, center + radius * np.array([np.sin(angle), -np.cos(angle)])])
+        if is_free(points):
+            return points
+    return np.full((2, 2), np.nan)

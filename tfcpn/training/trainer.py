@@ -45,7 +45,7 @@ from tfcpn.training.distributed import (
 from tfcpn.training.lock import Lock
 from tfcpn.training.logger import TrainingLogger, columns
 from tfcpn.training.preemption import CheckpointSchedule, StopRequest
-from tfcpn.training.regions import REGIONS_FILE, find_other_regions
+from tfcpn.training.regions import REGIONS_FILE, find_other_regions, uses_detector
 from tfcpn.training.schedule import learning_rate
 from tfcpn.training.state import build_step, restore_or_initialize
 from tfcpn.training.step import StepResult, TrainingStep
@@ -268,7 +268,7 @@ class Trainer:
     def _trained_on(self, records: Records) -> dict:
         """Return what the steps of the run depend on besides its settings."""
         result = {"records": records.identity, "replicas": self.replicas}
-        if "detector" in self.cfg.regions:
+        if uses_detector(self.cfg.regions):
             content = read_detector_bytes(self.cfg.detector)
             result["detector"] = f"{zlib.crc32(content):08x}"
         weights = Path(self.cfg.init_weights)

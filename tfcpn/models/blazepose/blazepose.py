@@ -102,8 +102,11 @@ def _losses(
     labeled = labeled_losses(outputs, targets)
     losses = {name: weights[name] * loss for name, loss in labeled.items()}
     if presence_weight:
-        # A view of a labeled person shows one.
-        losses["person"] = presence_weight * tf.reduce_mean(tf.math.softplus(-outputs.person))
+        # A view without any labeled keypoint is one of background.
+        is_person = tf.reduce_any(targets.visibility > 0, axis=1, keepdims=True)
+        losses["person"] = presence_weight * tf.reduce_mean(
+            tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(is_person, tf.float32), outputs.person)
+        )
     if teacher_outputs is None:
         return losses
     # Masks are predicted for the first quarter only.
@@ -158,8 +161,8 @@ def blazepose_network(
         from_teacher: Start from MediaPipe's weights and distill from them; else from scratch.
         distillation_weight: Weight of the distillation loss.
         heatmap_weight: Weight of the heatmap loss.
-        presence_weight: Weight of the loss that each crop shows a person, besides the distillation
-            of the person score.
+        presence_weight: Weight of the loss of whether a crop shows a person, besides the
+            distillation of the person score.
         freeze: Number of leading convolutions to freeze.
     """
     if norm == "auto":
@@ -198,6 +201,7 @@ def blazepose_network(
         # From scratch, nothing trains these outputs.
         presence_score=_presence_score if from_teacher or presence_weight else None,
         spatial_landmarks=_spatial_landmarks if from_teacher else None,
+        corner_to_corner=True,
     )
 
 
