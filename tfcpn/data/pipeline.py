@@ -143,7 +143,7 @@ class OtherRegions(NamedTuple):
         ids: (N,) int64 ids of people, ascending.
         points: (N, 2 S, 3) float32 of S regions: x, y in image pixels, and 2, or 0 for none.
         background: (N, 2, 3), the same of a part of the image without people.
-        background_share: Share of the people in a pass for whom the background is shown, of those
+        background_share: Share of the people in a pass that are replaced by background, of those
             with one.
     """
 

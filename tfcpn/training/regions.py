@@ -31,10 +31,10 @@ REGIONS_FILE = "regions.npz"
 _STORED = ("ids", "points", "background")
 # A detection is of a person whose mid-hip is this near, in parts of the body's radius.
 MAX_DISTANCE = 0.75
-# Background: a detection of nobody who is annotated, or a square of these sides, relative to the
+# Background: a detection of no annotated person, or a square of these sides, relative to the
 # region of a person. Of either, this part may be within the boxes of people.
 BACKGROUND_SIDES, MAX_OVERLAP = (0.3, 1.0), 0.2
-# The initial network sees nobody there: presence below this one.
+# The initial network sees no person there: presence below this one.
 MAX_PRESENCE = 0.5
 _DRAWS = 20  # of squares of an image
 _BATCH = 32  # crops
