@@ -28,7 +28,11 @@ MOVEMENTS = {
     "cartwheel": ("z", 0.0, 120.0),
     "lying": ("z", 90.0, 0.0),
     "behind": ("y", 180.0, 0.0),
+    "embrace": ("z", 0.0, 0.0),
+    "alike": ("z", 0.0, 0.0),
 }
+# Seconds of an embrace: two people come together, hold each other, and part again.
+_APPROACH, _HOLD = 2.0, 2.0
 COMMAND = Command(
     "python tools/make_video.py",
     __doc__,
@@ -52,8 +56,9 @@ COMMAND = Command(
                 "movement",
                 "walk",
                 tuple(MOVEMENTS),
-                "What they do: walk and look here, or, as in a gym, stand on their hands, turn "
-                "cartwheels, lie, or stand with their backs to the camera.",
+                "What they do: walk and look here; stand on their hands, turn cartwheels, lie, or "
+                "stand with their backs to the camera; embrace, two by two; or walk in like "
+                "clothes.",
             ),
             integer("seed", 0, "Another seed draws other people.", minimum=0),
         ]
@@ -76,7 +81,9 @@ class Walker(NamedTuple):
     ground: float
 
 
-def walkers(rng: np.random.Generator, count: int, seconds: float, still: bool) -> list[Walker]:
+def walkers(
+    rng: np.random.Generator, count: int, seconds: float, still: bool, alike: bool
+) -> list[Walker]:
     """Return people; unless still, every second one walks across the others and leaves."""
     people = []
     for place in range(count):
@@ -84,13 +91,21 @@ def walkers(rng: np.random.Generator, count: int, seconds: float, still: bool) -
         speed = 0.0 if still or place % 2 == 0 else rng.choice([-1, 1]) * rng.uniform(0.12, 0.22)
         poses = [facing(rng) for _ in range(1 if still else int(seconds / POSE_SECONDS) + 2)]
         height = rng.uniform(0.6, 0.72)
-        people.append(
-            Walker(poses, draw_clothes(rng), start, speed, height, rng.uniform(0.9, 0.95))
-        )
+        clothes = people[0].clothes if alike and people else draw_clothes(rng)
+        people.append(Walker(poses, clothes, start, speed, height, rng.uniform(0.9, 0.95)))
     return people
 
 
-def _place(walker: Walker, seconds: float) -> float:
+def _embracing(people: list[Walker], place: int, seconds: float) -> float:
+    """Return the mid-hip's x over the width of a person who goes to the neighbor and back."""
+    start = people[place].start
+    other = people[place ^ 1].start if place ^ 1 < len(people) else start
+    closeness = np.clip(1 - (abs(seconds - _APPROACH - _HOLD / 2) - _HOLD / 2) / _APPROACH, 0, 1)
+    # Their bodies touch, but do not cover each other.
+    return start + closeness * 0.45 * (other - start)
+
+
+def _walking(walker: Walker, seconds: float) -> float:
     """Return the mid-hip's x over the width: back and forth between places outside the image."""
     low, high = -0.15, 1.15
     way = (walker.start + walker.speed * seconds - low) % (2 * (high - low))
@@ -121,7 +136,9 @@ def draw_frame(
             body = rotated(body, axis, start + speed * seconds)
         scale = height * walker.height
         feet = min(p[1] for p in body.points.values())
-        origin = _place(walker, seconds) * width, height * walker.ground + feet * scale
+        is_embrace = movement == "embrace"
+        x = _embracing(people, place, seconds) if is_embrace else _walking(walker, seconds)
+        origin = x * width, height * walker.ground + feet * scale
         drawn[place] = draw_person(canvas, body, origin, scale, walker.clothes, place, light)
     annotations = []
     for place, points in drawn.items():
@@ -142,7 +159,7 @@ def main(options: Options) -> None:
         raise InputError(f"--output={output}: expected a name that ends in {', '.join(CODECS)}")
     rng = np.random.default_rng([args.seed, 1])
     scene = background(rng, args.height, args.width)
-    people = walkers(rng, args.people, args.seconds, args.still)
+    people = walkers(rng, args.people, args.seconds, args.still, args.movement == "alike")
     count, images, annotations = max(1, round(args.seconds * args.rate)), [], []
     with VideoWriter(output, args.rate) as video, progress_bar(count, "drawing", "frame") as bar:
         for frame in range(count):
