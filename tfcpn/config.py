@@ -296,8 +296,8 @@ class Config:
         REGIONS[:1],
         "Regions that training views show, one drawn for each view: annotation; detector, what "
         "--detector finds in the training image; landmarks, that of the initial network's own "
-        "landmarks, as in tracking; background, a part of the image without people, for "
-        "--presence_weight.",
+        "landmarks, as in tracking. With background, a tenth of the views shows a part of the "
+        "image without people instead, for --presence_weight.",
     )
     predict_align_points: bool = _flag(
         ALIGNMENT,

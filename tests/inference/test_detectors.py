@@ -13,6 +13,7 @@ from tfcpn.inference.detectors import (
     detect_people,
     full_image_box,
     load_detector,
+    points_of_people,
     zoomed,
 )
 from tfcpn.models.blazepose.detector import Detection, body_box
@@ -261,6 +262,26 @@ def test_a_box_gets_the_points_that_mediapipes_detector_finds_about_it():
     assert seen == [(160, 96)], "1.6 times the box"
     assert found.points == pytest.approx((330, 250, 330, 200)) and found.box == box.box
     assert zoomed(lambda part: [], np.zeros((600, 800, 3), np.uint8), box) == box
+
+
+def test_a_box_has_the_points_of_the_person_of_the_whole_image_that_it_overlaps_most():
+    """Two people side by side, a third one in a tiny box, and a fourth one without a box."""
+
+    def person(x, y, radius, score):
+        points = np.array([[x, y], [x, y - radius]], float)
+        return PersonBox(0, body_box(points), score, points=tuple(points.ravel()))
+
+    left, right = person(100, 200, 90, 0.9), person(160, 200, 90, 0.8)
+    large, missed = person(600, 200, 90, 0.7), person(900, 200, 90, 0.6)
+    boxes = [PersonBox(0, one.box, 0.9) for one in (right, left)]
+    boxes.append(PersonBox(0, (590.0, 190.0, 20.0, 20.0), 0.9))  # mostly within a person
+    found, more = points_of_people(boxes, [left, right, large, missed])
+    assert [box.points for box in found] == [right.points, left.points, None]
+    assert more == [missed]
+    # Of two people in one box, the more confident one gives the points, the other is in it.
+    found, more = points_of_people([PersonBox(0, left.box, 0.9)], [left, person(102, 200, 88, 0.6)])
+    assert found[0].points == left.points and not more
+    assert points_of_people([], [missed]) == ([], [missed])
 
 
 def test_a_person_cut_by_a_tile_is_one_person():

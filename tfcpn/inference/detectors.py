@@ -15,12 +15,13 @@ from tfcpn.models.blazepose.detector import Detection, PoseDetector, body_box, b
 from tfcpn.models.specs import DEFAULT_DETECTION_MODEL, DEFAULT_PERSON_DETECTOR
 from tfcpn.utils.errors import InputError
 
-# Minimum score of a person by MediaPipe's detector; when it looks at a known person's box; and of
-# people that another detector misses.
-MEDIAPIPE_THRESHOLD, ZOOM_THRESHOLD, MISSED_THRESHOLD = 0.5, 0.35, 0.6
+# Minimum score of a person by MediaPipe's detector, and when it looks at a known person's box.
+MEDIAPIPE_THRESHOLD, ZOOM_THRESHOLD = 0.5, 0.35
 # Side of what it looks at over that of the box, and IoU of its body with the box from which on they
 # are of one person. Measured on COCO's sample (docs/notes/inference.md).
 ZOOM, MIN_ZOOM_IOU = 1.6, 0.2
+# The same for people that MediaPipe's detector finds in the whole image.
+MIN_SAME_IOU = 0.4
 # IoU of two circles' squares above which they may be of one person, and above which they are.
 _MAYBE_SAME_IOU, _SAME_IOU = 0.3, 0.6
 # Share of a box within another one above which they are of one person, cut by a tile.
@@ -65,17 +66,47 @@ def load_detector(
     if not zoom or not Path(DEFAULT_DETECTION_MODEL).exists():
         return lambda image: detect_boxes(detector, image, tiles)
     near = load_pose_detector(DEFAULT_DETECTION_MODEL, ZOOM_THRESHOLD)
-    least = max(MISSED_THRESHOLD, threshold or 0.0)
-    whole = load_pose_detector(DEFAULT_DETECTION_MODEL, least)
+    whole = load_pose_detector(DEFAULT_DETECTION_MODEL, max(MEDIAPIPE_THRESHOLD, threshold or 0.0))
 
     def detect(image: np.ndarray) -> list[PersonBox]:
-        boxes = [zoomed(near, image, box) for box in detect_boxes(detector, image, tiles)]
-        for person in detect_people(whole, image):
-            if all(_share_within(person, box) <= _SAME_SHARE for box in boxes):
-                boxes.append(person)
-        return boxes
+        boxes = detect_boxes(detector, image, tiles)
+        people = detect_people(whole, image)
+        boxes, missed = points_of_people(boxes, people)
+        boxes = [box if box.points else zoomed(near, image, box) for box in boxes]
+        return boxes + missed
 
     return detect
+
+
+def points_of_people(
+    boxes: list[PersonBox], people: list[PersonBox]
+) -> tuple[list[PersonBox], list[PersonBox]]:
+    """Return boxes with the alignment points of the people whose bodies they overlap most.
+
+    Args:
+        boxes: Boxes without points.
+        people: People with points, the most confident first.
+
+    Returns:
+        The boxes, and the people that are in none of them.
+    """
+    boxes, missed = list(boxes), []
+    for person in people:
+        overlaps = [
+            0.0 if box.points else iou(_corners(person), _corners(box)[None])[0] for box in boxes
+        ]
+        best = int(np.argmax(overlaps)) if boxes else 0
+        if boxes and overlaps[best] > MIN_SAME_IOU:
+            boxes[best] = replace(boxes[best], points=person.points)
+        elif all(_share_within(person, box) <= _SAME_SHARE for box in boxes):
+            missed.append(person)
+    return boxes, missed
+
+
+def _corners(box: PersonBox) -> np.ndarray:
+    """Return the first and last corner (2, 2) of a box."""
+    x, y, width, height = box.box
+    return np.array([[x, y], [x + width, y + height]])
 
 
 def zoomed(detector: PoseDetector, image: np.ndarray, box: PersonBox) -> PersonBox:
@@ -87,16 +118,15 @@ def zoomed(detector: PoseDetector, image: np.ndarray, box: PersonBox) -> PersonB
         image: (H, W, 3) uint8 BGR.
         box: The box. Without a detection that fits, it is returned as it is.
     """
-    x, y, width, height = box.box
-    center, half = np.array([x + width / 2, y + height / 2]), ZOOM * np.array([width, height]) / 2
+    corners = _corners(box)
+    center, half = corners.mean(axis=0), ZOOM * (corners[1] - corners[0]) / 2
     low = np.maximum(np.floor(center - half), 0).astype(int)
     high = np.minimum(np.ceil(center + half), image.shape[1::-1]).astype(int)
     part = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
-    corners = np.array([[x, y], [x + width, y + height]])
     for found in detector(part):  # the most confident first
         points = found.points + low
-        bx, by, bw, bh = body_box(points)
-        if iou(corners, np.array([[[bx, by], [bx + bw, by + bh]]]))[0] > MIN_ZOOM_IOU:
+        body = PersonBox(0, body_box(points), found.score)
+        if iou(corners, _corners(body)[None])[0] > MIN_ZOOM_IOU:
             return replace(box, points=tuple(map(float, points.ravel())))
     return box
 

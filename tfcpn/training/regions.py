@@ -34,6 +34,8 @@ MAX_DISTANCE = 0.75
 # Background: a detection of no annotated person, or a square of these sides, relative to the
 # region of a person. Of either, this part may be within the boxes of people.
 BACKGROUND_SIDES, MAX_OVERLAP = (0.3, 1.0), 0.2
+# Part of the people that are replaced by it.
+BACKGROUND_SHARE = 0.1
 # The initial network sees no person there: presence below this one.
 MAX_PRESENCE = 0.5
 _DRAWS = 20  # of squares of an image
@@ -68,7 +70,7 @@ def find_other_regions(
     if not sources:
         return None
     described = _describe(cfg, training_set, sources)
-    share = (BACKGROUND in sources) / len(cfg.regions)
+    share = BACKGROUND_SHARE if BACKGROUND in sources else 0.0
     try:
         with np.load(file, allow_pickle=False) as stored:
             if str(stored["made_from"]) == described:
