@@ -211,8 +211,8 @@ class Config:
         "model",
         0,
         "BlazePose and its detector: number of leading convolutions to freeze. 11 of BlazePose are "
-        "everything up to stride 4, most of the cost of a step; 38 of the detector, up to stride "
-        "16.",
+        "everything up to stride 4, most of the cost of a step; 18 of the detector, up to stride "
+        "8.",
         minimum=0,
         maximum=96,
     )

@@ -12,6 +12,7 @@ from tfcpn.config import FIELDS
 from tfcpn.utils.console import import_tensorflow
 from tfcpn.utils.errors import InputError
 
+OF_KEYPOINTS = ("profile", "forward", "eval", "video", "gpu")
 PARTS = ("input", "step", "profile", "forward", "eval", "records", "video", "gpu")
 COMMAND = Command(
     "python tools/benchmark.py",
@@ -53,6 +54,8 @@ def measure(part: str, options: Options) -> list[dict]:
     from benchmarking import data, network, step_profile
 
     cfg, args = options.config, options.args
+    if part in OF_KEYPOINTS and cfg.network == "blazepose_detector":
+        raise InputError(f"{part}: is for networks of keypoints, not --network={cfg.network}")
     if part == "step":
         return network.benchmark_step(cfg, args.rounds)
     if part == "profile":

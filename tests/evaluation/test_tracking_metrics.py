@@ -129,6 +129,19 @@ def test_a_drawn_video_and_its_annotations_score_perfectly(command, tmp_path):
     )
 
 
+def test_people_who_embrace_touch_and_part(command, tmp_path):
+    path = tmp_path / "embrace.mp4"
+    size = ["--seconds=6", "--rate=1", "--width=320", "--height=240", "--people=2"]
+    command("tools/make_video.py", f"--output={path}", "--movement=embrace", *size)
+    apart = []
+    for image in json.loads(path.with_suffix(".json").read_text())["images"]:
+        data = json.loads(path.with_suffix(".json").read_text())["annotations"]
+        boxes = [a["bbox"] for a in data if a["image_id"] == image["id"]]
+        (left, right) = sorted(boxes)
+        apart.append(right[0] - left[0] - left[2])
+    assert apart[0] > 0 > apart[3] and apart[0] > apart[1] > apart[3] < apart[5]
+
+
 def test_files_that_do_not_fit_are_reported(command, tmp_path):
     (tmp_path / "a.json").write_text("{}")
     where = [f"--annotations={tmp_path / 'a.json'}", f"--results={tmp_path / 'a.json'}"]

@@ -169,6 +169,12 @@ def test_an_unknown_part_is_reported_in_one_line(command):
     )
 
 
+def test_a_detector_has_no_forward_pass_of_crops(command):
+    network = ("--network=blazepose_detector", "--align=image", "--input_size=224x224")
+    failed = command("tools/benchmark.py", "forward", *network, check=False)
+    assert failed.status == 1 and "error: forward: is for networks of keypoints" in failed.err
+
+
 def test_the_flops_of_the_network_are_those_of_its_convolutions():
     size, unit = (64, 64), 2
     layers = {layer.name: layer for layer in build_cpn(size, "resnet50", 17).layers}

@@ -217,6 +217,7 @@ def test_a_detector_needs_keypoints_that_define_its_points(mediapipe):
         build_components(cfg, hand)
 
 
+@pytest.mark.slow
 def test_a_detector_trains_on_from_another_run_with_its_predictions_as_the_teacher(
     mediapipe, tmp_path
 ):

@@ -84,7 +84,10 @@ def whole(people, command, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("number, step", [(signal.SIGINT, 3), (signal.SIGTERM, 8)])
+@pytest.mark.parametrize(
+    "number, step",
+    [(signal.SIGINT, 3), pytest.param(signal.SIGTERM, 8, marks=pytest.mark.slow)],
+)
 def test_a_signal_saves_after_the_step_and_the_same_command_resumes(
     people, command, tmp_path, at_step, whole, number, step
 ):
