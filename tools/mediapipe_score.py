@@ -1,6 +1,7 @@
 """Tabulate found people and PCK of .task bundles in MediaPipe's own runtime, by rotation.
 
-Images are predicted one by one; the frames of a video with one person in VIDEO mode.
+Images are predicted one by one; the frames of a video with one person in VIDEO mode. In images
+without annotated people, up to five people are counted as false.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ COMMAND = Command(
     },
 )
 _BATCH = 200  # images that one process of MediaPipe takes
+_MOST_FALSE = 5  # people in an image without people
 
 
-def landmarks_of(python: str, bundle: str, files: list[str], mode: str) -> list:
-    """Return for each image the landmarks [x, y] over its size of its one person, or None."""
-    found, batch = [], _BATCH if mode == "image" else len(files)
+def people_of(python: str, bundle: str, files: list[str], mode: str, most: int) -> list[list]:
+    """Return for each image the landmarks of up to `most` people, [x, y, ...] over its size."""
+    found, batch = [], _BATCH if mode == "image" else max(1, len(files))
     for start in range(0, len(files), batch):
-        answer = run_script(
-            python, "landmarker.py", mode, "1", bundle, *files[start : start + batch]
-        )
-        found += [people[0]["landmarks"] if people else None for people in answer["images"]]
+        part = files[start : start + batch]
+        answer = run_script(python, "landmarker.py", mode, str(most), bundle, *part)
+        found += [[person["landmarks"] for person in people] for people in answer["images"]]
     return found
 
 
@@ -96,10 +97,14 @@ def score(args, frames: list[str]) -> None:
     if not people:
         raise InputError(f"{args.annotations}: no person has the keypoints of a torso")
     images = [annotated.images[p.image_id] for p in people]
-    files = [str(Path(args.images) / image.file_name) for image in images]
+    with_people = {person.image_id for person in annotated.people}
+    files, empty = (
+        [str(Path(args.images) / image.file_name) for image in some]
+        for some in (images, [annotated.images[i] for i in annotated.images.keys() - with_people])
+    )
     mode = "image"
     if frames:
-        mode, files = "video", frames
+        mode, files, empty = "video", frames, []
         number = {image_id: place for place, image_id in enumerate(annotated.images)}
         rows_of_people = [number[person.image_id] for person in people]
     order = match_keypoints(skeleton.keypoints, MEDIAPIPE.keypoints)
@@ -107,10 +112,12 @@ def score(args, frames: list[str]) -> None:
     length = reference_lengths(keypoints, np.stack([p.box for p in people]), skeleton, "torso")
     rotation = torso_rotation(keypoints, skeleton)
     keypoints[:, [i for i, n in enumerate(order) if n < 0], 2] = 0
-    rows = {}
+    rows, false = {}, {}
     for bundle in args.bundles:
         found = np.full((len(people), len(order), 2), np.nan)
-        answers = landmarks_of(args.python, bundle, files, mode)
+        answers = people_of(args.python, bundle, files, mode, 1)
+        answers = [people[0] if people else None for people in answers]
+        false[bundle] = sum(map(len, people_of(args.python, bundle, empty, mode, _MOST_FALSE)))
         if frames:
             answers = [answers[row] for row in rows_of_people]
         for row, (landmarks, image) in enumerate(zip(answers, images)):
@@ -150,6 +157,11 @@ def score(args, frames: list[str]) -> None:
                 + " | ".join(cells)
                 + " |"
             )
+    if empty:
+        lines += ["", f"False people in images without people ({len(empty)}): "]
+        lines[-1] += ", ".join(f"{Path(name).name} {count}" for name, count in false.items())
+        for name, count in false.items():
+            rows[name]["false"] = {"images": len(empty), "people": count}
     table = "\n".join(lines) + "\n"
     write_atomically(Path(args.output), table)
     write_atomically(Path(args.output).with_suffix(".json"), json.dumps(rows, indent=1) + "\n")

@@ -149,10 +149,14 @@ def test_bundles_are_scored_in_mediapipe(mediapipe, people, check, command, tmp_
     check([0.5, 0.5], "--max_distance=1000")
     bundle, output = tmp_path / "one.task", tmp_path / "score.md"
     bundle.write_bytes(check.seen.with_name("bundle.task").read_bytes())
-    arguments = [f"--bundles={bundle}", f"--annotations={people.val_annotations}"]
+    data = json.loads(people.val_annotations.read_text())
+    data["images"].append({**data["images"][0], "id": 10**6})  # without people
+    (tmp_path / "val.json").write_text(json.dumps(data))
+    arguments = [f"--bundles={bundle}", f"--annotations={tmp_path / 'val.json'}"]
     arguments += [f"--images={people.val}", f"--python={check.python}", f"--output={output}"]
     done = command("tools/mediapipe_score.py", *arguments)
     assert "| one.task | all |" in done.out and "| 1.000 |" in done.out
+    assert "False people in images without people (1): one.task 1\n" in done.out
     scores = json.loads(output.with_suffix(".json").read_text())[str(bundle)]["all"]
     assert scores["found"] == 1 and scores["PCK@.2"]["mean"] < 0.5
     (check.seen.with_name("answer.json")).write_text("null")
