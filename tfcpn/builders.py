@@ -136,10 +136,15 @@ def _build_blazepose(cfg: Config, skeleton: Skeleton) -> tuple[Network, Codec]:
         distillation_weight=cfg.distillation_weight,
         heatmap_weight=cfg.heatmap_weight,
         presence_weight=cfg.presence_weight,
+        has_background=BACKGROUND in cfg.regions,
         freeze=cfg.blazepose_freeze,
     )
     codec = LandmarkCodec(
-        skeleton, NUM_LANDMARKS, width=cfg.input_size[1], refine=cfg.refine_landmarks
+        skeleton,
+        NUM_LANDMARKS,
+        width=cfg.input_size[1],
+        refine=cfg.refine_landmarks,
+        corner_to_corner=network.corner_to_corner and alignment_of(cfg).uses_points,
     )
     return network, codec
 

@@ -296,8 +296,8 @@ class Config:
         REGIONS[:1],
         "Regions that training views show, one drawn for each view: annotation; detector, what "
         "--detector finds in the training image; landmarks, that of the initial network's own "
-        "landmarks, as in tracking. With background, a tenth of the views shows a part of the "
-        "image without people instead, for --presence_weight.",
+        "landmarks, as in tracking. With background, up to a tenth of the views shows a part of "
+        "the image without people instead, for --presence_weight.",
     )
     predict_align_points: bool = _flag(
         ALIGNMENT,
@@ -610,8 +610,8 @@ class Config:
         EVALUATION,
         "eval",
         DEFAULT_DETECTION_MODEL,
-        "With --align_source=detector or --regions=detector: MediaPipe's .tflite or .task file, or "
-        "the run of a --network=blazepose_detector.",
+        "With --align_source=detector or --regions=detector or background: MediaPipe's .tflite or "
+        ".task file, or the run of a --network=blazepose_detector.",
         path=True,
         advanced=True,
     )
@@ -825,11 +825,21 @@ _CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]]
     ),
     (
         lambda c: (
-            not set(c.regions) <= set(REGIONS)
-            or not 0 < len(set(c.regions)) == len(c.regions)
-            or set(c.regions) == {BACKGROUND}
+            not set(c.regions) <= set(REGIONS) or not 0 < len(set(c.regions)) == len(c.regions)
         ),
         lambda c: f"--regions={','.join(c.regions)}: expected some of {', '.join(REGIONS)}",
+    ),
+    (
+        lambda c: c.regions == (BACKGROUND,),
+        "--regions=background: needs another region, such as annotation",
+    ),
+    (
+        lambda c: BACKGROUND in c.regions and (c.align_missing != "drop" or not c.presence_weight),
+        "--regions=background: needs --presence_weight above 0 and --align_missing=drop",
+    ),
+    (
+        lambda c: c.regions != REGIONS[:1] and not c.align_rotate,
+        "--regions: other regions are rotated; use --align_rotate",
     ),
     (
         lambda c: c.network == "blazepose" and c.blazepose_freeze and c.init_weights == "none",
@@ -976,7 +986,7 @@ _REQUIREMENTS = (
     _Requirement(
         ("detector",),
         lambda c: c.align_source == "detector" or {"detector", BACKGROUND} & set(c.regions),
-        "--align_source=detector or --regions=detector",
+        "--align_source=detector or --regions=detector or background",
     ),
     _Requirement(
         ("pck_norm",),

@@ -25,7 +25,12 @@ COMMAND = Command(
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
             path("images", "", "Folder of its images."),
             path("video", "", "Instead of --images: the video of tfcpn data video, one person."),
-            integer("count", 0, "Number of people, the first ones; 0: all.", minimum=0),
+            integer(
+                "count",
+                0,
+                "Number of people, the first ones, and of images without people; 0: all.",
+                minimum=0,
+            ),
         ],
         "How": [
             path("python", ".venv-mediapipe/bin/python", "A Python with mediapipe 1.2 or later."),
@@ -34,15 +39,15 @@ COMMAND = Command(
     },
 )
 _BATCH = 200  # images that one process of MediaPipe takes
-_MOST_FALSE = 5  # people in an image without people
+_MAX_FALSE = 5  # people in an image without people
 
 
-def people_of(python: str, bundle: str, files: list[str], mode: str, most: int) -> list[list]:
-    """Return for each image the landmarks of up to `most` people, [x, y, ...] over its size."""
+def people_of(python: str, bundle: str, files: list[str], mode: str, max_people: int) -> list[list]:
+    """Return the landmarks of up to `max_people` people of each image, x, y over its size."""
     found, batch = [], _BATCH if mode == "image" else max(1, len(files))
     for start in range(0, len(files), batch):
         part = files[start : start + batch]
-        answer = run_script(python, "landmarker.py", mode, str(most), bundle, *part)
+        answer = run_script(python, "landmarker.py", mode, str(max_people), bundle, *part)
         found += [[person["landmarks"] for person in people] for people in answer["images"]]
     return found
 
@@ -98,9 +103,11 @@ def score(args, frames: list[str]) -> None:
         raise InputError(f"{args.annotations}: no person has the keypoints of a torso")
     images = [annotated.images[p.image_id] for p in people]
     with_people = {person.image_id for person in annotated.people}
+    without_people = [image for i, image in annotated.images.items() if i not in with_people]
+    without_people = without_people[: args.count or None]
     files, empty = (
         [str(Path(args.images) / image.file_name) for image in some]
-        for some in (images, [annotated.images[i] for i in annotated.images.keys() - with_people])
+        for some in (images, without_people)
     )
     mode = "image"
     if frames:
@@ -117,7 +124,7 @@ def score(args, frames: list[str]) -> None:
         found = np.full((len(people), len(order), 2), np.nan)
         answers = people_of(args.python, bundle, files, mode, 1)
         answers = [people[0] if people else None for people in answers]
-        false[bundle] = sum(map(len, people_of(args.python, bundle, empty, mode, _MOST_FALSE)))
+        false[bundle] = sum(map(len, people_of(args.python, bundle, empty, mode, _MAX_FALSE)))
         if frames:
             answers = [answers[row] for row in rows_of_people]
         for row, (landmarks, image) in enumerate(zip(answers, images)):
@@ -160,11 +167,17 @@ def score(args, frames: list[str]) -> None:
     if empty:
         lines += ["", f"False people in images without people ({len(empty)}): "]
         lines[-1] += ", ".join(f"{Path(name).name} {count}" for name, count in false.items())
-        for name, count in false.items():
-            rows[name]["false"] = {"images": len(empty), "people": count}
+    numbers = {
+        bundle: {
+            "groups": groups,
+            "false_people": false[bundle] if empty else None,
+            "images_without_people": len(empty),
+        }
+        for bundle, groups in rows.items()
+    }
     table = "\n".join(lines) + "\n"
     write_atomically(Path(args.output), table)
-    write_atomically(Path(args.output).with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
+    write_atomically(Path(args.output).with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
     print(table)
 
 

@@ -61,6 +61,8 @@ def test_flipping_twice_changes_nothing_and_flipping_once_swaps_sides():
     np.testing.assert_array_equal(twice.heatmaps[:, :, 2:], given.heatmaps[:, :, 2:])
     left, right = MEDIAPIPE.keypoints.index("left_knee"), MEDIAPIPE.keypoints.index("right_knee")
     np.testing.assert_allclose(once.landmarks[:, left, 0], 256 - given.landmarks[:, right, 0])
+    by_index = codec(COCO, corner_to_corner=True).flip(given)
+    np.testing.assert_allclose(by_index.landmarks[:, left, 0], 255 - given.landmarks[:, right, 0])
     np.testing.assert_array_equal(once.heatmaps[:, :, 1:, left], given.heatmaps[:, :, :0:-1, right])
 
 

@@ -37,6 +37,19 @@ def test_a_stream_continues_where_another_stopped(people, first):
     assert ids(people, 30, first) == ids(people, first + 30)[first:]
 
 
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_the_number_of_the_pass_is_known_after_a_resume_too(people, hosts):
+    source = open_training_set(read_records(people.records), shuffle_buffer=8)
+    first = source.people // 4 * 4 + 4  # within the second pass
+    for number in range(hosts):
+        context = tf.distribute.InputContext(hosts, number, hosts)
+        stream = training_stream(
+            source, first, lambda group: group["pass"] + 0 * group["id"], 2, context
+        )
+        passes = list(stream.take(source.people).as_numpy_iterator())
+        assert set(passes) >= {1, 2} and passes == sorted(passes)
+
+
 def test_the_order_mixes_shards_and_images(people):
     """People of one image, and images of one shard, are spread out."""
     image = image_of(people)

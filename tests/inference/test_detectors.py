@@ -278,8 +278,8 @@ def test_a_box_has_the_points_of_the_person_of_the_whole_image_that_it_overlaps_
     found, more = points_of_people(boxes, [left, right, large, missed])
     assert [box.points for box in found] == [right.points, left.points, None]
     assert more == [missed]
-    # Of two people in one box, the more confident one gives the points, the other is in it.
-    found, more = points_of_people([PersonBox(0, left.box, 0.9)], [left, person(102, 200, 88, 0.6)])
+    # Of two people in one box, the one who fits gives the points, and the other is in it.
+    found, more = points_of_people([PersonBox(0, left.box, 0.9)], [person(115, 205, 80, 1.0), left])
     assert found[0].points == left.points and not more
     assert points_of_people([], [missed]) == ([], [missed])
 

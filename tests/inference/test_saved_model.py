@@ -9,6 +9,7 @@ import tensorflow as tf
 from support.small_run import flags
 from tfcpn import Pose
 from tfcpn.inference.backends import load_saved_model
+from tfcpn.models.specs import METADATA_FILE
 from tfcpn.utils.errors import InputError
 
 
@@ -48,6 +49,18 @@ def test_prediction_from_a_saved_model_equals_that_of_the_run(command, people, r
         np.testing.assert_allclose(a["keypoints"], b["keypoints"], atol=0.01)
         np.testing.assert_allclose(a["keypoint_scores"], b["keypoint_scores"], atol=1e-3)
     assert Pose.load(tmp_path / "saved", detector="none").keypoint_names[0] == "nose"
+
+
+def test_a_saved_model_keeps_the_convention_of_its_crops(command, run, tmp_path):
+    export(command, run, tmp_path / "saved")
+    file = tmp_path / "saved" / METADATA_FILE
+    metadata = json.loads(file.read_text())
+    assert metadata["corner_to_corner"] is False  # a CPN
+    for written, expected in ((True, True), (None, False)):
+        metadata["corner_to_corner"] = written
+        file.write_text(json.dumps({k: v for k, v in metadata.items() if v is not None}))
+        backend, _, _ = load_saved_model(str(tmp_path / "saved"))
+        assert backend.crop_spec.corner_to_corner is expected
 
 
 def test_a_saved_model_has_the_default_signature(command, run, tmp_path):

@@ -12,6 +12,7 @@ from tfcpn.models.blazepose.losses import (
     distillation_terms,
     label_heatmaps,
     labeled_losses,
+    person_loss,
 )
 from tfcpn.models.blazepose.model import BlazePoseOutputs
 
@@ -44,6 +45,24 @@ def test_without_labels_the_loss_is_0_and_not_nan():
     found, goal = outputs(), targets()
     unlabeled = goal._replace(visibility=tf.zeros_like(goal.visibility))
     assert [float(v) for v in labeled_losses(found, unlabeled).values()] == [0, 0, 0]
+
+
+def test_views_of_people_show_a_person_and_those_of_background_do_not():
+    """A person, a person outside of the view, and background."""
+    xy = np.full((3, 39, 2), -1, np.float32)
+    xy[0, 5], xy[1, 5] = 100, 300
+    visibility = np.zeros((3, 39), np.float32)
+    visibility[0, 5] = 2
+    goal = LandmarkTargets(tf.constant(xy), tf.constant(visibility))
+
+    def loss(logits, has_background):
+        found = outputs(count=3)._replace(person=tf.constant(logits, tf.float32)[:, None])
+        return float(person_loss(found, goal, has_background))
+
+    assert loss([5, 5, -5], True) == pytest.approx(np.log1p(np.exp(-5)), rel=1e-4)
+    assert loss([5, 5, 5], False) == pytest.approx(np.log1p(np.exp(-5)), rel=1e-4)
+    for wrong in ([-5, 5, -5], [5, -5, -5], [5, 5, 5]):
+        assert loss(wrong, True) > 1
 
 
 def with_visibility_logits(found, logits):

@@ -157,11 +157,11 @@ def test_bundles_are_scored_in_mediapipe(mediapipe, people, check, command, tmp_
     done = command("tools/mediapipe_score.py", *arguments)
     assert "| one.task | all |" in done.out and "| 1.000 |" in done.out
     assert "False people in images without people (1): one.task 1\n" in done.out
-    scores = json.loads(output.with_suffix(".json").read_text())[str(bundle)]["all"]
+    scores = json.loads(output.with_suffix(".json").read_text())[str(bundle)]["groups"]["all"]
     assert scores["found"] == 1 and scores["PCK@.2"]["mean"] < 0.5
     (check.seen.with_name("answer.json")).write_text("null")
     command("tools/mediapipe_score.py", *arguments)
-    scores = json.loads(output.with_suffix(".json").read_text())[str(bundle)]["all"]
+    scores = json.loads(output.with_suffix(".json").read_text())[str(bundle)]["groups"]["all"]
     assert scores["found"] == 0 and scores["PCK@.2"]["mean"] == 0
 
 

@@ -10,13 +10,15 @@ import tensorflow as tf
 from support.photos import photo
 from tfcpn.config import make_config
 from tfcpn.data.pipeline import OtherRegions, build_crop_fn
-from tfcpn.data.record_sets import NO_FILTER
+from tfcpn.data.record_sets import NO_FILTER, read_records
+from tfcpn.data.sampling import open_training_set
 from tfcpn.skeleton import COCO
 from tfcpn.training import regions as training_regions
 from tfcpn.training.augmentation import Ranges, draw_single_view, select_regions
 from tfcpn.training.regions import find_other_regions
 from tfcpn.transforms.alignment import Alignment
 from tfcpn.transforms.cropping import CropSpec
+from tfcpn.transforms.normalize import Preprocessing
 from tfcpn.utils.errors import InputError
 
 SIDE = 100.0
@@ -122,9 +124,42 @@ def test_background_is_what_the_detector_takes_for_a_person_away_from_people():
     width = max(0, min(100, x + half) - max(10, x - half))
     height = max(0, min(190, y + half) - max(10, y - half))
     assert 0 <= x <= 300 and 0 <= y <= 200 and width * height <= 0.2 * (2 * half) ** 2
+    # Not about a whole small person either.
+    group["everyone"]["box"] = np.array([[215, 95, 10, 10], [255, 0, 45, 200]], np.float32)
+    found = training_regions._background(group, [lamp, tree], 1.25)
+    assert not np.array_equal(found, lamp.points) and not np.array_equal(found, tree.points)
     # An image that is all person has none.
     group["everyone"]["box"] = np.array([[-500, -500, 1300, 1200]], np.float32)
     assert np.isnan(training_regions._background(group, [], 1.25)).all()
+
+
+@pytest.mark.parametrize(("presence", "has_background"), [(0.4, True), (0.6, False)])
+def test_regions_are_found_once_per_person_and_background_shows_no_person(
+    people, monkeypatch, presence, has_background
+):
+    """The records have a share of two; the detector finds no one."""
+    monkeypatch.setattr(training_regions, "load_pose_detector", lambda path: lambda image: [])
+    records = read_records(f"{people.records}:2")
+    training_set = open_training_set(records, shuffle_buffer=8)
+    components = SimpleNamespace(
+        alignment=Alignment("blazepose"),
+        skeleton=COCO,
+        crop_spec=CropSpec((32, 32), True, (0.0, 0.0, 0.0)),
+        network=SimpleNamespace(
+            preprocessing=Preprocessing((0.0,) * 3, 255.0, rgb=True, pad_color=None),
+            presence_score=lambda crops: tf.fill(tf.shape(crops)[:1], presence),
+        ),
+    )
+    ids, points, background = training_regions._find(
+        SimpleNamespace(detector="made"),
+        components,
+        training_set,
+        ["detector", "background"],
+        lambda crops, training: crops,
+    )
+    assert len(ids) == len(set(ids)) == training_set.people // 2
+    assert points.shape == (len(ids), 2, 3) and not points.any()
+    assert bool(background[:, 0, 2].any()) == has_background
 
 
 def test_background_takes_the_place_of_some_people_in_every_pass():

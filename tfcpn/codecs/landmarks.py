@@ -11,6 +11,7 @@ from tfcpn.utils.errors import InputError
 
 # The network's named landmarks; four unnamed ones follow.
 LANDMARK_NAMES = (*MEDIAPIPE.keypoints, *ALIGN_POINTS)
+UNLABELED_XY = -1.0  # as in views, see `augmentation.single_view`
 # MediaPipe's heatmap refinement: radius of the window in cells, and the minimum peak in it.
 REFINE_RADIUS = 3
 MIN_REFINE_PEAK = 0.5
@@ -20,7 +21,8 @@ class LandmarkTargets(NamedTuple):
     """Targets by landmark.
 
     Attributes:
-        xy: (N, L, 2) float32 x, y in crop pixels; meaningless for unlabeled landmarks.
+        xy: (N, L, 2) float32 x, y in crop pixels; `UNLABELED_XY` for unlabeled landmarks, except
+            those that are labeled outside the crop.
         visibility: (N, L) 0 for unlabeled, 1 for occluded, 2 for visible landmarks.
     """
 
@@ -45,7 +47,14 @@ class LandmarkCodec:
 
     empty_score = 0.0
 
-    def __init__(self, skeleton: Skeleton, count: int, width: int, refine: bool = False):
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        count: int,
+        width: int,
+        refine: bool = False,
+        corner_to_corner: bool = False,
+    ):
         """Create the codec.
 
         Args:
@@ -53,11 +62,13 @@ class LandmarkCodec:
             count: Number of landmarks L.
             width: Width of the crop in pixels.
             refine: Move keypoints to the mean of their heatmap's window, as MediaPipe's graph does.
+            corner_to_corner: See `CropSpec`: a coordinate is the index of a pixel.
 
         Raises:
             InputError: If no keypoint is a landmark.
         """
         self.count, self.width, self.refine = count, width, refine
+        self.last = width - 1 if corner_to_corner else width
         self.landmark_indices = [
             LANDMARK_NAMES.index(keypoint) if keypoint in LANDMARK_NAMES else -1
             for keypoint in skeleton.keypoints
@@ -85,7 +96,8 @@ class LandmarkCodec:
             keypoints: (N, K, 2) x, y in crop pixels.
             visibility: (N, K).
         """
-        keypoints = tf.concat([keypoints, tf.zeros_like(keypoints[:, :1])], axis=1)
+        missing = tf.fill(tf.shape(keypoints[:, :1]), tf.constant(UNLABELED_XY, keypoints.dtype))
+        keypoints = tf.concat([keypoints, missing], axis=1)
         visibility = tf.concat([visibility, tf.zeros_like(visibility[:, :1])], axis=1)
         return LandmarkTargets(
             tf.gather(keypoints, self._keypoints, axis=1),
@@ -95,7 +107,7 @@ class LandmarkCodec:
     def flip(self, outputs: Landmarks) -> Landmarks:
         """Convert outputs for mirrored crops: left and right swapped, x counted from the right."""
         landmarks = tf.gather(outputs.landmarks, self.flip_indices, axis=1)
-        landmarks = tf.concat([self.width - landmarks[..., :1], landmarks[..., 1:]], axis=-1)
+        landmarks = tf.concat([self.last - landmarks[..., :1], landmarks[..., 1:]], axis=-1)
         heatmaps = tf.reverse(tf.gather(outputs.heatmaps, self.flip_indices, axis=3), axis=[2])
         # The peak of x is in column x / 4, so column i becomes 64 - i; the first one is repeated.
         heatmaps = tf.concat([heatmaps[:, :, :1], heatmaps[:, :, :-1]], axis=2)

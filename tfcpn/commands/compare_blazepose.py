@@ -112,7 +112,7 @@ def main(options: Options) -> None:
         load_landmark_weights(models[-1], file)
     outputs_of: list[list] = [[], []]
     for crops in region_batches(
-        image_files, regions, CropSpec(BLAZEPOSE_INPUT_SIZE, True, None), 16
+        image_files, regions, CropSpec(BLAZEPOSE_INPUT_SIZE, True, None, corner_to_corner=True), 16
     ):
         for outputs, model in zip(outputs_of, models):
             outputs.append(model(normalize(crops, MEDIAPIPE_PREPROCESSING), training=False))

@@ -29,7 +29,7 @@ MOVEMENTS = {
     "lying": ("z", 90.0, 0.0),
     "behind": ("y", 180.0, 0.0),
     "embrace": ("z", 0.0, 0.0),
-    "alike": ("z", 0.0, 0.0),
+    "same_clothes": ("z", 0.0, 0.0),
 }
 # Seconds of an embrace: two people come together, hold each other, and part again.
 _APPROACH, _HOLD = 2.0, 2.0
@@ -57,8 +57,8 @@ COMMAND = Command(
                 "walk",
                 tuple(MOVEMENTS),
                 "What they do: walk and look here; stand on their hands, turn cartwheels, lie, or "
-                "stand with their backs to the camera; embrace, two by two; or walk in like "
-                "clothes.",
+                "stand with their backs to the camera; embrace, two by two; or walk in "
+                "the same clothes.",
             ),
             integer("seed", 0, "Another seed draws other people.", minimum=0),
         ]
@@ -82,7 +82,7 @@ class Walker(NamedTuple):
 
 
 def walkers(
-    rng: np.random.Generator, count: int, seconds: float, still: bool, alike: bool
+    rng: np.random.Generator, count: int, seconds: float, still: bool, same_clothes: bool
 ) -> list[Walker]:
     """Return people; unless still, every second one walks across the others and leaves."""
     people = []
@@ -91,7 +91,7 @@ def walkers(
         speed = 0.0 if still or place % 2 == 0 else rng.choice([-1, 1]) * rng.uniform(0.12, 0.22)
         poses = [facing(rng) for _ in range(1 if still else int(seconds / POSE_SECONDS) + 2)]
         height = rng.uniform(0.6, 0.72)
-        clothes = people[0].clothes if alike and people else draw_clothes(rng)
+        clothes = people[0].clothes if same_clothes and people else draw_clothes(rng)
         people.append(Walker(poses, clothes, start, speed, height, rng.uniform(0.9, 0.95)))
     return people
 
@@ -159,7 +159,7 @@ def main(options: Options) -> None:
         raise InputError(f"--output={output}: expected a name that ends in {', '.join(CODECS)}")
     rng = np.random.default_rng([args.seed, 1])
     scene = background(rng, args.height, args.width)
-    people = walkers(rng, args.people, args.seconds, args.still, args.movement == "alike")
+    people = walkers(rng, args.people, args.seconds, args.still, args.movement == "same_clothes")
     count, images, annotations = max(1, round(args.seconds * args.rate)), [], []
     with VideoWriter(output, args.rate) as video, progress_bar(count, "drawing", "frame") as bar:
         for frame in range(count):

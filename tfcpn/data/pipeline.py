@@ -168,6 +168,10 @@ class OtherRegions(NamedTuple):
 
         It depends on the id and the pass alone, so that a run that resumes sees the same.
 
+        Args:
+            ids: (P,) int64 ids of people.
+            number: Number of the pass.
+
         Returns:
             (P,) bool and points (P, 2, 2) float64.
         """

@@ -6,9 +6,9 @@ sees.
 
 A pass visits every example once; an epoch of training is a fixed number of steps and may end within
 a pass. A group is a dictionary of an image and some of its people: `encoded` (the file),
-`orientation`, `image_size` (height, width), `box` (P, 4), `keypoints` (P, K, 3), `reach` (P,) and
-`id` (P,). Its `everyone` has the same of all people of the image, and `trainable`, and `pass` is
-the number of the pass.
+`orientation`, `image_size` (height, width), `box` (P, 4), `keypoints` (P, K, 3), `reach` (P,),
+`id` (P,) and the number of the `pass`. Its `everyone` has box to id of all people of the image, and
+`trainable`.
 """
 
 from __future__ import annotations

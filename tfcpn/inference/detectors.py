@@ -20,7 +20,7 @@ MEDIAPIPE_THRESHOLD, ZOOM_THRESHOLD = 0.5, 0.35
 # Side of what it looks at over that of the box, and IoU of its body with the box from which on they
 # are of one person. Measured on COCO's sample (docs/notes/inference.md).
 ZOOM, MIN_ZOOM_IOU = 1.6, 0.2
-# The same for people that MediaPipe's detector finds in the whole image.
+# IoU from which on a box is of a person that MediaPipe's detector finds in the whole image.
 MIN_SAME_IOU = 0.4
 # IoU of two circles' squares above which they may be of one person, and above which they are.
 _MAYBE_SAME_IOU, _SAME_IOU = 0.3, 0.6
@@ -41,8 +41,8 @@ def load_detector(
             .tflite file, see `FileDetector`.
         threshold: Minimum score of a person; None for .5 of MediaPipe's detector, .3 of others.
         tiles: Above 1, also search tiles of 2 x 2 to n x n of the image, for smaller people.
-        zoom: Let MediaPipe's detector find the alignment points of people in boxes without them,
-            and people that another detector misses.
+        zoom: Let MediaPipe's detector find the alignment points of people in boxes without them, in
+            the whole image or near the box, and people that another detector misses.
 
     Raises:
         InputError: For a file that is not a detector.
@@ -85,21 +85,30 @@ def points_of_people(
 
     Args:
         boxes: Boxes without points.
-        people: People with points, the most confident first.
+        people: People with points.
 
     Returns:
-        The boxes, and the people that are in none of them.
+        The boxes, and the people who are mostly within none of them.
     """
-    boxes, missed = list(boxes), []
-    for person in people:
-        overlaps = [
-            0.0 if box.points else iou(_corners(person), _corners(box)[None])[0] for box in boxes
-        ]
-        best = int(np.argmax(overlaps)) if boxes else 0
-        if boxes and overlaps[best] > MIN_SAME_IOU:
-            boxes[best] = replace(boxes[best], points=person.points)
-        elif all(_share_within(person, box) <= _SAME_SHARE for box in boxes):
-            missed.append(person)
+    pairs = [
+        (float(iou(_corners(person), _corners(box)[None])[0]), p, b)
+        for p, person in enumerate(people)
+        for b, box in enumerate(boxes)
+    ]
+    owner: dict[int, int] = {}
+    for overlap, p, b in sorted(pairs, reverse=True):
+        if overlap > MIN_SAME_IOU and p not in owner.values() and b not in owner:
+            owner[b] = p
+    missed = [
+        person
+        for p, person in enumerate(people)
+        if p not in owner.values()
+        and all(_share_within(person, box) <= _SAME_SHARE for box in boxes)
+    ]
+    boxes = [
+        replace(box, points=people[owner[b]].points) if b in owner else box
+        for b, box in enumerate(boxes)
+    ]
     return boxes, missed
 
 

@@ -32,7 +32,7 @@ _STORED = ("ids", "points", "background")
 # A detection is of a person whose mid-hip is this near, in parts of the body's radius.
 MAX_DISTANCE = 0.75
 # Background: a detection of no annotated person, or a square of these sides, relative to the
-# region of a person. Of either, this part may be within the boxes of people.
+# region of a person. This part of it, and of a person's box, may overlap.
 BACKGROUND_SIDES, MAX_OVERLAP = (0.3, 1.0), 0.2
 # Part of the people that are replaced by it.
 BACKGROUND_SHARE = 0.1
@@ -108,18 +108,20 @@ class _Crops:
     """Crops that wait for the network, which takes many at once.
 
     Attributes:
-        results: What the network said of each crop.
+        results: Outputs of the network, one per crop.
     """
 
     def __init__(self, predict: Callable):
         self.predict, self.results, self.waiting = predict, [], []
 
     def add(self, crops) -> None:
+        """Add crops (N, H, W, 3), and run the network once enough are waiting."""
         self.waiting += list(crops)
         if len(self.waiting) >= _BATCH:
             self.flush()
 
     def flush(self) -> None:
+        """Run the network on the crops that are waiting."""
         if self.waiting:
             self.results += list(self.predict(tf.constant(np.stack(self.waiting))).numpy())
             self.waiting = []
@@ -158,9 +160,12 @@ def _find(
         return group
 
     ids, regions, is_aligned, detected, people_of, background = [], [], [], [], [], []
-    tracked, judged = _Crops(landmarks), _Crops(presence)
-    groups = image_groups(training_set, 0).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    with progress_bar(training_set.people, "regions", "person") as bar:
+    landmark_crops, background_crops = _Crops(landmarks), _Crops(presence)
+    # A folder with a share is read once.
+    sets = tuple(records._replace(share=1) for records in training_set.records.sets)
+    once = training_set._replace(records=training_set.records._replace(sets=sets))
+    groups = image_groups(once, 0).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    with progress_bar(once.records.trainable, "regions", "person") as bar:
         for group in groups.as_numpy_iterator():
             bar.update(len(group["id"]))
             if not len(group["id"]):
@@ -172,19 +177,19 @@ def _find(
             if "detector" in sources:
                 detected += list(_detected(group, detections))
             if "landmarks" in sources:
-                tracked.add(group["crops"])
+                landmark_crops.add(group["crops"])
             if BACKGROUND in sources:
                 points = _background(group, detections, alignment.margin)
-                region = region_from_points(points, alignment.margin)[None]
-                judged.add(decode_and_crop(group, region, crop_spec).numpy())
+                region = region_from_points(np.nan_to_num(points), alignment.margin)[None]
+                background_crops.add(decode_and_crop(group, region, crop_spec).numpy())
                 background.append(points)
                 people_of.append(len(group["id"]))
-        tracked.flush()
-        judged.flush()
+        landmark_crops.flush()
+        background_crops.flush()
     found = {"detector": detected}
     if "landmarks" in sources:
-        found["landmarks"] = _followed(
-            np.stack(tracked.results),
+        found["landmarks"] = _tracking_points(
+            np.stack(landmark_crops.results),
             np.stack(regions),
             np.array(is_aligned),
             input_size=crop_spec.size,
@@ -195,7 +200,7 @@ def _find(
     parts = np.full((len(ids), 2, 2), np.nan)
     if background:
         parts = np.stack(background)
-        parts[np.array(judged.results) >= MAX_PRESENCE] = np.nan
+        parts[np.array(background_crops.results) >= MAX_PRESENCE] = np.nan
         parts = np.repeat(parts, people_of, axis=0)
     # Two sets of records may use the same ids: such people keep the annotated region.
     unique, first, count = np.unique(np.array(ids, np.int64), return_index=True, return_counts=True)
@@ -237,7 +242,7 @@ def _detected(group: dict, detections: list) -> np.ndarray:
     return found
 
 
-def _followed(landmarks, regions, is_aligned, *, input_size, margin: float) -> np.ndarray:
+def _tracking_points(landmarks, regions, is_aligned, *, input_size, margin: float) -> np.ndarray:
     """Return the points (P, 2, 2) that landmarks predict for the next image; NaN if far off.
 
     Args:
@@ -270,9 +275,9 @@ def _background(group: dict, detections: list, margin: float) -> np.ndarray:
         half = margin * np.linalg.norm(points[1] - points[0])
         low = np.maximum(boxes[:, :2], points[0] - half)
         high = np.minimum(boxes[:, :2] + boxes[:, 2:], points[0] + half)
-        return (
-            half > 0 and (np.maximum(high - low, 0).prod(axis=1) <= MAX_OVERLAP * 4 * half**2).all()
-        )
+        overlap = np.maximum(high - low, 0).prod(axis=1)
+        smaller = np.minimum(boxes[:, 2:].prod(axis=1), 4 * half**2)
+        return half > 0 and (overlap <= MAX_OVERLAP * smaller).all()
 
     for detection in sorted(detections, key=lambda d: -d.score):
         points = np.asarray(detection.points, np.float64)

@@ -265,7 +265,7 @@ def crop_and_resize(window: Window, rectangle, size: tuple[int, int], pad_color)
 def warp_region(
     window: Window, region, size: tuple[int, int], pad_color, corner_to_corner: bool = False
 ) -> tf.Tensor:
-    """Warp a rotated region to a crop: bilinear, with pixel centers at halves.
+    """Warp a rotated region to a crop: bilinear, with pixel centers at halves or at corners.
 
     Args:
         window: The part of the image that the region touches.

@@ -11,7 +11,12 @@ import tensorflow as tf
 
 from tfcpn.codecs.landmarks import Landmarks, LandmarkTargets
 from tfcpn.models.batchnorm_folding import calibrate_norms
-from tfcpn.models.blazepose.losses import distillation_loss, labeled_losses, mean_distance
+from tfcpn.models.blazepose.losses import (
+    distillation_loss,
+    labeled_losses,
+    mean_distance,
+    person_loss,
+)
 from tfcpn.models.blazepose.model import BlazePoseOutputs, build_blazepose, first_quarter
 from tfcpn.models.blazepose.weights import load_landmark_weights, read_landmark_model
 from tfcpn.models.model import Network, conv_kernels, variables_by_layer
@@ -98,15 +103,12 @@ def _losses(
     weights: dict[str, float],
     distillation_weight: float,
     presence_weight: float,
+    has_background: bool,
 ) -> dict[str, tf.Tensor]:
     labeled = labeled_losses(outputs, targets)
     losses = {name: weights[name] * loss for name, loss in labeled.items()}
     if presence_weight:
-        # A view without any labeled keypoint is one of background.
-        is_person = tf.reduce_any(targets.visibility > 0, axis=1, keepdims=True)
-        losses["person"] = presence_weight * tf.reduce_mean(
-            tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(is_person, tf.float32), outputs.person)
-        )
+        losses["person"] = presence_weight * person_loss(outputs, targets, has_background)
     if teacher_outputs is None:
         return losses
     # Masks are predicted for the first quarter only.
@@ -150,6 +152,7 @@ def blazepose_network(
     distillation_weight: float,
     heatmap_weight: float,
     presence_weight: float = 0.0,
+    has_background: bool = False,
     freeze: int = 0,
 ) -> Network:
     """Return BlazePose as a value.
@@ -163,6 +166,7 @@ def blazepose_network(
         heatmap_weight: Weight of the heatmap loss.
         presence_weight: Weight of the loss of whether a crop shows a person, besides the
             distillation of the person score.
+        has_background: Whether views without keypoints show background, rather than a person.
         freeze: Number of leading convolutions to freeze.
     """
     if norm == "auto":
@@ -188,6 +192,7 @@ def blazepose_network(
             weights=weights,
             distillation_weight=distillation_weight,
             presence_weight=presence_weight,
+            has_background=has_background,
         ),
         loss_names=("landmarks", "visibility", "heatmaps", *person, *distilled),
         logged_losses=logged,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfcpn.codecs.landmarks import LANDMARK_NAMES, LandmarkTargets
+from tfcpn.codecs.landmarks import LANDMARK_NAMES, UNLABELED_XY, LandmarkTargets
 from tfcpn.models.blazepose.model import BlazePoseOutputs
 from tfcpn.models.specs import BLAZEPOSE_HEATMAP_SIZE, BLAZEPOSE_INPUT_SIZE
 from tfcpn.skeleton import ALIGN_POINTS
@@ -94,6 +94,23 @@ def labeled_losses(outputs: BlazePoseOutputs, targets: LandmarkTargets) -> dict[
         "visibility": _weighted_mean(_cross_entropy(outputs.landmarks[..., 3], visible), mask),
         "heatmaps": _weighted_mean(tf.reduce_mean(maps, axis=(1, 2)), labeled),
     }
+
+
+def person_loss(
+    outputs: BlazePoseOutputs, targets: LandmarkTargets, has_background: bool
+) -> tf.Tensor:
+    """Return the mean cross entropy of whether views show a person.
+
+    Args:
+        outputs: The outputs.
+        targets: The labels.
+        has_background: Whether views without keypoints show background. A keypoint that has left
+            the view is not missing.
+    """
+    is_person = tf.ones_like(outputs.person)
+    if has_background:
+        is_person = tf.reduce_any(targets.xy != UNLABELED_XY, axis=(1, 2))[:, None]
+    return tf.reduce_mean(_cross_entropy(outputs.person, tf.cast(is_person, tf.float32)))
 
 
 def _divergence(logits, teacher_logits) -> tf.Tensor:
