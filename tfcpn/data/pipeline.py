@@ -274,7 +274,8 @@ def from_data_service(
 ) -> tf.data.Dataset:
     """Return the endless stream of crop_fn's results from a tf.data service, person by person.
 
-    Each pass contains every example once. Only a few passes are registered, and the service repeats
+    Each pass contains every example once. Background (`OtherRegions`) takes the place of the same
+    people whenever a pass repeats. Only a few passes are registered, and the service repeats
     them: their shards come in the same order each time, are dealt out to its workers and are
     shuffled anew.
 
