@@ -127,6 +127,7 @@ def test_other_values_of_the_flag_leave_the_network_alone(tmp_path):
     assert start_from(components, str(tmp_path / "some.ckpt")) is components
 
 
+@pytest.mark.slow
 def test_a_run_that_starts_from_another_one_begins_with_its_evaluation(
     people, command, tiny_network, tmp_path
 ):

@@ -65,7 +65,9 @@ def test_a_batch_equals_the_reference_crops_and_keypoints(people):
 
 
 @pytest.mark.parametrize(
-    "alignment", [Alignment(), Alignment("blazepose")], ids=["person", "blazepose"]
+    "alignment",
+    [pytest.param(Alignment(), marks=pytest.mark.slow), Alignment("blazepose")],
+    ids=["person", "blazepose"],
 )
 def test_a_resumed_run_gets_identical_batches(people, alignment):
     """In a resumed pass an image is decoded once for each person; in other passes once for all its

@@ -100,6 +100,7 @@ def test_the_inference_model_is_released():
     assert folded.model and made[0]() is None
 
 
+@pytest.mark.slow
 def test_a_folding_predictor_finds_the_same_keypoints_and_gets_new_weights_by_refresh():
     model, codec = (
         build_cpn(SIZE, "resnet50", 17),

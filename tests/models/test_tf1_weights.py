@@ -39,7 +39,7 @@ def original(backbone="50", size="256x192"):
 
 
 CONFIGURATIONS = [
-    ("50", "256x192", 1, []),
+    pytest.param("50", "256x192", 1, [], marks=pytest.mark.slow),
     pytest.param(
         "101",
         "384x288",

@@ -108,7 +108,7 @@ ROWS = {
     "mediapipe_detector": {
         "network": "blazepose_detector",
         "input_size": (224, 224),
-        "blazepose_freeze": 38,
+        "blazepose_freeze": 18,
         "any_rotation": 0.3,
         "lr_cosine": True,
     },

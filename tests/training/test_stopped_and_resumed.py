@@ -138,6 +138,7 @@ def test_every_step_has_exactly_the_learning_rate_of_an_uninterrupted_run(
     assert len({rate for _, rate in whole[7:]}) <= 2 < len({rate for _, rate in whole})
 
 
+@pytest.mark.slow
 def test_a_signal_at_an_epochs_last_step_saves_the_epoch(people, command, tmp_path, at_step, whole):
     arguments = flags(people, tmp_path, *ARGUMENTS)
     at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))

@@ -130,7 +130,7 @@ print(peak() - before, *pixels.shape)
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="Linux tells a process its memory there"
 )
-@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("orientation", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_memory_depends_on_the_crop_and_not_on_a_48_megapixel_image(tmp_path, orientation):
     write(tmp_path / "small.jpg", photo(500, 500), orientation)
     write(tmp_path / "large.jpg", photo(6000, 8000), orientation)
