@@ -238,19 +238,3 @@ def test_who_comes_back_anywhere_in_the_same_clothes_keeps_the_number(color, tra
         image = dressed(number, (100, BLUE), *([second] if len(truth(number)) > 1 else []))
         people = tracker(image, number / RATE)
     assert [p.track_id for p in people] == [1, track_id]
-
-
-@pytest.mark.parametrize(("colors", "ids"), [((RED, BLUE), [2, 1]), ((RED, RED), [1, 2])])
-def test_people_who_changed_places_in_contact_have_their_ids_again_when_apart(colors, ids):
-    """They pass each other, while the tracks turn back; in the same clothes this cannot be seen."""
-
-    def truth(number):
-        apart = abs(number - 25) * 6
-        return [standing(290 - apart), standing(330 + apart)]
-
-    tracker = Tracker(KnowingPose(truth), smooth=False)
-    for number in range(50):
-        places = [float(person[17, 0]) for person in truth(number)]
-        worn = colors if number < 25 else colors[::-1]
-        people = tracker(dressed(number, *zip(places, worn)), number / RATE)
-    assert [p.track_id for p in sorted(people, key=lambda p: p.keypoints[0, 0])] == ids

@@ -153,9 +153,6 @@ REID_OKS = 0.1  # the same for a person whose colors are not known
 SIGHTINGS, SIGHTING_FRAMES = 2, 3
 # Seconds for which a shown person may be hard to see before the track is lost.
 LOW_SECONDS = 0.5
-# Similarity of colors to those of another person over that to a person's own, above which the two
-# have changed places.
-EXCHANGE_RATIO = 3.0
 OCCLUSION_IOU = 0.05  # box IoU above which people may be confused
 APPEARANCE_MOMENTUM = 0.1  # weight of a frame's colors in the appearance
 VELOCITY_MOMENTUM = 0.3  # weight of the last step in the velocity
@@ -307,7 +304,6 @@ class Tracker:
             elif track.sightings + SIGHTING_FRAMES - track.frames >= SIGHTINGS:
                 waiting.append(track)
         isolated = {row for row in kept if not self._touches_another(row, people)}
-        self._exchange_ids([(self._tracks[row], appearance[row]) for row in sorted(isolated)])
         for row in kept:
             track = self._tracks[row]
             self._update_track(track, people[row], points[row], image, seconds)
@@ -320,33 +316,6 @@ class Tracker:
             if not track.is_shown and track.sightings >= SIGHTINGS:
                 found = self._matches([(track.person, track.appearance)], seconds)
                 self._show(track, self._resume(found[0]) if 0 in found else None)
-
-    def _exchange_ids(self, apart: list[tuple[Track, np.ndarray | None]]) -> None:
-        """Correct the ids of two tracks that have changed places while people were in contact.
-
-        Each of them, or one of them and a lost person, shows what the other one wore.
-
-        Args:
-            apart: Tracks of people who touch no one, and their colors in this frame.
-        """
-        known = [
-            (track, colors)
-            for track, colors in apart
-            if track.is_shown and track.appearance is not None and colors is not None
-        ]
-        lost = [(track, None) for track in self._lost if track.appearance is not None]
-        for row, (track, colors) in enumerate(known):
-            for other, other_colors in known[row + 1 :] + lost:
-                own = color_similarity(track.appearance, colors)
-                crossed = color_similarity(other.appearance, colors)
-                if other_colors is not None:
-                    own *= color_similarity(other.appearance, other_colors)
-                    crossed *= color_similarity(track.appearance, other_colors)
-                if crossed > EXCHANGE_RATIO * own:
-                    ids = track.person.track_id, other.person.track_id
-                    track.person = replace(track.person, track_id=ids[1])
-                    other.person = replace(other.person, track_id=ids[0])
-                    track.appearance, other.appearance = other.appearance, track.appearance
 
     def _show(self, track: Track, track_id: int | None = None) -> None:
         """Show a track from now on, under the id of a lost one or a new one."""
