@@ -12,9 +12,9 @@ from support.small_run import logged
 from tfcpn.checkpoints.manager import CheckpointManager, TrainingPosition
 from tfcpn.models.blazepose.model import build_blazepose
 from tfcpn.models.model import variables_by_layer
-from tfcpn.models.specs import FULL
+from tfcpn.models.specs import DEFAULT_DETECTION_MODEL, FULL
 
-LABELED = "--regions=annotation"
+LABELED = ("--regions=annotation", f"--detector={DEFAULT_DETECTION_MODEL}")
 
 
 def flags(people, *more):
@@ -28,6 +28,7 @@ def flags(people, *more):
         "--epochs=1",
         "--warmup_steps=0",
         "--shuffle_buffer=8",
+        *LABELED,
         *more,
     ]
 
@@ -51,7 +52,7 @@ def test_a_run_logs_the_distance_of_the_student_and_the_teacher(run):
     assert float(row["total"]) == pytest.approx(
         sum(
             float(row[name])
-            for name in ("landmarks", "visibility", "heatmaps", "distillation", "decay")
+            for name in ("landmarks", "visibility", "heatmaps", "person", "distillation", "decay")
         ),
         abs=1e-5,
     )
@@ -179,10 +180,10 @@ def test_conflicting_flags_are_refused(people, command, tmp_path):
     for arguments, printed in (
         (["--input_size=256x192"], "takes --input_size=256x256 only"),
         (
-            ["--init_weights=none", "--blazepose_freeze=0", "--blazepose_norm=scaled", LABELED],
+            ["--init_weights=none", "--blazepose_freeze=0", "--blazepose_norm=scaled"],
             "needs --blazepose_norm=batch",
         ),
-        (["--init_weights=none", LABELED], "use --blazepose_freeze=0"),
+        (["--init_weights=none"], "use --blazepose_freeze=0"),
         (["--init_weights=keras"], "is for --network=cpn"),
         (["--views=4", "--shift=0.1"], "--shift=0.1: tf-cpn's 4 views are not shifted"),
         (["--regions=boxes"], "expected some of annotation, detector, landmarks"),
