@@ -63,7 +63,9 @@ def test_the_trained_and_the_initial_network_are_evaluated(run, people, command)
     done = command("-m", "tfcpn.eval", f"--model_dir={run}", "--epoch=0,1")
     rows = [line for line in done.out.splitlines() if line.startswith(("| 0", "| 1"))]
     assert len(rows) == 2 and rows[0] != rows[1]
-    metrics = json.loads((run / "eval" / "epoch_0001_noflip_refined" / "metrics.json").read_text())
+    metrics = json.loads(
+        (run / "eval" / "epoch_0001_noflip_drop_refined" / "metrics.json").read_text()
+    )
     assert 0 < metrics["PCK@.2"] <= 1
 
 
