@@ -82,7 +82,7 @@ class Walker(NamedTuple):
 
 
 def walkers(
-    rng: np.random.Generator, count: int, seconds: float, still: bool, same_clothes: bool
+    rng: np.random.Generator, count: int, seconds: float, still: bool, same_clothes: bool = False
 ) -> list[Walker]:
     """Return people; unless still, every second one walks across the others and leaves."""
     people = []
