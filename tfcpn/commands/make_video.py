@@ -84,7 +84,15 @@ class Walker(NamedTuple):
 def walkers(
     rng: np.random.Generator, count: int, seconds: float, still: bool, same_clothes: bool = False
 ) -> list[Walker]:
-    """Return people; unless still, every second one walks across the others and leaves."""
+    """Return people; unless still, every second one walks across the others and leaves.
+
+    Args:
+        rng: Source of random numbers.
+        count: How many people.
+        seconds: Length of the video.
+        still: Whether they stand still.
+        same_clothes: Whether all wear what the first one wears.
+    """
     people = []
     for place in range(count):
         start = (place + 0.5) / count
@@ -97,11 +105,17 @@ def walkers(
 
 
 def _embracing(people: list[Walker], place: int, seconds: float) -> float:
-    """Return the mid-hip's x over the width of a person who goes to the neighbor and back."""
+    """Return the mid-hip's x over the width of a person who goes to the neighbor and back.
+
+    Args:
+        people: The people; the first embraces the second, the third the fourth.
+        place: Index of the person.
+        seconds: Time since the start.
+    """
     start = people[place].start
     other = people[place ^ 1].start if place ^ 1 < len(people) else start
     closeness = np.clip(1 - (abs(seconds - _APPROACH - _HOLD / 2) - _HOLD / 2) / _APPROACH, 0, 1)
-    # Their bodies touch, but do not cover each other.
+    # At a tenth of their distance one covers most of the other.
     return start + closeness * 0.45 * (other - start)
 
 
