@@ -299,6 +299,13 @@ class Config:
         "landmarks, as in tracking. With background, up to a tenth of the views shows a part of "
         "the image without people instead, for --presence_weight.",
     )
+    unmirror_labels: bool = _flag(
+        ALIGNMENT,
+        "train",
+        False,
+        "Exchange left and right of people whose labels clearly fit the initial network's "
+        "keypoints only when they are exchanged.",
+    )
     predict_align_points: bool = _flag(
         ALIGNMENT,
         "model",
@@ -817,6 +824,10 @@ _CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]]
         "--regions=landmarks and background: are for --network=blazepose with MediaPipe's weights",
     ),
     (
+        lambda c: c.unmirror_labels and (c.network != "blazepose" or c.init_weights == "none"),
+        "--unmirror_labels: is for --network=blazepose with MediaPipe's weights",
+    ),
+    (
         lambda c: c.network == "blazepose_detector" and c.blazepose_freeze > MAX_DETECTOR_FREEZE,
         lambda c: (
             f"--blazepose_freeze={c.blazepose_freeze}: expected at most {MAX_DETECTOR_FREEZE} of "
@@ -969,7 +980,7 @@ _REQUIREMENTS = (
         "MediaPipe's weights: random ones have no teacher",
     ),
     _Requirement(
-        ("align_rotate", "align_margin", "align_missing", "align_source"),
+        ("align_rotate", "align_margin", "align_missing", "align_source", "unmirror_labels"),
         lambda c: c.align == "blazepose",
         "--align=blazepose",
     ),

@@ -43,7 +43,7 @@ def build_crop_fn(
     skeleton: Skeleton,
     crop_spec: CropSpec,
     margin: float,
-    other_regions: OtherRegions | None = None,
+    initial_predictions: InitialPredictions | None = None,
 ) -> Callable:
     """Return the function from a group of people (see `sampling`) to crops and keypoints.
 
@@ -53,8 +53,9 @@ def build_crop_fn(
             annotation and are visible where they are known.
         crop_spec: What crops look like.
         margin: Extra factor of the region's size.
-        other_regions: Other regions of the people: points to be appended to their keypoints, and
-            parts without people to be shown for some of them, without keypoints.
+        initial_predictions: What is known of the people: points of other regions to be appended to
+            their keypoints, parts without people to be shown for some of them, without keypoints,
+            and whose labels are mirrored.
 
     Returns:
         Function that returns crops (P, H, W, 3) uint8 and keypoints (P, K, 3) float32. With
@@ -69,14 +70,18 @@ def build_crop_fn(
         points, found, regions = annotated_regions(
             group, alignment=alignment, skeleton=skeleton, input_size=crop_spec.size, margin=margin
         )
+        if initial_predictions is not None:
+            is_mirrored = initial_predictions.is_mirrored_of(group["id"])[:, None, None]
+            exchanged = tf.gather(keypoints, skeleton.flip_indices[: keypoints.shape[1]], axis=1)
+            keypoints = tf.where(is_mirrored, exchanged, keypoints)
         if skeleton.align_points:
             visibility = tf.repeat(2 * tf.cast(found, tf.float32)[:, None, None], 2, axis=1)
             more = tf.concat([tf.cast(points, tf.float32), visibility], axis=2)
             keypoints = tf.concat([keypoints, more], axis=1)
         keypoints = tf.ensure_shape(keypoints, (None, skeleton.num_keypoints, 3))
-        if other_regions is not None:
-            keypoints = tf.concat([keypoints, other_regions.of(group["id"])], axis=1)
-            shown, background = other_regions.background_of(group["id"], group["pass"])
+        if initial_predictions is not None:
+            keypoints = tf.concat([keypoints, initial_predictions.of(group["id"])], axis=1)
+            shown, background = initial_predictions.background_of(group["id"], group["pass"])
             background = region_from_points(background, alignment.margin * margin)
             regions = tf.where(shown[:, None], background, regions)
             keypoints = tf.where(shown[:, None, None], [UNLABELED, UNLABELED, 0.0], keypoints)
@@ -136,13 +141,15 @@ def _whole_images(group: dict, skeleton: Skeleton, crop_spec: CropSpec):
     return tf.repeat(crops, count, axis=0), tf.repeat(points, count, axis=0)
 
 
-class OtherRegions(NamedTuple):
-    """Regions of training people besides the annotated one, as alignment points.
+class InitialPredictions(NamedTuple):
+    """What networks see of training people before training; regions as alignment points.
 
     Attributes:
         ids: (N,) int64 ids of people, ascending.
-        points: (N, 2 S, 3) float32 of S regions: x, y in image pixels, and 2, or 0 for none.
+        points: (N, 2 S, 3) float32 of S regions besides the annotated one: x, y in image pixels,
+            and 2, or 0 for none.
         background: (N, 2, 3), the same of a part of the image without people.
+        is_mirrored: (N,) bool, whether left and right of the labels are to be exchanged.
         background_share: Share of the people in a pass that are replaced by background, of those
             with one.
     """
@@ -150,6 +157,7 @@ class OtherRegions(NamedTuple):
     ids: np.ndarray
     points: np.ndarray
     background: np.ndarray
+    is_mirrored: np.ndarray
     background_share: float
 
     def _rows(self, values: np.ndarray, ids) -> tf.Tensor:
@@ -162,6 +170,10 @@ class OtherRegions(NamedTuple):
     def of(self, ids) -> tf.Tensor:
         """Return the points (P, 2 S, 3) of people; those who are not listed have none."""
         return self._rows(self.points, ids)
+
+    def is_mirrored_of(self, ids) -> tf.Tensor:
+        """Return whose labels (P,) are mirrored; not those of people who are not listed."""
+        return self._rows(self.is_mirrored[:, None, None].astype(np.float32), ids)[:, 0, 0] > 0
 
     def background_of(self, ids, number) -> tuple[tf.Tensor, tf.Tensor]:
         """Return whether people are replaced by background (P,) in pass `number`, and by which.
@@ -274,8 +286,8 @@ def from_data_service(
 ) -> tf.data.Dataset:
     """Return the endless stream of crop_fn's results from a tf.data service, person by person.
 
-    Each pass contains every example once. Background (`OtherRegions`) takes the place of the same
-    people whenever a pass repeats. Only a few passes are registered, and the service repeats
+    Each pass contains every example once. Background (`InitialPredictions`) takes the place of the
+    same people whenever a pass repeats. Only a few passes are registered, and the service repeats
     them: their shards come in the same order each time, are dealt out to its workers and are
     shuffled anew.
 

@@ -42,10 +42,14 @@ from tfcpn.training.distributed import (
     gather_per_replica_values,
     restore_per_replica_values,
 )
+from tfcpn.training.initial_predictions import (
+    INITIAL_PREDICTIONS_FILE,
+    find_initial_predictions,
+    uses_detector,
+)
 from tfcpn.training.lock import Lock
 from tfcpn.training.logger import TrainingLogger, columns
 from tfcpn.training.preemption import CheckpointSchedule, StopRequest
-from tfcpn.training.regions import REGIONS_FILE, find_other_regions, uses_detector
 from tfcpn.training.schedule import learning_rate
 from tfcpn.training.state import build_step, restore_or_initialize
 from tfcpn.training.step import StepResult, TrainingStep
@@ -227,12 +231,12 @@ class Trainer:
         if lock:
             self.checkpoints.cleanup(self.start)
         self.state = restore_or_initialize(cfg, components, strategy, self.checkpoints, self.start)
-        self.other_regions = find_other_regions(
+        self.initial_predictions = find_initial_predictions(
             cfg,
             components,
             self.training_set,
             model=self.state.model if not any(self.start) else None,
-            file=Path(cfg.model_dir) / REGIONS_FILE,
+            file=Path(cfg.model_dir) / INITIAL_PREDICTIONS_FILE,
             writes=lock is not None,
         )
         token = self._check_workers_in_sync(trained_on)
@@ -514,7 +518,7 @@ class Trainer:
             skeleton=components.skeleton,
             crop_spec=components.training_spec,
             margin=components.training_margin,
-            other_regions=self.other_regions,
+            initial_predictions=self.initial_predictions,
         )
 
     @property

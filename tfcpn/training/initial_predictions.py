@@ -1,4 +1,4 @@
-"""Regions of training people that come from predictions: those that a network gets in use."""
+"""What networks see of the training people before training: other regions, mirrored labels."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ from tfcpn.checkpoints.detectors import load_pose_detector, read_detector_bytes
 from tfcpn.codecs.landmarks import LANDMARK_NAMES
 from tfcpn.config import BACKGROUND, REGIONS, Config
 from tfcpn.data.images import apply_exif_orientation
-from tfcpn.data.pipeline import OtherRegions, annotated_regions
+from tfcpn.data.pipeline import InitialPredictions, annotated_regions
 from tfcpn.data.sampling import TrainingSet, image_groups
 from tfcpn.skeleton import ALIGN_POINTS
 from tfcpn.transforms.cropping import decode_and_crop
 from tfcpn.transforms.normalize import normalize
-from tfcpn.transforms.regions import keypoints_to_image, region_from_points
+from tfcpn.transforms.regions import (
+    keypoints_to_crop,
+    keypoints_to_image,
+    region_from_points,
+)
 from tfcpn.utils.console import progress_bar
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
 
-REGIONS_FILE = "regions.npz"
-_STORED = ("ids", "points", "background")
+INITIAL_PREDICTIONS_FILE = "initial_predictions.npz"
+_STORED = ("ids", "points", "background", "is_mirrored")
 # A detection is of a person whose mid-hip is this near, in parts of the body's radius.
 MAX_DISTANCE = 0.75
 # Background: a detection of no annotated person, or a square of these sides, relative to the
@@ -39,10 +43,13 @@ BACKGROUND_SHARE = 0.1
 # The initial network sees no person there: presence below this one.
 MAX_PRESENCE = 0.5
 _DRAWS = 20  # of squares of an image
+# Labels are mirrored if exchanging left and right leaves at most this part of the distance to the
+# predicted keypoints, and at most this part of the crop's side.
+MIRRORED_ERROR, MIRRORED_DISTANCE = 0.5, 1 / 16
 _BATCH = 32  # crops
 
 
-def find_other_regions(
+def find_initial_predictions(
     cfg: Config,
     components: Components,
     training_set: TrainingSet,
@@ -50,10 +57,10 @@ def find_other_regions(
     model: tf.keras.Model | None,
     file: Path,
     writes: bool,
-) -> OtherRegions | None:
-    """Return the regions of --regions other than the annotated one; None if there are none.
+) -> InitialPredictions | None:
+    """Return what --regions and --unmirror_labels need to know; None if that is nothing.
 
-    They are found once per run and stored next to its checkpoints.
+    It is predicted once per run and stored next to its checkpoints.
 
     Args:
         cfg: The settings.
@@ -67,32 +74,39 @@ def find_other_regions(
         InputError: If a run resumes without its file.
     """
     sources = [source for source in REGIONS[1:] if source in cfg.regions]
-    if not sources:
+    if not sources and not cfg.unmirror_labels:
         return None
     described = _describe(cfg, training_set, sources)
     share = BACKGROUND_SHARE if BACKGROUND in sources else 0.0
     try:
         with np.load(file, allow_pickle=False) as stored:
             if str(stored["made_from"]) == described:
-                return OtherRegions(*(stored[name] for name in _STORED), share)
+                return InitialPredictions(*(stored[name] for name in _STORED), share)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there, or damaged
     if model is None:
         raise InputError(f"{file}: is missing or of another run; restore it, or begin a new run")
-    regions = OtherRegions(*_find(cfg, components, training_set, sources, model), share)
+    predictions = InitialPredictions(
+        *_predict(cfg, components, training_set, sources, model), share
+    )
     if writes:
         content = io.BytesIO()
-        arrays = {name: getattr(regions, name) for name in _STORED}
+        arrays = {name: getattr(predictions, name) for name in _STORED}
         np.savez(content, made_from=described, **arrays)
         write_atomically(file, content.getvalue())
-    return regions
+        if cfg.unmirror_labels:
+            mirrored, people = predictions.is_mirrored.sum(), len(predictions.ids)
+            print(
+                f"--unmirror_labels: left and right are exchanged for {mirrored} of {people} people"
+            )
+    return predictions
 
 
 def _describe(cfg: Config, training_set: TrainingSet, sources: list[str]) -> str:
     """Return what the regions depend on."""
     depends = {"records": training_set.records.identity, "sources": sources}
     depends["people"] = training_set.person_filter
-    names = ("align_radius", "align_margin", "align_rotate", "init_weights")
+    names = ("align_radius", "align_margin", "align_rotate", "init_weights", "unmirror_labels")
     depends |= {name: getattr(cfg, name) for name in names}
     if uses_detector(sources):
         depends["detector"] = zlib.crc32(read_detector_bytes(cfg.detector))
@@ -127,24 +141,28 @@ class _Crops:
             self.waiting = []
 
 
-def _find(
+def _predict(
     cfg: Config,
     components: Components,
     training_set: TrainingSet,
     sources: list[str],
     model: tf.keras.Model,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return ids, points and background of `OtherRegions`."""
-    alignment, crop_spec = components.alignment, components.crop_spec
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return ids, points, background and is_mirrored of `InitialPredictions`."""
+    alignment, crop_spec, skeleton = components.alignment, components.crop_spec, components.skeleton
     detector = load_pose_detector(cfg.detector) if uses_detector(sources) else None
+    shows_annotated = "landmarks" in sources or cfg.unmirror_labels
 
     def outputs(crops):
         return model(normalize(crops, components.network.preprocessing), training=False)
 
     @tf.function
     def landmarks(crops):
-        first = LANDMARK_NAMES.index(ALIGN_POINTS[0])
-        return outputs(crops).landmarks[:, first : first + len(ALIGN_POINTS), :2]
+        """Return alignment points and keypoints (N, 2 + K, 2) in crop pixels."""
+        predicted, first = outputs(crops), LANDMARK_NAMES.index(ALIGN_POINTS[0])
+        points = predicted.landmarks[:, first : first + len(ALIGN_POINTS), :2]
+        keypoints, _ = components.codec.decode(predicted)
+        return tf.concat([points, keypoints[:, : skeleton.num_annotated]], axis=1)
 
     @tf.function
     def presence(crops):
@@ -152,31 +170,34 @@ def _find(
 
     def prepare(group):
         points, found, regions = annotated_regions(
-            group, alignment=alignment, skeleton=components.skeleton, input_size=crop_spec.size
+            group, alignment=alignment, skeleton=skeleton, input_size=crop_spec.size
         )
-        group |= {"points": points, "found": found, "regions": regions}
-        if "landmarks" in sources:
+        labels = keypoints_to_crop(group["keypoints"], regions, crop_spec.size)
+        group |= {"points": points, "found": found, "regions": regions, "labels": labels}
+        if shows_annotated:
             group["crops"] = decode_and_crop(group, regions, crop_spec)
         return group
 
-    ids, regions, is_aligned, detected, people_of, background = [], [], [], [], [], []
+    ids, regions, labels, is_aligned = [], [], [], []
+    detected, people_of, background = [], [], []
     landmark_crops, background_crops = _Crops(landmarks), _Crops(presence)
     # A folder with a share is read once.
     sets = tuple(records._replace(share=1) for records in training_set.records.sets)
     once = training_set._replace(records=training_set.records._replace(sets=sets))
     groups = image_groups(once, 0).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    with progress_bar(once.records.trainable, "regions", "person") as bar:
+    with progress_bar(once.records.trainable, "first look", "person") as bar:
         for group in groups.as_numpy_iterator():
             bar.update(len(group["id"]))
             if not len(group["id"]):
                 continue
             ids += group["id"].tolist()
             regions += list(group["regions"])
+            labels += list(group["labels"])
             is_aligned += list(group["found"])
             detections = _detections(group, detector) if detector else []
             if "detector" in sources:
                 detected += list(_detected(group, detections))
-            if "landmarks" in sources:
+            if shows_annotated:
                 landmark_crops.add(group["crops"])
             if BACKGROUND in sources:
                 points = _background(group, detections, alignment.margin)
@@ -186,23 +207,27 @@ def _find(
                 people_of.append(len(group["id"]))
         landmark_crops.flush()
         background_crops.flush()
-    found = {"detector": detected}
-    if "landmarks" in sources:
+    is_aligned, found = np.array(is_aligned), {"detector": detected}
+    is_mirrored = np.zeros(len(ids), bool)
+    if shows_annotated:
+        predicted = np.stack(landmark_crops.results)
         found["landmarks"] = _tracking_points(
-            np.stack(landmark_crops.results),
+            predicted[:, : len(ALIGN_POINTS)],
             np.stack(regions),
-            np.array(is_aligned),
+            is_aligned,
             input_size=crop_spec.size,
             margin=alignment.margin,
         )
+        if cfg.unmirror_labels:
+            flip_indices = np.array(skeleton.flip_indices[: skeleton.num_annotated])
+            keypoints, width = predicted[:, len(ALIGN_POINTS) :], crop_spec.size[1]
+            is_mirrored = is_aligned & are_mirrored(
+                np.stack(labels), keypoints, flip_indices=flip_indices, width=width
+            )
     others = [found[source] for source in sources if source != BACKGROUND]
     points = np.concatenate(others, axis=1) if others else np.zeros((len(ids), 0, 2))
-    parts = np.full((len(ids), 2, 2), np.nan)
-    if background:
-        parts = np.stack(background)
-        parts[np.array(background_crops.results) >= MAX_PRESENCE] = np.nan
-        parts = np.repeat(parts, people_of, axis=0)
-    # Two sets of records may use the same ids: such people keep the annotated region.
+    parts = _free_parts(background, background_crops.results, people_of, len(ids))
+    # Two sets of records may use the same ids: such people keep the annotated region and labels.
     unique, first, count = np.unique(np.array(ids, np.int64), return_index=True, return_counts=True)
 
     def stored(points):
@@ -212,7 +237,45 @@ def _find(
         points[count > 1, :, 2] = 0
         return points
 
-    return unique, stored(points), stored(parts)
+    return unique, stored(points), stored(parts), is_mirrored[first] & (count == 1)
+
+
+def _free_parts(background: list, presence: list, people_of: list, count: int) -> np.ndarray:
+    """Return the background (P, 2, 2) of the P people of all images; NaN where a person is seen.
+
+    Args:
+        background: For each image (2, 2), or nothing at all.
+        presence: For each image that of a person.
+        people_of: How many of the people are of each image.
+        count: P.
+    """
+    if not background:
+        return np.full((count, 2, 2), np.nan)
+    parts = np.stack(background)
+    parts[np.array(presence) >= MAX_PRESENCE] = np.nan
+    return np.repeat(parts, people_of, axis=0)
+
+
+def are_mirrored(
+    labels: np.ndarray, predicted: np.ndarray, *, flip_indices: np.ndarray, width: int
+) -> np.ndarray:
+    """Return whose labels (P,) clearly fit predictions only with left and right exchanged.
+
+    Args:
+        labels: (P, K, 3) x, y in crop pixels and visibility.
+        predicted: (P, K, 2) keypoints.
+        flip_indices: (K,) what each keypoint is exchanged with; itself in the middle of the body.
+        width: Width of a crop in pixels.
+    """
+    has_side = flip_indices != np.arange(len(flip_indices))
+
+    def error(labels):
+        is_known = (labels[..., 2] > 0) & has_side
+        distance = np.linalg.norm(labels[..., :2] - predicted, axis=2)
+        return np.where(is_known, distance, 0).sum(axis=1) / np.maximum(is_known.sum(axis=1), 1)
+
+    exchanged = error(labels[:, flip_indices])
+    return (exchanged < MIRRORED_ERROR * error(labels)) & (exchanged < MIRRORED_DISTANCE * width)
 
 
 def _detections(group: dict, detector) -> list:
