@@ -7,7 +7,8 @@ import pytest
 from support.commands import ROOT
 from support.parsing import parse
 from tfcpn.config import _TRAINING_ONLY as TRAINING_ONLY
-from tfcpn.config import EVALUATION, FIELDS, NETWORK_DEFAULTS, Config, check_flags_apply
+from tfcpn.config import EVALUATION, FIELDS, Config, check_flags_apply
+from tfcpn.config_rules import NETWORK_DEFAULTS
 from tfcpn.utils.errors import InputError
 
 # A value other than the default, for every flag.

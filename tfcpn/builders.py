@@ -9,7 +9,8 @@ from tfcpn.codecs.codec import Codec
 from tfcpn.codecs.heatmap import HeatmapCodec
 from tfcpn.codecs.landmarks import LandmarkCodec
 from tfcpn.codecs.people import NUM_POINTS, PeopleCodec
-from tfcpn.config import BACKGROUND, REGIONS, VIEWS, Config
+from tfcpn.config import Config
+from tfcpn.config_rules import BACKGROUND, REGIONS, VIEWS
 from tfcpn.data.record_sets import PersonFilter
 from tfcpn.models.blazepose.blazepose import blazepose_network
 from tfcpn.models.blazepose.detector_model import detector_network

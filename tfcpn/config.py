@@ -3,49 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-import re
-from collections.abc import Callable, Collection
-from typing import NamedTuple
+from collections.abc import Collection
 
+from tfcpn.config_rules import (
+    CONFLICTS,
+    NETWORK_DEFAULTS,
+    REGIONS,
+    REQUIREMENTS,
+    VIEWS,
+    check_value,
+)
 from tfcpn.models.specs import DEFAULT_DETECTION_MODEL, STRIDE, UNITS
 from tfcpn.transforms.alignment import MODES, RADII
 from tfcpn.utils.errors import InputError
 
-# tf-cpn trains on four views of each person at a time: rescaled, mirrored and twice rotated.
-VIEWS = 4
 # Side of a training crop over that of the view made from it, which leaves room for rescaling.
 TRAINING_MARGIN = 1.25
 # Peak of tf-cpn's label heatmaps.
 TF_CPN_SCALE = 255.0
+# How much further the regions of --regions other than the annotated one reach.
+REGIONS_MARGIN = 1.2
 
 RUN, NETWORK, ALIGNMENT, DATA = "Run", "Network and labels", "Alignment", "Data and augmentation"
 TRAINING, MACHINE, EVALUATION = "Training", "Machine", "Evaluation"
-
-# Defaults of MediaPipe's networks: their only input size, the region that they were made for, and
-# no decay of weights that start out good.
-NETWORK_DEFAULTS = {
-    "blazepose": {
-        "input_size": (256, 256),
-        "align": "blazepose",
-        "weight_decay": 0.0,
-        "views": 1,
-    },
-    "blazepose_detector": {
-        "input_size": (224, 224),
-        "align": "image",
-        "weight_decay": 0.0,
-        "views": 1,
-        "align_missing": "drop",
-    },
-}
-MAX_DETECTOR_FREEZE = 72  # of 73 convolutions
-# Regions that training views can show, see --regions; and how much further they reach.
-BACKGROUND = "background"
-REGIONS = ("annotation", "detector", "landmarks", BACKGROUND)
-REGIONS_MARGIN = 1.2
-
 
 # Flags of 1.x: their names in 2.0.
 RENAMED_FIELDS = {
@@ -699,8 +680,8 @@ class Config:
             InputError: Naming the flag, its value and what is expected.
         """
         for field in dataclasses.fields(self):
-            _check_value(field, getattr(self, field.name))
-        for is_wrong, message in _CONFLICTS:
+            check_value(field, getattr(self, field.name))
+        for is_wrong, message in CONFLICTS:
             if is_wrong(self):
                 raise InputError(message(self) if callable(message) else message)
 
@@ -744,271 +725,6 @@ REPORTED = [
 ]
 
 
-def _check_value(field: dataclasses.Field, value) -> None:
-    """Raise InputError unless a value has the type and the range of its field."""
-    metadata, text = field.metadata, f"--{field.name}={value}"
-    base, is_tuple = field.type, field.type.startswith("tuple[")
-    if is_tuple:
-        base = field.type.removeprefix("tuple[").split(",")[0]
-    types = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}[base]
-    items = value if is_tuple and isinstance(value, tuple) else (value,)
-    if (is_tuple and not isinstance(value, tuple)) or not all(type(v) in types for v in items):
-        raise InputError(f"{text}: expected {field.type}")
-    if metadata["choices"] and value not in metadata["choices"]:
-        raise InputError(f"{text}: expected one of {', '.join(metadata['choices'])}")
-    if base == "float" and not math.isfinite(value):
-        raise InputError(f"{text}: expected a number")
-    if metadata["minimum"] is not None and value < metadata["minimum"]:
-        raise InputError(f"{text}: expected at least {metadata['minimum']:g}")
-    if metadata["maximum"] is not None and value > metadata["maximum"]:
-        raise InputError(f"{text}: expected at most {metadata['maximum']:g}")
-
-
-def _is_size(size: tuple[int, ...]) -> bool:
-    return len(size) == 2 and all(n > 0 and n % 32 == 0 for n in size)
-
-
-# Pairs of a predicate on a Config and the message if it holds: the only rules between flags.
-_CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]], ...] = (
-    (
-        lambda c: not _is_size(c.input_size),
-        lambda c: (
-            f"--input_size={'x'.join(map(str, c.input_size))}: expected HEIGHTxWIDTH in multiples "
-            "of 32, such as 256x192"
-        ),
-    ),
-    (
-        lambda c: len(c.label_kernels) != 4 or not all(k > 0 and k % 2 for k in c.label_kernels),
-        lambda c: (
-            f"--label_kernels={','.join(map(str, c.label_kernels))}: expected four odd sizes, such "
-            "as 15,11,9,7"
-        ),
-    ),
-    (
-        lambda c: (
-            c.input_size != NETWORK_DEFAULTS.get(c.network, {}).get("input_size", c.input_size)
-        ),
-        lambda c: (
-            f"--network={c.network}: takes --input_size="
-            f"{'x'.join(map(str, NETWORK_DEFAULTS[c.network]['input_size']))} only"
-        ),
-    ),
-    (
-        lambda c: (c.network == "blazepose_detector") != (c.align == "image"),
-        lambda c: (
-            f"--align={c.align}: --align=image is for --network=blazepose_detector, which takes "
-            "nothing else"
-        ),
-    ),
-    (
-        lambda c: c.network == "blazepose_detector" and c.views != 1,
-        "--network=blazepose_detector: takes --views=1 only",
-    ),
-    (
-        lambda c: c.network == "blazepose_detector" and c.init_weights == "none",
-        "--init_weights=none: --network=blazepose_detector starts from MediaPipe's weights",
-    ),
-    (
-        lambda c: c.network == "blazepose" and c.decoder != "tf_cpn",
-        lambda c: f"--decoder={c.decoder}: is for heatmaps; BlazePose predicts coordinates",
-    ),
-    (
-        lambda c: c.random_half_body and c.regions != REGIONS[:1],
-        "--random_half_body: is for annotated regions, --regions=annotation",
-    ),
-    (
-        lambda c: (
-            {"landmarks", BACKGROUND} & set(c.regions)
-            and (c.network != "blazepose" or c.init_weights == "none")
-        ),
-        "--regions=landmarks and background: are for --network=blazepose with MediaPipe's weights",
-    ),
-    (
-        lambda c: c.unmirror_labels and (c.network != "blazepose" or c.init_weights == "none"),
-        "--unmirror_labels: is for --network=blazepose with MediaPipe's weights",
-    ),
-    (
-        lambda c: c.network == "blazepose_detector" and c.blazepose_freeze > MAX_DETECTOR_FREEZE,
-        lambda c: (
-            f"--blazepose_freeze={c.blazepose_freeze}: expected at most {MAX_DETECTOR_FREEZE} of "
-            "the detector's convolutions"
-        ),
-    ),
-    (
-        lambda c: (
-            not set(c.regions) <= set(REGIONS) or not 0 < len(set(c.regions)) == len(c.regions)
-        ),
-        lambda c: f"--regions={','.join(c.regions)}: expected some of {', '.join(REGIONS)}",
-    ),
-    (
-        lambda c: c.regions == (BACKGROUND,),
-        "--regions=background: needs another region, such as annotation",
-    ),
-    (
-        lambda c: BACKGROUND in c.regions and (c.align_missing != "drop" or not c.presence_weight),
-        "--regions=background: needs --presence_weight above 0 and --align_missing=drop",
-    ),
-    (
-        lambda c: c.regions != REGIONS[:1] and not c.align_rotate,
-        "--regions: other regions are rotated; use --align_rotate",
-    ),
-    (
-        lambda c: c.network == "blazepose" and c.blazepose_freeze and c.init_weights == "none",
-        "--init_weights=none: random weights must not be frozen, use --blazepose_freeze=0",
-    ),
-    (
-        lambda c: (
-            c.network == "blazepose" and c.init_weights == "none" and c.blazepose_norm == "scaled"
-        ),
-        "--init_weights=none needs --blazepose_norm=batch: nothing else learns from random weights",
-    ),
-    (
-        lambda c: c.align == "blazepose" and c.input_size[0] != c.input_size[1],
-        "--align=blazepose: its region is square, expected a square such as --input_size=256x256",
-    ),
-    (lambda c: c.views not in (1, VIEWS), lambda c: f"--views={c.views}: expected {VIEWS} or 1"),
-    (
-        lambda c: c.shift and c.views == VIEWS,
-        lambda c: f"--shift={c.shift:g}: tf-cpn's {VIEWS} views are not shifted; use --views=1",
-    ),
-    (
-        lambda c: c.random_half_body and c.views == VIEWS,
-        lambda c: (
-            f"--random_half_body={c.random_half_body:g}: tf-cpn's {VIEWS} views show the whole "
-            "person; use --views=1"
-        ),
-    ),
-    (
-        lambda c: c.any_rotation and c.views == VIEWS,
-        lambda c: (
-            f"--any_rotation={c.any_rotation:g}: tf-cpn's {VIEWS} views are rotated by --rotation; "
-            "use --views=1"
-        ),
-    ),
-    (
-        lambda c: c.batch_size % c.views,
-        lambda c: (
-            f"--batch_size={c.batch_size}: expected a multiple of {c.views}, the views of a person"
-        ),
-    ),
-    (
-        lambda c: c.data_service and not re.fullmatch(r"[^:/\s]+:\d+", c.data_service),
-        lambda c: f"--data_service={c.data_service}: expected host:port, such as localhost:5050",
-    ),
-    (
-        lambda c: c.data_service and c.deterministic,
-        "--data_service: the order of people depends on its workers; use it without "
-        "--deterministic",
-    ),
-    (lambda c: c.rescale_max < c.rescale_min, "--rescale_max is below --rescale_min"),
-)
-
-
-class _Requirement(NamedTuple):
-    """When some flags have an effect.
-
-    Attributes:
-        flags: Names of the flags.
-        is_met: Whether a run with this Config uses them.
-        needs: What it would have to be, for the message.
-    """
-
-    flags: tuple[str, ...]
-    is_met: Callable[[Config], bool]
-    needs: str
-
-
-_REQUIREMENTS = (
-    _Requirement(
-        (
-            "backbone",
-            "heatmap_scale",
-            "scale_free",
-            "label_kernels",
-            "batch_norm_momentum",
-            "hard_keypoints",
-            "late_upsampling",
-        ),
-        lambda c: c.network == "cpn",
-        "--network=cpn",
-    ),
-    _Requirement(
-        (
-            "blazepose_size",
-            "blazepose_norm",
-            "distillation_weight",
-            "heatmap_weight",
-            "presence_weight",
-            "refine_landmarks",
-        ),
-        lambda c: c.network == "blazepose",
-        "--network=blazepose",
-    ),
-    _Requirement(
-        ("blazepose_freeze",),
-        lambda c: c.network in NETWORK_DEFAULTS,
-        "--network=blazepose or blazepose_detector",
-    ),
-    _Requirement(
-        ("positive_weight", "background_views"),
-        lambda c: c.network == "blazepose_detector",
-        "--network=blazepose_detector",
-    ),
-    _Requirement(
-        (
-            "boxes",
-            "decoder",
-            "eval_batch_size",
-            "eval_people",
-            "flip_test",
-            "pck_norm",
-            "predict_align_points",
-            "random_half_body",
-            "result_nms",
-        ),
-        lambda c: c.network != "blazepose_detector",
-        "a network of keypoints, not --network=blazepose_detector",
-    ),
-    _Requirement(
-        ("regions",),
-        lambda c: c.align == "blazepose" and c.views == 1,
-        "--align=blazepose and --views=1",
-    ),
-    _Requirement(
-        ("distillation_weight",),
-        lambda c: c.init_weights != "none",
-        "MediaPipe's weights: random ones have no teacher",
-    ),
-    _Requirement(
-        ("align_rotate", "align_margin", "align_missing", "align_source", "unmirror_labels"),
-        lambda c: c.align == "blazepose",
-        "--align=blazepose",
-    ),
-    _Requirement(
-        ("align_radius",),
-        lambda c: c.align == "blazepose" or c.predict_align_points,
-        "--align=blazepose or --predict_align_points",
-    ),
-    _Requirement(
-        ("first_pass_rotations",),
-        lambda c: c.align_source == "two_pass",
-        "--align_source=two_pass",
-    ),
-    _Requirement(
-        ("detector",),
-        lambda c: c.align_source == "detector" or {"detector", BACKGROUND} & set(c.regions),
-        "--align_source=detector or --regions=detector or background",
-    ),
-    _Requirement(
-        ("pck_norm",),
-        lambda c: c.boxes == "gt",
-        "--boxes=gt: a detector's boxes are not matched to people",
-    ),
-    _Requirement(("nms_oks",), lambda c: c.result_nms == "oks", "--result_nms=oks"),
-    _Requirement(
-        ("lr_halving",), lambda c: not c.lr_cosine, "step decay, which --lr_cosine replaces"
-    ),
-)
 # An evaluation takes the flags of a training, so that both take the same flagfile.
 _TRAINING_ONLY = ("xla", "data_service")
 
@@ -1029,7 +745,7 @@ def check_flags_apply(cfg: Config, explicit: Collection[str], evaluating: bool =
     Raises:
         InputError: Naming the first flag without effect and what it is for.
     """
-    for requirement in _REQUIREMENTS:
+    for requirement in REQUIREMENTS:
         for name in sorted(set(explicit) & set(requirement.flags)):
             if getattr(cfg, name) != _default(cfg, name) and not requirement.is_met(cfg):
                 raise InputError(f"--{name} has no effect here: it needs {requirement.needs}")

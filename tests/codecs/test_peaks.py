@@ -8,7 +8,8 @@ from tfcpn.builders import build_components
 from tfcpn.codecs.decoders import build_peak_finder
 from tfcpn.codecs.gaussian import gaussian_kernel
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.config import NETWORK_DEFAULTS, Config
+from tfcpn.config import Config
+from tfcpn.config_rules import NETWORK_DEFAULTS
 from tfcpn.skeleton import COCO
 from tfcpn.utils.errors import InputError
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from support.tiny import build, losses
 from tfcpn.codecs.heatmap import HeatmapCodec
-from tfcpn.config import VIEWS
+from tfcpn.config_rules import VIEWS
 from tfcpn.models.cpn import cpn_network
 from tfcpn.models.model import conv_kernels
 from tfcpn.skeleton import COCO

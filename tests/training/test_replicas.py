@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from support import recipe, tiny, tiny_steps
 from tfcpn.codecs.heatmap import HeatmapCodec, HeatmapTargets
-from tfcpn.config import VIEWS
+from tfcpn.config_rules import VIEWS
 from tfcpn.models.cpn import build_cpn, cpn_network
 from tfcpn.models.model import conv_kernels, variables_by_name
 from tfcpn.skeleton import COCO

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from tfcpn.cli import Command, Options, integer, path
-from tfcpn.config import REGIONS
+from tfcpn.config_rules import REGIONS
 from tfcpn.data.record_sets import read_records, resolve_skeleton
 from tfcpn.skeleton import Skeleton
 from tfcpn.utils.console import import_tensorflow

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from tfcpn.builders import Components
 from tfcpn.codecs.people import NUM_POINTS, POINTS_OF_IMAGE, POINTS_OF_PERSON
-from tfcpn.config import BACKGROUND, REGIONS, TRAINING_MARGIN, VIEWS, Config
+from tfcpn.config import TRAINING_MARGIN, Config
+from tfcpn.config_rules import BACKGROUND, REGIONS, VIEWS
 from tfcpn.skeleton import Skeleton, body_part
 from tfcpn.transforms.normalize import Preprocessing, flip_horizontal, normalize, transform
 from tfcpn.utils.errors import InputError

@@ -15,7 +15,8 @@ import tensorflow as tf
 from tfcpn.builders import Components
 from tfcpn.checkpoints.detectors import load_pose_detector, read_detector_bytes
 from tfcpn.codecs.landmarks import LANDMARK_NAMES
-from tfcpn.config import BACKGROUND, REGIONS, Config
+from tfcpn.config import Config
+from tfcpn.config_rules import BACKGROUND, REGIONS
 from tfcpn.data.images import apply_exif_orientation
 from tfcpn.data.pipeline import InitialPredictions, annotated_regions
 from tfcpn.data.sampling import TrainingSet, image_groups

@@ -18,7 +18,8 @@ import tensorflow as tf
 from benchmarking.measure import cpu_seconds, in_turn, peak_memory_mb
 from oracle import tf_cpn as reference
 from tfcpn.builders import build_components
-from tfcpn.config import VIEWS, Config
+from tfcpn.config import Config
+from tfcpn.config_rules import VIEWS
 from tfcpn.data.coco import CocoImage, PersonAnnotation, coco_categories, read_annotations
 from tfcpn.data.detections import PersonBox, coco_result
 from tfcpn.data.pipeline import build_crop_fn, training_batches
