@@ -27,7 +27,7 @@ OTHER = {
         "heatmap_scale": 1.0,
     },
     **{"scale_free": True, "presence_weight": 0.1, "positive_weight": 2.0},
-    **{"regions": ("annotation", "detector")},
+    **{"regions": ("annotation", "detector"), "unmirror_labels": True},
     **{
         "batch_norm_momentum": 0.9,
         "late_upsampling": True,
@@ -105,6 +105,7 @@ OF_BLAZEPOSE = {
     "distillation_weight",
     "heatmap_weight",
     "presence_weight",
+    "unmirror_labels",
 }
 OF_BLAZEPOSE |= {"refine_landmarks"}
 OF_DETECTOR = {"positive_weight", "background_views"}
@@ -150,7 +151,7 @@ MODES = {
     "mediapipe": (MEDIAPIPE, CPN | UNASKED),
     "mediapipe, random": (
         {**MEDIAPIPE, "init_weights": "none"},
-        CPN | UNASKED | {"distillation_weight"},
+        CPN | UNASKED | {"distillation_weight", "unmirror_labels"},
     ),
 }
 MODES = {mode: (given, refused | OF_DETECTOR) for mode, (given, refused) in MODES.items()}

@@ -118,10 +118,6 @@ CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]],
         "--regions=landmarks and background: are for --network=blazepose with MediaPipe's weights",
     ),
     (
-        lambda c: c.unmirror_labels and (c.network != "blazepose" or c.init_weights == "none"),
-        "--unmirror_labels: is for --network=blazepose with MediaPipe's weights",
-    ),
-    (
         lambda c: c.network == "blazepose_detector" and c.blazepose_freeze > MAX_DETECTOR_FREEZE,
         lambda c: (
             f"--blazepose_freeze={c.blazepose_freeze}: expected at most {MAX_DETECTOR_FREEZE} of "
@@ -274,7 +270,12 @@ REQUIREMENTS = (
         "MediaPipe's weights: random ones have no teacher",
     ),
     Requirement(
-        ("align_rotate", "align_margin", "align_missing", "align_source", "unmirror_labels"),
+        ("unmirror_labels",),
+        lambda c: (c.network, c.align) == ("blazepose",) * 2 and c.init_weights != "none",
+        "--network=blazepose with MediaPipe's weights and --align=blazepose",
+    ),
+    Requirement(
+        ("align_rotate", "align_margin", "align_missing", "align_source"),
         lambda c: c.align == "blazepose",
         "--align=blazepose",
     ),
