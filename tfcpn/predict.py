@@ -291,24 +291,28 @@ def predict_files(args: SimpleNamespace, explicit: set[str], paths: list[str]):
 
 
 def detectors_to_choose(args: SimpleNamespace) -> dict[str, Callable]:
-    """Return the detectors of the page by name, besides the one it starts with.
+    """Return the detectors of the page by name; the first is the one that the flags describe.
 
     Each is a function from a pose and a threshold.
     """
     from tfcpn.inference.detectors import load_detector
+    from tfcpn.models.blazepose.bundle import has_detector
 
-    files = {
-        "people of any size": DEFAULT_PERSON_DETECTOR,
-        "MediaPipe's": DEFAULT_DETECTION_MODEL,
-    }
     if args.boxes != "detect":
-        files = {}
+        return {}
+    names = {DEFAULT_PERSON_DETECTOR: "people of any size", DEFAULT_DETECTION_MODEL: "MediaPipe's"}
+    files = {file: name for file, name in names.items() if Path(file).exists()}
+    asked = args.detector
+    if asked == "auto" and has_detector(args.model):
+        asked = args.model
+    if asked != "auto":
+        name = "the whole image" if asked == "none" else Path(asked).name
+        files = {asked: files.pop(asked, name), **files}
     return {
         name: lambda pose, threshold, file=file: load_detector(
             file, threshold, args.tiles, zoom=pose.alignment.uses_points
         )
-        for name, file in files.items()
-        if Path(file).exists()
+        for file, name in files.items()
     }
 
 

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -23,6 +24,8 @@ from tfcpn.inference.server import (
     predict_upload,
 )
 from tfcpn.inference.video import VideoWriter
+from tfcpn.models.specs import DEFAULT_DETECTION_MODEL
+from tfcpn.predict import detectors_to_choose
 
 PORT = 8765
 
@@ -203,10 +206,10 @@ def test_detector_and_threshold_can_be_chosen():
         asked.append(threshold)
         return lambda image: []
 
-    client = make(detectors={"empty": detector}).test_client()
+    client = make(detectors={"started with": detector, "empty": detector}).test_client()
     base = f"http://127.0.0.1:{PORT}"
     settings = client.get("/settings", base_url=base).get_json()
-    assert settings["detectors"] == ["empty"] and settings["megabytes"] == 1
+    assert settings["detectors"] == ["started with", "empty"] and settings["megabytes"] == 1
     assert settings["colors"]["left"] == "#ff7828" and settings["frames"] == 50
 
     def count(**form):
@@ -214,11 +217,32 @@ def test_detector_and_threshold_can_be_chosen():
         answer = lines(client.post("/pose", data=form, base_url=base))[-1]
         return len(answer["frames"][0]["people"])
 
-    assert count() == 2
+    assert count() == 2 and count(detector="started with", threshold="0") == 2
     assert count(detector="empty", threshold="0.4") == 0 and count(detector="empty") == 0
     assert count(detector="empty", threshold="0.4") == 0 and asked == [0.4, None]
+    assert count(detector="started with", threshold="0.4") == 0
     assert count(detector="unknown") == 2
     client.application.uploads.close()
+
+
+@pytest.mark.parametrize(
+    ("detector", "names"),
+    [
+        ("auto", ["MediaPipe's"]),
+        ("none", ["the whole image", "MediaPipe's"]),
+        ("runs/mine", ["mine", "MediaPipe's"]),
+        (DEFAULT_DETECTION_MODEL, ["MediaPipe's"]),
+    ],
+)
+def test_the_detector_of_the_flags_is_the_first_to_choose(detector, names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / DEFAULT_DETECTION_MODEL
+    file.parent.mkdir(parents=True)
+    file.touch()
+    args = SimpleNamespace(boxes="detect", detector=detector, model="", tiles=1)
+    assert list(detectors_to_choose(args)) == names
+    args.boxes = "image"
+    assert detectors_to_choose(args) == {}
 
 
 @pytest.mark.parametrize(

@@ -293,8 +293,8 @@ class PoseChoice:
         """Create the choice.
 
         Args:
-            pose: What is used if nothing is chosen.
-            detectors: The other detectors.
+            pose: Has the first of the detectors, with the threshold that the page starts with.
+            detectors: The detectors; none to leave no choice.
         """
         self.pose, self._lock = pose, threading.Lock()
         self.detectors = detectors
@@ -313,6 +313,8 @@ class PoseChoice:
             threshold = 0.0
         if not 0 < threshold <= 1:
             threshold = None  # that of the detector
+            if name == next(iter(self.detectors)):
+                return self.pose
         with self._lock:
             detector = self._load(name, threshold)
         other = copy.copy(self.pose)  # shares network and lock
@@ -344,7 +346,7 @@ def make_app(
         options: Options of the prediction.
         limits: Limits of uploads.
         port: The port.
-        detectors: The detectors to choose from; none: that of `pose`.
+        detectors: The detectors to choose from, that of `pose` first; none to leave no choice.
     """
     try:
         import flask
