@@ -1,8 +1,8 @@
-# make demo: draw people, train a network on them, show what it has learned. make demo MINUTES=20 goes further.
-# make test: lint and the quick tests. make test-all: all tests.
-# make models: fetch MediaPipe's networks. make mediapipe-check: run MediaPipe itself with a network of this project.
-# make docker-check: build and run the Docker image without an engine, where podman is.
-# All set up their own environment in .venv first.
+# make setup: install into .venv. make clean: delete .venv and the demo.
+# make demo: draw people, train a network on them, show what it has learned; MINUTES=20 goes further.
+# make test: lint and the quick tests. make test-slow: the others. make test-all: both.
+# make models: fetch MediaPipe's networks. make mediapipe-check: run MODEL in MediaPipe itself.
+# make docker-check: build and run the Docker image with podman; needs root, installs podman.
 
 VENV ?= .venv
 # Any from 3.9 to 3.13 will do. The first three have TensorFlow 2.15 and tensorflow-addons, which is the default.

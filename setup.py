@@ -71,7 +71,7 @@ setup(
             f"tensorflow[and-cuda]>=2.15,<2.16{OLD}",
             f"tensorflow[and-cuda]>=2.17,<2.23{NEW}",
         ],
-        # report, report --analyse, score_video, import_lsp (joints.mat)
+        # report, report --analyze, score_video, import_lsp (joints.mat)
         "report": REPORT,
         # predict --serve
         "serve": SERVE,

@@ -6,12 +6,9 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from tfcpn.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from tfcpn.config import Config
 
 # tf-cpn trains on four views of each person at a time: rescaled, mirrored and twice rotated.
 VIEWS = 4
@@ -63,7 +60,7 @@ def _is_size(size: tuple[int, ...]) -> bool:
 
 
 # Pairs of a predicate on a Config and the message if it holds: the only rules between flags.
-CONFLICTS: tuple[tuple[Callable[[Config], bool], str | Callable[[Config], str]], ...] = (
+CONFLICTS: tuple[tuple[Callable[[Any], bool], str | Callable[[Any], str]], ...] = (
     (
         lambda c: not _is_size(c.input_size),
         lambda c: (
@@ -204,7 +201,7 @@ class Requirement(NamedTuple):
     """
 
     flags: tuple[str, ...]
-    is_met: Callable[[Config], bool]
+    is_met: Callable[[Any], bool]
     needs: str
 
 

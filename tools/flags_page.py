@@ -22,9 +22,13 @@ This page lists every flag of `train`, `eval` and `predict`. It is written by
 - `--name` sets a boolean flag, `--noname` unsets it.
 - `train` and `eval` take the same flags, so one flagfile serves both. A flag that would have no
   effect is refused in one line.
+- MediaPipe's networks have other defaults. `--network=blazepose`: `--input_size=256x256
+  --align=blazepose --weight_decay=0 --views=1`. `--network=blazepose_detector`:
+  `--input_size=224x224 --align=image --align_missing=drop --weight_decay=0 --views=1`.
 - A run stores its settings in `config.json`. `train` refuses to resume it with other settings,
-  except those of the sections Machine and Evaluation, paths, lengths and intervals. `eval` uses
-  the settings of the run by default.
+  except for how it is evaluated, where its data are, how long it is and how often it saves, and
+  the machine (but not `--mixed_precision` and `--strategy`). `eval` uses the settings of the run
+  by default.
 
 ## train and eval
 

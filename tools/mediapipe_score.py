@@ -24,7 +24,7 @@ COMMAND = Command(
             string_list("bundles", (), ".task files, comma-separated.", required=True),
             path("annotations", None, "COCO person_keypoints JSON file.", required=True),
             path("images", "", "Folder of its images."),
-            path("video", "", "Instead of --images: the video of tfcpn data video, one person."),
+            path("video", "", "Instead of --images: a video of tfcpn draw video --people=1."),
             integer(
                 "count",
                 0,

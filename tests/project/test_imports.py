@@ -15,6 +15,7 @@ PACKAGES = [
     "codecs",
     "data",
     "models",
+    "config_rules",
     "config",
     "cli",
     "builders",
