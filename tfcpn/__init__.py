@@ -18,7 +18,7 @@ if importlib.util.find_spec("tf_keras") and not _has_keras_2():
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 # oneDNN's kernels also on processors without AVX-512, where TensorFlow leaves them out: they make a
-# training step 1.5 times as fast there (docs/performance.md).
+# training step 1.5 times as fast there (docs/notes/performance.md).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # TensorFlow 2.15 greets every start with errors about plugins that are registered twice, which

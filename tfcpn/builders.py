@@ -10,14 +10,14 @@ from tfcpn.codecs.heatmap import HeatmapCodec
 from tfcpn.codecs.landmarks import LandmarkCodec
 from tfcpn.codecs.people import NUM_POINTS, PeopleCodec
 from tfcpn.config import Config
-from tfcpn.config_rules import BACKGROUND, REGIONS, VIEWS
+from tfcpn.config_rules import BACKGROUND, VIEWS, other_regions
 from tfcpn.data.record_sets import PersonFilter
 from tfcpn.models.blazepose.blazepose import blazepose_network
 from tfcpn.models.blazepose.detector_model import detector_network
 from tfcpn.models.cpn import cpn_network
 from tfcpn.models.model import Network
 from tfcpn.models.specs import NUM_LANDMARKS
-from tfcpn.skeleton import Skeleton
+from tfcpn.skeleton import ALIGN_POINTS, Skeleton
 from tfcpn.transforms.alignment import Alignment
 from tfcpn.transforms.cropping import CropSpec
 from tfcpn.transforms.regions import alignment_keypoints
@@ -102,7 +102,7 @@ def build_components(
         training_margin=cfg.training_margin,
         num_points=NUM_POINTS
         if network.whole_images
-        else skeleton.num_keypoints + 2 * len(set(cfg.regions) - {REGIONS[0], BACKGROUND}),
+        else skeleton.num_keypoints + len(ALIGN_POINTS) * len(other_regions(cfg.regions)),
     )
 
 

@@ -13,6 +13,7 @@ from tfcpn.config_rules import (
     REQUIREMENTS,
     VIEWS,
     check_value,
+    other_regions,
 )
 from tfcpn.models.specs import DEFAULT_DETECTION_MODEL, STRIDE, UNITS
 from tfcpn.transforms.alignment import MODES, RADII
@@ -706,7 +707,7 @@ class Config:
         if self.align == "image":
             return 1.0  # there is nothing outside
         margin = TRAINING_MARGIN * (1 + 2 * self.shift)
-        return margin if self.regions == REGIONS[:1] else REGIONS_MARGIN * margin
+        return REGIONS_MARGIN * margin if other_regions(self.regions) else margin
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}

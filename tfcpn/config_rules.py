@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tfcpn.utils.errors import InputError
@@ -31,8 +31,13 @@ NETWORK_DEFAULTS = {
 }
 MAX_DETECTOR_FREEZE = 72  # of 73 convolutions
 # Regions that training views can show, see --regions.
-BACKGROUND = "background"
-REGIONS = ("annotation", "detector", "landmarks", BACKGROUND)
+DETECTOR, LANDMARKS, BACKGROUND = "detector", "landmarks", "background"
+REGIONS = ("annotation", DETECTOR, LANDMARKS, BACKGROUND)
+
+
+def other_regions(regions: Sequence[str]) -> tuple[str, ...]:
+    """Return which of --regions are of the person and not annotated, in the order of REGIONS."""
+    return tuple(region for region in (DETECTOR, LANDMARKS) if region in regions)
 
 
 def check_value(field: dataclasses.Field, value) -> None:
@@ -59,7 +64,7 @@ def _is_size(size: tuple[int, ...]) -> bool:
     return len(size) == 2 and all(n > 0 and n % 32 == 0 for n in size)
 
 
-# Pairs of a predicate on a Config and the message if it holds: the only rules between flags.
+# Pairs of a predicate on a Config and the message if it holds: what no run can have.
 CONFLICTS: tuple[tuple[Callable[[Any], bool], str | Callable[[Any], str]], ...] = (
     (
         lambda c: not _is_size(c.input_size),
@@ -104,12 +109,12 @@ CONFLICTS: tuple[tuple[Callable[[Any], bool], str | Callable[[Any], str]], ...] 
         lambda c: f"--decoder={c.decoder}: is for heatmaps; BlazePose predicts coordinates",
     ),
     (
-        lambda c: c.random_half_body and c.regions != REGIONS[:1],
+        lambda c: c.random_half_body and other_regions(c.regions),
         "--random_half_body: is for annotated regions, --regions=annotation",
     ),
     (
         lambda c: (
-            {"landmarks", BACKGROUND} & set(c.regions)
+            {LANDMARKS, BACKGROUND} & set(c.regions)
             and (c.network != "blazepose" or c.init_weights == "none")
         ),
         "--regions=landmarks and background: are for --network=blazepose with MediaPipe's weights",
@@ -288,7 +293,7 @@ REQUIREMENTS = (
     ),
     Requirement(
         ("detector",),
-        lambda c: c.align_source == "detector" or {"detector", BACKGROUND} & set(c.regions),
+        lambda c: c.align_source == "detector" or {DETECTOR, BACKGROUND} & set(c.regions),
         "--align_source=detector or --regions=detector or background",
     ),
     Requirement(

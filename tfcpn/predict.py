@@ -169,7 +169,9 @@ def check_flags_apply(args: SimpleNamespace, explicit: set[str]) -> None:
             ("detector", "score_threshold", "tiles", "nms"), (detects, "--boxes=detect")
         ),
         **dict.fromkeys(("port", "max_upload_mb"), (serves, "--serve")),
-        **dict.fromkeys(("csv", "draw", "overwrite"), (not serves, "files, not for --serve")),
+        **dict.fromkeys(
+            ("csv", "draw", "overwrite", "landmarks"), (not serves, "files, not for --serve")
+        ),
         "draw_regions": (args.draw and not serves, "drawn files, not for --nodraw or --serve"),
     }
     for flag in sorted(explicit & needs.keys()):
@@ -206,6 +208,13 @@ def cache_key(args: SimpleNamespace) -> dict:
     return {**settings, "files": {file: file_fingerprint(file) for file in existing}}
 
 
+def network_path(args: SimpleNamespace) -> str:
+    """Return the run, file or export whose network predicts."""
+    if args.network == "blazepose":
+        return args.init_weights
+    return args.model_dir or args.model or DEFAULT_LANDMARK_MODEL
+
+
 def load_pose(args: SimpleNamespace):
     """Load the Pose that the flags describe."""
     from tfcpn.inference.estimator import NMS_OKS
@@ -215,9 +224,7 @@ def load_pose(args: SimpleNamespace):
     detector = None if args.detector == "auto" else args.detector
     with status("loading the network"):
         return Pose.load(
-            args.init_weights
-            if as_keras
-            else args.model_dir or args.model or DEFAULT_LANDMARK_MODEL,
+            network_path(args),
             detector=detector if args.boxes == "detect" else "none",
             score_threshold=args.score_threshold or None,
             passes=args.passes,
@@ -302,9 +309,9 @@ def detectors_to_choose(args: SimpleNamespace) -> dict[str, Callable]:
         return {}
     names = {DEFAULT_PERSON_DETECTOR: "people of any size", DEFAULT_DETECTION_MODEL: "MediaPipe's"}
     files = {file: name for file, name in names.items() if Path(file).exists()}
-    asked = args.detector
-    if asked == "auto" and has_detector(args.model):
-        asked = args.model
+    asked, network = args.detector, network_path(args)
+    if asked == "auto" and has_detector(network):
+        asked = network
     if asked != "auto":
         name = "the whole image" if asked == "none" else Path(asked).name
         files = {asked: files.pop(asked, name), **files}

@@ -222,15 +222,15 @@ def from_names(name: str, keypoints: tuple[str, ...], limbs=(), sigmas=None) -> 
     keypoints = tuple(keypoints)
     split = [_side_and_part(keypoint) for keypoint in keypoints]
     # A name that occurs twice identifies neither.
-    components = {part: number for number, part in enumerate(split) if split.count(part) == 1}
+    index_of = {part: number for number, part in enumerate(split) if split.count(part) == 1}
 
     def named(part: str, *sides: str) -> tuple[int, ...]:
-        found = tuple(components[side, part] for side in sides if (side, part) in components)
+        found = tuple(index_of[side, part] for side in sides if (side, part) in index_of)
         return found if len(found) == len(sides) else ()
 
     pairs = [
-        (components[side, part], components.get(("right", part)))
-        for side, part in components
+        (index_of[side, part], index_of.get(("right", part)))
+        for side, part in index_of
         if side == "left"
     ]
     return Skeleton(

@@ -239,7 +239,8 @@ def test_the_detector_of_the_flags_is_the_first_to_choose(detector, names, tmp_p
     file = tmp_path / DEFAULT_DETECTION_MODEL
     file.parent.mkdir(parents=True)
     file.touch()
-    args = SimpleNamespace(boxes="detect", detector=detector, model="", tiles=1)
+    args = SimpleNamespace(boxes="detect", detector=detector, network="auto", tiles=1)
+    args.model = args.model_dir = ""
     assert list(detectors_to_choose(args)) == names
     args.boxes = "image"
     assert detectors_to_choose(args) == {}

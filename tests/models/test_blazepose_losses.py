@@ -116,15 +116,15 @@ def test_each_distillation_term_depends_on_one_output():
     """A change of one output changes only the terms of that output."""
     found, goal = outputs(), targets()
     about = {"person": {"person"}, "mask": {"mask"}, "heatmaps": {"heatmaps"}, "world": {"world"}}
-    for name, components in about.items():
+    for name, expected in about.items():
         moved = found._replace(**{name: getattr(found, name) + 1})
         terms = distillation_terms(moved, found, goal)
-        assert {n for n, v in terms.items() if float(v) > 1e-4} == components
-    for axis, components in enumerate(({"xy"}, {"xy"}, {"z"}, {"visibility"}, {"presence"})):
+        assert {n for n, v in terms.items() if float(v) > 1e-4} == expected
+    for axis, expected in enumerate(({"xy"}, {"xy"}, {"z"}, {"visibility"}, {"presence"})):
         moved = found._replace(landmarks=found.landmarks + tf.one_hot(axis, 5) * 3)
         assert {
             n for n, v in distillation_terms(moved, found, goal).items() if float(v) > 1e-4
-        } == components
+        } == expected
     assert set(DISTILLATION_WEIGHTS) == set(distillation_terms(found, found, goal))
 
 

@@ -150,7 +150,7 @@ def test_training_from_random_weights_has_no_teacher(people, command, tmp_path):
     ]
     command("-m", "tfcpn.train", *flags(people, *arguments))
     row = logged(tmp_path)[0]
-    assert "held" not in row and float(row["heatmaps"]) > 0
+    assert "distillation" not in row and float(row["heatmaps"]) > 0
 
 
 @pytest.mark.slow

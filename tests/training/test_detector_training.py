@@ -192,7 +192,7 @@ def test_what_the_original_sees_elsewhere_is_held_and_not_negative():
     logits[0, other] = 4.0
     before = (tf.zeros((1, COUNT, 12)), tf.constant(logits))
     assert score_slope(targets, before)[1][other] == 0
-    assert score_slope(targets, before, loss="held")[1][other] < 0
+    assert score_slope(targets, before, loss="distillation")[1][other] < 0
 
 
 def test_ignored_people_are_neither_positive_nor_negative():

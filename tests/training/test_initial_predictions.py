@@ -12,7 +12,7 @@ from tfcpn.config import make_config
 from tfcpn.data.pipeline import InitialPredictions, build_crop_fn
 from tfcpn.data.record_sets import NO_FILTER, read_records
 from tfcpn.data.sampling import open_training_set
-from tfcpn.skeleton import COCO
+from tfcpn.skeleton import COCO, LSP
 from tfcpn.training import initial_predictions as module
 from tfcpn.training.augmentation import Ranges, draw_single_view, select_regions
 from tfcpn.training.initial_predictions import find_initial_predictions
@@ -81,6 +81,16 @@ def test_other_regions_are_looked_up_by_the_id_of_a_person():
     assert predictions.is_mirrored_of(ids).numpy().tolist() == [False, False, True, False]
 
 
+def made_components(network, *, size=32, skeleton=COCO, missing=()):
+    return SimpleNamespace(
+        alignment=Alignment("blazepose", margin=1.25),
+        skeleton=skeleton,
+        crop_spec=CropSpec((size, size), True, (0.0, 0.0, 0.0)),
+        network=network,
+        codec=SimpleNamespace(missing_keypoints=missing),
+    )
+
+
 class FarDetector:
     """Finds each person a little to the right, and another one far away."""
 
@@ -100,14 +110,15 @@ def test_the_nearest_detection_is_that_of_a_person():
         "encoded": tf.io.encode_png(np.zeros((100, 100, 3), np.uint8)).numpy(),
         "orientation": 1,
         "points": points,
-        "found": np.array([True, True]),
+        "is_aligned": np.array([True, True]),
     }
 
     def found(detector):
         return module._detected(group, module._detections(group, detector))
 
     np.testing.assert_allclose(found(FarDetector(points)), np.add(points, (3.0, 0.0)))
-    assert np.isnan(found(FarDetector(np.add(points[:1], (200.0, 0.0))))).all()
+    group["is_aligned"][1] = False
+    assert np.isnan(found(FarDetector(points[:1]))[1]).all()
 
 
 def detection(x, y, radius, score=0.9):
@@ -151,29 +162,91 @@ def test_regions_are_found_once_per_person_and_background_shows_no_person(
     people, monkeypatch, presence, has_background
 ):
     """The records have a share of two; the detector finds no one."""
-    monkeypatch.setattr(module, "load_pose_detector", lambda path: lambda image: [])
+    monkeypatch.setattr(module, "PoseDetector", lambda content: lambda image: [])
     records = read_records(f"{people.records}:2")
     training_set = open_training_set(records, shuffle_buffer=8)
-    components = SimpleNamespace(
-        alignment=Alignment("blazepose"),
-        skeleton=COCO,
-        crop_spec=CropSpec((32, 32), True, (0.0, 0.0, 0.0)),
-        network=SimpleNamespace(
-            preprocessing=Preprocessing((0.0,) * 3, 255.0, rgb=True, pad_color=None),
-            presence_score=lambda crops: tf.fill(tf.shape(crops)[:1], presence),
+    network = SimpleNamespace(
+        preprocessing=Preprocessing((0.0,) * 3, 255.0, rgb=True, pad_color=None),
+        presence_score=lambda crops: tf.fill(tf.shape(crops)[:1], presence),
+    )
+    found = module._predict(
+        make_config(
+            {
+                "network": "blazepose",
+                "regions": ("annotation", "detector", "background"),
+                "presence_weight": 0.1,
+                "align_missing": "drop",
+            }
         ),
-    )
-    ids, points, background, is_mirrored = module._predict(
-        SimpleNamespace(detector="made", unmirror_labels=False),
-        components,
+        made_components(network),
         training_set,
-        ["detector", "background"],
         lambda crops, training: crops,
+        b"made",
     )
-    assert len(ids) == len(set(ids)) == training_set.people // 2
-    assert points.shape == (len(ids), 2, 3) and not points.any()
-    assert bool(background[:, 0, 2].any()) == has_background
-    assert is_mirrored.shape == (len(ids),) and not is_mirrored.any()
+    assert len(found.ids) == len(set(found.ids)) == training_set.people // 2
+    assert found.points.shape == (len(found.ids), 2, 3) and not found.points.any()
+    assert bool(found.background[:, 0, 2].any()) == has_background
+    assert not found.is_mirrored.any()
+
+
+def made_people(count):
+    """People with regions of side 100, margin 1.25, whose labels equal what is predicted."""
+    rng = np.random.default_rng(0)
+    keypoints = rng.uniform(0, 256, (count, 17, 2))
+    radius = 100 / 2.5
+    points = np.array([[50.0, 50], [50, 50 - radius]])
+    align_points = points * 2.56  # crop pixels, the region from 0 to 100
+    return module._People(
+        ids=np.arange(count),
+        regions=np.tile([50.0, 50, 100, 100, 0], (count, 1)),
+        is_aligned=np.ones(count, bool),
+        labels=np.concatenate([keypoints, np.full((count, 17, 1), 2)], axis=2),
+        predicted=np.concatenate([np.tile(align_points, (count, 1, 1)), keypoints], axis=1),
+        detected=np.tile(points, (count, 1, 1)),
+        background=np.full((count, 2, 2), np.nan),
+    )
+
+
+def predictions_of(people, monkeypatch, skeleton=COCO, missing=()):
+    regions = ("annotation", "detector", "landmarks")
+    cfg = make_config({"network": "blazepose", "regions": regions, "unmirror_labels": True})
+    monkeypatch.setattr(module, "_look_at_images", lambda *arguments: people)
+    components = made_components(None, size=256, skeleton=skeleton, missing=missing)
+    return module._predict(cfg, components, None, None, None)
+
+
+def test_regions_far_from_the_person_or_of_another_size_are_not_shown(monkeypatch):
+    people = made_people(5)
+    people.detected[1] += 31  # .75 of the radius are 30
+    people.detected[2, 1] = (50, 50 - 61)  # 1.5 times the radius
+    people.detected[3, 1] = (50, 50 - 26)
+    people.is_aligned[4] = False
+    found = predictions_of(people, monkeypatch)
+    assert found.points[:, 0, 2].tolist() == [2, 0, 0, 0, 0]
+    assert found.points[:, 2, 2].tolist() == [2, 2, 2, 2, 0]
+    np.testing.assert_allclose(found.points[0, :2, :2], people.detected[0])
+    np.testing.assert_allclose(found.points[0, 2:, :2], people.detected[0], atol=0.3)
+
+
+def test_exactly_the_people_whose_labels_are_mirrored_are_found(monkeypatch):
+    people = made_people(6)
+    for row in (1, 4, 5):
+        people.labels[row] = people.labels[row][COCO.flip_indices]
+    people.ids[5] = people.ids[0]  # two sets of records may use the same id
+    found = predictions_of(people, monkeypatch)
+    assert found.ids.tolist() == [0, 1, 2, 3, 4]
+    assert found.is_mirrored.tolist() == [False, True, False, False, True]
+    assert not found.points[0, :, 2].any() and found.points[1, :, 2].all()
+
+
+def test_keypoints_that_the_network_does_not_have_say_nothing_about_left_and_right(monkeypatch):
+    people, wrists = made_people(2), (9, 10)
+    people.labels[1] = people.labels[1][COCO.flip_indices]
+    people.predicted[:, [2 + n for n in wrists]] = 0  # as the codec returns them
+    assert not predictions_of(people, monkeypatch).is_mirrored[1]
+    assert predictions_of(people, monkeypatch, missing=wrists).is_mirrored.tolist() == [False, True]
+    with pytest.raises(InputError, match="no left and right"):
+        predictions_of(people, monkeypatch, missing=tuple(range(1, 17)))
 
 
 def test_background_takes_the_place_of_some_people_in_every_pass():
@@ -250,7 +323,10 @@ def test_labels_are_mirrored_that_fit_predictions_only_with_left_and_right_excha
     labels[3, :, 2] = 0
 
     def found(labels):
-        return module.are_mirrored(labels, predicted, flip_indices=flip_indices, width=256)
+        has_side = flip_indices != np.arange(17)
+        return module.are_mirrored(
+            labels, predicted, flip_indices=flip_indices, has_side=has_side, width=256
+        )
 
     assert found(labels).tolist() == [False, True, False, False]
     # From the side, left and right lie on each other.
@@ -261,46 +337,71 @@ def test_labels_are_mirrored_that_fit_predictions_only_with_left_and_right_excha
 
 def test_a_run_that_resumes_needs_its_initial_predictions(tmp_path):
     cfg = make_config({"network": "blazepose", "regions": ("annotation", "landmarks")})
-    records = SimpleNamespace(identity={"annotations_sha256": "a"})
-    training_set = SimpleNamespace(records=records, person_filter=NO_FILTER)
+    training_set, components = SimpleNamespace(person_filter=NO_FILTER), made_components(None)
     file = tmp_path / "initial_predictions.npz"
-    arguments = {"model": None, "file": file, "writes": True}
+    trained_on = {"records": {"annotations_sha256": "a"}}
+
+    def find(skeleton=COCO):
+        return find_initial_predictions(
+            cfg,
+            made_components(None, skeleton=skeleton),
+            training_set,
+            model=None,
+            detector=None,
+            trained_on=trained_on,
+            file=file,
+            writes=True,
+        )
+
     with pytest.raises(InputError, match="missing or of another run"):
-        find_initial_predictions(cfg, None, training_set, **arguments)
-    described = module._describe(cfg, training_set, ["landmarks"])
+        find()
+    described = module._describe(cfg, components, training_set, trained_on)
     points = np.ones((1, 2, 3), np.float32)
     arrays = {"ids": np.array([4]), "points": points, "background": points}
     arrays["is_mirrored"] = np.array([True])
     np.savez(file, made_from=described, **arrays)
-    found = find_initial_predictions(cfg, None, training_set, **arguments)
-    np.testing.assert_array_equal(found.points, points)
+    np.testing.assert_array_equal(find().points, points)
+    with pytest.raises(InputError, match="missing or of another run"):
+        find(LSP)
     file.write_bytes(b"damaged")
     with pytest.raises(InputError, match="missing or of another run"):
-        find_initial_predictions(cfg, None, training_set, **arguments)
+        find()
     np.savez(file, made_from=described, **arrays)
-    records.identity = {"annotations_sha256": "b"}
+    trained_on["records"] = {"annotations_sha256": "b"}
     with pytest.raises(InputError, match="missing or of another run"):
-        find_initial_predictions(cfg, None, training_set, **arguments)
+        find()
 
 
 def test_annotated_regions_alone_need_nothing(tmp_path):
-    cfg = SimpleNamespace(regions=("annotation",), unmirror_labels=False)
+    arguments = {"model": None, "detector": None, "trained_on": {}, "writes": True}
     file = tmp_path / "initial_predictions.npz"
-    assert find_initial_predictions(cfg, None, None, model=None, file=file, writes=True) is None
+    assert find_initial_predictions(make_config({}), None, None, file=file, **arguments) is None
 
 
 @pytest.mark.slow
 def test_a_run_trains_on_all_regions_and_on_presence(mediapipe, people, command, tmp_path):
-    run = tmp_path / "run"
-    arguments = ["--flagfile=flags/mediapipe_finetune.cfg", f"--train_records={people.records}"]
+    """Labels of every third person are mirrored."""
+    annotations = json.loads(people.train_annotations.read_text())
+    mirrored = {annotation["id"] for annotation in annotations["annotations"][::3]}
+    for annotation in annotations["annotations"][::3]:
+        keypoints = np.array(annotation["keypoints"]).reshape(-1, 3)[COCO.flip_indices]
+        annotation["keypoints"] = keypoints.ravel().tolist()
+    file, records, run = (tmp_path / name for name in ("mirrored.json", "records", "run"))
+    file.write_text(json.dumps(annotations))
+    arguments = [f"--annotations={file}", f"--images={people.train}", f"--output={records}"]
+    command("tools/make_records.py", *arguments, "--shards=4")
+    arguments = ["--flagfile=flags/mediapipe_finetune.cfg", f"--train_records={records}"]
+    arguments += ["--unmirror_labels"]
     arguments += [f"--init_weights={mediapipe.landmarks}", f"--detector={mediapipe.detector}"]
     arguments += [f"--model_dir={run}", "--batch_size=2", "--epoch_size=4", "--nolr_cosine"]
     train = ("-m", "tfcpn.train", *arguments, "--shuffle_buffer=8", "--warmup_steps=1")
-    command(*train, "--epochs=1")
+    first = command(*train, "--epochs=1")
     stored = np.load(run / "initial_predictions.npz")
     assert stored["points"].shape[1:] == (4, 3) and (stored["points"][:, 2, 2] == 2).all()
     assert (stored["background"][:, 0, 2] == 2).any()
-    assert stored["is_mirrored"].mean() < 0.2  # labels of drawn people are right
+    exchanged = set(stored["ids"][stored["is_mirrored"]].tolist())
+    assert exchanged <= mirrored and len(exchanged) > len(mirrored & set(stored["ids"])) / 2
+    assert f"left and right are exchanged for {len(exchanged)} of" in first.out
     command(*train, "--epochs=2")
     header, *rows = (run / "metrics.csv").read_text().splitlines()
     assert len(rows) == 2 and "person" in header.split(",")

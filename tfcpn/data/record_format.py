@@ -348,14 +348,14 @@ def _metadata_from_records(path: Path, num_keypoints: int) -> ShardMetadata:
     dataset = tf.data.TFRecordDataset(str(path), buffer_size=1 << 20).map(
         lambda r: parse_example(r, num_keypoints)
     )
-    components = []
+    columns = []
     try:
         for record in dataset:
-            components.append([record[name].numpy() for name in names])
+            columns.append([record[name].numpy() for name in names])
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise InputError(f"{path}: a record is damaged ({error.message}); make it again") from error
-    ids, keypoints, area, trainable = (np.concatenate(values) for values in zip(*components))
-    count = np.array([len(part[0]) for part in components], np.int64)
+    ids, keypoints, area, trainable = (np.concatenate(values) for values in zip(*columns))
+    count = np.array([len(part[0]) for part in columns], np.int64)
     return ShardMetadata(record_offsets(path), count, ids, keypoints, area, trainable > 0)
 
 

@@ -235,11 +235,11 @@ def build_example_index(records: Records, person_filter: PersonFilter) -> Exampl
             chosen - first[image],
             people.id[chosen],
         )
-    components = [of_shard[folder, shard.file] for folder, shard in records.shards]
-    file_start = np.cumsum([0] + [len(offset) for offset, *_ in components])
-    image = np.concatenate([image + start for (_, image, *_), start in zip(components, file_start)])
-    offset, row, ids = (np.concatenate([part[i] for part in components]) for i in (0, 2, 3))
-    file = np.repeat(np.arange(len(components)), np.diff(file_start))
+    shards = [of_shard[folder, shard.file] for folder, shard in records.shards]
+    file_start = np.cumsum([0] + [len(offset) for offset, *_ in shards])
+    image = np.concatenate([image + start for (_, image, *_), start in zip(shards, file_start)])
+    offset, row, ids = (np.concatenate([part[i] for part in shards]) for i in (0, 2, 3))
+    file = np.repeat(np.arange(len(shards)), np.diff(file_start))
     image_start = np.searchsorted(image, np.arange(len(offset) + 1))
     return ExampleIndex(
         *(a.astype(np.int64) for a in (image, row, file, offset, file_start, image_start, ids))

@@ -174,9 +174,10 @@ class KerasBackend:
     def __call__(self, crops):
         size = self.batch_size
         parts = [self._predict(crops[i : i + size]) for i in range(0, len(crops), size)]
-        *found, landmarks, world = (tf.concat(values, axis=0) for values in zip(*parts))
+        found = [tf.concat(values, axis=0) for values in zip(*parts)]
         if not self.has_depth:
-            return *found, landmarks, world, None
+            return *found, None
+        *found, landmarks, world = found
         width = self.crop_spec.size[1]
         return *found, spatial_of_crops(self.codec, landmarks, world, width)
 

@@ -59,7 +59,7 @@ class PointwiseConv(tf.keras.layers.Conv2D):
     """Conv2D of kernel 1; in float32 or on a GPU the very same operations.
 
     oneDNN computes the weight gradient of a convolution in bfloat16 hardly faster than in float32.
-    The matrix product here takes a quarter of that time (docs/performance.md).
+    The matrix product here takes a quarter of that time (docs/notes/performance.md).
     """
 
     def convolution_op(self, inputs, kernel):

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfcpn.builders import Components
 from tfcpn.codecs.people import NUM_POINTS, POINTS_OF_IMAGE, POINTS_OF_PERSON
 from tfcpn.config import TRAINING_MARGIN, Config
-from tfcpn.config_rules import BACKGROUND, REGIONS, VIEWS
+from tfcpn.config_rules import BACKGROUND, VIEWS, other_regions
 from tfcpn.skeleton import Skeleton, body_part
 from tfcpn.transforms.normalize import Preprocessing, flip_horizontal, normalize, transform
 from tfcpn.utils.errors import InputError
@@ -91,7 +91,7 @@ def augmentation_for(cfg: Config, components: Components) -> Callable:
         select = partial(
             select_half_bodies, probability=cfg.random_half_body, lower_body=lower_body
         )
-    elif cfg.regions != REGIONS[:1]:
+    elif other_regions(cfg.regions):
         # Background has taken the place of some people before.
         sources = tuple(source for source in cfg.regions if source != BACKGROUND)
         select = partial(select_regions, sources=sources, align_margin=cfg.align_margin)
@@ -392,13 +392,13 @@ def draw_single_view(seed, people, ranges: Ranges) -> SingleViewDraws:
 
 
 def lower_body_mask(skeleton: Skeleton) -> tuple[bool, ...]:
-    """Return whether each keypoint belongs to the lower body, by its name: hips and below.
+    """Return whether each annotated keypoint is of the lower body, by its name: hips and below.
 
     Raises:
         InputError: If one of the halves has too few keypoints.
     """
-    components = [body_part(name) for name in skeleton.keypoints]
-    lower = tuple(any(word in part for word in _LOWER_BODY) for part in components)
+    body_parts = [body_part(name) for name in skeleton.keypoints[: skeleton.num_annotated]]
+    lower = tuple(any(word in part for word in _LOWER_BODY) for part in body_parts)
     minimum = MIN_HALF_BODY_KEYPOINTS
     if not minimum <= sum(lower) <= len(lower) - minimum:
         raise InputError(
@@ -451,8 +451,9 @@ def select_half_bodies(
             all of it.
         region: (2,) width and height of the region in crop pixels.
         probability: Probability of a half body.
-        lower_body: Whether each keypoint belongs to the lower body.
+        lower_body: Whether each annotated keypoint belongs to the lower body.
     """
+    keypoints = keypoints[:, : len(lower_body)]
     upper_body = [not lower for lower in lower_body]
     is_upper = (draws.choice < probability / 2)[:, None]
     known = tf.where(is_upper, upper_body, list(lower_body)) & (keypoints[..., 2] > 0)
@@ -478,7 +479,7 @@ def select_regions(
         sources: See --regions.
         align_margin: Side of a region over the diameter of the circle.
     """
-    others = [source for source in REGIONS[1:] if source in sources]
+    others = other_regions(sources)
     chosen = tf.cast(draws.choice * len(sources), tf.int32)
     result = Shown(
         tf.ones_like(draws.choice),

@@ -223,7 +223,9 @@ class Trainer:
         self.replicas = strategy.num_replicas_in_sync
         self.global_batch_size = cfg.batch_size * self.replicas
         self.steps_per_epoch = max(1, cfg.epoch_size // self.global_batch_size)
-        trained_on = self._trained_on(records)
+        # Read once: a run that is still training has another one later.
+        detector = read_detector_bytes(cfg.detector) if uses_detector(cfg) else None
+        trained_on = self._trained_on(records, detector)
         run_config.check_same_data(cfg.model_dir, annotated, trained_on)
         person_filter = training_filter(cfg, annotated)
         self.training_set = open_training_set(records, person_filter, cfg.seed, cfg.shuffle_buffer)
@@ -236,6 +238,8 @@ class Trainer:
             components,
             self.training_set,
             model=self.state.model if not any(self.start) else None,
+            detector=detector,
+            trained_on=trained_on,
             file=Path(cfg.model_dir) / INITIAL_PREDICTIONS_FILE,
             writes=lock is not None,
         )
@@ -269,12 +273,16 @@ class Trainer:
         self.logger.log_settings(dataclasses.asdict(cfg))
         self._visualizer: ValidationVisualizer | None = None
 
-    def _trained_on(self, records: Records) -> dict:
-        """Return what the steps of the run depend on besides its settings."""
+    def _trained_on(self, records: Records, detector: bytes | None) -> dict:
+        """Return what the steps of the run depend on besides its settings.
+
+        Args:
+            records: The records.
+            detector: Content of --detector, where the regions need it.
+        """
         result = {"records": records.identity, "replicas": self.replicas}
-        if uses_detector(self.cfg.regions):
-            content = read_detector_bytes(self.cfg.detector)
-            result["detector"] = f"{zlib.crc32(content):08x}"
+        if detector is not None:
+            result["detector"] = f"{zlib.crc32(detector):08x}"
         weights = Path(self.cfg.init_weights)
         network = self.components.network
         if (network.whole_images or network.logged_losses) and weights.exists():
@@ -297,6 +305,7 @@ class Trainer:
                 "set of settings": checksum(run_config.training_settings(self.cfg)),
                 "set of records, replicas or initial weights": checksum(trained_on),
                 "number of people to train on": self.training_set.people,
+                "set of initial predictions": checksum(self._described_predictions()),
                 "validation": self.cfg.eval_every if self.evaluator else 0,
                 "set of people to validate on": checksum(work),
                 "data service": int(bool(self.cfg.data_service)),
@@ -305,6 +314,13 @@ class Trainer:
                 "state of the optimizer": checksum_of_variables(self.strategy, optimizer),
             },
         )
+
+    def _described_predictions(self) -> list[int]:
+        """Return checksums of the initial predictions. Processors may differ at a threshold; the
+        next start finds the stored ones.
+        """
+        arrays = self.initial_predictions or ()
+        return [checksum(np.ascontiguousarray(array).tobytes()) for array in arrays]
 
     def _check_disk_space(self) -> None:
         cfg, start = self.cfg, self.start

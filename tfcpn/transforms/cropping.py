@@ -269,7 +269,7 @@ def warp_region(
 
     Args:
         window: The part of the image that the region touches.
-        region: (5,), see `geometry.regions`.
+        region: (5,), see `transforms.regions`.
         size: (height, width) of the result.
         pad_color: (3,) BGR of the area outside the image; None repeats the image's border.
         corner_to_corner: See `CropSpec`.

@@ -175,7 +175,7 @@ def person_region(
 
 # Radius of the circle around the body over the distance of the farthest keypoint (MediaPipe).
 KEYPOINT_RADIUS_FACTOR = 1.15
-# The same over the distance of the nose, in tf-cpn's experiment log (docs/experiments.md).
+# The same over the distance of the nose, in tf-cpn's experiment log (docs/notes/experiments.md).
 NOSE_RADIUS_FACTOR = 1.3
 
 

@@ -134,8 +134,8 @@ def resolve_precision(name: str) -> str:
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" or limit not in ("DEFAULT", "ALL"):
         return "float32"
     words = set(_CPUINFO.read_text().split()) if _CPUINFO.exists() else set()
-    # Intel's AVX-512 is 1.4 times slower in bfloat16 than in float32 (docs/performance.md); AMX,
-    # which a virtual machine may hide, is faster. AMD's AVX-512 is faster too.
+    # Intel's AVX-512 is 1.4 times slower in bfloat16 than in float32 (docs/notes/performance.md);
+    # AMX, which a virtual machine may hide, is faster. AMD's AVX-512 is faster too.
     fast = "amx_bf16" in words or {"avx512_bf16", "AuthenticAMD"} <= words
     return "bfloat16" if fast else "float32"
 

@@ -18,11 +18,11 @@ FINE_ANCHORS, MAX_FINE_FACE = 2 * (SIZE // 8) ** 2, 56.0
 # Mean error of the points, in parts of the body's radius, up to which an anchor near the face may
 # find the person, too.
 GOOD_POINTS = 0.25
-# The original network is believed about people that are not annotated from this score on.
-BELIEVED = 0.5
+# The original network finds a person, annotated or not, from this score on.
+TEACHER_THRESHOLD = 0.5
 # Weights of the losses: points, box, what the original says of other people, and its other points.
-POINTS_WEIGHT, BOX_WEIGHT, HELD_WEIGHT, OTHER_POINTS_WEIGHT = 1.0, 0.3, 0.5, 0.1
-LOSSES = ("points", "box", "score", "held", "other_points")
+POINTS_WEIGHT, BOX_WEIGHT, DISTILLATION_WEIGHT, OTHER_POINTS_WEIGHT = 1.0, 0.3, 0.5, 0.1
+LOSSES = ("points", "box", "score", "distillation", "other_points")
 # Exponents of the focal loss (arXiv 1708.02002) of people and of background.
 _FOCUS, _BACKGROUND_FOCUS = 2.0, 1.0
 _FAR = 1e9
@@ -86,27 +86,27 @@ def detector_losses(
         (centers[None, None] >= low[:, :, None]) & (centers[None, None] <= high[:, :, None]), -1
     )
     before = tf.sigmoid(logits_before[..., 0])
-    believed = (before >= BELIEVED) & ~tf.reduce_any(near, axis=1)
+    found_before = (before >= TEACHER_THRESHOLD) & ~tf.reduce_any(near, axis=1)
     finds = tf.reduce_any(positive | (near & (cost <= GOOD_POINTS)), axis=1)
-    negative = ~(finds | tf.reduce_any(within, axis=1) | believed)
+    negative = ~(finds | tf.reduce_any(within, axis=1) | found_before)
     hit = positive_weight * tf.math.softplus(-logit) * (1 - score) ** _FOCUS
     miss = tf.math.softplus(logit) * score**_BACKGROUND_FOCUS
     is_positive = tf.reduce_any(positive, axis=1)
     scores = tf.where(is_positive, hit, 0.0) + tf.where(negative, miss, 0.0)
 
     # What the original network says of other people, and of the points without labels.
-    held = tf.cast(believed, tf.float32)
+    weight_before = tf.cast(found_before, tf.float32)
     length = tf.norm(raw_before[..., 6:8] - raw_before[..., 4:6], axis=-1)
-    moved = tf.reduce_mean(tf.abs(raw - raw_before), axis=-1) / tf.maximum(length, 1.0)
-    fallen = tf.nn.sigmoid_cross_entropy_with_logits(before, logit)
+    output_distance = tf.reduce_mean(tf.abs(raw - raw_before), axis=-1) / tf.maximum(length, 1.0)
+    score_divergence = tf.nn.sigmoid_cross_entropy_with_logits(before, logit)
     of_person = tf.reduce_sum(mask / radius, axis=1)  # (N, A)
     other = tf.reduce_mean(tf.abs(raw[..., 8:] - raw_before[..., 8:]), axis=-1)
     return {
         "points": POINTS_WEIGHT * tf.reduce_sum(weight * cost) / total_weight,
         "box": BOX_WEIGHT * tf.reduce_sum(weight * box_error / side[:, :, None]) / total_weight,
         "score": tf.reduce_sum(scores) / count,
-        "held": HELD_WEIGHT
-        * tf.reduce_sum(held * (moved + fallen))
-        / tf.maximum(tf.reduce_sum(held), 1.0),
+        "distillation": DISTILLATION_WEIGHT
+        * tf.reduce_sum(weight_before * (output_distance + score_divergence))
+        / tf.maximum(tf.reduce_sum(weight_before), 1.0),
         "other_points": OTHER_POINTS_WEIGHT * tf.reduce_sum(of_person * other) / count,
     }

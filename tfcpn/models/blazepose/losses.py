@@ -16,7 +16,7 @@ VISIBLE = 2.0
 # Scale of the pseudo-Huber loss of z (in crop sides) and of world landmarks (in meters).
 HUBER_SCALE = 0.05
 # So that no gradient exceeds that of the labeled keypoints' distance. Unweighted, those of z,
-# visibility and presence are up to ten times as large (docs/blazepose.md).
+# visibility and presence are up to ten times as large (docs/notes/mediapipe.md).
 DISTILLATION_WEIGHTS = {
     "xy": 1.0,
     "z": 0.3,

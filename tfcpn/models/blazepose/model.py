@@ -102,7 +102,7 @@ class BlazeLayers:
             seed: Seed of the initial weights.
         """
         self.norm, self.seed, self.count = norm, seed, 0
-        self.biased, self.normed = norm != "batch", norm == "batch"
+        self.has_batch_norm = norm == "batch"
         self.kinds = tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D
         if norm == "scaled":
             self.kinds = ScaledConv2D, ScaledDepthwiseConv2D
@@ -114,8 +114,8 @@ class BlazeLayers:
     def _initializer(self):
         return tf.keras.initializers.HeNormal(seed=self.seed * 1000 + self.count)
 
-    def _normed(self, x, name: str, relu: bool):
-        if self.normed:
+    def _normalized(self, x, name: str, relu: bool):
+        if self.has_batch_norm:
             layer = tf.keras.layers.BatchNormalization(
                 epsilon=NORM_EPSILON, name=name + NORM_SUFFIX
             )
@@ -128,9 +128,13 @@ class BlazeLayers:
         if stride == 2:
             x = tf.keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
         padding = "same" if stride == 1 else "valid"
-        how = {"use_bias": self.biased, "kernel_initializer": self._initializer(), "name": name}
-        x = self.kinds[0](channels, kernel, strides=stride, padding=padding, **how)(x)
-        return self._normed(x, name, relu)
+        options = {
+            "use_bias": not self.has_batch_norm,
+            "kernel_initializer": self._initializer(),
+            "name": name,
+        }
+        x = self.kinds[0](channels, kernel, strides=stride, padding=padding, **options)(x)
+        return self._normalized(x, name, relu)
 
     def depthwise(self, x, kernel: int, name: str, *, stride: int = 1, pad: bool = True):
         """Add a depthwise convolution with its norm and ReLU6.
@@ -141,15 +145,19 @@ class BlazeLayers:
         padding = "same"
         if stride == 2 and pad:
             x, padding = tf.keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
-        how = {"use_bias": self.biased, "depthwise_initializer": self._initializer(), "name": name}
-        x = self.kinds[1](kernel, strides=stride, padding=padding, **how)(x)
-        return self._normed(x, name, True)
+        options = {
+            "use_bias": not self.has_batch_norm,
+            "depthwise_initializer": self._initializer(),
+            "name": name,
+        }
+        x = self.kinds[1](kernel, strides=stride, padding=padding, **options)(x)
+        return self._normalized(x, name, True)
 
     def output_conv(self, x, channels: int, kernel: int, name: str, padding: str = "same"):
         """Add an output convolution: float32, with a bias."""
         name = self._named(name)
-        how = {"kernel_initializer": self._initializer(), "dtype": "float32", "name": name}
-        return self.kinds[0](channels, kernel, padding=padding, **how)(x)
+        options = {"kernel_initializer": self._initializer(), "dtype": "float32", "name": name}
+        return self.kinds[0](channels, kernel, padding=padding, **options)(x)
 
     def bottleneck(self, x, block, name: str, skip=None):
         """Add an inverted bottleneck, residual where shapes allow.
