@@ -10,7 +10,12 @@ from support.photos import photo, write
 from tfcpn.config import TRAINING_MARGIN
 from tfcpn.data.coco import CocoImage, read_annotations
 from tfcpn.data.images import find_image
-from tfcpn.data.pipeline import build_crop_fn, region_batches, training_batches
+from tfcpn.data.pipeline import (
+    InitialPredictions,
+    build_crop_fn,
+    region_batches,
+    training_batches,
+)
 from tfcpn.data.record_sets import read_records
 from tfcpn.data.sampling import open_training_set, training_stream
 from tfcpn.skeleton import COCO
@@ -24,13 +29,22 @@ def format_of(size, mode="person"):
     return CropSpec(size, mode == "blazepose", MEAN_BGR)
 
 
-def work_of(alignment, size, skeleton=COCO):
+def work_of(alignment, size, skeleton=COCO, initial_predictions=None):
     return build_crop_fn(
         alignment=alignment,
         skeleton=skeleton,
         crop_spec=format_of(size, alignment.mode),
         margin=TRAINING_MARGIN,
+        initial_predictions=initial_predictions,
     )
+
+
+def made_predictions(source):
+    """Another region of each person, background for a third, and every second one mirrored."""
+    ids = np.unique(source.index.id)
+    background = np.tile(np.float32([[[40, 40, 2], [40, 20, 2]]]), (len(ids), 1, 1))
+    points = background + np.float32([9, 9, 0])
+    return InitialPredictions(ids, points, background, ids % 2 == 0, 0.33)
 
 
 def source_of(people):
@@ -73,13 +87,18 @@ def test_a_resumed_run_gets_identical_batches(people, alignment):
     """In a resumed pass an image is decoded once for each person; in other passes once for all its
     people.
     """
-    source, work = source_of(people), work_of(alignment, (64, 48), COCO.with_align_points())
+    source, skeleton = source_of(people), COCO.with_align_points()
+    predictions = made_predictions(source) if alignment.uses_points else None
+    work = work_of(alignment, (64, 48), skeleton, predictions)
     count, first = source.people + 12, source.people // 3
     full_pass = next(iter(training_batches(source, 0, work, count)))
     for whole, rest in zip(
         full_pass, next(iter(training_batches(source, first, work, count - first)))
     ):
         np.testing.assert_array_equal(whole[first:], rest)
+    if predictions:
+        is_background = ~(full_pass[1].numpy()[..., 2] > 0).any(axis=1)
+        assert 0 < is_background.mean() < 0.7
 
 
 @pytest.mark.parametrize("mode", MODES)
