@@ -40,6 +40,13 @@ def test_color_jitter_stays_within_limits_and_differs_by_view():
     assert 0.69 < colorful.min() < 0.8 and 1.2 < colorful.max() < 1.31
 
 
+def test_brightness_is_relative_to_the_range_of_the_inputs():
+    images = np.zeros((4, 8, 8, 3), np.float32)
+    narrow, wide = (color_jitter(images, (3, 4), 0.3, white).numpy() for white in (1.0, 2.0))
+    assert np.abs(narrow).max() > 0.01
+    np.testing.assert_allclose(wide, 2 * narrow, atol=1e-6)
+
+
 def test_random_erasing_covers_one_rectangle_with_the_given_probability():
     images, rng = views(400), np.random.default_rng(1)
     keypoints = rng.uniform(0, 1, (400, 17, 2)) * SIZE[::-1]

@@ -171,7 +171,7 @@ def build_augmentation(
     def augment(crops, keypoints, seed):
         images, keypoints, visibility = make_views(crops, keypoints, seed)
         if ranges.color_jitter:
-            images = color_jitter(images, seed, ranges.color_jitter)
+            images = color_jitter(images, seed, ranges.color_jitter, 255 / preprocessing.divisor)
         if ranges.random_erasing:
             images, visibility = random_erasing(
                 images,
@@ -621,21 +621,22 @@ def single_view(
 # Augmentations that move no keypoint
 
 
-def color_jitter(images, seed, amount: float) -> tf.Tensor:
+def color_jitter(images, seed, amount: float, white: float = 1.0) -> tf.Tensor:
     """Change contrast, saturation and brightness of views.
 
     Args:
         images: (N, H, W, 3), normalized.
         seed: Pair of integers.
         amount: Contrast and saturation are multiplied by 1 - amount to 1 + amount; brightness
-            changes by up to amount / 2, where 1 is from black to white.
+            changes by up to amount / 2 of the way from black to white.
+        white: White minus black.
     """
     shape = (3, tf.shape(images)[0], 1, 1, 1)
     draws = tf.random.stateless_uniform(shape, stateless_seed(seed, 11), -amount, amount)
     gray = tf.reduce_mean(images, axis=-1, keepdims=True)
     saturated = gray + (1 + draws[0]) * (images - gray)
     mean = tf.reduce_mean(saturated, axis=(1, 2), keepdims=True)
-    return mean + (1 + draws[1]) * (saturated - mean) + draws[2] / 2
+    return mean + (1 + draws[1]) * (saturated - mean) + draws[2] * white / 2
 
 
 def random_erasing(
