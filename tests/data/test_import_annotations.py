@@ -51,6 +51,29 @@ def test_a_yolo_dataset_comes_back_as_it_was(people, command, tmp_path):
             np.testing.assert_allclose(same[0].keypoints, person.keypoints, atol=0.02)
 
 
+def test_a_yolo_dataset_is_written_into_the_folder_of_its_own_images(images, command, tmp_path):
+    """And keypoints outside their image, which Ultralytics refuses, are not labeled."""
+    own = tmp_path / "pose/images/train"
+    own.parent.mkdir(parents=True)
+    images.rename(own)
+    before = (own / "a.jpg").read_bytes()
+    keypoints = [250, 40, 2, 100, 50, 2]
+    person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [80, 30, 100, 40]}
+    person |= {"keypoints": keypoints, "num_keypoints": 2, "area": 4000, "iscrowd": 0}
+    image = {"id": 1, "file_name": "a.jpg", "width": 200, "height": 100}
+    category = {"id": 1, "name": "person", "keypoints": ["a, b", "left: eye"], "skeleton": []}
+    content = {"images": [image], "annotations": [person], "categories": [category]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    arguments = [f"--annotations={tmp_path / 'a.json'}", f"--output={tmp_path / 'pose'}"]
+    command(*YOLO, *arguments, f"--images={own}")
+    assert not (own / "a.jpg").is_symlink() and (own / "a.jpg").read_bytes() == before
+    words = (tmp_path / "pose/labels/train/a.txt").read_text().split()
+    assert [float(w) for w in words[5:]] == [0, 0, 0, 0.5, 0.5, 2]
+    assert 'kpt_names:\n  0: ["a, b", "left: eye"]' in (tmp_path / "pose/data.yaml").read_text()
+    failed = command(*YOLO, *arguments, f"--images={tmp_path}", check=False)
+    assert failed.status == 1 and "holds none of the images of" in failed.err
+
+
 def test_yolo_labels_without_visibility_and_wrong_lines(images, command, tmp_path):
     labels = tmp_path / "labels"
     (labels / "sub").mkdir(parents=True)
@@ -66,6 +89,9 @@ def test_yolo_labels_without_visibility_and_wrong_lines(images, command, tmp_pat
     (labels / "sub/b.txt").write_text("0 .5 .5 .2 .4 .1\n")
     failed = command(*IMPORT, "yolo", *arguments, check=False)
     assert failed.status == 1 and "b.txt: line 1 has 6 values, expected class" in failed.err
+    (labels / "sub/b.txt").write_text("0 .5 .5 .2 .4 .1 .1 .97 .2 .2 .9 .3 .3 .1\n")
+    failed = command(*IMPORT, "yolo", *arguments, check=False)
+    assert failed.status == 1 and "line 1: a keypoint has visibility 0.97" in failed.err
 
 
 def test_mpii(images, command, tmp_path):
@@ -123,6 +149,9 @@ def test_label_studio(images, command, tmp_path):
     two += [region("k1", "nose", 20, 20), region("k2", "nose", 60, 30)]
     two += [region("k3", "left_hip", 45, 50, parent="r2"), region("k4", "left_hip", 12, 60)]
     one = [region("k1", "nose", 50, 50)]
+    # Other answers are about the image, or have no keypoints.
+    one += [{"id": "c", "type": "choices", "value": {"choices": ["sharp"]}, "to_name": "img"}]
+    one += [{**region("p", "nose", 0, 0), "type": "polygonlabels", "value": {"points": [[1, 2]]}}]
     tasks = [
         {"data": {"img": "/data/upload/4/a.jpg"}, "annotations": [{"result": two}]},
         {"data": {"img": "/data/local-files/?d=set/sub%2Fb.jpg"}, "annotations": [{"result": one}]},

@@ -344,9 +344,9 @@ def steps(found: list[Match]) -> list[Step]:
     by_score = sorted(
         (match for match in found if not match.ignored), key=lambda match: match.score
     )
-    components = np.array_split(np.arange(len(by_score)), min(STEPS, len(by_score)) or 1)
+    parts = np.array_split(np.arange(len(by_score)), min(STEPS, len(by_score)) or 1)
     means = []
-    for part in components:
+    for part in parts:
         some = [by_score[index] for index in part]
         if some:
             means.append(

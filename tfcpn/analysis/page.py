@@ -163,17 +163,15 @@ def _gain(value: float) -> str:
 def page(evaluations: Sequence[LoadedEvaluation]) -> str:
     """Return the page of one or two evaluations of the same annotations."""
     first = evaluations[0]
-    components = [_summary(evaluations), _kinds(evaluations)]
-    components += [_keypoints(e, len(evaluations) > 1) for e in evaluations]
-    components += [_groups(evaluations), _calibration(evaluations)]
-    components.append(
-        _compared(*evaluations) if len(evaluations) == 2 else _worst_and_typical(first)
-    )
+    parts = [_summary(evaluations), _kinds(evaluations)]
+    parts += [_keypoints(e, len(evaluations) > 1) for e in evaluations]
+    parts += [_groups(evaluations), _calibration(evaluations)]
+    parts.append(_compared(*evaluations) if len(evaluations) == 2 else _worst_and_typical(first))
     title = html.escape(" against ".join(e.name for e in evaluations))
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>{''.join(components)}</html>\n"
+        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>{''.join(parts)}</html>\n"
     )
 
 
@@ -260,24 +258,22 @@ def _keypoints(evaluation: LoadedEvaluation, named: bool) -> str:
 
 
 def _groups(evaluations: Sequence[LoadedEvaluation]) -> str:
-    components = []
+    parts = []
     for question, answers in evaluations[0].groups.items():
         rows = []
         for answer, ids in answers.items():
             values = [e.average_precision(e.results, ids) if ids else None for e in evaluations]
             rows.append([answer, str(len(ids)), *(format_metric(value) for value in values)])
-        components.append(
-            f"<h3>By {question}</h3>{_table(['', 'people', *_heads(evaluations)], rows)}"
-        )
+        parts.append(f"<h3>By {question}</h3>{_table(['', 'people', *_heads(evaluations)], rows)}")
     note = (
         "A result without a person counts against every group, so AP by size is not COCO's APm and "
         "APl if there are any."
     )
-    return f'<h2 id="groups">AP by group of people</h2><p>{note}</p>' + "".join(components)
+    return f'<h2 id="groups">AP by group of people</h2><p>{note}</p>' + "".join(parts)
 
 
 def _calibration(evaluations: Sequence[LoadedEvaluation]) -> str:
-    components = []
+    parts = []
     for evaluation in evaluations:
         points = steps(evaluation.found)
         rows = [[_number(s.score), _number(s.oks), str(s.count)] for s in points]
@@ -289,11 +285,11 @@ def _calibration(evaluations: Sequence[LoadedEvaluation]) -> str:
         )
         agreement = rank_correlation(evaluation.found)
         table = _table(["mean score", "mean OKS", "results"], rows)
-        components.append(
+        parts.append(
             f"<p>{html.escape(evaluation.name)}: rank correlation of score and OKS "
             f"{_number(agreement)} (Spearman).</p>{drawn}{table}"
         )
-    return '<h2 id="calibration">Calibration of scores</h2>' + "".join(components)
+    return '<h2 id="calibration">Calibration of scores</h2>' + "".join(parts)
 
 
 def _people_by_oks(evaluation: LoadedEvaluation) -> list[tuple[PersonAnnotation, float]]:
@@ -309,7 +305,7 @@ def _figures(
     evaluations: Sequence[LoadedEvaluation], chosen: Sequence[tuple[PersonAnnotation, str]]
 ) -> str:
     own = [{m.person.id: m for m in e.found if m.person is not None} for e in evaluations]
-    components = []
+    parts = []
     for person, caption in chosen:
         shown = person_thumbnail(
             person, [(e, matches.get(person.id)) for e, matches in zip(evaluations, own)]
@@ -320,11 +316,11 @@ def _figures(
             if shown
             else "<p>(image not found)</p>"
         )
-        components.append(
+        parts.append(
             f"<figure>{image}<figcaption>{name}, person {person.id}: "
             f"{caption}</figcaption></figure>"
         )
-    return f'<div class="people">{"".join(components)}</div>'
+    return f'<div class="people">{"".join(parts)}</div>'
 
 
 def _worst_and_typical(evaluation: LoadedEvaluation) -> str:

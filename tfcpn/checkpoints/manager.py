@@ -221,18 +221,19 @@ class CheckpointManager:
             if optimizer is not None and not any(n.startswith("optimizer/") for n in names):
                 raise InputError(
                     f"{path} has no optimizer state, as after a conversion, so training cannot "
-                    "resume "
-                    "from it; start a new run with --init_weights=CHECKPOINT"
+                    "resume from it; start a new run with --init_weights=CHECKPOINT"
                 )
             status = _checkpoint(variables, optimizer, trained).read(prefix)
             status.expect_partial() if optimizer is None else status.assert_consumed()
             status.assert_existing_objects_matched()
         except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
             first_line = str(error).strip().splitlines()[0]
+            if self.find_corruption(position):
+                raise InputError(
+                    f"{path}: is damaged ({first_line}); delete it to resume from the one before"
+                ) from error
             raise InputError(
-                f"{path}: is damaged or of another network ({first_line}); delete it to resume "
-                "from "
-                "the one before"
+                f"{path}: cannot be restored; is it of another network? ({first_line})"
             ) from error
 
     def prune(self, keep: int) -> None:
@@ -252,8 +253,8 @@ class CheckpointManager:
 
 
 def _checkpoint(variables: dict, optimizer, trained: dict | None) -> tf.train.Checkpoint:
-    components = {"model": variables, "optimizer": optimizer, "trained": trained}
-    return tf.train.Checkpoint(**{n: part for n, part in components.items() if part is not None})
+    objects = {"model": variables, "optimizer": optimizer, "trained": trained}
+    return tf.train.Checkpoint(**{n: part for n, part in objects.items() if part is not None})
 
 
 def _format_ranges(numbers: list[int]) -> str:

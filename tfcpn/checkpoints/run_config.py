@@ -18,7 +18,7 @@ from tfcpn.config import (
     Config,
     fields_of_scope,
 )
-from tfcpn.data.coco import read_annotations
+from tfcpn.data.coco import read_clean_file
 from tfcpn.skeleton import COCO, Skeleton, skeleton_from_flag
 from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
@@ -191,7 +191,7 @@ def evaluation_config(cfg: Config, explicit: Collection[str]) -> Run:
     if cfg.epoch.strip() == str(INITIAL_EPOCH) and not (Path(cfg.model_dir) / FILE).exists():
         skeleton = skeleton_from_flag(cfg.skeleton)
         if skeleton is None:
-            skeleton = read_annotations(cfg.val_annotations).skeleton
+            skeleton = read_clean_file(cfg.val_annotations).skeleton
         return Run(cfg, skeleton, untrained=True)
     run = load_run(cfg.model_dir)
     in_eval = {name for name, field in FIELDS.items() if field.metadata["in_eval"]}

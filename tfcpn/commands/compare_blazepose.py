@@ -87,7 +87,7 @@ def main(options: Options) -> None:
     import_tensorflow()
     import numpy as np
 
-    from tfcpn.data.coco import read_annotations
+    from tfcpn.data.coco import read_clean_file
     from tfcpn.data.pipeline import region_batches
     from tfcpn.evaluation.estimate import regions_of_boxes
     from tfcpn.evaluation.eval_dataset import read_validation_set
@@ -100,7 +100,7 @@ def main(options: Options) -> None:
     from tfcpn.transforms.normalize import normalize
 
     alignment = Alignment("blazepose", missing="drop")
-    skeleton = read_annotations(args.annotations)[2]
+    skeleton = read_clean_file(args.annotations).skeleton
     people = read_validation_set(
         args.annotations, args.images, skeleton=skeleton, alignment=alignment
     )

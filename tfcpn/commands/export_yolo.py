@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path, PurePosixPath
@@ -35,6 +36,8 @@ COMMAND = Command(
 def label_line(person: PersonAnnotation, size: tuple[int, int]) -> str:
     """Return the line of a person: class, box and keypoints, over the image's size.
 
+    Keypoints outside the image are not labeled, as Ultralytics refuses them.
+
     Args:
         person: The person.
         size: (height, width) of the image.
@@ -45,7 +48,8 @@ def label_line(person: PersonAnnotation, size: tuple[int, int]) -> str:
     high = np.clip((x + w, y + h), 0, (width, height))
     center, sides = (low + high) / 2 / (width, height), (high - low) / (width, height)
     keypoints = person.keypoints.astype(np.float64) / (width, height, 1)
-    keypoints[keypoints[:, 2] == 0] = 0
+    outside = (keypoints[:, :2] < 0).any(axis=1) | (keypoints[:, :2] > 1).any(axis=1)
+    keypoints[(keypoints[:, 2] == 0) | outside] = 0
     numbers = [f"{v:.6f}" for v in (*center, *sides)]
     numbers += [text for px, py, v in keypoints for text in (f"{px:.6f}", f"{py:.6f}", f"{v:.0f}")]
     return " ".join(["0", *numbers])
@@ -62,20 +66,24 @@ def data_yaml(skeleton: Skeleton, has_val: bool) -> str:
             "names:",
             "  0: person",
             "kpt_names:",
-            f"  0: [{', '.join(skeleton.keypoints)}]",
+            f"  0: {json.dumps(list(skeleton.keypoints), ensure_ascii=False)}",
             "",
         ]
     )
 
 
 def _place(source: Path, target: Path) -> None:
-    """Link a file, or copy it where links are impossible."""
+    """Link a file, or copy it where links are impossible; leave it where it is there already."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
+    if target.exists() and source.samefile(target):
+        return
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        os.symlink(source.resolve(), target)
+        os.symlink(source.resolve(), temporary)
     except OSError:
-        shutil.copyfile(source, target)
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
 
 
 def main(options: Options) -> None:
@@ -108,11 +116,13 @@ def main(options: Options) -> None:
             label = (output / "labels" / name).with_suffix(".txt")
             write_atomically(label, "".join(f"{line}\n" for line in lines), durable=False)
             people += len(lines)
+    count = len(annotations.images) - len(missing)
+    if not count:
+        raise InputError(f"--images={image_dir}: holds none of the images of {args.annotations}")
     if missing:
         print(f"left out: {len(missing)} images that are not in {image_dir}, such as {missing[0]}")
     yaml = data_yaml(annotations.skeleton, (output / "images/val").is_dir())
     write_atomically(output / "data.yaml", yaml)
-    count = len(annotations.images) - len(missing)
     print(f"written: {output / 'data.yaml'}, {count} images and {people} people in {args.split}")
 
 

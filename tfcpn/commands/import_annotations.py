@@ -158,6 +158,12 @@ def read_yolo(folder: Path, image_dir: Path, skeleton: Skeleton | None) -> Itera
             rows = np.reshape(values[5:], (count, -1))
             # Without visibility, a keypoint at 0, 0 is not labeled.
             seen = rows[:, 2] if rows.shape[1] == 3 else 2 * rows.any(axis=1)
+            if not np.isin(seen, (0, 1, 2)).all():
+                odd = seen[~np.isin(seen, (0, 1, 2))][0]
+                raise InputError(
+                    f"{file}: line {number}: a keypoint has visibility {odd:g}, expected 0, 1 or "
+                    "2; confidences of a network are not labels"
+                )
             points = {
                 keypoint: (row[0] * width, row[1] * height, int(v))
                 for keypoint, row, v in zip(skeleton.keypoints, rows, seen)
@@ -186,7 +192,7 @@ def read_label_studio(file: str, image_dir: Path) -> Iterator[LabeledImage]:
             address = next(data[k] for k in ("img", "image", *data) if isinstance(data.get(k), str))
             answers = [a for a in task["annotations"] if not a.get("was_cancelled")]
             people = _people_of_regions(answers[-1]["result"]) if answers else []
-        except (KeyError, TypeError, StopIteration, AttributeError, ValueError) as error:
+        except (LookupError, TypeError, StopIteration, AttributeError, ValueError) as error:
             raise InputError(f"{file}: task number {number}: {error!r} is unexpected") from error
         yield LabeledImage(_local_name(address, image_dir), people)
 
@@ -209,13 +215,15 @@ def _people_of_regions(regions: list[dict]) -> list[LabeledPerson]:
             owners[region["from_id"]] = region["to_id"]
             owners.setdefault(region["to_id"], region["from_id"])
             continue
+        if region["type"] not in ("rectanglelabels", "keypointlabels"):
+            continue  # polygons, choices and text say nothing about keypoints
         value = region["value"]
         scale = np.array([region["original_width"], region["original_height"]]) / 100
         x, y = np.array([value["x"], value["y"]], float) * scale
         if region["type"] == "rectanglelabels":
             w, h = np.array([value["width"], value["height"]], float) * scale
             boxes[region["id"]] = (float(x), float(y), float(w), float(h))
-        elif region["type"] == "keypointlabels":
+        else:
             points[region["id"]] = (value["keypointlabels"][0], float(x), float(y))
             if region.get("parentID"):
                 owners[region["id"]] = region["parentID"]

@@ -14,7 +14,7 @@ from tfcpn.data.images import report_as_stored
 from tfcpn.data.record_format import RecordIndex, Shard
 from tfcpn.skeleton import limitations, skeleton_from_flag, to_dict
 from tfcpn.utils.errors import InputError
-from tfcpn.utils.files import write_atomically
+from tfcpn.utils.files import remove_stale_temp, write_atomically
 
 COMMAND = Command(
     "python tools/make_records.py",
@@ -68,16 +68,19 @@ def _claim(output: Path, source: dict) -> None:
         )
 
 
-def _finished(path: Path, items: list, image_dir: Path, skip_bad: bool) -> Shard | None:
+def _finished(
+    path: Path, items: list, image_dir: Path, *, skip_bad: bool, strict: bool
+) -> Shard | None:
     """Return the shard of an earlier run, if it need not be made again.
 
-    Without skip_bad, images that an earlier run skipped are read again.
+    Without skip_bad, images that an earlier run skipped are read again; with strict, those that are
+    annotated as stored in the file.
 
     Raises:
         InputError: If it was made of other images.
     """
     shard = record_format.load_finished_shard(path)
-    if shard is None or (shard.bad and not skip_bad):
+    if shard is None or (shard.bad and not skip_bad) or (strict and shard.annotated_as_stored):
         return None
     good = [image.file_name for image, _ in items if image.file_name not in shard.bad]
     if record_format.files_digest(image_dir, good) not in (shard.files_digest, None):
@@ -124,7 +127,8 @@ def main(options: Options) -> None:
     shards = _shard_items(images, people, args.shards)
     paths = [output / f"people-{n:05d}-of-{len(shards):05d}.tfrecord" for n in range(len(shards))]
     finished = {
-        path: _finished(path, items, image_dir, args.skip_bad) for path, items in zip(paths, shards)
+        path: _finished(path, items, image_dir, skip_bad=args.skip_bad, strict=args.strict)
+        for path, items in zip(paths, shards)
     }
     index = _already_there(output, list(finished.values()))
     if index is not None:
@@ -135,8 +139,7 @@ def main(options: Options) -> None:
         )
         return
     (output / record_format.INDEX).unlink(missing_ok=True)
-    for leftover in output.glob(".*.tmp"):
-        leftover.unlink()
+    remove_stale_temp(output)
     todo = {path: items for path, items in zip(paths, shards) if finished[path] is None}
     write_atomically(output / SOURCE, json.dumps(source))
     if len(todo) < len(paths):

@@ -67,7 +67,9 @@ def of_evaluation(folder: Path, keypoints: tuple[str, ...] = ()) -> dict:
             f"{folder}: no evaluation on annotated boxes, so results do not belong to people"
         )
     _, people, skeleton, *_ = read_annotations(
-        settings["val_annotations"], expected=resolve_skeleton(folder, metrics)
+        settings["val_annotations"],
+        expected=resolve_skeleton(folder, metrics),
+        image_dir=settings.get("val_images"),
     )
     if not skeleton.hips or not skeleton.shoulders:
         raise InputError(f"{settings['val_annotations']}: its keypoints do not define a torso")
@@ -79,10 +81,8 @@ def of_evaluation(folder: Path, keypoints: tuple[str, ...] = ()) -> dict:
         raise InputError(
             f"{folder}: has several people in an image, and its results file has no ids"
         )
-    found, present = (
-        np.full((len(people), skeleton.num_keypoints, 2), np.nan),
-        np.zeros(skeleton.num_keypoints, bool),
-    )
+    found = np.full((len(people), skeleton.num_keypoints, 2), np.nan)
+    present = np.zeros(skeleton.num_keypoints, bool)
     for row, person in enumerate(people):
         for result in by_image.get(person.image_id, ()):
             predicted = np.reshape(result["keypoints"], (-1, 3))
@@ -96,13 +96,11 @@ def of_evaluation(folder: Path, keypoints: tuple[str, ...] = ()) -> dict:
         ] = True
     keypoints, boxes = np.stack([p.keypoints for p in people]), np.stack([p.box for p in people])
     norm = resolve_pck_norm(skeleton, settings.get("pck_norm", "auto"))
-    turn, length = (
-        torso_rotation(keypoints, skeleton),
-        reference_lengths(keypoints, boxes, skeleton, norm),
-    )
+    rotation = torso_rotation(keypoints, skeleton)
+    length = reference_lengths(keypoints, boxes, skeleton, norm)
     keypoints[:, missing_keypoints, 2] = 0
-    hit = correct_keypoints(found, keypoints, length)
-    shares = {name: pck_by_rotation(hit[..., i], turn) for i, name in enumerate(PCK_NAMES)}
+    correct = correct_keypoints(found, keypoints, length)
+    shares = {name: pck_by_rotation(correct[..., i], rotation) for i, name in enumerate(PCK_NAMES)}
     return {
         "experiment": metrics["experiment"],
         "what": describe_evaluation(metrics),
@@ -144,6 +142,11 @@ def main(options: Options) -> None:
         raise InputError(
             f"--evaluations={','.join(options.args.evaluations)}: there is no evaluation"
         )
+    # A detector finds people, and predicts no keypoints.
+    detectors = [f for f in folders if "PCK@.2" not in read_json(f / "metrics.json")]
+    if detectors:
+        print(f"left out: {len(detectors)} evaluations without PCK, such as {detectors[0]}")
+    folders = [folder for folder in folders if folder not in detectors]
     rows = [of_evaluation(folder, options.args.keypoints) for folder in folders]
     text, output = table(rows), Path(options.args.output)
     values = [

@@ -161,7 +161,8 @@ def _without_names(
 
 def _category_skeleton(category: dict, findings: Findings) -> Skeleton:
     """Return the skeleton of a category, without limbs that do not exist."""
-    limbs, count = category.get("skeleton") or [], len(category["keypoints"])
+    limbs, keypoints = category.get("skeleton") or [], category["keypoints"]
+    count = len(keypoints) if isinstance(keypoints, list) else 0
     try:
         return from_category({**category, "skeleton": limbs})
     except ValueError:
@@ -173,13 +174,15 @@ def _category_skeleton(category: dict, findings: Findings) -> Skeleton:
         for limb in limbs
         if isinstance(limb, list) and len(limb) == 2 and all(type(j) is int for j in limb)
     ]
+    bad = [limb for limb in limbs if limb not in pairs]
     numbers = {j for limb in pairs for j in limb}
     if 0 in numbers and max(numbers) < count:
         findings.add(LIMBS_FROM_0, f"category id {category['id']}")
         pairs = [[a + 1, b + 1] for a, b in pairs]
     good = [limb for limb in pairs if all(1 <= j <= count for j in limb)]
+    bad += [limb for limb in pairs if limb not in good]
     skeleton = from_category({**category, "skeleton": good})
-    for limb in limbs[len(good) :]:
+    for limb in bad:
         findings.add(LIMBS, f"category id {category['id']}, such as {limb}")
     return skeleton
 

@@ -115,7 +115,7 @@ def load_finished_shard(path: Path) -> Shard | None:
     try:
         shard = _parse_shard(json.loads(shard_info_path(path).read_text()))
         return shard if path.stat().st_size == shard.bytes else None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

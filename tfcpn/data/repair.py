@@ -195,7 +195,9 @@ def _clean_images(
     if unsized:
         _read_sizes(unsized, folder, findings)
         left_out = {
-            id(r) for r in unsized if r["width"] == 0 and r.get("id") not in annotated and folder
+            id(r)
+            for r in unsized
+            if r["width"] == 0 and is_int(r.get("id")) and r["id"] not in annotated and folder
         }
         for record in unsized:
             if id(record) in left_out:

@@ -262,22 +262,22 @@ class Evaluator:
         """Return a line that describes the evaluation."""
         cfg, people = self.cfg, self.people
         boxes = "ground-truth boxes" if cfg.boxes == "gt" else cfg.boxes
-        components = [
+        parts = [
             f"{len(people.counted)} of {people.num_labeled} labeled people count",
             f"{len(people.boxes)} boxes ({boxes})",
             "flip test" if cfg.flip_test else "no flip test",
         ]
         if self.components.alignment.uses_points:
-            components.append(f"alignment points from {_POINT_SOURCES[cfg.align_source]}")
+            parts.append(f"alignment points from {_POINT_SOURCES[cfg.align_source]}")
         if cfg.align_source == "detector":
             found = sum(box.points is not None for box in people.boxes)
-            components.append(f"which found {found}")
+            parts.append(f"which found {found}")
         missing = [people.skeleton.keypoints[i] for i in self.components.codec.missing_keypoints]
         if missing:
-            components.append(f"without {', '.join(missing)}, which the network does not have")
+            parts.append(f"without {', '.join(missing)}, which the network does not have")
         if people.num_labeled and people.skeleton.sigmas is None:
-            components.append("COCO's mean tolerance for every keypoint, as the dataset has none")
-        return f"{cfg.experiment}: {', '.join(components)}"
+            parts.append("COCO's mean tolerance for every keypoint, as the dataset has none")
+        return f"{cfg.experiment}: {', '.join(parts)}"
 
 
 def inherited_settings(cfg: Config, explicit: set[str]) -> str:

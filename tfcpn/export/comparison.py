@@ -105,10 +105,9 @@ def accuracy(
 
 
 def _batched(run: Callable, crops: np.ndarray, batch: int) -> dict[str, np.ndarray]:
-    components = [run(crops[i : i + batch]) for i in range(0, len(crops), batch)]
+    outputs = [run(crops[i : i + batch]) for i in range(0, len(crops), batch)]
     return {
-        name: np.concatenate([np.asarray(part[name]) for part in components])
-        for name in components[0]
+        name: np.concatenate([np.asarray(part[name]) for part in outputs]) for name in outputs[0]
     }
 
 

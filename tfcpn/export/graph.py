@@ -69,10 +69,8 @@ class ExportGraph(NamedTuple):
 
 def named(prediction, person: tf.Tensor | None) -> dict[str, tf.Tensor]:
     """Return a network's prediction as named outputs."""
-    components = (
-        prediction._asdict() if hasattr(prediction, "_asdict") else {"heatmaps": prediction}
-    )
-    return components if person is None else {**components, "person": person}
+    outputs = prediction._asdict() if hasattr(prediction, "_asdict") else {"heatmaps": prediction}
+    return outputs if person is None else {**outputs, "person": person}
 
 
 def as_prediction(outputs: dict, predictor: Predictor):

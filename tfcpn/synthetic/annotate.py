@@ -24,11 +24,9 @@ def _visibility(name: str, point, points, canvas: Canvas, person: int) -> int:
         [p[1] for p in points.values()]
     ):
         return 0
-    components = [person * PARTS + PART[part] for part in CARRIERS[name]]
+    parts = [person * PARTS + PART[part] for part in CARRIERS[name]]
     return (
-        2
-        if np.isin(canvas.owner[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3], components).any()
-        else 1
+        2 if np.isin(canvas.owner[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3], parts).any() else 1
     )
 
 

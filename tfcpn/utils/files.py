@@ -58,7 +58,7 @@ def file_fingerprint(path: str) -> list[int]:
     return [state.st_size, state.st_mtime_ns]
 
 
-def write_text_stream(path: Path, components: Iterable[str]) -> None:
+def write_text_stream(path: Path, parts: Iterable[str]) -> None:
     """Write text that comes in parts and need not fit into memory; atomic as `write_atomically`.
 
     Args:
@@ -70,7 +70,7 @@ def write_text_stream(path: Path, components: Iterable[str]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", errors="backslashreplace") as file:
-            file.writelines(components)
+            file.writelines(parts)
         fsync_path(temporary)
         os.replace(temporary, path)
         fsync_path(path.parent)
@@ -96,7 +96,12 @@ def atomic_dir(path: Path, fill: Callable[[Path], None]) -> None:
         fsync_path(temporary)
         # A folder that is not empty cannot be renamed over. The old one is deleted last.
         old = _move_aside(path) if path.exists() else None
-        temporary.rename(path)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if old:
+                old.rename(path)
+            raise
         fsync_path(path.parent)
         if old:
             shutil.rmtree(old)
