@@ -182,8 +182,7 @@ class Config:
         "model",
         "auto",
         "BlazePose: how to replace the batch norms that are folded into MediaPipe's weights: "
-        "scaled "
-        "(per-channel weight scaling) or batch (trainable batch norms); auto: scaled for "
+        "scaled (per-channel weight scaling) or batch (trainable batch norms); auto: scaled for "
         "MediaPipe's weights, batch for random ones.",
         choices=["auto", "scaled", "batch"],
         advanced=True,
@@ -554,8 +553,7 @@ class Config:
         "train",
         "one",
         "one: one device; mirrored: all GPUs of the machine; multi_worker: those of all machines "
-        "in "
-        "TF_CONFIG.",
+        "in TF_CONFIG.",
         choices=["one", "mirrored", "multi_worker"],
         in_eval=True,
     )
@@ -639,8 +637,7 @@ class Config:
         "eval",
         "tf_cpn",
         "CPN: sub-pixel decoding of heatmaps: tf_cpn, a quarter of a pixel towards the second "
-        "peak; "
-        "dark, a Newton step on the logarithm of the heatmap.",
+        "peak; dark, a Newton step on the logarithm of the heatmap.",
         choices=["tf_cpn", "dark"],
     )
     result_nms: str = _flag(

@@ -35,9 +35,8 @@ def main() -> None:
         if in_container():
             remedy = (
                 "give the container the GPU: docker run --gpus all, podman run --device "
-                "nvidia.com/gpu=all, or "
-                "nvidia.com/gpu in a pod's limits, each with NVIDIA's container toolkit; -e "
-                "REQUIRE_GPU=0"
+                "nvidia.com/gpu=all, or nvidia.com/gpu in a pod's limits, each with NVIDIA's "
+                "container toolkit; -e REQUIRE_GPU=0"
             )
         else:
             remedy = f"install CUDA's libraries with {install_hint()}; REQUIRE_GPU=0"

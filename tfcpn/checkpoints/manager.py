@@ -109,8 +109,7 @@ class CheckpointManager:
         if positions:
             raise InputError(
                 f"{self.folder}: all {len(positions)} checkpoints are damaged; delete the folder "
-                "to "
-                "start anew"
+                "to start anew"
             )
         return TrainingPosition()
 

@@ -76,8 +76,7 @@ class LandmarkCodec:
         if max(self.landmark_indices[: skeleton.num_annotated]) < 0:
             raise InputError(
                 f"the keypoints {skeleton.name!r} ({', '.join(skeleton.keypoints)}) are none of "
-                "BlazePose's: expected some of "
-                f"{', '.join(MEDIAPIPE.keypoints)}"
+                f"BlazePose's: expected some of {', '.join(MEDIAPIPE.keypoints)}"
             )
         self.missing_keypoints = tuple(
             number for number, index in enumerate(self.landmark_indices) if index < 0

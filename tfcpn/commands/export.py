@@ -19,10 +19,9 @@ COMMAND = Command(
                 "mediapipe",
                 ("mediapipe", "savedmodel", "tflite", "onnx"),
                 "mediapipe: a copy of MediaPipe's .tflite file, or of a bundle, for its own "
-                "runtime; savedmodel: a "
-                "folder for TensorFlow and its servers; tflite, onnx: a file for TensorFlow Lite, "
-                "for onnxruntime. "
-                "All but the first take crops, uint8 BGR.",
+                "runtime; savedmodel: a folder for TensorFlow and its servers; tflite, onnx: a "
+                "file for TensorFlow Lite, for onnxruntime. All but the first take crops, uint8 "
+                "BGR.",
             ),
             enum(
                 "quantize",

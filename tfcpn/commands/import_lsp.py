@@ -86,8 +86,7 @@ def read_keypoints(file: str) -> np.ndarray:
     ):
         raise InputError(
             f"{file}: joints is {keypoints.dtype} {keypoints.shape}, expected (14, 3, N) or (3, "
-            "14, "
-            "N) numbers"
+            "14, N) numbers"
         )
     extended = keypoints.shape[:2] == (14, 3)
     keypoints = np.moveaxis(keypoints if extended else keypoints.transpose(1, 0, 2), 2, 0).astype(

@@ -63,8 +63,7 @@ def _claim(output: Path, source: dict) -> None:
     if other:
         raise InputError(
             f"{output} holds records of other annotations, keypoints or --shards, or of an older "
-            "tfcpn; give another "
-            "--output or delete it"
+            "tfcpn; give another --output or delete it"
         )
 
 
@@ -166,10 +165,9 @@ def main(options: Options) -> None:
     record_format.write_index(output, RecordIndex(source, skeleton, tuple(all_shards)))
     print(
         f"{output}: {sum(s.images for s in all_shards)} images, "
-        f"{sum(s.people for s in all_shards)} people, "
-        f"{sum(s.trainable for s in all_shards)} to train on, in {len(all_shards)} shards; "
-        f"{len(images) - sum(map(len, shards))} images without people and {len(bad)} bad ones left "
-        "out"
+        f"{sum(s.people for s in all_shards)} people, {sum(s.trainable for s in all_shards)} to "
+        f"train on, in {len(all_shards)} shards; {len(images) - sum(map(len, shards))} images "
+        f"without people and {len(bad)} bad ones left out"
     )
 
 

@@ -118,9 +118,8 @@ def _choose_group(
         return used[0]
     everything = [c for g in groups for c in g]
     raise InputError(
-        f"{path}: its categories have different keypoints "
-        f"({_category_counts(everything, counts)} annotations): choose by --category=NAME, or by "
-        "--skeleton"
+        f"{path}: its categories have different keypoints ({_category_counts(everything, counts)} "
+        "annotations): choose by --category=NAME, or by --skeleton"
     )
 
 

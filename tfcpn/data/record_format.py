@@ -137,16 +137,14 @@ def read_index(folder) -> RecordIndex:
         state = "holds no finished records" if folder.exists() else "does not exist"
         raise InputError(
             f"{folder} {state}: make them with python tools/make_records.py "
-            "--annotations=FILE.json "
-            f"--images=FOLDER --output={folder}, or give --train_records"
+            f"--annotations=FILE.json --images=FOLDER --output={folder}, or give --train_records"
         )
     try:
         values = json.loads(path.read_text())
         if values["version"] != VERSION:
             raise InputError(
                 f"{path}: records of version {values['version']}, expected {VERSION}; make them "
-                "again "
-                "in another --output"
+                "again in another --output"
             )
         shards = tuple(map(_parse_shard, values["shards"]))
         index = RecordIndex(values["source"], skeletons.from_dict(values["skeleton"]), shards)

@@ -134,8 +134,7 @@ def read_records(names: str) -> Records:
         if not folder or (share and not 1 <= int(share) <= 1000):
             raise InputError(
                 f"--train_records={names}: expected folders, with commas between them, such as a "
-                "or "
-                "a:2,b:1"
+                "or a:2,b:1"
             )
         sets.append(
             RecordSet(

@@ -84,8 +84,7 @@ def check_point_source(alignment: Alignment, source: str, boxes: str) -> None:
     elif source == "gt" and boxes != "gt":
         raise InputError(
             "--align_source=gt needs --boxes=gt; align a detector's boxes by "
-            "--align_source=two_pass, "
-            "or by detections if its file has the field align_points"
+            "--align_source=two_pass, or by detections if its file has the field align_points"
         )
     elif source == "detector" and boxes != "gt":
         raise InputError("--align_source=detector needs --boxes=gt, to which it is matched")

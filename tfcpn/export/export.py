@@ -54,8 +54,7 @@ def checked(content: bytes, model) -> tuple[float, float]:
     if not median <= MAX_MEDIAN_PX:
         raise InputError(
             f"the file's landmarks are {median:.2f} crop pixels off those of Keras: float16 does "
-            "not "
-            "hold the trained weights; train with a lower --learning_rate"
+            "not hold the trained weights; train with a lower --learning_rate"
         )
     return median, worst
 

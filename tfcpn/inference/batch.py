@@ -177,8 +177,7 @@ class Journal:
         if first != settings and others:
             raise InputError(
                 f"{folder} holds the people of {len(others)} other files, such as {min(others)}, "
-                "found with other "
-                "settings; give another --output, or delete it"
+                "found with other settings; give another --output, or delete it"
             )
         for name in known.keys() & self._sources.keys():
             source = known[name].get("source")

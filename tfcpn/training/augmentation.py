@@ -403,10 +403,8 @@ def lower_body_mask(skeleton: Skeleton) -> tuple[bool, ...]:
     if not minimum <= sum(lower) <= len(lower) - minimum:
         raise InputError(
             f"--random_half_body: the keypoint names ({', '.join(skeleton.keypoints)}) do not "
-            "define "
-            f"halves: expected {minimum} or more with {', '.join(_LOWER_BODY[:-1])} or "
-            f"{_LOWER_BODY[-1]} "
-            "in them, and as many without"
+            f"define halves: expected {minimum} or more with {', '.join(_LOWER_BODY[:-1])} or "
+            f"{_LOWER_BODY[-1]} in them, and as many without"
         )
     return lower
 

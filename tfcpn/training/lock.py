@@ -85,8 +85,7 @@ class Lock:
         if not self.is_held():
             raise InputError(
                 f"{self.path}: another process has taken the folder, or the file was deleted; "
-                "nothing "
-                "more is saved"
+                "nothing more is saved"
             )
 
     def _lock_file(self) -> bool:

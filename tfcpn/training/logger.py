@@ -61,8 +61,7 @@ class TrainingLogger:
             except (KeyError, TypeError, ValueError, csv.Error) as error:
                 raise InputError(
                     f"{self.path}: not the log of a run, or damaged ({error!r}); repair it or move "
-                    "it "
-                    "away: the checkpoints do not need it"
+                    "it away: the checkpoints do not need it"
                 ) from error
             if steps != sorted(steps):
                 raise InputError(f"{self.path}: its steps are not ascending; move it away")

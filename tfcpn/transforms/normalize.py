@@ -94,8 +94,7 @@ def flip_horizontal(images) -> tf.Tensor:
 if getattr(tf.keras, "__version__", "2").startswith("3"):
     raise InputError(
         f"TensorFlow {tf.__version__} uses Keras 3 here, and tfcpn is written for Keras 2: pip "
-        "install tf-keras, and "
-        "do not set TF_USE_LEGACY_KERAS=0"
+        "install tf-keras, and do not set TF_USE_LEGACY_KERAS=0"
     )
 
 

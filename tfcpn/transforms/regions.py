@@ -194,8 +194,7 @@ def alignment_keypoints(skeleton: Skeleton, radius: str) -> tuple[int, ...]:
         if not keypoints:
             raise InputError(
                 f"the keypoints {skeleton.name!r} name no {role}, of which BlazePose's alignment "
-                "points are made: use "
-                "--align=person or --align=square"
+                "points are made: use --align=person or --align=square"
             )
     return skeleton.hips + ends
 

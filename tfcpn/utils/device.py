@@ -104,8 +104,7 @@ def explain_unusable_gpu(root: Path = Path("/")) -> str:
     )
     return (
         f"there is an NVIDIA card ({seen[0]}) but TensorFlow sees no GPU: it {lacks}; install them "
-        "with "
-        f"{install_hint()} (libcuda.so.1 comes with the driver), or give --device=cpu"
+        f"with {install_hint()} (libcuda.so.1 comes with the driver), or give --device=cpu"
     )
 
 

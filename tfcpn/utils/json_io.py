@@ -31,8 +31,7 @@ def _text_of(content: bytes, path) -> str:
         raise InputError(
             f"{path}: line {before.count(10) + 1}, byte {error.start + 1}: {byte!r} is not valid "
             f"{encoding.upper().removesuffix('-SIG')} (after "
-            f"{_end_of(before.decode(encoding, 'replace'))}); save "
-            "the file as UTF-8"
+            f"{_end_of(before.decode(encoding, 'replace'))}); save the file as UTF-8"
         ) from error
 
 

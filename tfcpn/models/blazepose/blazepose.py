@@ -138,8 +138,7 @@ def check_diverged(losses: dict[str, float]) -> str:
         return ""
     return (
         f"the network diverges: its labeled keypoints are {student:.1%} of the crop off, those of "
-        "the "
-        f"original model {teacher:.1%} on the same crops; lower --learning_rate"
+        f"the original model {teacher:.1%} on the same crops; lower --learning_rate"
     )
 
 

@@ -36,8 +36,7 @@ def read_landmark_model(path: str) -> tuple[TfliteGraph, BlazePoseSpec]:
             return graph, spec
     raise InputError(
         f"{path}: its {len(graph.convolutions)} convolutions are not those of MediaPipe's pose "
-        "landmark network "
-        f"{' or '.join(BLAZEPOSE_SPECS)} of 0.10"
+        f"landmark network {' or '.join(BLAZEPOSE_SPECS)} of 0.10"
     )
 
 
