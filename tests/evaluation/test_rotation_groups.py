@@ -122,7 +122,11 @@ def test_an_evaluation_that_cannot_be_grouped_is_reported_in_one_line(evaluated,
     failed = command("tools/pck_by_rotation.py", "--evaluations=nowhere/*", out, check=False)
     assert failed.status == 1 and "there is no evaluation" in failed.err
     metrics = json.loads((folder / "metrics.json").read_text())
-    metrics["settings"]["boxes"] = "d.json"
+    metrics["settings"]["network"] = "blazepose_detector"
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    failed = command("tools/pck_by_rotation.py", f"--evaluations={folder}", out, check=False)
+    assert failed.status == 1 and "is of a detector" in failed.err
+    metrics["settings"] |= {"network": "cpn", "boxes": "d.json"}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     failed = command("tools/pck_by_rotation.py", f"--evaluations={folder}", out, check=False)
     assert (

@@ -44,7 +44,7 @@ PAGE = Path(__file__).with_name("browse_page.html")
 
 def of_annotations(args) -> tuple[list, object]:
     """Return the people of an annotation file and their skeleton; images stay where they are."""
-    from tfcpn.commands.browse_people import Shown
+    from tfcpn.commands.browse_people import PagePerson
     from tfcpn.data.coco import read_annotations
     from tfcpn.skeleton import skeleton_from_flag
 
@@ -59,12 +59,14 @@ def of_annotations(args) -> tuple[list, object]:
     if not Path(args.images).is_dir():
         raise InputError(f"--images={args.images}: there is no such folder")
     folder, shown = os.path.relpath(args.images, args.output), []
-    beside = Counter(person.image_id for person in people)
+    people_in_image = Counter(person.image_id for person in people)
     for person in [person for person in people if person.trainable][: args.max_people]:
         image = images[person.image_id]
         address = "/".join(quote(part) for part in Path(folder, image.file_name).parts)
         size = image.height, image.width
-        shown.append(Shown(person, address, image.file_name, size, beside[person.image_id]))
+        shown.append(
+            PagePerson(person, address, image.file_name, size, people_in_image[person.image_id])
+        )
     return shown, skeleton
 
 
@@ -86,7 +88,7 @@ def _images_of(records, output: Path) -> Iterator[list]:
     import numpy as np
     import tensorflow as tf
 
-    from tfcpn.commands.browse_people import Shown
+    from tfcpn.commands.browse_people import PagePerson
     from tfcpn.data.coco import PersonAnnotation
     from tfcpn.data.record_format import parse_example
 
@@ -108,26 +110,24 @@ def _images_of(records, output: Path) -> Iterator[list]:
             (output / IMAGE_FOLDER / name).write_bytes(encoded)
             people = []
             for row in trainable:
-                keypoints, box = (
-                    record["people/keypoints"][row],
-                    tuple(map(float, record["people/box"][row])),
-                )
-                known = int((keypoints[:, 2] > 0).sum())
-                area, max_radius = (
-                    float(record["people/area"][row]),
-                    float(record["people/reach"][row]),
-                )
+                keypoints = record["people/keypoints"][row]
                 person = PersonAnnotation(
-                    number * 1000 + int(row), number, box, keypoints, known, area, False, max_radius
+                    id=int(record["people/id"][row]),
+                    image_id=int(record["image/id"]),
+                    box=tuple(map(float, record["people/box"][row])),
+                    keypoints=keypoints,
+                    num_keypoints=int((keypoints[:, 2] > 0).sum()),
+                    area=float(record["people/area"][row]),
+                    crowd=False,
+                    max_radius=float(record["people/reach"][row]),
                 )
-                size = tuple(map(int, record["image/size"]))
                 people.append(
-                    Shown(
-                        person,
-                        f"{IMAGE_FOLDER}/{name}",
-                        name,
-                        size,
-                        len(record["people/trainable"]),
+                    PagePerson(
+                        person=person,
+                        address=f"{IMAGE_FOLDER}/{name}",
+                        name=record["image/file_name"].decode(),
+                        size=tuple(map(int, record["image/size"])),
+                        people_in_image=len(record["people/trainable"]),
                     )
                 )
             yield people

@@ -22,40 +22,43 @@ CROPS = {
 }
 
 
-class Shown(NamedTuple):
-    """A person with its image: the file's address as the page finds it, its name, its (height,
-    width), and how many people are annotated there.
+class PagePerson(NamedTuple):
+    """A person with its image.
+
+    Attributes:
+        person: The person.
+        address: The image as the page finds it.
+        name: Its name.
+        size: Its (height, width).
+        people_in_image: How many people are annotated there.
     """
 
     person: PersonAnnotation
     address: str
     name: str
     size: tuple[int, int]
-    beside: int
+    people_in_image: int
 
 
 def _rounded(values, digits: int = 1) -> list:
     return np.round(np.asarray(values, np.float64), digits).tolist()
 
 
-def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
-    """Return the data of the page:
-
-    keypoints, crops, and image, regions and filter values of people.
-    """
+def describe(shown: Iterable[PagePerson], skeleton: Skeleton) -> dict:
+    """Return the data of the page: keypoints, crops, and image, regions and values of people."""
     shown = list(shown)
     keypoints = np.stack([s.person.keypoints for s in shown])
     boxes = np.array([s.person.box for s in shown], np.float32)
     sizes = np.array([s.size for s in shown])
     known = np.zeros(len(shown), bool)
     points = np.zeros((len(shown), 2, 2))
-    turns = np.full(len(shown), np.nan)
+    rotations = np.full(len(shown), np.nan)
     if skeleton.hips and skeleton.shoulders:
         known = has_alignment_keypoints(keypoints, skeleton, "body").numpy()
         points = alignment_points(
             keypoints, [s.person.max_radius for s in shown], skeleton, "body"
         ).numpy()
-        turns = torso_rotation(keypoints, skeleton)
+        rotations = torso_rotation(keypoints, skeleton)
     regions = {
         name: person_region(
             boxes, points, known, sizes, alignment=alignment, input_size=size
@@ -73,9 +76,9 @@ def describe(shown: Iterable[Shown], skeleton: Skeleton) -> dict:
             "regions": [_rounded(regions[name][n], 3) for name in CROPS],
             "labeled": s.person.num_keypoints,
             "area": round(s.person.area),
-            "turn": None if np.isnan(turns[n]) else round(float(turns[n])),
+            "turn": None if np.isnan(rotations[n]) else round(float(rotations[n])),
             "alignable": bool(known[n]),
-            "beside": s.beside,
+            "beside": s.people_in_image,
         }
         for n, s in enumerate(shown)
     ]

@@ -109,6 +109,12 @@ def of_evaluation(folder: Path, keypoints: tuple[str, ...] = ()) -> dict:
     }
 
 
+def _is_of_detector(folder: Path) -> bool:
+    metrics = read_json(folder / "metrics.json")
+    settings = metrics.get("settings") if isinstance(metrics, dict) else None
+    return isinstance(settings, dict) and settings.get("network") == "blazepose_detector"
+
+
 def table(rows: list[dict]) -> str:
     """Return a Markdown table for each threshold: PCK and interval by rotation."""
     lines = []
@@ -142,11 +148,12 @@ def main(options: Options) -> None:
         raise InputError(
             f"--evaluations={','.join(options.args.evaluations)}: there is no evaluation"
         )
-    # A detector finds people, and predicts no keypoints.
-    detectors = [f for f in folders if "PCK@.2" not in read_json(f / "metrics.json")]
+    detectors = [folder for folder in folders if _is_of_detector(folder)]
     if detectors:
-        print(f"left out: {len(detectors)} evaluations without PCK, such as {detectors[0]}")
+        print(f"left out: {len(detectors)} evaluations of detectors, such as {detectors[0]}")
     folders = [folder for folder in folders if folder not in detectors]
+    if not folders:
+        raise InputError(f"{detectors[0]}: is of a detector, which predicts no keypoints")
     rows = [of_evaluation(folder, options.args.keypoints) for folder in folders]
     text, output = table(rows), Path(options.args.output)
     values = [

@@ -10,6 +10,8 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -284,6 +286,26 @@ def find_image(image_dir, image: CocoImage, strict: bool = False) -> ImageFile:
         png = _convert_to_png(path, 1 if as_stored else None)
         return ImageFile(str(png), height, width, 1, as_stored)
     return ImageFile(str(path), height, width, 1 if as_stored else header.orientation, as_stored)
+
+
+def find_images(
+    image_dir, images: Sequence[CocoImage], annotations, strict: bool = False
+) -> list[ImageFile]:
+    """Return the files of annotated images, whose headers are read; log what was repaired.
+
+    Args:
+        image_dir: Folder of the images.
+        images: The images.
+        annotations: The annotation file, for the log.
+        strict: See `find_image`.
+
+    Raises:
+        InputError: See `find_image`.
+    """
+    with ThreadPoolExecutor(8) as pool:
+        files = list(pool.map(lambda image: find_image(image_dir, image, strict), images))
+    report_as_stored(sum(file.annotated_as_stored for file in files), annotations)
+    return files
 
 
 def report_as_stored(count: int, path) -> None:

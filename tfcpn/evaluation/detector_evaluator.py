@@ -13,7 +13,7 @@ from tfcpn.builders import Components
 from tfcpn.checkpoints.manager import INITIAL_EPOCH
 from tfcpn.config import REPORTED, Config
 from tfcpn.data.coco import read_annotations
-from tfcpn.data.images import find_image, read_image
+from tfcpn.data.images import find_images, read_image
 from tfcpn.evaluation.detection_metrics import (
     DETECTION_METRICS,
     detect_people,
@@ -61,14 +61,13 @@ class DetectorEvaluator:
                 folder of its own.
 
         Raises:
-            InputError: If no person is to be found.
+            InputError: If no person is to be found, or an image is missing or of another size.
         """
         self.cfg, self.template, self.table = cfg, components.network.template, ""
         self.strategy = strategy or tf.distribute.get_strategy()
         self.run_config = run_config or cfg
         self.annotated = read_annotations(
             cfg.val_annotations,
-            convert=True,
             image_dir=cfg.val_images,
             strict=cfg.strict,
         )
@@ -77,6 +76,9 @@ class DetectorEvaluator:
             raise InputError(
                 f"{cfg.val_annotations}: no person has the keypoints of the alignment points"
             )
+        images = self.annotated.images
+        files = find_images(cfg.val_images, [*images.values()], cfg.val_annotations, cfg.strict)
+        self.image_files = dict(zip(images, files))
         self.num_people = Counter(person.image_id for person in self.annotated.people)
 
     def evaluate(self, model, epoch: int) -> dict[str, float | None]:
@@ -92,12 +94,11 @@ class DetectorEvaluator:
         """
         if not is_chief(self.strategy):
             return {}
-        cfg, images = self.cfg, self.annotated.images
+        cfg = self.cfg
         detector = PoseDetector(export_detector(model, self.template), AP_THRESHOLD)
         found, results = {}, []
-        with progress_bar(len(images), f"epoch {epoch}", "image") as bar:
-            for image_id, image in images.items():
-                file = find_image(cfg.val_images, image, strict=cfg.strict)
+        with progress_bar(len(self.image_files), f"epoch {epoch}", "image") as bar:
+            for image_id, file in self.image_files.items():
                 found[image_id] = detector(read_image(file.path, file.orientation))
                 results += [
                     {
@@ -123,7 +124,7 @@ class DetectorEvaluator:
             "detections": None if np.isnan(count) else count,
             "false": None,
         }
-        empty = [len(confident[i]) for i in images if i not in self.num_people]
+        empty = [len(confident[i]) for i in self.image_files if i not in self.num_people]
         if empty:
             metrics["false"] = float(np.mean(empty))
         suffix = output_suffix(cfg, self.run_config)
@@ -136,7 +137,7 @@ class DetectorEvaluator:
             **dict.fromkeys(COCO_METRICS),
             **metrics,
             "people": len(self.people),
-            "images": len(images),
+            "images": len(self.image_files),
             "images_without_people": len(empty),
             "settings": {name: getattr(cfg, name) for name in REPORTED},
         }

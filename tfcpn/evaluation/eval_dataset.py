@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -12,7 +11,7 @@ import numpy as np
 from tfcpn.checkpoints.detectors import load_pose_detector
 from tfcpn.data.coco import Annotations, CocoImage, PersonAnnotation, read_annotations
 from tfcpn.data.detections import PersonBox, read_detections
-from tfcpn.data.images import ImageFile, find_image, read_image, report_as_stored
+from tfcpn.data.images import ImageFile, find_images, read_image
 from tfcpn.models.blazepose.detector import Detection, body_square, iou
 from tfcpn.skeleton import Skeleton
 from tfcpn.transforms.alignment import Alignment
@@ -181,10 +180,8 @@ def read_validation_set(
     # Consecutive boxes of an image share its decoding.
     targets.sort(key=lambda box: box.image_id)
     needed = sorted({box.image_id for box in targets})
-    with ThreadPoolExecutor(8) as pool:
-        found = pool.map(lambda image_id: find_image(image_dir, images[image_id], strict), needed)
-        files = dict(zip(needed, found))
-    report_as_stored(sum(file.annotated_as_stored for file in files.values()), annotations)
+    found = find_images(image_dir, [images[i] for i in needed], annotations, strict)
+    files = dict(zip(needed, found))
     return ValidationSet(
         annotations=annotations,
         annotated=annotated,

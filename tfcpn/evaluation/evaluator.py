@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfcpn.builders import Components
 from tfcpn.checkpoints.detectors import is_detector_run, read_detector_bytes
 from tfcpn.checkpoints.manager import INITIAL_EPOCH
+from tfcpn.checkpoints.transfer import find_source
 from tfcpn.config import EVALUATION, FIELDS, REPORTED, Config
 from tfcpn.data.detections import coco_result
 from tfcpn.evaluation.estimate import estimate, regions_by_first_pass, regions_of_boxes
@@ -310,8 +311,14 @@ def _is_same_file(a: str, b: str) -> bool:
 
 def initial_weights_suffix(cfg: Config) -> str:
     """Return the part of an output folder's name that identifies initial weights."""
+    words = []
+    if os.path.isdir(cfg.init_weights):
+        index = find_source(cfg.init_weights).index_file
+        words.append(
+            f"{Path(cfg.init_weights).resolve().name}-{zlib.crc32(index.read_bytes()):08x}"
+        )
     files = [file for file in (cfg.init_weights, cfg.val_annotations) if os.path.isfile(file)]
-    return "".join(f"_{word}" for word in [*map(_digest, files), cfg.align])
+    return "".join(f"_{word}" for word in [*words, *map(_digest, files), cfg.align])
 
 
 def output_suffix(cfg: Config, run_config: Config) -> str:

@@ -399,12 +399,6 @@ def format_metric(value: float | None) -> str:
     return f"{value:.3f}".replace("0.", ".", 1) if value < 0.9995 else "1.000"
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells, the first one the header, as a Markdown table."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
-
-
 def metrics_table(
     rows: list[tuple[str, dict[str, float | None]]], names: Sequence[str] = LOG_METRICS
 ) -> str:
