@@ -147,6 +147,23 @@ def test_changed_weights_are_exported_into_a_copy_of_the_file(mediapipe):
     assert new.tensors() == old.tensors() and new.outputs() == old.outputs()
 
 
+@pytest.mark.parametrize("norm", ["scaled", "batch"])
+def test_the_mean_with_the_weights_of_a_file(mediapipe, norm):
+    model = build_blazepose(FULL, norm)
+    load_landmark_weights(model, mediapipe.landmarks)
+    original = folded_convolutions(model)
+    rng = np.random.default_rng(1)
+    for layer in convolutions(model):
+        kernel = layer.weights[0]
+        kernel.assign(kernel * (1 + 0.1 * rng.standard_normal(kernel.shape)))
+    trained = folded_convolutions(model)
+    load_landmark_weights(model, mediapipe.landmarks, share=0.25)
+    for mean, ours, theirs in zip(folded_convolutions(model), trained, original):
+        for value, our, their in zip(mean, ours, theirs):
+            scale = np.abs(their).max() + 1e-6
+            np.testing.assert_allclose(value, 0.75 * our + 0.25 * their, atol=1e-5 * scale)
+
+
 def test_weights_beyond_float16_are_refused(mediapipe):
     model = build_blazepose(FULL, "none")
     load_landmark_weights(model, mediapipe.landmarks)

@@ -87,6 +87,13 @@ def test_the_exported_file_equals_keras(run, mediapipe, command, tmp_path):
     assert np.median(np.abs(exported - model(images).landmarks.numpy()[..., :2])) < 1
     again = command("tools/export.py", f"--model_dir={run}", f"--output={output}", check=False)
     assert again.status == 1 and "--overwrite" in again.err
+    back = tmp_path / "back.tflite"
+    arguments = [f"--template={mediapipe.landmarks}", "--original_share=1", f"--output={back}"]
+    command("tools/export.py", f"--model_dir={run}", *arguments)
+    original = run_tflite(mediapipe.landmarks, images)["Identity"]
+    moved = np.abs(run_tflite(back, images)["Identity"] - original).reshape(3, 39, 5)[..., :2]
+    # The weights of the original again, to the rounding of float16.
+    assert np.median(moved) < 0.5
 
 
 def test_a_bundle_is_exported_without_a_run(mediapipe, command, tmp_path):

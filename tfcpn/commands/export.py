@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from tfcpn.cli import Command, Options, boolean, enum, integer, path
+from tfcpn.cli import Command, Options, boolean, enum, float_, integer, path
 from tfcpn.utils.console import import_tensorflow
 from tfcpn.utils.errors import InputError
 
@@ -49,6 +49,14 @@ COMMAND = Command(
                 "PoseLandmarker. With --output: a bundle to copy with the new network, all else in "
                 "it kept.",
             ),
+            float_(
+                "original_share",
+                0.0,
+                "mediapipe: share of the weights that the run started from in their mean with the "
+                "trained ones. A half keeps most of what was learned and forgets less.",
+                minimum=0.0,
+                maximum=1.0,
+            ),
             path("output", "", "File or folder to write."),
             boolean("overwrite", False, "Replace an existing file."),
             integer(
@@ -79,6 +87,7 @@ _USED_BY = {
     "learn_from": ("tflite", "onnx"),
     "template": ("mediapipe",),
     "task": ("mediapipe",),
+    "original_share": ("mediapipe",),
 }
 
 
@@ -119,6 +128,8 @@ def main(options: Options) -> None:
 
     device.select_device(cfg.device)
     if args.format == "mediapipe" and not options.explicit & _OF_NETWORK:
+        if "original_share" in options.explicit:
+            raise InputError("--original_share has no effect here: give the run by --model_dir")
         shipped_bundle(args, cfg, output)
         return
     epochs = CheckpointManager(cfg.model_dir).parse_epochs(cfg.epoch)
@@ -169,12 +180,18 @@ def to_mediapipe(args, given: set[str], cfg, skeleton, output: Path) -> None:
     from tfcpn.models.blazepose.bundle import make_bundle, replace_bundle_members
     from tfcpn.models.blazepose.detector import DETECTOR_MEMBER
     from tfcpn.models.blazepose.detector_model import export_detector
-    from tfcpn.models.blazepose.weights import LANDMARK_MEMBER, export_landmark_model
+    from tfcpn.models.blazepose.weights import (
+        LANDMARK_MEMBER,
+        export_landmark_model,
+        load_landmark_weights,
+    )
     from tfcpn.utils.files import write_atomically
 
     if cfg.network == "blazepose_detector" and not args.task:
         if "template" in given:
             raise InputError("--template has no effect here: a detector keeps its own file's form")
+        if "original_share" in given:
+            raise InputError("--original_share has no effect here: it is for the landmark network")
         components, model = load_model(cfg, skeleton)
         write_atomically(output, export_detector(model, components.network.template))
         print(f"written: {output}, the detector of {cfg.model_dir}")
@@ -189,7 +206,10 @@ def to_mediapipe(args, given: set[str], cfg, skeleton, output: Path) -> None:
             f"{cfg.model_dir} started from random weights, so z, visibility and presence were not "
             "trained, and MediaPipe would find no people"
         )
-    _, model = load_model(cfg, skeleton)
+    components, model = load_model(cfg, skeleton)
+    if args.original_share:
+        original = components.network.find_weights(cfg.init_weights)
+        load_landmark_weights(model, original, args.original_share)
     copied = bool(args.task and args.output)
     template = args.task if copied and "template" not in given else args.template
     content = export_landmark_model(model, template)

@@ -62,10 +62,18 @@ def spec_shapes(spec: BlazePoseSpec) -> list:
     return _SHAPES[spec.name]
 
 
-def load_landmark_weights(model: tf.keras.Model, path: str) -> None:
-    """Load the weights of a file.
+def load_landmark_weights(model: tf.keras.Model, path: str, share: float = 1.0) -> None:
+    """Load the weights of a file, or their mean with those of the model.
 
     A batch norm gets the bias as its offset and is otherwise neutral.
+
+    Args:
+        model: The model.
+        path: The file.
+        share: Share of the file in the mean (WiSE-FT, arXiv 2109.01903); 1 replaces the weights.
+
+    Raises:
+        InputError: For a file of another network.
     """
     graph, _ = read_landmark_model(path)
     layers = convolutions(model)
@@ -73,28 +81,28 @@ def load_landmark_weights(model: tf.keras.Model, path: str) -> None:
         raise InputError(
             f"{path}: has {len(graph.convolutions)} convolutions, the network {len(layers)}"
         )
-    for layer, read in zip(layers, graph.convolutions):
+    weights = [(read.kernel, read.bias) for read in graph.convolutions]
+    if share < 1:
+        weights = [
+            tuple((1 - share) * ours + share * theirs for ours, theirs in zip(*both))
+            for both in zip(folded_convolutions(model), weights)
+        ]
+    for layer, read, (kernel, bias) in zip(layers, graph.convolutions, weights):
         norm = norm_of(model, layer)
         if hasattr(layer, "kernel_unit"):
-            unit = np.sqrt((read.kernel**2).mean(axis=(0, 1, 3) if read.depthwise else (0, 1, 2)))
+            unit = np.sqrt((kernel**2).mean(axis=(0, 1, 3) if read.depthwise else (0, 1, 2)))
             unit = np.where(unit > 0, unit, 1).astype(np.float32)
-            layer.set_weights(
-                [
-                    read.kernel / (unit[:, None] if read.depthwise else unit),
-                    read.bias,
-                    unit,
-                    unit**0,
-                ]
-            )
+            relative = kernel / (unit[:, None] if read.depthwise else unit)
+            layer.set_weights([relative, bias, unit, np.ones_like(unit)])
             continue
-        layer.weights[0].assign(read.kernel)
+        layer.weights[0].assign(kernel)
         if norm is None:
-            layer.weights[1].assign(read.bias)
+            layer.weights[1].assign(bias)
             continue
-        channels = len(read.bias)
+        channels = len(bias)
         # Of moving variance 1 - epsilon, so that what it divides by is 1.
         variance = np.full(channels, 1 - NORM_EPSILON)
-        norm.set_weights([np.ones(channels), read.bias, np.zeros(channels), variance])
+        norm.set_weights([np.ones(channels), bias, np.zeros(channels), variance])
 
 
 def folded_convolutions(model: tf.keras.Model) -> list[tuple[np.ndarray, np.ndarray]]:
