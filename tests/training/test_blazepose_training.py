@@ -14,7 +14,7 @@ from tfcpn.models.blazepose.model import build_blazepose
 from tfcpn.models.model import variables_by_layer
 from tfcpn.models.specs import DEFAULT_DETECTION_MODEL, FULL
 
-LABELED = ("--regions=annotation", f"--detector={DEFAULT_DETECTION_MODEL}")
+LABELED = ("--regions=annotation", "--nounmirror_labels", f"--detector={DEFAULT_DETECTION_MODEL}")
 
 
 def flags(people, *more):
