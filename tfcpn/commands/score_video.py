@@ -33,12 +33,12 @@ COMMAND = Command(
 )
 
 
-def read_frames(file: str, who: str):
+def read_frames(file: str, id_field: str):
     """Return the skeleton of a COCO file, and its people by frame.
 
     Args:
         file: The file.
-        who: Field with the id of a person.
+        id_field: Field with the id of a person.
 
     Raises:
         InputError: For a file that is none of a video.
@@ -52,10 +52,10 @@ def read_frames(file: str, who: str):
             keypoints = np.reshape(
                 np.array(record["keypoints"], float), (skeleton.num_keypoints, 3)
             )
-            people[frames[record["image_id"]]].append((record[who], keypoints, record["bbox"]))
+            people[frames[record["image_id"]]].append((record[id_field], keypoints, record["bbox"]))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(
-            f"{file}: is no such file of a video with {who} of its people ({error!r})"
+            f"{file}: is no such file of a video with {id_field} of its people ({error!r})"
         ) from error
     return skeleton, people
 
@@ -71,9 +71,9 @@ def seen(people: list, keypoints: list[int]):
 
     track_ids = np.array([number for number, *_ in people], int)
     values = np.zeros((len(people), len(keypoints), 3))
-    for place, (_, args, _) in enumerate(people):
+    for place, (_, person_keypoints, _) in enumerate(people):
         for to, keypoint in enumerate(keypoints):
-            values[place, to] = args[keypoint] if keypoint >= 0 else 0
+            values[place, to] = person_keypoints[keypoint] if keypoint >= 0 else 0
     boxes = np.array([box for *_, box in people], float).reshape(-1, 4)
     return FramePeople(track_ids, values, boxes)
 
