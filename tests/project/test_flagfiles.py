@@ -109,7 +109,7 @@ ROWS = {
         "network": "blazepose_detector",
         "input_size": (224, 224),
         "blazepose_freeze": 18,
-        "any_rotation": 0.3,
+        "any_rotation": 0.4,
         "lr_cosine": True,
     },
     "demo_faithful": {
