@@ -130,7 +130,8 @@ def unpaired_keypoints(skeleton: Skeleton) -> list[str]:
 
 # Names without a partner that are on the middle of a body. A part of a name is enough.
 _MIDDLE = re.compile(
-    "nose|neck|head|chin|jaw|pelvis|thorax|chest|spine|throat|tail|back|belly|withers|root|mouth|sternum|navel|mid|cent|hip|top|bottom|upper|lower|tip"
+    "nose|neck|head|chin|jaw|pelvis|thorax|chest|spine|throat|tail|back|belly|withers|root|mouth|"
+    "sternum|navel|mid|cent|hip|top|bottom|upper|lower|tip"
 )
 
 
