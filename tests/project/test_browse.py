@@ -63,12 +63,14 @@ def test_annotations_are_shown_and_filtered(page, people, width):
     choose(browser, "size", "")
     assert choose(browser, "alignable", "yes") + choose(browser, "alignable", "no") == len(shown)
     choose(browser, "alignable", "")
-    assert sum(choose(browser, "beside", n) for n in ("1-1", "2-3", "4-9999")) == len(shown)
-    choose(browser, "beside", "")
-    assert sum(choose(browser, "turn", n) for n in ("0-30", "30-90", "90-181", "unknown")) == len(
+    assert sum(choose(browser, "people_in_image", n) for n in ("1-1", "2-3", "4-9999")) == len(
         shown
     )
-    choose(browser, "turn", "")
+    choose(browser, "people_in_image", "")
+    assert sum(
+        choose(browser, "rotation", n) for n in ("0-30", "30-90", "90-181", "unknown")
+    ) == len(shown)
+    choose(browser, "rotation", "")
     assert choose(browser, "name", shown[0].id) >= 1
 
 

@@ -76,9 +76,9 @@ def describe(shown: Iterable[PagePerson], skeleton: Skeleton) -> dict:
             "regions": [_rounded(regions[name][n], 3) for name in CROPS],
             "labeled": s.person.num_keypoints,
             "area": round(s.person.area),
-            "turn": None if np.isnan(rotations[n]) else round(float(rotations[n])),
+            "rotation": None if np.isnan(rotations[n]) else round(float(rotations[n])),
             "alignable": bool(known[n]),
-            "beside": s.people_in_image,
+            "people_in_image": s.people_in_image,
         }
         for n, s in enumerate(shown)
     ]
