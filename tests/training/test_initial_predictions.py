@@ -182,6 +182,7 @@ def test_regions_are_found_once_per_person_and_background_shows_no_person(
         training_set,
         lambda crops, training: crops,
         b"made",
+        share=0.1,
     )
     assert len(found.ids) == len(set(found.ids)) == training_set.people // 2
     assert found.points.shape == (len(found.ids), 2, 3) and not found.points.any()
@@ -212,7 +213,7 @@ def predictions_of(people, monkeypatch, skeleton=COCO, missing=()):
     cfg = make_config({"network": "blazepose", "regions": regions, "unmirror_labels": True})
     monkeypatch.setattr(module, "_look_at_images", lambda *arguments: people)
     components = made_components(None, size=256, skeleton=skeleton, missing=missing)
-    return module._predict(cfg, components, None, None, None)
+    return module._predict(cfg, components, None, None, None, share=0.0)
 
 
 def test_regions_far_from_the_person_or_of_another_size_are_not_shown(monkeypatch):

@@ -142,7 +142,7 @@ def _whole_images(group: dict, skeleton: Skeleton, crop_spec: CropSpec):
 
 
 class InitialPredictions(NamedTuple):
-    """What networks see of training people before training; regions as alignment points.
+    """Predictions on training people, made before training; regions are alignment points.
 
     Attributes:
         ids: (N,) int64 ids of people, ascending.
@@ -165,7 +165,9 @@ class InitialPredictions(NamedTuple):
         known = tf.constant(self.ids)
         rows = tf.minimum(tf.searchsorted(known, ids), len(self.ids) - 1)
         is_known = tf.gather(known, rows) == ids
-        return tf.where(is_known[:, None, None], tf.gather(tf.constant(values), rows), 0.0)
+        found = tf.gather(tf.constant(values), rows)
+        is_known = tf.reshape(is_known, (-1, *[1] * (values.ndim - 1)))
+        return tf.where(is_known, found, tf.zeros_like(found))
 
     def of(self, ids) -> tf.Tensor:
         """Return the points (P, 2 S, 3) of people; those who are not listed have none."""
@@ -173,7 +175,7 @@ class InitialPredictions(NamedTuple):
 
     def is_mirrored_of(self, ids) -> tf.Tensor:
         """Return whose labels (P,) are mirrored; not those of people who are not listed."""
-        return self._rows(self.is_mirrored[:, None, None].astype(np.float32), ids)[:, 0, 0] > 0
+        return self._rows(self.is_mirrored, ids)
 
     def background_of(self, ids, number) -> tuple[tf.Tensor, tf.Tensor]:
         """Return whether people are replaced by background (P,) in pass `number`, and by which.

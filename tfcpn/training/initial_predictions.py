@@ -84,13 +84,14 @@ def find_initial_predictions(
     if cfg.regions == ("annotation",) and not cfg.unmirror_labels:
         return None
     described = _describe(cfg, components, training_set, trained_on)
-    found = _load(file, described, share=BACKGROUND_SHARE if BACKGROUND in cfg.regions else 0.0)
+    share = BACKGROUND_SHARE if BACKGROUND in cfg.regions else 0.0
+    found = _load(file, described, share=share)
     if found is None:
         if model is None:
             raise InputError(
                 f"{file}: is missing or of another run; restore it, or begin a new run"
             )
-        found = _predict(cfg, components, training_set, model, detector)
+        found = _predict(cfg, components, training_set, model, detector, share=share)
         if writes:
             content = io.BytesIO()
             arrays = {name: getattr(found, name) for name in _STORED}
@@ -184,8 +185,19 @@ def _predict(
     training_set: TrainingSet,
     model: tf.keras.Model,
     detector: bytes | None,
+    *,
+    share: float,
 ) -> InitialPredictions:
-    """Run the networks on all training people."""
+    """Run the networks on all training people; see `find_initial_predictions`.
+
+    Args:
+        cfg: The settings.
+        components: The components of the run.
+        training_set: The training people.
+        model: The network with its initial weights.
+        detector: Content of --detector; None if it is not needed.
+        share: Share of the people that are replaced by background.
+    """
     skeleton, codec = components.skeleton, components.codec
     flip_indices = np.array(skeleton.flip_indices[: skeleton.num_annotated])
     has_side = flip_indices != np.arange(skeleton.num_annotated)
@@ -232,7 +244,7 @@ def _predict(
         stored(np.concatenate(others, axis=1) if others else np.zeros((len(people.ids), 0, 2))),
         stored(people.background),
         is_mirrored[first] & (count == 1),
-        BACKGROUND_SHARE if BACKGROUND in cfg.regions else 0.0,
+        share,
     )
 
 
