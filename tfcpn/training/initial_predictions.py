@@ -255,7 +255,15 @@ def _look_at_images(
     model: tf.keras.Model,
     detector: Callable | None,
 ) -> _People:
-    """Run detector and network on the images of all training people."""
+    """Run detector and network on the images of all training people.
+
+    Args:
+        cfg: The settings.
+        components: The components of the run.
+        training_set: The training people.
+        model: The network with its initial weights.
+        detector: Function from an image (H, W, 3) uint8 BGR to detections; None for none.
+    """
     alignment, crop_spec, skeleton = components.alignment, components.crop_spec, components.skeleton
     predicts = LANDMARKS in cfg.regions or cfg.unmirror_labels
 
