@@ -123,6 +123,20 @@ def test_evaluation_takes_the_architecture_of_the_run(tmp_path):
         run_config.evaluation_config(cfg, given)
 
 
+def test_a_run_goes_on_with_what_its_detector_found_although_that_trained_on(tmp_path, caplog):
+    started = {"records": {"annotations_sha256": "a"}, "detector": "0001"}
+    assert run_config.check_same_data(tmp_path, COCO, started) == started
+    run_config.save_run(Run(Config(model_dir=str(tmp_path)), COCO, started))
+    (tmp_path / "checkpoints/epoch_0001").mkdir(parents=True)
+    assert run_config.check_same_data(tmp_path, COCO, started) == started
+    assert not caplog.messages
+    now = {**started, "detector": "0002"}
+    assert run_config.check_same_data(tmp_path, COCO, now) == started
+    assert "--detector has changed" in caplog.text
+    with pytest.raises(InputError, match="trained on other records .annotations differ."):
+        run_config.check_same_data(tmp_path, COCO, {"records": {"annotations_sha256": "b"}})
+
+
 def test_settings_that_do_not_change_the_function_may_change_in_a_run(tmp_path):
     run_config.save_run(Run(Config(model_dir=str(tmp_path))))
     (tmp_path / "checkpoints/epoch_0001").mkdir(parents=True)

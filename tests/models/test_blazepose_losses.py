@@ -15,6 +15,7 @@ from tfcpn.models.blazepose.losses import (
     person_loss,
 )
 from tfcpn.models.blazepose.model import BlazePoseOutputs
+from tfcpn.training.augmentation import ERASED
 
 
 def outputs(seed=0, count=4):
@@ -90,6 +91,21 @@ def test_without_occluded_keypoints_visibility_is_distilled_and_not_learned():
         found, found.landmarks[..., 3:4] + 3 * tf.cast(seen.visibility > 0, tf.float32)[..., None]
     )
     assert float(distillation_terms(moved, found, seen)["visibility"]) > 0.01
+
+
+def test_covering_keypoints_does_not_teach_that_all_others_are_visible():
+    """--random_erasing covers keypoints of a dataset that leaves out what is occluded."""
+    found, goal = outputs(), targets()
+    visibility = np.where(goal.visibility > 0, 2.0, 0.0).astype(np.float32)
+    visibility[:, 4] = ERASED
+    covered = goal._replace(visibility=tf.constant(visibility))
+    assert float(labeled_losses(found, covered)["visibility"]) == 0
+    # With occluded keypoints in the labels, a covered one is learned as not visible, too.
+    visibility[:, 5] = 1
+    covered = goal._replace(visibility=tf.constant(visibility))
+    right = tf.where(covered.visibility >= 2, 5.0, -5.0)[..., None]
+    loss = labeled_losses(with_visibility_logits(found, right), covered)["visibility"]
+    assert 0 < float(loss) < 0.1
 
 
 def test_label_heatmaps_peak_at_a_quarter_of_the_keypoints_pixel():

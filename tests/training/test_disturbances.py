@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfcpn.skeleton import COCO, Skeleton
 from tfcpn.training.augmentation import (
+    ERASED,
     Ranges,
     build_augmentation,
     color_jitter,
@@ -72,7 +73,7 @@ def test_random_erasing_covers_one_rectangle_with_the_given_probability():
     behind = hidden[np.arange(400)[:, None], y, x]
     assert 0.01 < behind.mean() < 0.2
     # Visible keypoints are occluded there, except at pixels on the edge of the rectangle.
-    assert np.mean(seen == np.where(behind, np.minimum(before, 1), before)) > 0.995
+    assert np.mean(seen == np.where(behind, np.minimum(before, np.float32(ERASED)), before)) > 0.995
     erased = denormalize(changed[of_view], TF_CPN_PREPROCESSING)[hidden[of_view]]
     assert erased.min() < 20 and erased.max() > 235
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from tfcpn.utils.errors import InputError
 from tfcpn.utils.files import write_atomically
 
 FILE = "config.json"
+_log = logging.getLogger(__name__)
 
 
 class Run(NamedTuple):
@@ -140,14 +142,19 @@ def training_settings(cfg: Config) -> dict:
     return {name: getattr(cfg, name) for name in sorted(names)}
 
 
-def check_same_data(model_dir: str | Path, skeleton: Skeleton, trained_on: dict) -> None:
+def check_same_data(model_dir: str | Path, skeleton: Skeleton, trained_on: dict) -> dict:
     """Check that a run resumes with the keypoints, people and replicas it started with.
+
+    Its detector may have trained on since: what it found before the first step is stored.
+
+    Returns:
+        What the run is trained on: `trained_on`, with the detector that it started with.
 
     Raises:
         InputError: If one of them differs.
     """
     if not (Path(model_dir) / FILE).exists() or not CheckpointManager(model_dir).positions():
-        return
+        return trained_on
     run = load_run(model_dir)
     go_on = f"to train on from its weights: --init_weights={model_dir} and a new --model_dir"
     if run.skeleton != skeleton:
@@ -159,8 +166,16 @@ def check_same_data(model_dir: str | Path, skeleton: Skeleton, trained_on: dict)
         old = (run.trained_on or trained_on).get(name)
         if old == value:
             continue
+        if name == "detector":
+            _log.warning(
+                "--detector has changed since this run began; the run goes on with what the "
+                "detector found then"
+            )
+            trained_on = trained_on | {name: old}
+            continue
         what = _changes(old, value) if name == "records" else f"({old}, now {value})"
         raise InputError(f"{model_dir} was trained on other {name} {what}; {go_on}")
+    return trained_on
 
 
 def _changes(old: dict, new: dict) -> str:

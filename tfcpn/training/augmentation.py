@@ -32,6 +32,9 @@ _HALF_BODY_MARGIN, _MIN_HALF_BODY_SCALE = 1.5, 0.4
 _MIN_STRIP, _MIN_BACKGROUND = 0.2, 0.6
 # Range of the sides of an erasing rectangle, as fractions of the view's.
 _MIN_ERASED, _MAX_ERASED = 0.1, 0.4
+# Visibility behind it: occluded for every loss, and other than that of keypoints that the labels
+# call occluded (1).
+ERASED = 1.05
 
 
 class Ranges(NamedTuple):
@@ -642,7 +645,7 @@ def random_erasing(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Cover views by a rectangle of one color (random erasing, arXiv 1708.04896).
 
-    Keypoints behind the rectangle remain labeled; visible ones (2) become occluded (1).
+    Keypoints behind the rectangle remain labeled; visible ones (2) become occluded (`ERASED`).
 
     Args:
         images: (N, H, W, 3), normalized.
@@ -670,4 +673,4 @@ def random_erasing(
     offset = tf.abs(keypoints - tf.transpose(center)[:, None])
     behind = tf.reduce_all(offset < tf.transpose(half)[:, None], axis=-1)
     occluded = behind & shown[:, None]
-    return images, tf.where(occluded, tf.minimum(visibility, 1.0), visibility)
+    return images, tf.where(occluded, tf.minimum(visibility, ERASED), visibility)

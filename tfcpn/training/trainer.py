@@ -226,7 +226,7 @@ class Trainer:
         # Read once: a run that is still training has another one later.
         detector = read_detector_bytes(cfg.detector) if uses_detector(cfg) else None
         trained_on = self._trained_on(records, detector)
-        run_config.check_same_data(cfg.model_dir, annotated, trained_on)
+        trained_on = run_config.check_same_data(cfg.model_dir, annotated, trained_on)
         person_filter = training_filter(cfg, annotated)
         self.training_set = open_training_set(records, person_filter, cfg.seed, cfg.shuffle_buffer)
         self.start = self.checkpoints.latest_valid()

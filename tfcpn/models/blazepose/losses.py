@@ -12,7 +12,8 @@ from tfcpn.skeleton import ALIGN_POINTS
 # In heatmap cells, as the original model's peaks: they have .85, .45 and .15 of their height at
 # distances of 1, 2 and 3 cells (measured on LSP Extended).
 LABEL_SIGMA = 1.7
-VISIBLE = 2.0
+# COCO's visibility. Keypoints that the augmentation has covered are between the two.
+OCCLUDED, VISIBLE = 1.0, 2.0
 # Scale of the pseudo-Huber loss of z (in crop sides) and of world landmarks (in meters).
 HUBER_SCALE = 0.05
 # So that no gradient exceeds that of the labeled keypoints' distance. Unweighted, those of z,
@@ -69,11 +70,11 @@ def label_heatmaps(targets: LandmarkTargets) -> tf.Tensor:
 def _visibility_mask(visibility) -> tf.Tensor:
     """Return which labels (N, L) define visibility, float32.
 
-    None do in a batch without occluded keypoints: such datasets leave out what is occluded, and a
-    network would learn that everything is visible.
+    None do in a batch without keypoints labeled as occluded: such datasets leave out what is
+    occluded, and a network would learn that everything is visible.
     """
     labeled = tf.cast(visibility > 0, tf.float32)
-    has_occluded = tf.reduce_any((visibility > 0) & (visibility < VISIBLE))
+    has_occluded = tf.reduce_any((visibility > 0) & (visibility <= OCCLUDED))
     can_be_visible = tf.range(visibility.shape[1]) < _NUM_VISIBLE_LANDMARKS
     return labeled * tf.cast(can_be_visible, tf.float32) * tf.cast(has_occluded, tf.float32)
 
