@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfcpn.models import cpn
+from tfcpn.models.blazepose import losses
 from tfcpn.skeleton import COCO, Skeleton
 from tfcpn.training.augmentation import (
     ERASED,
@@ -73,9 +75,14 @@ def test_random_erasing_covers_one_rectangle_with_the_given_probability():
     behind = hidden[np.arange(400)[:, None], y, x]
     assert 0.01 < behind.mean() < 0.2
     # Visible keypoints are occluded there, except at pixels on the edge of the rectangle.
-    assert np.mean(seen == np.where(behind, np.minimum(before, np.float32(ERASED)), before)) > 0.995
+    expected = np.where(behind, np.minimum(before, np.float32(ERASED)), before)
+    assert np.mean(seen == expected) > 0.995
     erased = denormalize(changed[of_view], TF_CPN_PREPROCESSING)[hidden[of_view]]
     assert erased.min() < 20 and erased.max() > 235
+
+
+def test_erased_keypoints_are_visible_to_no_network_and_differ_from_labeled_occlusion():
+    assert losses.OCCLUDED < ERASED < min(losses.VISIBLE, cpn.VISIBLE)
 
 
 @pytest.mark.parametrize("count", [1, 4])

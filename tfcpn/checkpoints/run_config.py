@@ -145,10 +145,15 @@ def training_settings(cfg: Config) -> dict:
 def check_same_data(model_dir: str | Path, skeleton: Skeleton, trained_on: dict) -> dict:
     """Check that a run resumes with the keypoints, people and replicas it started with.
 
-    Its detector may have trained on since: what it found before the first step is stored.
+    Its detector may have trained on since: what the detector found at the start is stored.
+
+    Args:
+        model_dir: The folder of the run.
+        skeleton: The annotated keypoints.
+        trained_on: What the weights depend on besides the settings, now.
 
     Returns:
-        What the run is trained on: `trained_on`, with the detector that it started with.
+        `trained_on`, with the detector that the run started with.
 
     Raises:
         InputError: If one of them differs.

@@ -24,7 +24,7 @@ class Codec(Protocol):
 
         Args:
             keypoints: (N, K, 2) x, y in crop pixels.
-            visibility: (N, K) 0, 1 or 2.
+            visibility: (N, K) 0 unlabeled, 2 visible, between them occluded.
         """
 
     def flip(self, outputs) -> Any:

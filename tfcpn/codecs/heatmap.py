@@ -17,7 +17,7 @@ class HeatmapTargets(NamedTuple):
 
     Attributes:
         maps: One (N, h, w, K) float32 label map for each kernel.
-        visibility: (N, K) 0, 1 or 2.
+        visibility: (N, K) as given to `Codec.encode`.
     """
 
     maps: tuple

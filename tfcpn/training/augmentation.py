@@ -32,8 +32,7 @@ _HALF_BODY_MARGIN, _MIN_HALF_BODY_SCALE = 1.5, 0.4
 _MIN_STRIP, _MIN_BACKGROUND = 0.2, 0.6
 # Range of the sides of an erasing rectangle, as fractions of the view's.
 _MIN_ERASED, _MAX_ERASED = 0.1, 0.4
-# Visibility behind it: occluded for every loss, and other than that of keypoints that the labels
-# call occluded (1).
+# Visibility of keypoints behind it: occluded for every loss, but other than the 1 of labels.
 ERASED = 1.05
 
 
