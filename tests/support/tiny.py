@@ -82,7 +82,7 @@ TINY = (
 
 @pytest.fixture
 def tolerate_ties(monkeypatch):
-    """Allow exported files to differ where maps are flat and, with the flip test, symmetric."""
+    """Allow exported files to differ where maps are flat."""
     monkeypatch.setattr("tfcpn.export.comparison.NEAR", 4.0)
 
 
